@@ -1,0 +1,45 @@
+"""polylens: universal embeddings one can run oneself.
+
+    >>> import polylens
+    >>> embedder = polylens.load("nano")  # doctest: +SKIP
+
+The names below are the public interface. They are resolved on first use, so that `import polylens`
+stays a matter of milliseconds and does not pull in torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from polylens import errors as errors
+    from polylens.library import Library as Library
+    from polylens.runtime.embedder import Embedder as Embedder
+    from polylens.runtime.embedder import load as load
+    from polylens.types import Embedding as Embedding
+    from polylens.types import Image as Image
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Embedder": "polylens.runtime.embedder",
+    "Embedding": "polylens.types",
+    "Image": "polylens.types",
+    "Library": "polylens.library",
+    "errors": "polylens.errors",
+    "load": "polylens.runtime.embedder",
+}
+
+__all__ = ["Embedder", "Embedding", "Image", "Library", "__version__", "errors", "load"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'polylens' has no attribute {name!r}; it offers {', '.join(__all__)}")
+    home = import_module(_HOMES[name])
+    value = home if name == "errors" else getattr(home, name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

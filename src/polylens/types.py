@@ -1,0 +1,60 @@
+"""Plain values that cross layers. Imports nothing of the package, and no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import PIL.Image
+
+Task = Literal["retrieval", "text-matching", "code"]
+PromptName = Literal["query", "passage"]
+
+ImageSource = str | Path | bytes | PIL.Image.Image
+"""A path, bytes of an image file, a PIL image, a `data:` URI, bare base64, or an http(s) URL."""
+
+FloatArray = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """Marks an input of `Embedder.encode` as an image: a bare `str` there is always a text.
+
+    Example:
+        >>> Image("photo.jpg").source
+        'photo.jpg'
+    """
+
+    source: ImageSource
+
+
+@dataclass(frozen=True, slots=True)
+class Embedding:
+    """Both outputs of the model for one input."""
+
+    dense: FloatArray
+    """Unit vector, `[dim]`."""
+    multivector: FloatArray
+    """One unit vector a token, `[tokens, 128]`: every token, the prompt's included."""
+
+    @property
+    def num_tokens(self) -> int:
+        return len(self.multivector)
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page of a document, as a person would see it and as a program would read it.
+
+    At least one of the two is there: a photograph has no text, a source file has no picture.
+    """
+
+    number: int
+    """Counted from 1."""
+    image: PIL.Image.Image | None
+    """RGB."""
+    text: str
+    """The text layer, "" where there is none."""
