@@ -1,1 +1,1 @@
-"""See docs/concepts."""
+"""One folder a model family; families never import each other."""

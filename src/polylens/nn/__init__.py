@@ -1,1 +1,1 @@
-"""See docs/concepts."""
+"""Maths only: no file, no tokenizer, no hub."""

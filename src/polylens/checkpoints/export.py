@@ -1,0 +1,125 @@
+"""A model to a folder: the official layout, or stock Qwen2.5-VL with one task merged in.
+
+Files are written beside their place and renamed, `config.json` last: its being there means that the folder is complete.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from polylens.checkpoints.loading import ADAPTER, ADAPTER_CONFIG, INDEX, SINGLE
+from polylens.errors import InputError
+from polylens.models.jina_v4.config import render_adapter_config, render_config
+from polylens.models.jina_v4.model import JinaV4
+from polylens.models.jina_v4.processing import JinaV4Processor, render_image_config
+from polylens.models.jina_v4.state_dict import adapter_names, base_names, published_shape
+
+SHARD_BYTES = 5_000_000_000
+
+
+def save_checkpoint(folder: Path, model: JinaV4, processor: JinaV4Processor) -> None:
+    """Writes the official layout: what `load_checkpoint` reads, each tensor with the bytes that the model holds.
+
+    Args:
+        folder: Made where it is missing; files of the same names are replaced.
+        model: On any device.
+        processor: Of the same checkpoint.
+    """
+    (folder / "adapters").mkdir(parents=True, exist_ok=True)
+    ours = dict(model.named_parameters())
+    _write_base(folder, {name: _published(model, ours, rule) for name, rule in base_names(model.config).items()})
+    adapters = {name: _published(model, ours, rule) for name, rule in adapter_names(model.config).items()}
+    _write_tensors(folder / ADAPTER, adapters)
+    _write_json(folder / ADAPTER_CONFIG, render_adapter_config(model.config.lora))
+    _write_processor(folder, processor)
+    _write_json(folder / "config.json", render_config(model.config))
+
+
+def export_merged(folder: Path, model: JinaV4, processor: JinaV4Processor, task: str) -> None:
+    """Writes a checkpoint with one task's adapter merged in, as stock `Qwen2_5_VLForConditionalGeneration`.
+
+    W + (alpha / r) B A is summed in float32, then cast to the type of W. The projector is not in it: such a checkpoint
+    gives dense vectors only, as the published `-vllm-` ones do (jina_embeddings_v4 facts, section 2).
+
+    Raises:
+        InputError: The checkpoint has no such task.
+    """
+    if task not in model.config.lora.tasks:
+        raise InputError(f"task must be one of {', '.join(model.config.lora.tasks)}, got {task!r}")
+    folder.mkdir(parents=True, exist_ok=True)
+    parameters = dict(model.named_parameters())
+    merged: dict[str, Tensor] = {}
+    for published, name in base_names(model.config).items():
+        if published.startswith("multi_vector_projector."):
+            continue
+        tensor = _published(model, parameters, name)
+        stem = name.removesuffix(".weight")
+        if f"{stem}.lora_a.{task}" in parameters:
+            down, up = parameters[f"{stem}.lora_a.{task}"], parameters[f"{stem}.lora_b.{task}"]
+            tensor = (tensor.float() + model.config.lora.scaling * (up.float() @ down.float())).to(tensor.dtype)
+        merged[published] = tensor
+    _write_base(folder, merged)
+    _write_processor(folder, processor)
+    config = render_config(model.config)
+    config["architectures"] = ["Qwen2_5_VLForConditionalGeneration"]
+    for field in ("task_names", "matryoshka_dims", "multi_vector_projector_dim", "single_vector_pool_strategy"):
+        del config[field]
+    del config["truncate_dim"]
+    _write_json(folder / "config.json", config)
+
+
+def _published(model: JinaV4, parameters: Mapping[str, Tensor], name: str) -> Tensor:
+    tensor = parameters[name].detach().cpu()
+    return tensor.reshape(published_shape(model.config, name, tuple(tensor.shape))).contiguous()
+
+
+def _write_base(folder: Path, tensors: Mapping[str, Tensor]) -> None:
+    """One file, or shards of at most 5 GB with an index over them."""
+    shards: list[dict[str, Tensor]] = [{}]
+    room = SHARD_BYTES
+    for name, tensor in tensors.items():
+        size = tensor.numel() * tensor.element_size()
+        if size > room and shards[-1]:
+            shards.append({})
+            room = SHARD_BYTES
+        shards[-1][name] = tensor
+        room -= size
+    if len(shards) == 1:
+        _write_tensors(folder / SINGLE, shards[0])
+        return
+    names = [f"model-{i:05d}-of-{len(shards):05d}.safetensors" for i in range(1, len(shards) + 1)]
+    for file, shard in zip(names, shards, strict=True):
+        _write_tensors(folder / file, shard)
+    total = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
+    weight_map = {tensor: file for file, shard in zip(names, shards, strict=True) for tensor in shard}
+    _write_json(folder / INDEX, {"metadata": {"total_size": total}, "weight_map": weight_map})
+
+
+def _write_processor(folder: Path, processor: JinaV4Processor) -> None:
+    _write_json(folder / "preprocessor_config.json", render_image_config(processor.image_config))
+    partial = folder / "tokenizer.json.partial"
+    processor.tokenizer.save(str(partial))
+    partial.replace(folder / "tokenizer.json")
+
+
+def _write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    partial = path.with_name(path.name + ".partial")
+    with torch.no_grad():
+        save_file(dict(tensors), partial, metadata={"format": "pt"})
+    os.chmod(partial, 0o644)  # noqa: PTH101 - safetensors creates its files for the owner alone
+    partial.replace(path)
+
+
+def _write_json(path: Path, value: Mapping[str, Any]) -> None:
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+    shutil.move(partial, path)

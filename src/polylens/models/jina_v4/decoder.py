@@ -1,0 +1,96 @@
+"""The language model of Qwen2.5-VL, with the task adapters on its seven projections. Causal for texts and images alike.
+
+Shapes: T tokens of all inputs together, W width, R rotated pairs a head.
+"""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from polylens.models.jina_v4.config import DecoderConfig
+from polylens.nn.attention import Packing, attention
+from polylens.nn.layers import RMSNorm
+from polylens.nn.lora import AdapterRows, LoRAConfig, LoRALinear
+from polylens.nn.rope import rotate, sectioned_angles
+
+
+class DecoderAttention(nn.Module):
+    """Grouped-query attention: biases on queries, keys and values, none on the way out."""
+
+    def __init__(self, config: DecoderConfig, lora: LoRAConfig) -> None:
+        super().__init__()
+        self.head_dim = config.head_dim
+        kv_width = config.num_kv_heads * config.head_dim
+        self.query = LoRALinear(config.width, config.width, bias=True, lora=lora)
+        self.key = LoRALinear(config.width, kv_width, bias=True, lora=lora)
+        self.value = LoRALinear(config.width, kv_width, bias=True, lora=lora)
+        self.out = LoRALinear(config.width, config.width, bias=False, lora=lora)
+
+    def forward(
+        self, x: Float[Tensor, "T W"], angles: Float[Tensor, "T R"], packing: Packing, adapters: list[AdapterRows]
+    ) -> Float[Tensor, "T W"]:
+        queries, keys, values = (
+            project(x, adapters).unflatten(-1, (-1, self.head_dim)) for project in (self.query, self.key, self.value)
+        )
+        mixed = attention(rotate(queries, angles), rotate(keys, angles), values, packing, causal=True)
+        return self.out(mixed.flatten(1), adapters)
+
+
+class DecoderMLP(nn.Module):
+    """SwiGLU, https://arxiv.org/abs/2002.05202."""
+
+    def __init__(self, config: DecoderConfig, lora: LoRAConfig) -> None:
+        super().__init__()
+        self.gate = LoRALinear(config.width, config.mlp_width, bias=False, lora=lora)
+        self.up = LoRALinear(config.width, config.mlp_width, bias=False, lora=lora)
+        self.down = LoRALinear(config.mlp_width, config.width, bias=False, lora=lora)
+
+    def forward(self, x: Float[Tensor, "T W"], adapters: list[AdapterRows]) -> Float[Tensor, "T W"]:
+        return self.down(F.silu(self.gate(x, adapters)) * self.up(x, adapters), adapters)
+
+
+class DecoderBlock(nn.Module):
+    """Pre-norm block."""
+
+    def __init__(self, config: DecoderConfig, lora: LoRAConfig) -> None:
+        super().__init__()
+        self.attention_norm = RMSNorm(config.width, config.norm_eps)
+        self.attention = DecoderAttention(config, lora)
+        self.mlp_norm = RMSNorm(config.width, config.norm_eps)
+        self.mlp = DecoderMLP(config, lora)
+
+    def forward(
+        self, x: Float[Tensor, "T W"], angles: Float[Tensor, "T R"], packing: Packing, adapters: list[AdapterRows]
+    ) -> Float[Tensor, "T W"]:
+        x = x + self.attention(self.attention_norm(x), angles, packing, adapters)
+        return x + self.mlp(self.mlp_norm(x), adapters)
+
+
+class Decoder(nn.Module):
+    """Token embeddings to last hidden states, after the final norm."""
+
+    def __init__(self, config: DecoderConfig, lora: LoRAConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.embed = nn.Embedding(config.vocab_size, config.width)
+        self.blocks = nn.ModuleList(DecoderBlock(config, lora) for _ in range(config.num_layers))
+        self.norm = RMSNorm(config.width, config.norm_eps)
+
+    def forward(
+        self, x: Float[Tensor, "T W"], positions: Int[Tensor, "T 3"], packing: Packing, adapters: list[AdapterRows]
+    ) -> Float[Tensor, "T W"]:
+        """Hidden states of a packed batch.
+
+        Args:
+            x: Token embeddings, the images' tokens already among them.
+            positions: Time, row and column of each token.
+            packing: The inputs; none sees another.
+            adapters: Which tokens use which task's adapter.
+        """
+        config = self.config
+        angles = sectioned_angles(positions, config.head_dim, config.theta, config.rope_sections)
+        for block in self.blocks:
+            x = block(x, angles, packing, adapters)
+        return self.norm(x)

@@ -1,0 +1,66 @@
+"""What the runtime may ask of any model: items in, both kinds of vectors out.
+
+A family's `processing.py` turns an input into an `Item`; its `model.py` turns a batch of items into `Outputs`. The two
+meet only in `runtime/embedder.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import PIL.Image
+from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Item:
+    """One input, ready for the model."""
+
+    token_ids: npt.NDArray[np.int64]
+    """`[tokens]`; an image's placeholders already stand once a visual token."""
+    pool: tuple[int, int]
+    """First row and one past the last row that the dense vector is the mean of."""
+    task: str
+    patches: Tensor | None = None
+    """`[patches, channels * frames * side * side]` float32, None for a text."""
+    grid: tuple[int, int] | None = None
+    """Rows and columns of patches, None for a text."""
+
+    @property
+    def num_tokens(self) -> int:
+        return len(self.token_ids)
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """Of a packed batch of N items with T tokens together."""
+
+    dense: Tensor
+    """`[N, dim]` float32, unit rows."""
+    multivector: Tensor
+    """`[T, 128]` float32, unit rows."""
+    lengths: tuple[int, ...]
+    """Tokens of each item."""
+
+
+class Model(Protocol):
+    """The maths of a family."""
+
+    def embed(self, items: Sequence[Item]) -> Outputs:
+        """Both outputs for a batch; an item's vectors do not depend on what shares its batch."""
+        ...
+
+
+class Processor(Protocol):
+    """Tokens and pixels of a family."""
+
+    max_length: int
+    """Most tokens of a text, the prompt included."""
+
+    def text(self, text: str, *, task: str, prompt_name: str, max_length: int | None) -> Item: ...
+
+    def image(self, image: PIL.Image.Image, *, task: str, max_pixels: int | None) -> Item: ...

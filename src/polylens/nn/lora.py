@@ -1,0 +1,87 @@
+"""Low-rank adapters chosen for each row of a packed batch.
+
+Shapes: T tokens, I input width, O output width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LoRAConfig:
+    """What an adapter file's `adapter_config.json` says."""
+
+    tasks: tuple[str, ...]  # one adapter a task, in the order of the published configuration
+    rank: int  # width of the bottleneck
+    alpha: float  # the low-rank product is scaled by alpha / rank
+
+    @property
+    def scaling(self) -> float:
+        return self.alpha / self.rank
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterRows:
+    """Which tokens of a packed batch use which adapter."""
+
+    task: str
+    rows: Int[Tensor, " R"] | None
+    """Indices of the tokens; None where all of them do."""
+
+
+def adapter_rows(tasks: Sequence[str], lengths: Sequence[int], device: torch.device) -> list[AdapterRows]:
+    """Groups the tokens of a packed batch by task.
+
+    Args:
+        tasks: One a sequence.
+        lengths: Tokens of each sequence.
+        device: Where the batch lives.
+
+    Example:
+        >>> [(use.task, use.rows.tolist()) for use in adapter_rows(["a", "b", "a"], [1, 2, 1], torch.device("cpu"))]
+        [('a', [0, 3]), ('b', [1, 2])]
+    """
+    distinct = sorted(set(tasks))
+    if len(distinct) == 1:
+        return [AdapterRows(distinct[0], None)]
+    token_tasks = torch.repeat_interleave(torch.tensor([distinct.index(task) for task in tasks]), torch.tensor(lengths))
+    return [AdapterRows(task, (token_tasks == i).nonzero()[:, 0].to(device)) for i, task in enumerate(distinct)]
+
+
+class LoRALinear(nn.Module):
+    """A linear layer and, for each task, a low-rank correction: y = W x + b + (alpha / r) B_task A_task x.
+
+    Hu et al. 2021, https://arxiv.org/abs/2106.09685. The base product runs once over all tokens, each adapter's product
+    over its own rows: a batch may mix tasks, and nothing is swapped in or out.
+
+    Args:
+        inputs: Input width.
+        outputs: Output width.
+        bias: Whether the base has one; the adapters have none.
+        lora: The adapters.
+    """
+
+    def __init__(self, inputs: int, outputs: int, *, bias: bool, lora: LoRAConfig) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(outputs, inputs))
+        self.bias = nn.Parameter(torch.empty(outputs)) if bias else None
+        self.scaling = lora.scaling
+        self.lora_a = nn.ParameterDict({task: torch.empty(lora.rank, inputs) for task in lora.tasks})
+        self.lora_b = nn.ParameterDict({task: torch.empty(outputs, lora.rank) for task in lora.tasks})
+
+    def forward(self, x: Float[Tensor, "T I"], adapters: list[AdapterRows]) -> Float[Tensor, "T O"]:
+        y = F.linear(x, self.weight, self.bias)
+        for use in adapters:
+            down, up = self.lora_a[use.task], self.lora_b[use.task]
+            if use.rows is None:
+                y = y + F.linear(F.linear(x, down), up) * self.scaling
+            else:
+                y = y.index_add(0, use.rows, (F.linear(F.linear(x[use.rows], down), up) * self.scaling).to(y.dtype))
+        return y
