@@ -1,0 +1,89 @@
+"""The models that polylens knows by name. Data only: nothing here touches a disk or a network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Literal
+
+from polylens.errors import ModelNotFoundError
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CatalogEntry:
+    """What is known about a model before any of its files is opened."""
+
+    name: str
+    aliases: tuple[str, ...]  # other names that mean the same model
+    family: str  # the folder in `polylens.models` that computes it
+    repository: str | None  # on the hub; None where the weights ship inside the package
+    revision: str | None  # commit of the repository, so that a name always means the same weights
+    licence: str  # of the weights; the code is Apache-2.0
+    parameters: int  # numbers in the checkpoint, every adapter counted
+    dims: tuple[int, ...]  # widths a dense vector may be cut to, ascending; the last is its full width
+    multivector_dim: int  # width of each vector of a multi-vector
+    context: int  # tokens of the longest input
+    modalities: tuple[Literal["text", "image"], ...]
+
+
+CATALOG: tuple[CatalogEntry, ...] = (
+    CatalogEntry(
+        name="nano",
+        aliases=(),
+        family="jina_v4",
+        repository=None,
+        revision=None,
+        licence="Apache-2.0",
+        parameters=0,
+        dims=(64, 128, 256),
+        multivector_dim=128,
+        context=32768,
+        modalities=("text", "image"),
+    ),
+    CatalogEntry(
+        name="jinaai/jina-embeddings-v4",
+        aliases=("jina-embeddings-v4",),
+        family="jina_v4",
+        repository="jinaai/jina-embeddings-v4",
+        revision="26239889730c735ed7e9a4db9180c8935faf4ba0",
+        licence="Qwen Research License (non-commercial)",
+        parameters=3_934_695_552,
+        dims=(128, 256, 512, 1024, 2048),
+        multivector_dim=128,
+        context=32768,
+        modalities=("text", "image"),
+    ),
+)
+
+_BY_NAME = {name: entry for entry in CATALOG for name in (entry.name, *entry.aliases)}
+
+
+def known_names() -> tuple[str, ...]:
+    """Every name and alias that `find` understands."""
+    return tuple(_BY_NAME)
+
+
+def find(name: str) -> CatalogEntry:
+    """The catalog's entry for a name or an alias.
+
+    Raises:
+        ModelNotFoundError: Nothing goes by that name; the message lists what does.
+
+    Example:
+        >>> find("jina-embeddings-v4").repository
+        'jinaai/jina-embeddings-v4'
+    """
+    if name not in _BY_NAME:
+        raise unknown(name)
+    return _BY_NAME[name]
+
+
+def unknown(name: str) -> ModelNotFoundError:
+    """The error for a name that leads nowhere: the closest name, every name there is, and the other way."""
+    close = get_close_matches(name, _BY_NAME, n=1)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    return ModelNotFoundError(
+        f"no model {name!r}; {hint}Known by name: {', '.join(_BY_NAME)}. "
+        "A folder in the official layout works too (config.json, *.safetensors and tokenizer.json in it), "
+        "and so does 'user/name' of a repository on the hub."
+    )

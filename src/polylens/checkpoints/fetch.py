@@ -1,0 +1,156 @@
+"""From a name to a folder of weights on this machine.
+
+What is fetched is data: JSON and safetensors. Code (`*.py`) and pickles (`*.bin`, `*.pt`) that lie beside it on the hub
+are never downloaded, so nothing that came over the network can run.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from polylens import __version__
+from polylens.checkpoints import catalog
+from polylens.errors import CheckpointError, HubUnavailableError, InputError, ModelNotFoundError
+
+WANTED_FILES = (
+    "config.json",
+    "preprocessor_config.json",
+    "tokenizer.json",
+    "model*.safetensors",
+    "model.safetensors.index.json",
+    "adapters/*.json",
+    "adapters/*.safetensors",
+)
+"""The files of a repository that polylens reads, in the manner of `fnmatch`."""
+
+_HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
+
+
+def resolve(name_or_folder: str | Path, *, revision: str | None = None, local_files_only: bool = False) -> Path:
+    """The folder that holds a model's files, downloaded first where it is not on this machine yet.
+
+    A name of the catalog always means the catalog's model, whatever lies in the current folder (write `./nano` for a
+    folder of that name). Then a folder that exists is itself. Then `user/name` is looked up on the hub.
+
+    Args:
+        name_or_folder: A name of the catalog, a folder in the official layout, or `user/name` of a hub repository.
+        revision: Branch, tag or commit on the hub. The default is the commit pinned in the catalog; for a
+            repository that the catalog does not know, the head of its default branch, which may change from one day
+            to the next.
+        local_files_only: Use what earlier downloads left on this machine and stay off the network.
+
+    Raises:
+        ModelNotFoundError: No such name, folder, repository or revision, or no permission to read the repository.
+        HubUnavailableError: The weights are not here and could not be fetched. The next attempt keeps every file
+            that is complete; a connection that drops within a file is taken up where it broke.
+        CheckpointError: The folder lacks a file that every model has.
+        InputError: A revision was asked of something that does not come from the hub.
+    """
+    entry = catalog.find(name_or_folder) if name_or_folder in catalog.known_names() else None
+    if entry is not None and entry.repository is not None:
+        return _download(entry.repository, revision or entry.revision, local_files_only=local_files_only)
+
+    folder = Path(name_or_folder).expanduser() if entry is None else _packaged(entry.name)
+    if entry is None and (name_or_folder == "" or not folder.exists()):
+        if isinstance(name_or_folder, str) and _HUB_NAME.fullmatch(name_or_folder):
+            return _download(name_or_folder, revision, local_files_only=local_files_only)
+        raise catalog.unknown(str(name_or_folder))
+    if revision is not None:
+        raise InputError(f"revision belongs to models on the hub, {str(name_or_folder)!r} is not one; got {revision!r}")
+    _require_files(folder)
+    return folder
+
+
+def _packaged(name: str) -> Path:
+    return Path(str(files("polylens"))) / "assets" / name
+
+
+def _require_files(folder: Path) -> None:
+    """Tell an incomplete or wrong folder by what it lacks, before anything is loaded from it."""
+    if not folder.is_dir():
+        raise ModelNotFoundError(f"{str(folder)!r} is a file; a model is the folder with config.json in it")
+    wanted = ["config.json"]
+    index = folder / "model.safetensors.index.json"
+    if index.is_file():
+        try:
+            wanted += sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise CheckpointError(f"{str(index)!r} is no index of shards: {error!r}") from error
+    if missing := [name for name in wanted if not (folder / name).is_file()]:
+        found = sorted(path.name for path in folder.iterdir())[:8]
+        raise CheckpointError(
+            f"{str(folder)!r} lacks {', '.join(missing)}; found there: {', '.join(found) or 'nothing'}. "
+            "A model's folder has config.json, preprocessor_config.json, tokenizer.json and its *.safetensors."
+        )
+
+
+def _download(repository: str, revision: str | None, *, local_files_only: bool) -> Path:
+    # Imported here: it takes 0.3 s, and models that lie on the disk never need it.
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        HFValidationError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    # The hub's library moved from requests to httpx and on; whichever it is, HfHubHTTPError has the transport's base
+    # class among its own. Its native downloader (hf_xet) reports a lost connection as a RuntimeError.
+    transport_errors: tuple[Any, ...] = (*HfHubHTTPError.__bases__, OSError, RuntimeError)
+    at = f"{repository!r} at revision {revision!r}" if revision else repr(repository)
+    try:
+        folder = snapshot_download(
+            repository,
+            revision=revision,
+            allow_patterns=list(WANTED_FILES),
+            local_files_only=local_files_only,
+            library_name="polylens",
+            library_version=__version__,
+            tqdm_class=_progress_bar(),
+        )
+    except GatedRepoError as error:
+        raise ModelNotFoundError(
+            f"the hub does not let you read {repository!r}: accept its terms on its page there, "
+            "then `hf auth login` (or set HF_TOKEN) and try again"
+        ) from error
+    except RevisionNotFoundError as error:
+        raise ModelNotFoundError(f"the hub has no {at}; leave out the revision for the tested one") from error
+    except (RepositoryNotFoundError, HFValidationError) as error:
+        raise ModelNotFoundError(
+            f"the hub has no {at}, or it is private and you are not logged in (`hf auth login`). "
+            f"Names polylens knows: {', '.join(catalog.known_names())}."
+        ) from error
+    except transport_errors as error:
+        raise HubUnavailableError(_how_to_do_without(repository, revision, error)) from error
+    _require_files(Path(folder))
+    return Path(folder)
+
+
+def _how_to_do_without(repository: str, revision: str | None, error: Exception) -> str:
+    cause = error.__cause__ or error
+    reason = f"{type(cause).__name__}: {cause}".splitlines()[0]
+    at = f" --revision {revision}" if revision else ""
+    return (
+        f"the weights of {repository!r} are not on this machine and could not be fetched ({reason}). "
+        "Fetch them where the hub can be reached, copy the folder here, and pass it:\n"
+        f"    hf download {repository}{at} --local-dir FOLDER\n"
+        '    polylens.load("FOLDER")'
+    )
+
+
+def _progress_bar() -> Any:
+    """The hub's own bar, silent where standard error is not a terminal."""
+    from huggingface_hub.utils.tqdm import tqdm
+
+    class TerminalBar(tqdm):
+        def __init__(self, *args: Any, **options: Any) -> None:
+            options["disable"] = bool(options.get("disable")) or not sys.stderr.isatty()
+            super().__init__(*args, **options)  # type: ignore[no-untyped-call]
+
+    return TerminalBar

@@ -1,0 +1,64 @@
+import json
+import re
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+import polylens
+from polylens.checkpoints.catalog import CATALOG, find, known_names
+from polylens.errors import ModelNotFoundError
+
+NANO = Path(polylens.__file__).parent / "assets" / "nano"
+
+
+def test_a_name_and_its_aliases_mean_the_same_model() -> None:
+    assert find("jina-embeddings-v4") is find("jinaai/jina-embeddings-v4")
+
+
+def test_names_and_aliases_are_all_different() -> None:
+    written = [name for entry in CATALOG for name in (entry.name, *entry.aliases)]
+    assert len(known_names()) == len(written)
+
+
+def test_an_unknown_name_lists_what_exists_and_the_closest() -> None:
+    with pytest.raises(ModelNotFoundError) as caught:
+        find("jina-embedding-v4")
+    message = str(caught.value)
+    assert "did you mean 'jina-embeddings-v4'?" in message
+    assert all(name in message for name in known_names())
+    assert "folder" in message
+
+
+@pytest.mark.parametrize("entry", CATALOG, ids=lambda entry: entry.name)
+def test_every_entry_is_whole(entry) -> None:
+    assert find_spec(f"polylens.models.{entry.family}") is not None
+    # A branch name would let the weights change under a name that people cite.
+    assert entry.repository is None or re.fullmatch("[0-9a-f]{40}", entry.revision)
+    assert list(entry.dims) == sorted(set(entry.dims))
+    assert entry.parameters > 0
+    assert entry.licence
+
+
+def test_nano_is_described_as_it_ships() -> None:
+    config = json.loads((NANO / "config.json").read_text(encoding="utf-8"))
+    nano = find("nano")
+    assert list(nano.dims) == config["matryoshka_dims"]
+    assert nano.multivector_dim == config["multi_vector_projector_dim"]
+    assert nano.parameters == sum(_sizes(NANO / "model.safetensors")) + sum(
+        _sizes(NANO / "adapters" / "adapter_model.safetensors")
+    )
+
+
+def _sizes(file: Path) -> list[int]:
+    """Numbers in each tensor, from the header alone."""
+    with file.open("rb") as stream:
+        header = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
+    header.pop("__metadata__", None)
+    sizes = []
+    for tensor in header.values():
+        size = 1
+        for length in tensor["shape"]:
+            size *= length
+        sizes.append(size)
+    return sizes
