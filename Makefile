@@ -1,0 +1,55 @@
+# Two commands: `make demo` and `make test`. Both need Python 3.11 or newer with venv, and a package index; they keep
+# what they install in .venv. Another interpreter: make PYTHON=python3.12 test
+
+SHELL := bash
+PYTHON ?= python3
+BIN := .venv/bin
+# One line for each package, so that the minutes in which torch arrives are not silent.
+INSTALL := set -o pipefail; install() { $(BIN)/python -m pip install --disable-pip-version-check --no-input \
+	--constraint constraints.txt "$$@" \
+	| { grep --line-buffered -E '^ *(Downloading|Using cached|Installing collected)' || true; }; }; install
+
+.PHONY: help demo test test-slow check samples clean
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: .venv/.run  ## make the samples searchable and ask them a few questions
+	@$(BIN)/polylens demo
+
+test: check  ## everything CI runs: check, then the tests
+	@$(BIN)/python -m pytest -m "not slow"
+
+test-slow: .venv/.dev  ## the tests that take minutes
+	@$(BIN)/python -m pytest -m slow
+
+check: .venv/.dev  ## format, lint, types, layers
+	@$(BIN)/ruff format --check --quiet .
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+samples: .venv/.dev  ## make the pages in samples/ anew
+	@$(BIN)/python samples/make.py
+
+clean:  ## remove caches, build outputs and the samples' index; .venv and runs/ stay
+	@rm -rf build dist src/*.egg-info samples/.polylens .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	@find src tests samples benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# pip is the last thing that venv puts there: a .venv that broke off half-way is made again.
+$(BIN)/pip:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "polylens needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version 2>&1 || echo not there)." >&2; \
+		echo "Name another one: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	@echo "making .venv with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv .venv
+
+.venv/.run: pyproject.toml constraints.txt | $(BIN)/pip
+	@echo "installing polylens and what it runs on into .venv (once; torch is the big one)"
+	@$(INSTALL) --editable .
+	@touch $@
+
+.venv/.dev: pyproject.toml constraints.txt | $(BIN)/pip
+	@echo "installing polylens and what its tests need into .venv (once; torch is the big one)"
+	@$(INSTALL) --editable '.[dev]'
+	@touch $@
