@@ -1,0 +1,1 @@
+"""Training data made here: words of many languages, and pictures of them."""
