@@ -1,0 +1,63 @@
+"""What holds for every test: no network, and tests that need what is not here say so.
+
+Shapes are checked as well, by the option `--jaxtyping-packages` in pyproject.toml.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import socket
+from typing import Any
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refuse every address outside this machine, by a failure that no `except Exception` can swallow."""
+    connect, connect_ex, getaddrinfo = socket.socket.connect, socket.socket.connect_ex, socket.getaddrinfo
+
+    def guarded_connect(self: socket.socket, address: Any) -> None:
+        _require_local(address if self.family == socket.AF_UNIX else address[0], self.family)
+        connect(self, address)
+
+    def guarded_connect_ex(self: socket.socket, address: Any) -> int:
+        _require_local(address if self.family == socket.AF_UNIX else address[0], self.family)
+        return connect_ex(self, address)
+
+    def guarded_getaddrinfo(host: Any, *args: Any, **options: Any) -> Any:
+        _require_local(host, socket.AF_INET)
+        return getaddrinfo(host, *args, **options)
+
+    monkeypatch.setattr(socket.socket, "connect", guarded_connect)
+    monkeypatch.setattr(socket.socket, "connect_ex", guarded_connect_ex)
+    monkeypatch.setattr(socket, "getaddrinfo", guarded_getaddrinfo)
+
+
+def _require_local(host: Any, family: int) -> None:
+    if family not in (socket.AF_INET, socket.AF_INET6):
+        return
+    name = host.decode() if isinstance(host, bytes) else str(host or "localhost")
+    try:
+        local = ipaddress.ip_address(name.partition("%")[0]).is_loopback
+    except ValueError:
+        local = name == "localhost"
+    if not local:
+        pytest.fail(f"a test tried to reach {name}; tests use no network")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if not os.environ.get("POLYLENS_WEIGHTS"):
+        _skip(items, "weights", "set POLYLENS_WEIGHTS to the folder with the published weights")
+    if any(item.get_closest_marker("gpu") for item in items):
+        import torch
+
+        if not torch.cuda.is_available():
+            _skip(items, "gpu", "no CUDA device here")
+
+
+def _skip(items: list[pytest.Item], marker: str, reason: str) -> None:
+    for item in items:
+        if item.get_closest_marker(marker):
+            item.add_marker(pytest.mark.skip(reason=reason))
