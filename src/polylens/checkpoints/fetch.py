@@ -13,7 +13,6 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from polylens import __version__
 from polylens.checkpoints import catalog
 from polylens.errors import CheckpointError, HubUnavailableError, InputError, ModelNotFoundError
 
@@ -111,7 +110,6 @@ def _download(repository: str, revision: str | None, *, local_files_only: bool) 
             allow_patterns=list(WANTED_FILES),
             local_files_only=local_files_only,
             library_name="polylens",
-            library_version=__version__,
             tqdm_class=_progress_bar(),
         )
     except GatedRepoError as error:
