@@ -30,7 +30,7 @@ check: .venv/.dev  ## format, lint, types, layers
 	@$(BIN)/lint-imports
 
 samples: .venv/.dev  ## make the pages in samples/ anew
-	@$(BIN)/python samples/make.py
+	@$(BIN)/python samples/.maker/make_samples.py
 
 clean:  ## remove caches, build outputs and the samples' index; .venv and runs/ stay
 	@rm -rf build dist src/*.egg-info samples/.polylens .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
