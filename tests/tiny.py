@@ -96,7 +96,7 @@ def random_tensors(
         return noise / max(1, noise[0].numel()) ** 0.5 if noise.ndim > 1 else 0.1 * noise
 
     base = {published: draw(ours) for published, ours in base_names(config).items()}
-    adapters = {published: draw(ours) for published, ours in adapter_names(config).items()}
+    adapters = {published: 0.5 * draw(ours) for published, ours in adapter_names(config).items()}
     return base, adapters
 
 

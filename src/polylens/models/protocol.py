@@ -24,7 +24,8 @@ class Item:
     """`[tokens]`; an image's placeholders already stand once a visual token."""
     pool: tuple[int, int]
     """First row and one past the last row that the dense vector is the mean of."""
-    task: str
+    task: str | None
+    """Whose adapter; None is the model without any, as its first training stage knows it."""
     patches: Tensor | None = None
     """`[patches, channels * frames * side * side]` float32, None for a text."""
     grid: tuple[int, int] | None = None
@@ -61,6 +62,6 @@ class Processor(Protocol):
     max_length: int
     """Most tokens of a text, the prompt included."""
 
-    def text(self, text: str, *, task: str, prompt_name: str, max_length: int | None) -> Item: ...
+    def text(self, text: str, *, task: str | None, prompt_name: str, max_length: int | None) -> Item: ...
 
-    def image(self, image: PIL.Image.Image, *, task: str, max_pixels: int | None) -> Item: ...
+    def image(self, image: PIL.Image.Image, *, task: str | None, max_pixels: int | None) -> Item: ...

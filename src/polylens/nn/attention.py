@@ -102,26 +102,26 @@ def attention(
     if queries.is_cuda and queries.dtype in (torch.bfloat16, torch.float16):
         return _flash(queries, keys, values, packing, causal=causal)
     if packing.order is not None:
-        queries, keys, values = queries[packing.order], keys[packing.order], values[packing.order]
+        queries, keys, values = (x.index_select(0, packing.order) for x in (queries, keys, values))
     limit = SHORT_WITH_GRAD if torch.is_grad_enabled() and queries.requires_grad else SHORT
-    outputs, start = [], 0
-    for length, count in packing.groups:
-        stop = start + length * count
-        q, k, v = (x[start:stop].view(count, length, *x.shape[1:]).transpose(1, 2) for x in (queries, keys, values))
+    sizes = [length * count for length, count in packing.groups]
+    outputs = []
+    # split, not slices: its backward pass is one concatenation, theirs a full-sized sum for each group
+    for (length, count), *group in zip(packing.groups, *(x.split(sizes) for x in (queries, keys, values)), strict=True):
+        q, k, v = (x.view(count, length, *x.shape[1:]).transpose(1, 2) for x in group)
         attend = _products if length <= limit and not q.is_cuda else _fused
         outputs.append(attend(q, k, v, causal).transpose(1, 2).flatten(0, 1))
-        start = stop
     mixed = outputs[0] if len(outputs) == 1 else torch.cat(outputs)
-    return mixed if packing.inverse is None else mixed[packing.inverse]
+    return mixed if packing.inverse is None else mixed.index_select(0, packing.inverse)
 
 
 def _products(q: Tensor, k: Tensor, v: Tensor, causal: bool) -> Tensor:
-    """The definition, batched: `[N, H, L, C]` in and out; softmax in float32."""
+    """The definition, batched: `[N, H, L, C]` in and out."""
     scores = torch.matmul(q * q.shape[-1] ** -0.5, k.transpose(-1, -2))
     if causal:
         later = torch.ones(q.shape[-2], q.shape[-2], dtype=torch.bool, device=q.device).triu(1)
         scores = scores.masked_fill(later, -torch.inf)
-    return torch.matmul(scores.softmax(dim=-1, dtype=torch.float32).to(v.dtype), v)
+    return torch.matmul(scores.softmax(dim=-1), v)
 
 
 def _fused(q: Tensor, k: Tensor, v: Tensor, causal: bool) -> Tensor:

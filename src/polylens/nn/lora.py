@@ -36,11 +36,11 @@ class AdapterRows:
     """Indices of the tokens; None where all of them do."""
 
 
-def adapter_rows(tasks: Sequence[str], lengths: Sequence[int], device: torch.device) -> list[AdapterRows]:
+def adapter_rows(tasks: Sequence[str | None], lengths: Sequence[int], device: torch.device) -> list[AdapterRows]:
     """Groups the tokens of a packed batch by task.
 
     Args:
-        tasks: One a sequence.
+        tasks: One a sequence; None is the model without an adapter.
         lengths: Tokens of each sequence.
         device: Where the batch lives.
 
@@ -48,10 +48,11 @@ def adapter_rows(tasks: Sequence[str], lengths: Sequence[int], device: torch.dev
         >>> [(use.task, use.rows.tolist()) for use in adapter_rows(["a", "b", "a"], [1, 2, 1], torch.device("cpu"))]
         [('a', [0, 3]), ('b', [1, 2])]
     """
-    distinct = sorted(set(tasks))
-    if len(distinct) == 1:
+    distinct = sorted({task for task in tasks if task is not None})
+    if len(distinct) == 1 and None not in tasks:
         return [AdapterRows(distinct[0], None)]
-    token_tasks = torch.repeat_interleave(torch.tensor([distinct.index(task) for task in tasks]), torch.tensor(lengths))
+    task_ids = [-1 if task is None else distinct.index(task) for task in tasks]
+    token_tasks = torch.repeat_interleave(torch.tensor(task_ids), torch.tensor(lengths))
     return [AdapterRows(task, (token_tasks == i).nonzero()[:, 0].to(device)) for i, task in enumerate(distinct)]
 
 
@@ -79,9 +80,9 @@ class LoRALinear(nn.Module):
     def forward(self, x: Float[Tensor, "T I"], adapters: list[AdapterRows]) -> Float[Tensor, "T O"]:
         y = F.linear(x, self.weight, self.bias)
         for use in adapters:
-            down, up = self.lora_a[use.task], self.lora_b[use.task]
+            down, up = self.lora_a[use.task], self.lora_b[use.task].T
             if use.rows is None:
-                y = y + F.linear(F.linear(x, down), up) * self.scaling
+                y = torch.addmm(y, F.linear(x, down), up, alpha=self.scaling)
             else:
-                y = y.index_add(0, use.rows, (F.linear(F.linear(x[use.rows], down), up) * self.scaling).to(y.dtype))
+                y = y.index_add(0, use.rows, F.linear(x.index_select(0, use.rows), down) @ up, alpha=self.scaling)
         return y

@@ -1,1 +1,1 @@
-"""See docs/concepts."""
+"""Inputs to vectors: where a family's maths and its processing meet."""

@@ -179,7 +179,7 @@ class JinaV4Processor:
         preprocessor = json.loads((folder / "preprocessor_config.json").read_text(encoding="utf-8"))
         return cls(config, parse_image_config(preprocessor), Tokenizer.from_file(str(folder / "tokenizer.json")))
 
-    def text(self, text: str, *, task: str, prompt_name: str, max_length: int | None) -> Item:
+    def text(self, text: str, *, task: str | None, prompt_name: str, max_length: int | None) -> Item:
         """A text behind its prompt, cut on the right to `max_length` tokens, the prompt's counted.
 
         `text-matching` is symmetric and always takes the query's prompt, whatever was asked: published behaviour.
@@ -189,7 +189,7 @@ class JinaV4Processor:
         ids = ids[: min(max_length or self.max_length, self.max_length)]
         return Item(token_ids=np.asarray(ids, dtype=np.int64), pool=(0, len(ids)), task=task)
 
-    def image(self, image: PIL.Image.Image, *, task: str, max_pixels: int | None) -> Item:
+    def image(self, image: PIL.Image.Image, *, task: str | None, max_pixels: int | None) -> Item:
         """An RGB image in the published template; its dense vector is pooled over the vision span, marks included."""
         config = self.image_config
         least = config.factor**2
@@ -202,7 +202,7 @@ class JinaV4Processor:
         pixels = torch.from_numpy(np.array(image, dtype=np.uint8)).permute(2, 0, 1)
         return self.pixels(resize(pixels, height, width), task=task)
 
-    def pixels(self, pixels: UInt8[Tensor, "3 H W"], *, task: str) -> Item:
+    def pixels(self, pixels: UInt8[Tensor, "3 H W"], *, task: str | None) -> Item:
         """An image that already has a size the model takes."""
         config = self.image_config
         grid = (pixels.shape[1] // config.patch_size, pixels.shape[2] // config.patch_size)

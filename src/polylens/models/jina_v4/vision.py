@@ -155,7 +155,7 @@ class VisionTower(nn.Module):
         x = self.patch_embed(patches[patch_order])
         for index, block in enumerate(self.blocks):
             x = block(x, angles, in_images if index in config.full_attention_layers else in_windows)
-        return self.merger(x)[torch.argsort(token_order).to(device)]
+        return self.merger(x).index_select(0, torch.argsort(token_order).to(device))
 
     def _window_order(self, grids: Sequence[Grid]) -> tuple[Int[Tensor, " M"], list[int]]:
         """`window_order` of every image, one after another."""

@@ -1,0 +1,36 @@
+"""Which inputs share a forward pass."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+TOKEN_BUDGET = 8_192
+"""Decoder tokens a batch. Nothing is padded, so more only costs memory; less leaves the processor idle between products."""
+
+
+def batches(sizes: Sequence[int], *, max_items: int | None, token_budget: int = TOKEN_BUDGET) -> Iterator[list[int]]:
+    """Groups inputs of like size into batches.
+
+    Args:
+        sizes: Tokens of each input.
+        max_items: Most inputs a batch; None leaves only the budget.
+        token_budget: Most tokens a batch; an input above it goes alone.
+
+    Yields:
+        Indices into `sizes`; each index once. Longest first, so that what does not fit into memory shows at once.
+
+    Example:
+        >>> list(batches([3, 9, 4, 2], max_items=None, token_budget=10))
+        [[1], [2, 0, 3]]
+    """
+    batch: list[int] = []
+    tokens = 0
+    for index in sorted(range(len(sizes)), key=lambda i: -sizes[i]):
+        full = max_items is not None and len(batch) >= max_items
+        if batch and (full or tokens + sizes[index] > token_budget):
+            yield batch
+            batch, tokens = [], 0
+        batch.append(index)
+        tokens += sizes[index]
+    if batch:
+        yield batch

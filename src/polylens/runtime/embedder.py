@@ -1,0 +1,421 @@
+"""`polylens.load` and what it returns: texts and images in, vectors out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+import PIL.Image
+import torch
+
+from polylens.checkpoints.fetch import resolve
+from polylens.checkpoints.loading import load_checkpoint
+from polylens.errors import ImageError, InputError
+from polylens.models.images import read_image
+from polylens.models.protocol import Item, Model, Processor
+from polylens.nn.pooling import truncate
+from polylens.nn.similarity import ragged_maxsim
+from polylens.runtime.batching import TOKEN_BUDGET, batches
+from polylens.types import Embedding, FloatArray, Image, ImageSource
+
+WINDOW_ITEMS = 256  # inputs whose pixels are held at once, so that a thousand photographs do not fill the memory
+PROMPTS = ("query", "passage")
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+Input = str | Image | PIL.Image.Image
+
+
+def load(
+    name: str | Path = "nano",
+    *,
+    device: str | torch.device | None = None,
+    dtype: str | torch.dtype | None = None,
+    revision: str | None = None,
+    local_files_only: bool = False,
+) -> Embedder:
+    """Loads a model.
+
+    Args:
+        name: A name of the catalog ("nano", "jinaai/jina-embeddings-v4"), or a folder in the official layout.
+        device: Where it runs; None takes a GPU where there is one.
+        dtype: "bfloat16", "float32" or "float16"; None takes bfloat16 where the processor computes in it, else float32.
+        revision: Of the hub's repository, instead of the catalog's.
+        local_files_only: Never ask the hub.
+
+    Raises:
+        ModelNotFoundError: Neither the catalog nor the disk knows the name.
+        HubUnavailableError: The weights are not here and cannot be fetched.
+        CheckpointError: They are here and do not fit.
+        InputError: The device or the type does not exist.
+
+    Example:
+        >>> import polylens
+        >>> polylens.load("nano").encode_text(["a harbour", "ein Hafen"]).shape  # doctest: +SKIP
+        (2, 256)
+    """
+    folder = resolve(name, revision=revision, local_files_only=local_files_only)
+    target = _device(device)
+    checkpoint = load_checkpoint(folder, device=target, dtype=_dtype(dtype, target))
+    stem = Path(name).resolve().name if Path(name).is_dir() else str(name)
+    config = checkpoint.model.config
+    return Embedder(
+        model=checkpoint.model,
+        processor=checkpoint.processor,
+        model_id=f"{stem}@{checkpoint.fingerprint}",
+        dim=config.decoder.width,
+        tasks=config.lora.tasks,
+        matryoshka_dims=config.matryoshka_dims,
+    )
+
+
+def _device(device: str | torch.device | None) -> torch.device:
+    if device is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        target = torch.device(device)
+        torch.empty(0, device=target)
+    except (RuntimeError, AssertionError) as unusable:
+        raise InputError(f"device {device!r} cannot be used here: {str(unusable).splitlines()[0]}") from unusable
+    return target
+
+
+def _dtype(dtype: str | torch.dtype | None, device: torch.device) -> torch.dtype:
+    if dtype is None:
+        if device.type == "cuda":
+            return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+        return torch.bfloat16 if device.type == "cpu" and torch.cpu._is_avx512_bf16_supported() else torch.float32
+    if isinstance(dtype, torch.dtype):
+        dtype = str(dtype).removeprefix("torch.")
+    if dtype not in DTYPES:
+        raise InputError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
+    return DTYPES[dtype]
+
+
+class Embedder:
+    """A loaded model.
+
+    Attributes:
+        model_id: Name and fingerprint of the weights; vectors of different ids cannot be compared.
+        dim: Width of the dense vectors.
+        tasks: Names of the task adapters.
+        matryoshka_dims: What `truncate_dim` may be.
+    """
+
+    def __init__(
+        self,
+        *,
+        model: Model,
+        processor: Processor,
+        model_id: str,
+        dim: int,
+        tasks: tuple[str, ...],
+        matryoshka_dims: tuple[int, ...],
+    ) -> None:
+        self.model = model
+        self.processor = processor
+        self.model_id = model_id
+        self.dim = dim
+        self.tasks = tasks
+        self.matryoshka_dims = matryoshka_dims
+
+    def encode_text(
+        self,
+        texts: str | Sequence[str],
+        task: str | Sequence[str] = "retrieval",
+        prompt_name: str | None = "query",
+        *,
+        truncate_dim: int | None = None,
+        max_length: int | None = None,
+        return_multivector: bool = False,
+        batch_size: int | None = None,
+        show_progress: bool = False,
+    ) -> Any:
+        """Vectors of texts. A text is always a text: one that looks like a path or a URL is never opened.
+
+        Args:
+            texts: One or several.
+            task: "retrieval", "text-matching" or "code", or the names of the HTTP API ("retrieval.query", ...), which bring
+                their prompt along; one for all or one for each.
+            prompt_name: "query" or "passage"; text-matching always takes the query's.
+            truncate_dim: One of `matryoshka_dims`; cuts dense vectors and brings them back to unit length.
+            max_length: Tokens, the prompt's included; what is longer is cut on the right. None is the model's limit.
+            return_multivector: One vector a token instead of one in all.
+            batch_size: Most inputs a forward pass; None goes by tokens.
+            show_progress: A progress bar on stderr where that is a terminal.
+
+        Returns:
+            Float32 `[N, dim]` with unit rows; with `return_multivector` a list of float32 `[tokens, 128]` with unit rows. A
+            single text gives a single vector `[dim]`, or a single `[tokens, 128]`.
+
+        Raises:
+            InputError: An argument cannot be used; the message says what would do.
+        """
+        single = isinstance(texts, str)
+        items = [texts] if isinstance(texts, str) else list(texts)
+        for index, text in enumerate(items):
+            if not isinstance(text, str):
+                raise InputError(f"text {index} must be a str, got {type(text).__name__}; images go to encode_image")
+        return self._encode(
+            items,
+            single,
+            task,
+            prompt_name,
+            truncate_dim,
+            max_length,
+            None,
+            return_multivector,
+            batch_size,
+            show_progress,
+        )
+
+    def encode_image(
+        self,
+        images: ImageSource | Image | Sequence[ImageSource | Image],
+        task: str | Sequence[str] = "retrieval",
+        *,
+        truncate_dim: int | None = None,
+        max_pixels: int | None = None,
+        return_multivector: bool = False,
+        batch_size: int | None = None,
+        show_progress: bool = False,
+    ) -> Any:
+        """Vectors of images.
+
+        Args:
+            images: One or several of: a path, a `PIL.Image`, bytes, a `data:` URI, bare base64, an http(s) URL.
+            task: As for `encode_text`; a prompt in its name has no effect on an image.
+            truncate_dim: As for `encode_text`.
+            max_pixels: Largest area after resizing; None is the checkpoint's own limit. More shows finer print and costs
+                more tokens: one for each `patch_size * merge_size` squared.
+            return_multivector: As for `encode_text`.
+            batch_size: As for `encode_text`.
+            show_progress: As for `encode_text`.
+
+        Returns:
+            As for `encode_text`.
+
+        Raises:
+            ImageError: An image cannot be read; `error.index` says which.
+            InputError: Another argument cannot be used.
+        """
+        single = isinstance(images, (str, Path, bytes, Image, PIL.Image.Image))
+        sources = cast("list[ImageSource | Image]", [images] if single else list(cast("Sequence[Any]", images)))
+        items = [source if isinstance(source, Image) else Image(source) for source in sources]
+        return self._encode(
+            items, single, task, None, truncate_dim, None, max_pixels, return_multivector, batch_size, show_progress
+        )
+
+    def encode(
+        self,
+        sentences: Input | Sequence[Input],
+        task: str | Sequence[str] = "retrieval",
+        prompt_name: str | None = "query",
+        *,
+        truncate_dim: int | None = None,
+        max_length: int | None = None,
+        max_pixels: int | None = None,
+        return_multivector: bool = False,
+        batch_size: int | None = None,
+        show_progress: bool = False,
+    ) -> Any:
+        """Vectors of a mixed list: a `str` is a text, a `polylens.Image` or a `PIL.Image` is an image.
+
+        Arguments, returns and errors are those of `encode_text` and `encode_image`.
+        """
+        single = isinstance(sentences, (str, Image, PIL.Image.Image))
+        items = [cast("Input", sentences)] if single else list(cast("Sequence[Input]", sentences))
+        return self._encode(
+            items,
+            single,
+            task,
+            prompt_name,
+            truncate_dim,
+            max_length,
+            max_pixels,
+            return_multivector,
+            batch_size,
+            show_progress,
+        )
+
+    def embed(
+        self,
+        inputs: Sequence[Input],
+        *,
+        task: str | Sequence[str] = "retrieval",
+        prompt_name: str | None = "query",
+        max_length: int | None = None,
+        max_pixels: int | None = None,
+        batch_size: int | None = None,
+        progress: Callable[[int], None] = lambda _: None,
+    ) -> list[Embedding]:
+        """Both outputs of each input from one forward pass: what an index or a server wants.
+
+        Args:
+            inputs: As for `encode`.
+            task: As for `encode_text`.
+            prompt_name: As for `encode_text`.
+            max_length: As for `encode_text`.
+            max_pixels: As for `encode_image`.
+            batch_size: As for `encode_text`.
+            progress: Called with the number of inputs that each batch finished.
+
+        Returns:
+            One `Embedding` an input, in input order.
+        """
+        if max_length is not None and max_length < 1:
+            raise InputError(f"max_length must be at least 1 token, got {max_length}")
+        if batch_size is not None and batch_size < 1:
+            raise InputError(f"batch_size must be at least 1, got {batch_size}")
+        roles = self._roles(task, prompt_name, len(inputs))
+        results: list[Embedding | None] = [None] * len(inputs)
+        for start in range(0, len(inputs), WINDOW_ITEMS):
+            window = range(start, min(start + WINDOW_ITEMS, len(inputs)))
+            items = [self._item(inputs[i], i, *roles[i], max_length, max_pixels) for i in window]
+            sizes = [item.num_tokens for item in items]
+            for batch in batches(sizes, max_items=batch_size, token_budget=TOKEN_BUDGET):
+                for index, embedding in zip(batch, self._forward([items[i] for i in batch]), strict=True):
+                    results[start + index] = embedding
+                progress(len(batch))
+        return cast("list[Embedding]", results)
+
+    def similarity(self, queries: Any, documents: Any) -> FloatArray:
+        """Scores between queries and documents.
+
+        Args:
+            queries: Dense vectors `[Q, dim]` (or one `[dim]`), or a list of multi-vectors `[tokens, 128]`.
+            documents: Of the same kind.
+
+        Returns:
+            Float32 `[Q, D]`: cosine for dense vectors, MaxSim (the sum over a query's tokens of their best match) for
+            multi-vectors.
+
+        Raises:
+            InputError: One side is dense and the other is not, or their widths differ.
+        """
+        left, right = _vectors(queries, "queries"), _vectors(documents, "documents")
+        if isinstance(left, list) != isinstance(right, list):
+            raise InputError("queries and documents must both be dense vectors or both be lists of multi-vectors")
+        widths = {array.shape[-1] for side in (left, right) for array in (side if isinstance(side, list) else [side])}
+        if len(widths) > 1:
+            raise InputError(f"all vectors must have one width, got {' and '.join(map(str, sorted(widths)))}")
+        if isinstance(left, list) and isinstance(right, list):
+            if not left or not right:
+                return np.zeros((len(left), len(right)), dtype=np.float32)
+            scores = ragged_maxsim([torch.from_numpy(q) for q in left], [torch.from_numpy(d) for d in right])
+            return scores.numpy()
+        return (_unit(cast("FloatArray", left)) @ _unit(cast("FloatArray", right)).T).astype(np.float32)
+
+    def _encode(
+        self,
+        inputs: Sequence[Input],
+        single: bool,
+        task: str | Sequence[str],
+        prompt_name: str | None,
+        truncate_dim: int | None,
+        max_length: int | None,
+        max_pixels: int | None,
+        return_multivector: bool,
+        batch_size: int | None,
+        show_progress: bool,
+    ) -> Any:
+        if truncate_dim is not None and truncate_dim not in self.matryoshka_dims:
+            raise InputError(
+                f"truncate_dim must be one of {', '.join(map(str, self.matryoshka_dims))} for this model, got {truncate_dim}"
+            )
+        with _bar(len(inputs), show_progress) as progress:
+            embeddings = self.embed(
+                inputs,
+                task=task,
+                prompt_name=prompt_name,
+                max_length=max_length,
+                max_pixels=max_pixels,
+                batch_size=batch_size,
+                progress=progress,
+            )
+        if return_multivector:
+            multivectors = [embedding.multivector for embedding in embeddings]
+            return multivectors[0] if single else multivectors
+        dense = np.stack([e.dense for e in embeddings]) if embeddings else np.zeros((0, self.dim), dtype=np.float32)
+        if truncate_dim is not None:
+            dense = truncate(torch.from_numpy(dense), truncate_dim).numpy()
+        return dense[0] if single else dense
+
+    def _roles(self, task: str | Sequence[str], prompt_name: str | None, count: int) -> list[tuple[str, str]]:
+        """(task, prompt) of each input."""
+        names = [task] * count if isinstance(task, str) else list(task)
+        if len(names) != count:
+            raise InputError(f"task must be one name or one for each of the {count} inputs, got {len(names)}")
+        if prompt_name is None:
+            prompt_name = "query"
+        if prompt_name not in PROMPTS:
+            raise InputError(f"prompt_name must be one of {', '.join(PROMPTS)}, got {prompt_name!r}")
+        return [self._role(name, prompt_name) for name in names]
+
+    def _role(self, name: str, prompt_name: str) -> tuple[str, str]:
+        base, _, prompt = name.partition(".") if isinstance(name, str) else ("", "", "")
+        if base not in self.tasks or (prompt and (prompt not in PROMPTS or base == "text-matching")):
+            api = [f"{task}.{prompt}" for task in self.tasks if task != "text-matching" for prompt in PROMPTS]
+            raise InputError(f"task must be one of {', '.join((*self.tasks, *api))}, got {name!r}")
+        return base, prompt or prompt_name
+
+    def _item(
+        self, value: Input, index: int, task: str, prompt_name: str, max_length: int | None, max_pixels: int | None
+    ) -> Item:
+        if isinstance(value, str):
+            return self.processor.text(value, task=task, prompt_name=prompt_name, max_length=max_length)
+        if isinstance(value, (Image, PIL.Image.Image)):
+            image = read_image(value, index=index)
+            try:
+                return self.processor.image(image, task=task, max_pixels=max_pixels)
+            except ImageError as error:
+                raise ImageError(error.message, index) from error
+        raise InputError(
+            f"input {index} must be a str, a polylens.Image or a PIL.Image, got {type(value).__name__}; "
+            "wrap paths and bytes of images in polylens.Image(...)"
+        )
+
+    def _forward(self, items: Sequence[Item]) -> Iterator[Embedding]:
+        with torch.inference_mode():
+            outputs = self.model.embed(items)
+        dense = outputs.dense.cpu().numpy()
+        rows = np.split(outputs.multivector.cpu().numpy(), np.cumsum(outputs.lengths)[:-1])
+        for vector, multivector in zip(dense, rows, strict=True):
+            # copies, so that keeping one result does not keep its whole batch
+            yield Embedding(vector.copy(), multivector.copy())
+
+
+def _vectors(value: Any, name: str) -> FloatArray | list[FloatArray]:
+    """Dense `[N, dim]` or a list of `[tokens, width]`."""
+    if isinstance(value, np.ndarray) and value.ndim in (1, 2):
+        return np.atleast_2d(value).astype(np.float32, copy=False)
+    rows = [np.asarray(row, dtype=np.float32) for row in value] if isinstance(value, (list, tuple, np.ndarray)) else []
+    if isinstance(value, (list, tuple, np.ndarray)) and all(row.ndim == 2 for row in rows):
+        return rows
+    if rows and all(row.ndim == 1 for row in rows) and len({len(row) for row in rows}) == 1:
+        return np.stack(rows)
+    raise InputError(f"{name} must be vectors [N, dim] or a list of multi-vectors [tokens, width]")
+
+
+def _unit(vectors: FloatArray) -> npt.NDArray[np.float32]:
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)
+
+
+@contextmanager
+def _bar(total: int, show: bool) -> Iterator[Callable[[int], None]]:
+    """A progress bar on stderr; silence where nobody asked or where stderr is piped."""
+    if not show:
+        yield lambda _: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        bar = progress.add_task("embedding", total=total)
+        yield lambda done: progress.advance(bar, done)

@@ -1,0 +1,246 @@
+"""Training batches: pictures of text, queries about them, and where each query token's letters are drawn.
+
+A batch is a function of its seed alone, so a run that resumes sees what it would have seen. Coordinates are pixels; a *cell*
+is the square of one visual token.
+"""
+
+from __future__ import annotations
+
+import functools
+import random
+import zlib
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from polylens.models.jina_v4.processing import JinaV4Processor
+from polylens.models.protocol import Item
+from polylens.train.data.lexicon import LANGUAGES, UNSPACED, is_held_out, sample_text
+from polylens.train.data.render import PlacedWord, Rendered
+
+NUM_PAIRS = 512  # buckets that pairs of neighbouring letters are hashed into
+NUM_LETTERS = 512  # the letters that training text uses most
+_EDGE = "()[]{}.,:;!?。，、：（）«»\"'"
+
+
+@dataclass(frozen=True, slots=True)
+class ImageBatch:
+    """Queries, the pictures they are taken from, and for some of these their text as a passage."""
+
+    queries: list[Item]
+    images: list[Item]
+    passages: list[Item]
+    passage_of: list[int]
+    """Picture that each passage transcribes."""
+    here: Tensor
+    """`[query tokens, cells]` bool: where the token's letters are drawn."""
+    same: Tensor
+    """`[query tokens, cells]` bool: where the token's whole word is drawn, here or anywhere else."""
+    labels: Tensor
+    """`[cells, NUM_LETTERS + NUM_PAIRS]`: part of each letter and pair that lies in the cell."""
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A query taken from a picture."""
+
+    text: str
+    spans: list[tuple[int, int, int]]
+    """(first letter, one past the last, index of the word in the picture) of each word."""
+
+
+@functools.cache
+def letters() -> dict[str, int]:
+    """Letter -> label for the `NUM_LETTERS` most used in training text, upper and lower case together."""
+    rng = random.Random(0)
+    counts: Counter[str] = Counter()
+    for language in LANGUAGES:
+        for word in sample_text(rng, language, "train", 3000):
+            counts.update(word.casefold())
+    return {letter: i for i, (letter, _) in enumerate(counts.most_common(NUM_LETTERS))}
+
+
+def bare(word: str) -> str:
+    """A word without the punctuation around it.
+
+    >>> bare("(Hafen),")
+    'Hafen'
+    """
+    return word.strip(_EDGE)
+
+
+def pick_query(
+    rng: random.Random, rendered: Rendered, *, words: tuple[int, int], held_out: bool = False
+) -> Query | None:
+    """Neighbouring words of a picture, as somebody would type them: no punctuation, often no capitals.
+
+    Args:
+        rng: Decides.
+        rendered: The picture.
+        words: Fewest and most words.
+        held_out: Only words that training never shows.
+
+    Returns:
+        None where the picture has no such run of words.
+    """
+    least, most = words
+    placed = rendered.words
+    usable = [bool(bare(word.text)) and (not held_out or is_held_out(bare(word.text))) for word in placed]
+    count = min(rng.randint(least, most), len(placed))
+    starts = [i for i in range(len(placed) - count + 1) if all(usable[i : i + count])]
+    if not starts or count < 1:
+        return None
+    start = rng.choice(starts)
+    joiner = "" if LANGUAGES[rendered.language] in UNSPACED else " "
+    lower = rng.random() < 0.5
+    text, spans = "", []
+    for index in range(start, start + count):
+        word = bare(placed[index].text)
+        word = word.lower() if lower else word
+        text += joiner if text else ""
+        spans.append((len(text), len(text) + len(word), index))
+        text += word
+    return Query(text, spans)
+
+
+def transcript(rendered: Rendered) -> str:
+    """All words of a picture in reading order."""
+    joiner = "" if LANGUAGES[rendered.language] in UNSPACED else " "
+    return joiner.join(word.text for word in rendered.words)
+
+
+def make_batch(
+    seed: int,
+    *,
+    processor: JinaV4Processor,
+    render: Callable[[random.Random], Rendered],
+    size: int,
+    passages: int,
+    words: tuple[int, int],
+) -> ImageBatch:
+    """One batch.
+
+    Args:
+        seed: Decides everything.
+        processor: Of the model that is trained.
+        render: Draws one picture; its sides are multiples of a cell.
+        size: Pictures, with a query each.
+        passages: For how many of them the transcript stands among the documents too.
+        words: Fewest and most words of a query.
+    """
+    rng = random.Random(seed)
+    rendered: list[Rendered] = []
+    queries: list[Query] = []
+    while len(rendered) < size:
+        drawn = render(rng)
+        query = pick_query(rng, drawn, words=words)
+        if query is not None:
+            rendered.append(drawn)
+            queries.append(query)
+    text = functools.partial(processor.text, task=None, max_length=None)
+    items = [text(query.text, prompt_name="query") for query in queries]
+    images = [processor.pixels(torch.from_numpy(each.image).permute(2, 0, 1), task=None) for each in rendered]
+    here, same = ground(queries, items, rendered, processor)
+    return ImageBatch(
+        queries=items,
+        images=images,
+        passages=[text(transcript(each), prompt_name="passage") for each in rendered[:passages]],
+        passage_of=list(range(passages)),
+        here=here,
+        same=same,
+        labels=torch.from_numpy(
+            np.concatenate([reading_labels(each, processor.image_config.factor) for each in rendered])
+        ),
+    )
+
+
+def ground(
+    queries: Sequence[Query], items: Sequence[Item], rendered: Sequence[Rendered], processor: JinaV4Processor
+) -> tuple[Tensor, Tensor]:
+    """`ImageBatch.here` and `ImageBatch.same`."""
+    side = processor.image_config.factor
+    shapes = [(each.image.shape[0] // side, each.image.shape[1] // side) for each in rendered]
+    offsets = np.cumsum([0, *[rows * columns for rows, columns in shapes]])
+    here = np.zeros((sum(item.num_tokens for item in items), offsets[-1]), dtype=bool)
+    same = np.zeros_like(here)
+    places: dict[str, list[npt.NDArray[np.int64]]] = {}
+    for i, each in enumerate(rendered):
+        for word in each.words:
+            cells = _cells(word, word.left, word.right, side, shapes[i]) + offsets[i]
+            places.setdefault(bare(word.text).casefold(), []).append(cells)
+    row = 0
+    for i, (query, item) in enumerate(zip(queries, items, strict=True)):
+        encoding = processor.tokenizer.encode("Query: " + query.text, add_special_tokens=False)
+        for token, (start, stop) in enumerate(encoding.offsets):
+            first, last = start - len("Query: "), stop - len("Query: ")
+            for begin, end, index in query.spans:
+                low, high = max(first, begin), min(last, end)
+                if low >= high:
+                    continue
+                word = rendered[i].words[index]
+                left, right = _part(word, (low - begin) / (end - begin), (high - begin) / (end - begin))
+                here[row + token, _cells(word, left, right, side, shapes[i]) + offsets[i]] = True
+                for cells in places[query.text[begin:end].casefold()]:
+                    same[row + token, cells] = True
+        row += item.num_tokens
+    return torch.from_numpy(here), torch.from_numpy(same)
+
+
+def _part(word: PlacedWord, start: float, stop: float) -> tuple[float, float]:
+    """Left and right edge of a part of a word, given as fractions in reading direction."""
+    width = word.right - word.left
+    if word.rtl:
+        return word.right - stop * width, word.right - start * width
+    return word.left + start * width, word.left + stop * width
+
+
+def _cells(word: PlacedWord, left: float, right: float, side: int, shape: tuple[int, int]) -> npt.NDArray[np.int64]:
+    """Cells that hold at least a fifth of the height of a word, between two vertical lines."""
+    height = word.bottom - word.top
+    rows = [
+        row
+        for row in range(max(0, int(word.top // side)), min(shape[0], int(word.bottom // side) + 1))
+        if min(word.bottom, (row + 1) * side) - max(word.top, row * side) >= 0.2 * height
+    ]
+    first = min(max(0, int(left // side)), shape[1] - 1)
+    last = min(max(first, int((right - 0.01) // side)), shape[1] - 1)
+    return np.array([row * shape[1] + column for row in rows for column in range(first, last + 1)], dtype=np.int64)
+
+
+def reading_labels(rendered: Rendered, side: int) -> npt.NDArray[np.float32]:
+    """Part of each letter, and of each pair of neighbouring letters, that lies in each cell: `[cells, labels]`.
+
+    Letters are taken to be equally wide within a word.
+    """
+    rows, columns = rendered.image.shape[0] // side, rendered.image.shape[1] // side
+    labels = np.zeros((rows, columns, NUM_LETTERS + NUM_PAIRS), dtype=np.float32)
+    known = letters()
+    for word in rendered.words:
+        text = word.text.casefold()
+        step = (word.right - word.left) / len(text)
+        tops = np.arange(rows) * side
+        down = np.clip(
+            (np.minimum(word.bottom, tops + side) - np.maximum(word.top, tops)) / (word.bottom - word.top), 0, 1
+        )
+        for row in np.flatnonzero(down > 0.15):
+            for i, letter in enumerate(text):
+                at = word.right - (i + 1) * step if word.rtl else word.left + i * step
+                if letter in known:
+                    _spread(labels[row], at, at + step, side, known[letter], down[row])
+                if i + 1 < len(text):
+                    pair = NUM_LETTERS + zlib.crc32(text[i : i + 2].encode()) % NUM_PAIRS
+                    shift = -step / 2 if word.rtl else step / 2
+                    _spread(labels[row], at + shift, at + shift + step, side, pair, down[row])
+    return labels.reshape(rows * columns, -1)
+
+
+def _spread(row: npt.NDArray[np.float32], left: float, right: float, side: int, label: int, part: float) -> None:
+    """Shares a letter out among the cells of a row by how much of its width lies in each."""
+    for column in range(max(0, int(left // side)), min(len(row), int(right // side) + 1)):
+        share = (min(right, (column + 1) * side) - max(left, column * side)) / (right - left)
+        row[column, label] = max(row[column, label], min(1.0, share) * part)

@@ -1,0 +1,344 @@
+"""The training loop: one process, bf16 where the processor has it, exact resume.
+
+A run's folder holds `recipe.json`, `log.jsonl` (a line every few steps), `checkpoint/` (weights and optimiser, safetensors
+only; written beside and renamed) and, at the end, `model/` in the official layout.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import platform
+import random
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer
+from torch import Tensor, nn
+
+import polylens
+from polylens.checkpoints.export import save_checkpoint
+from polylens.errors import InputError
+from polylens.models.jina_v4.model import JinaV4
+from polylens.models.jina_v4.processing import JinaV4Processor
+from polylens.models.protocol import Outputs
+from polylens.train.data.examples import NUM_LETTERS, NUM_PAIRS, ImageBatch, letters, make_batch
+from polylens.train.data.render import Rendered, render_crop, render_page
+from polylens.train.losses import batched_maxsim, grounding_nce, info_nce, matryoshka_nce, reading_loss
+from polylens.train.recipes import Recipe, Stage
+from polylens.train.tokenizer import train_tokenizer
+
+LOG_EVERY = 10  # steps
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What a caller is told after each step."""
+
+    step: int
+    total: int
+    loss: float
+    seconds: float
+    """Of this step."""
+
+
+class Trainee(nn.Module):
+    """The model and the head that only training uses."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        super().__init__()
+        self.model = JinaV4(recipe.model)
+        self.reader = nn.Linear(recipe.model.decoder.width, NUM_LETTERS + NUM_PAIRS)
+
+
+def initialise(trainee: Trainee, seed: int) -> None:
+    """Fresh weights: normal with fan-in scaling, biases zero, adapters' B zero (arXiv 2106.09685, section 4.1)."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, parameter in trainee.named_parameters():
+            if "norm" in name:
+                parameter.fill_(1.0)
+            elif "lora_b" in name or name.endswith("bias"):
+                parameter.zero_()
+            elif name.endswith("decoder.embed.weight"):
+                parameter.normal_(0.0, 0.5, generator=generator)
+            else:
+                parameter.normal_(0.0, parameter.shape[1] ** -0.5, generator=generator)
+        trainee.reader.bias.fill_(-5.0)  # nearly every letter is absent from nearly every cell
+
+
+def train(
+    recipe: Recipe, folder: Path, *, report: Callable[[Progress], None], max_seconds: float | None = None
+) -> Path | None:
+    """Runs a recipe, or goes on with it where a checkpoint lies in the folder.
+
+    Args:
+        recipe: What to do.
+        folder: Of the run; one begun with another recipe is refused.
+        report: Called after each step.
+        max_seconds: Stop after a checkpoint once this much time has passed; None runs to the end.
+
+    Returns:
+        The folder of the finished model, None where time ran out first.
+
+    Raises:
+        InputError: The folder holds a run of another recipe.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    _write_recipe(recipe, folder)
+    tokenizer = _tokenizer(recipe, folder)
+    processor = JinaV4Processor(recipe.model, recipe.images, tokenizer)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    trainee = Trainee(recipe)
+    initialise(trainee, recipe.seed)
+    trainee.to(device)
+    if shutil.which("c++"):  # the tower is bound by memory traffic, which fused element-wise steps halve
+        for block in trainee.model.vision.blocks:
+            block.compile()
+    optimisers = make_optimisers(trainee, recipe)
+    start = load_state(folder / "checkpoint", trainee, optimisers)
+    total = sum(stage.steps for stage in recipe.stages)
+    began = time.monotonic()
+    with (folder / "log.jsonl").open("a", encoding="utf-8") as log:
+        for step, batch in _batches(recipe, processor, start, total):
+            tick = time.monotonic()
+            losses = train_step(trainee, batch, optimisers, recipe, step)
+            seconds = time.monotonic() - tick
+            report(Progress(step + 1, total, losses["total"], seconds))
+            if (step + 1) % LOG_EVERY == 0:
+                line = {"step": step + 1, "seconds": round(seconds, 3), **{k: round(v, 4) for k, v in losses.items()}}
+                log.write(json.dumps(line) + "\n")
+                log.flush()
+            if (step + 1) % recipe.checkpoint_every == 0 or step + 1 == total:
+                save_state(folder / "checkpoint", trainee, optimisers, step + 1)
+                if max_seconds is not None and time.monotonic() - began > max_seconds and step + 1 < total:
+                    return None
+    finished = trainee.model.to(device="cpu", dtype=torch.bfloat16)
+    save_checkpoint(folder / "model", finished, processor)
+    return folder / "model"
+
+
+def stage_at(recipe: Recipe, step: int) -> tuple[Stage, int]:
+    """The stage that a step of the run belongs to, and its number within it."""
+    for stage in recipe.stages:
+        if step < stage.steps:
+            return stage, step
+        step -= stage.steps
+    raise InputError(f"step {step} lies behind the end of the run")
+
+
+def learning_rate(recipe: Recipe, step: int) -> float:
+    """Warm-up over the run's first steps, a cosine from high to low within each stage."""
+    stage, within = stage_at(recipe, step)
+    fall = 0.5 * (1 + math.cos(math.pi * within / stage.steps))
+    rate = stage.final_learning_rate + (stage.learning_rate - stage.final_learning_rate) * fall
+    return rate * min(1.0, (step + 1) / recipe.warmup_steps)
+
+
+def make_optimisers(trainee: Trainee, recipe: Recipe) -> list[torch.optim.Optimizer]:
+    """Muon for the matrices inside the network, AdamW for embeddings, heads, norms and biases.
+
+    Jordan et al. 2024, https://kellerjordan.github.io/posts/muon; its step is scaled to AdamW's, so one rate serves both.
+    """
+    hidden, rest = [], []
+    for name, parameter in trainee.named_parameters():
+        inside = parameter.ndim == 2 and "embed" not in name and "reader" not in name and "lora" not in name
+        (hidden if inside else rest).append(parameter)
+    return [
+        torch.optim.Muon(hidden, weight_decay=recipe.weight_decay, adjust_lr_fn="match_rms_adamw"),
+        torch.optim.AdamW(rest, betas=(0.9, 0.98), weight_decay=0.0),
+    ]
+
+
+def train_step(
+    trainee: Trainee, batch: ImageBatch, optimisers: list[torch.optim.Optimizer], recipe: Recipe, step: int
+) -> dict[str, float]:
+    """One update; returns each loss before its weight, and their weighted sum as `total`."""
+    rate = learning_rate(recipe, step)
+    for optimiser in optimisers:
+        for group in optimiser.param_groups:
+            group["lr"] = rate
+        optimiser.zero_grad(set_to_none=True)
+    device = trainee.reader.weight.device
+    with torch.autocast(device.type, torch.bfloat16):
+        losses = compute_losses(trainee, batch, recipe)
+    losses["total"].backward()
+    norm = nn.utils.clip_grad_norm_(trainee.parameters(), recipe.gradient_clip)
+    if bool(torch.isfinite(norm)):
+        for optimiser in optimisers:
+            optimiser.step()
+    return {name: float(loss.detach()) for name, loss in losses.items()} | {"gradient": float(norm), "rate": rate}
+
+
+def compute_losses(trainee: Trainee, batch: ImageBatch, recipe: Recipe) -> dict[str, Tensor]:
+    """The weighted sum and its parts.
+
+    Pictures and passages stand among the documents together: a query must prefer its own picture to any text and its own
+    text to any picture, which keeps the scores of both kinds comparable.
+    """
+    model, weights = trainee.model, recipe.weights
+    device = trainee.reader.weight.device
+    queries: Outputs = model.embed(batch.queries)
+    visual: list[Tensor] = []
+    hook = model.vision.register_forward_hook(lambda _module, _inputs, output: visual.append(output))
+    documents = model.embed([*batch.images, *batch.passages])
+    hook.remove()
+
+    num_queries = len(batch.queries)
+    owner = torch.repeat_interleave(torch.arange(num_queries), torch.tensor(queries.lengths)).to(device)
+    own_image = torch.arange(num_queries, device=device)
+    passage_of = torch.tensor(batch.passage_of, device=device)
+    # a query's other form is no negative of it
+    is_own_passage = torch.zeros(num_queries, len(documents.lengths), dtype=torch.bool, device=device)
+    is_own_passage[passage_of, num_queries + torch.arange(len(passage_of), device=device)] = True
+    is_own_image = torch.zeros_like(is_own_passage)
+    is_own_image[own_image, own_image] = True
+
+    late = batched_maxsim(queries.multivector, owner, documents.multivector, documents.lengths, num_queries)
+    late_loss = info_nce(late, own_image, is_own_passage, recipe.late_temperature)
+    dims = recipe.model.matryoshka_dims
+    dense = partial(matryoshka_nce, documents=documents.dense, temperature=recipe.dense_temperature, dims=dims)
+    dense_loss = dense(queries.dense, positives=own_image, ignore=is_own_passage)
+    if batch.passages:
+        own_passage = num_queries + torch.arange(len(passage_of), device=device)
+        late_loss = late_loss + info_nce(
+            late[passage_of], own_passage, is_own_image[passage_of], recipe.late_temperature
+        )
+        dense_loss = dense_loss + dense(
+            queries.dense[passage_of], positives=own_passage, ignore=is_own_image[passage_of]
+        )
+
+    is_visual = torch.cat(
+        [torch.from_numpy(item.token_ids == recipe.model.image_token_id) for item in batch.images]
+    ).to(device)
+    cells = documents.multivector[: len(is_visual)][is_visual]
+    here, same = batch.here.to(device), batch.same.to(device)
+    grounding = grounding_nce(queries.multivector, cells, here, same, recipe.grounding_temperature)
+    reading = reading_loss(trainee.reader(visual[0]).float(), batch.labels.to(device))
+
+    with torch.no_grad():
+        hits = (late[:, :num_queries].argmax(dim=1) == own_image).float().mean()
+    total = (
+        weights.late * late_loss
+        + weights.dense * dense_loss
+        + weights.grounding * grounding
+        + weights.reading * reading
+    )
+    return {
+        "total": total,
+        "late": late_loss,
+        "dense": dense_loss,
+        "grounding": grounding,
+        "reading": reading,
+        "recall@1": hits,
+    }
+
+
+class _Batches(torch.utils.data.Dataset[ImageBatch]):
+    """Step -> batch; made in a process of its own while the step before it trains."""
+
+    def __init__(self, recipe: Recipe, processor: JinaV4Processor) -> None:
+        self.recipe = recipe
+        self.processor = processor
+
+    def __getitem__(self, step: int) -> ImageBatch:
+        stage, _ = stage_at(self.recipe, step)
+        return make_batch(
+            self.recipe.seed * 1_000_003 + step,
+            processor=self.processor,
+            render=partial(draw, stage=stage),
+            size=stage.batch_size,
+            passages=stage.passages,
+            words=stage.query_words,
+        )
+
+
+def draw(rng: random.Random, stage: Stage) -> Rendered:
+    """One picture of a stage."""
+    render = render_page if stage.pages else render_crop
+    return render(rng, width=stage.width, height=stage.height, split="train")
+
+
+def _batches(recipe: Recipe, processor: JinaV4Processor, start: int, total: int) -> Iterator[tuple[int, ImageBatch]]:
+    letters()  # before the fork, so that no worker counts them anew
+    loader = torch.utils.data.DataLoader(
+        _Batches(recipe, processor),
+        sampler=range(start, total),
+        batch_size=None,
+        num_workers=1,
+        prefetch_factor=4,
+        multiprocessing_context="fork",
+    )
+    yield from zip(range(start, total), loader, strict=True)
+
+
+def _tokenizer(recipe: Recipe, folder: Path) -> Tokenizer:
+    """Trained once a run."""
+    path = folder / "tokenizer.json"
+    if not path.exists():
+        partial_path = folder / "tokenizer.json.partial"
+        train_tokenizer(vocab_size=recipe.model.decoder.vocab_size, seed=recipe.seed).save(str(partial_path))
+        partial_path.replace(path)
+    return Tokenizer.from_file(str(path))
+
+
+def _write_recipe(recipe: Recipe, folder: Path) -> None:
+    path = folder / "recipe.json"
+    plain = json.loads(json.dumps(asdict(recipe)))
+    if path.exists():
+        known = json.loads(path.read_text(encoding="utf-8"))["recipe"]
+        if known != plain:
+            differing = [key for key in plain if plain[key] != known.get(key)]
+            raise InputError(
+                f"{folder} holds a run of another recipe (they differ in {', '.join(differing)}); "
+                "choose another folder or remove this one"
+            )
+        return
+    versions = {"polylens": polylens.__version__, "torch": torch.__version__, "python": platform.python_version()}
+    path.write_text(json.dumps({"recipe": plain, "versions": versions}, indent=2) + "\n", encoding="utf-8")
+
+
+def save_state(folder: Path, trainee: Trainee, optimisers: list[torch.optim.Optimizer], step: int) -> None:
+    """Writes everything that the next step depends on; the old checkpoint goes once the new one is whole."""
+    tensors = {f"weights.{name}": parameter.detach().cpu() for name, parameter in trainee.named_parameters()}
+    for i, optimiser in enumerate(optimisers):
+        for index, state in optimiser.state_dict()["state"].items():
+            for key, value in state.items():
+                tensors[f"optimiser.{i}.{index}.{key}"] = torch.as_tensor(value).detach().cpu().contiguous()
+    beside = folder.with_name(folder.name + ".partial")
+    shutil.rmtree(beside, ignore_errors=True)
+    beside.mkdir(parents=True)
+    save_file(tensors, beside / "state.safetensors", metadata={"step": str(step)})
+    (beside / "step.json").write_text(json.dumps({"step": step}), encoding="utf-8")
+    old = folder.with_name(folder.name + ".old")
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists():
+        folder.rename(old)
+    beside.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def load_state(folder: Path, trainee: Trainee, optimisers: list[torch.optim.Optimizer]) -> int:
+    """Restores a checkpoint; returns the number of steps it has behind it, 0 where there is none."""
+    if not folder.exists() and folder.with_name(folder.name + ".old").exists():
+        folder = folder.with_name(folder.name + ".old")  # killed between two renames
+    if not (folder / "step.json").exists():
+        return 0
+    tensors = load_file(folder / "state.safetensors")
+    with torch.no_grad():
+        for name, parameter in trainee.named_parameters():
+            parameter.copy_(tensors[f"weights.{name}"])
+    for i, optimiser in enumerate(optimisers):
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in tensors.items():
+            if name.startswith(f"optimiser.{i}."):
+                _, _, index, key = name.split(".")
+                state.setdefault(int(index), {})[key] = tensor
+        optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
+    return int(json.loads((folder / "step.json").read_text(encoding="utf-8"))["step"])

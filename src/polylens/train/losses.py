@@ -1,0 +1,110 @@
+"""What nano learns from.
+
+Shapes: Q queries, D documents, S query tokens, T document tokens (padded), K query tokens packed, C visual tokens packed,
+E embedding width, L label width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from polylens.nn.pooling import truncate
+
+
+def info_nce(
+    scores: Float[Tensor, "Q D"], positives: Int[Tensor, " Q"], ignore: Bool[Tensor, "Q D"], temperature: float
+) -> Float[Tensor, ""]:
+    """In-batch contrast, one direction: minus the log-softmax of each query's own document, averaged over queries.
+
+    jina-embeddings-v4, equations 3 and 4, averaged where the paper prints a sum.
+
+    Args:
+        scores: Similarities.
+        positives: The document that belongs to each query.
+        ignore: Documents left out of a query's denominator: other forms of its own document.
+        temperature: Divides the scores.
+
+    Example:
+        >>> scores = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+        >>> round(float(info_nce(scores, torch.tensor([0, 1]), torch.zeros(2, 2, dtype=torch.bool), 1.0)), 4)
+        0.3133
+    """
+    logits = (scores / temperature).masked_fill(ignore, -torch.inf)
+    return F.cross_entropy(logits, positives)
+
+
+def matryoshka_nce(
+    queries: Float[Tensor, "Q E"],
+    documents: Float[Tensor, "D E"],
+    positives: Int[Tensor, " Q"],
+    ignore: Bool[Tensor, "Q D"],
+    temperature: float,
+    dims: Sequence[int],
+) -> Float[Tensor, ""]:
+    """`info_nce` of the dense vectors cut to each of `dims`, averaged. Kusupati et al. 2022, arXiv 2205.13147."""
+    losses = [
+        info_nce(truncate(queries, dim) @ truncate(documents, dim).T, positives, ignore, temperature) for dim in dims
+    ]
+    return torch.stack(losses).mean()
+
+
+def batched_maxsim(
+    queries: Float[Tensor, "K E"],
+    query_owner: Int[Tensor, " K"],
+    documents: Float[Tensor, "C E"],
+    document_lengths: Sequence[int],
+    num_queries: int,
+) -> Float[Tensor, "Q D"]:
+    """MaxSim between packed queries and packed documents, divided by the query's tokens as the paper does in training.
+
+    Args:
+        queries: Unit rows of all queries.
+        query_owner: To which query a row belongs.
+        documents: Unit rows of all documents.
+        document_lengths: Rows of each document.
+        num_queries: Q.
+    """
+    similarities = queries @ documents.T
+    best = torch.stack([block.amax(dim=1) for block in similarities.split(list(document_lengths), dim=1)], dim=1)
+    sums = torch.zeros(num_queries, best.shape[1], dtype=best.dtype, device=best.device).index_add(0, query_owner, best)
+    return sums / torch.bincount(query_owner, minlength=num_queries)[:, None]
+
+
+def grounding_nce(
+    queries: Float[Tensor, "K E"],
+    cells: Float[Tensor, "C E"],
+    here: Bool[Tensor, "K C"],
+    ignore: Bool[Tensor, "K C"],
+    temperature: float,
+) -> Float[Tensor, ""]:
+    """A query's token against every visual token of the batch: those where its letters are drawn should win.
+
+    The renderer knows where each word stands, which a page from the world does not say. -log of the softmax mass on the
+    right cells, averaged over the tokens that stand somewhere.
+
+    Args:
+        queries: Unit rows.
+        cells: Unit rows of the visual tokens.
+        here: Where the token's letters are drawn.
+        ignore: Other places where the same word is drawn: neither right nor wrong.
+        temperature: Divides the similarities.
+    """
+    grounded = here.any(dim=1)
+    logits = (queries[grounded] @ cells.T / temperature).masked_fill(ignore[grounded] & ~here[grounded], -torch.inf)
+    right = logits.masked_fill(~here[grounded], -torch.inf)
+    return (logits.logsumexp(dim=1) - right.logsumexp(dim=1)).mean()
+
+
+def reading_loss(logits: Float[Tensor, "C L"], labels: Float[Tensor, "C L"]) -> Float[Tensor, ""]:
+    """Which letters, and which pairs of letters, are drawn in a visual token: binary cross-entropy, summed over labels.
+
+    Args:
+        logits: One a letter and one a hashed pair.
+        labels: The part of it that lies in the cell, between 0 and 1.
+    """
+    return F.binary_cross_entropy_with_logits(logits, labels, reduction="sum") / len(logits)

@@ -1,0 +1,150 @@
+"""Recipes: functions that return a whole configuration. A variant is `replace(...)`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from polylens.models.jina_v4.config import DecoderConfig, JinaV4Config, VisionConfig
+from polylens.models.jina_v4.processing import ImageConfig
+from polylens.nn.lora import LoRAConfig
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stage:
+    """A stretch of training on pictures of one size."""
+
+    name: str
+    height: int  # pixels, a multiple of a cell
+    width: int  # pixels, a multiple of a cell
+    pages: bool  # whole pages rather than crops out of them
+    steps: int
+    batch_size: int  # pictures a step, with a query each
+    passages: int  # of which this many stand among the documents as text too
+    query_words: tuple[int, int]  # fewest and most
+    learning_rate: float  # at its highest
+    final_learning_rate: float  # where the stage ends; in between it falls along a cosine
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Weights:
+    """How much each loss counts."""
+
+    late: float  # MaxSim against in-batch negatives: what search ranks by
+    dense: float  # the same for the dense vectors, Matryoshka
+    grounding: float  # each query token against every visual token: much more signal a step than one score a page
+    reading: float  # letters in a visual token: teaches the tower shapes long before it can contrast pages
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Recipe:
+    """A run."""
+
+    name: str
+    model: JinaV4Config
+    images: ImageConfig
+    stages: tuple[Stage, ...]
+    weights: Weights
+    late_temperature: float
+    dense_temperature: float
+    grounding_temperature: float
+    warmup_steps: int  # from zero, at the start of the run
+    weight_decay: float
+    gradient_clip: float  # largest norm
+    seed: int
+    checkpoint_every: int  # steps
+
+
+NANO_VOCAB = 4096
+SPECIAL = 8  # nano's special tokens are its first ids, in the order of `tokenizer.SPECIAL_TOKENS`
+
+
+def nano() -> Recipe:
+    """The model that ships: about eight million parameters, for two cores and an hour and a half.
+
+    The vision tower is small because it sees the most tokens, four for each of the decoder's. Learning to read comes
+    first, on small crops, at a sixteenth of a page's price; whole pages come last, to get used to their size.
+    """
+    width = 256
+    model = JinaV4Config(
+        vision=VisionConfig(
+            width=192,
+            num_layers=6,
+            num_heads=4,
+            mlp_width=512,
+            output_width=width,
+            patch_size=14,
+            num_frames=2,
+            merge_size=2,
+            window_size=112,
+            full_attention_layers=(3,),
+        ),
+        decoder=DecoderConfig(
+            width=width,
+            num_layers=4,
+            num_heads=4,
+            num_kv_heads=2,
+            mlp_width=704,
+            vocab_size=NANO_VOCAB,
+            norm_eps=1e-6,
+            theta=1e6,
+            rope_sections=(8, 12, 12),
+        ),
+        lora=LoRAConfig(tasks=("retrieval", "text-matching", "code"), rank=8, alpha=8.0),
+        multivector_dim=128,
+        matryoshka_dims=(64, 128, 256),
+        max_length=32_768,
+        image_token_id=6,
+        vision_start_token_id=3,
+        vision_end_token_id=4,
+    )
+    images = ImageConfig(
+        patch_size=14,
+        merge_size=2,
+        num_frames=2,
+        min_pixels=3136,
+        max_pixels=802_816,  # 1,024 visual tokens: body text of 11 points on A4 stands 14 pixels tall
+        mean=(0.48145466, 0.4578275, 0.40821073),
+        std=(0.26862954, 0.26130258, 0.27577711),
+    )
+    crops = Stage(
+        name="crops",
+        height=168,
+        width=224,
+        pages=False,
+        steps=2600,
+        batch_size=32,
+        passages=12,
+        query_words=(1, 6),
+        learning_rate=2e-3,
+        final_learning_rate=4e-4,
+    )
+    pages = Stage(
+        name="pages",
+        height=896,
+        width=644,
+        pages=True,
+        steps=250,
+        batch_size=6,
+        passages=6,
+        query_words=(2, 6),
+        learning_rate=6e-4,
+        final_learning_rate=0.0,
+    )
+    return Recipe(
+        name="nano",
+        model=model,
+        images=images,
+        stages=(crops, pages),
+        weights=Weights(late=1.0, dense=0.5, grounding=1.0, reading=0.3),
+        late_temperature=0.03,
+        dense_temperature=0.05,
+        grounding_temperature=0.05,
+        warmup_steps=100,
+        weight_decay=0.01,
+        gradient_clip=1.0,
+        seed=20251120,
+        checkpoint_every=250,
+    )
+
+
+RECIPES = {"nano": nano}
