@@ -1,0 +1,145 @@
+"""PDF files: each page as a picture, with its text layer."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import mmap
+import os
+import re
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import PIL.Image
+import pypdfium2
+
+from polylens.documents.document import MAX_PIXELS, Document
+from polylens.errors import DocumentError
+from polylens.types import Page
+
+MAX_DPI = 200  # dots per inch; more shows nothing that the model could use
+MAX_ASPECT = 200  # longer side to shorter; the vision towers refuse more
+MAX_SIDE = 200 * 72  # points per side: 200 inches, the largest page that the format foresees
+
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f\xad\ufeff\ufffe\uffff]")
+
+_pdfium = threading.RLock()
+"""PDFium must not be entered by two threads at once."""
+
+
+class Pdf(Document):
+    """An open PDF.
+
+    Args:
+        path: The file.
+        max_pixels: Upper bound of the pixels of a rendered page.
+    """
+
+    kind = "pdf"
+
+    def __init__(self, path: Path, *, max_pixels: int = MAX_PIXELS) -> None:
+        self.path = path
+        self.max_pixels = max_pixels
+        with _pdfium:
+            try:
+                self._pdf = pypdfium2.PdfDocument(path)
+            except pypdfium2.PdfiumError as error:
+                raise DocumentError(f"{path.name} {_why_closed(path)}") from error
+            except OSError as error:
+                raise DocumentError(f"{path.name} cannot be opened ({error.strerror})") from error
+            self._num_pages = len(self._pdf)
+            if self._num_pages < 1:
+                self._pdf.close()
+                raise DocumentError(f"{path.name} has no pages")
+            with contextlib.suppress(pypdfium2.PdfiumError):  # without its form the page is still worth reading
+                self._pdf.init_forms()
+
+    @property
+    def num_pages(self) -> int:
+        return self._num_pages
+
+    def __iter__(self) -> Iterator[Page]:
+        for number in range(1, self._num_pages + 1):
+            yield self._page(number)
+
+    def close(self) -> None:
+        with _pdfium:
+            self._pdf.close()
+
+    def _page(self, number: int) -> Page:
+        with _pdfium:
+            try:
+                page = self._pdf[number - 1]
+            except pypdfium2.PdfiumError as error:
+                raise DocumentError(f"{self.path.name}: page {number} is broken ({error})") from error
+            try:
+                scale = render_scale(*page.get_size(), max_pixels=self.max_pixels)
+                bitmap = page.render(scale=scale, fill_color=(255, 255, 255, 255), rev_byteorder=True)
+                try:
+                    image: PIL.Image.Image = bitmap.to_pil().convert("RGB").copy()  # own pixels: the bitmap goes
+                finally:
+                    bitmap.close()
+                return Page(number, image, self._text(page))
+            except (DocumentError, pypdfium2.PdfiumError, ValueError) as error:
+                raise DocumentError(f"{self.path.name}: page {number} cannot be rendered: {error}") from error
+            finally:
+                page.close()
+
+    def _text(self, page: pypdfium2.PdfPage) -> str:
+        try:
+            layer = page.get_textpage()
+        except pypdfium2.PdfiumError:  # a page whose text cannot be read can still be seen
+            return ""
+        try:
+            return clean(layer.get_text_bounded())
+        finally:
+            layer.close()
+
+
+def _why_closed(path: Path) -> str:
+    """Why PDFium would not open a file. Its own code is of no use: it may be left over from the file before."""
+    with path.open("rb") as file:
+        if not file.seek(0, os.SEEK_END):
+            return "is empty (0 bytes)"
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            is_locked = data.find(b"/Encrypt") >= 0
+    return "is protected by a password" if is_locked else "is not a PDF, or a broken one, or has no pages"
+
+
+def render_scale(width: float, height: float, *, max_pixels: int) -> float:
+    """Pixels per point for a page of a size in points.
+
+    Returns:
+        The greatest scale at which the page has at most `max_pixels` and at most 200 dots per inch.
+
+    Raises:
+        DocumentError: The size is absurd: not finite, under a point, over 200 inches, or a mere line.
+
+    Example:
+        >>> round(render_scale(595, 842, max_pixels=1_003_520) * 72)  # A4, in dots per inch
+        102
+    """
+    short, long = sorted((width, height))
+    if not (math.isfinite(width) and math.isfinite(height) and short >= 1 and long <= MAX_SIDE):
+        raise DocumentError(f"its size is {width:g} x {height:g} points, each side must be within 1 and {MAX_SIDE}")
+    if long > MAX_ASPECT * short:
+        raise DocumentError(f"its size is {width:g} x {height:g} points, one side over {MAX_ASPECT} times the other")
+    scale = min(MAX_DPI / 72, math.sqrt(max_pixels / (width * height)))
+    while math.ceil(width * scale) * math.ceil(height * scale) > max_pixels:  # the renderer rounds up
+        scale *= 0.999
+    return scale
+
+
+def clean(text: str) -> str:
+    r"""A text layer without its debris: NUL and other controls, soft hyphens, \r\n, blanks at line ends.
+
+    Example:
+        >>> clean("co\u00adoperate\x00 \r\nnext")
+        'cooperate\nnext'
+    """
+    text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\x0c", "\n")
+    text = re.sub("[\x02\ufffe](?=\n)", "-", text)  # PDFium's mark for a hyphen at the end of a line
+    text = _CONTROLS.sub("", text)
+    text = re.sub(r"[ \t\u00a0]+\n", "\n", text)
+    return re.sub(r"\n{3,}", "\n\n", text).strip()

@@ -1,0 +1,445 @@
+"""Pages and their vectors in a folder: one LanceDB table, one row a page, and a manifest beside it.
+
+A file's pages appear all together or not at all, and those of its earlier state go in the same step: `Store.commit`
+is one `merge_insert`, hence one new version of the table. (Delete-then-add would be two, and a death between them
+loses the file. A merge reads only the key columns: 40 ms a commit at 2,000 pages of 800 vectors, as fast as an append.)
+
+The manifest names the table, and is renamed into place last: an index without one is not there, and a
+rebuild replaces the old index in the one moment of that rename.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal
+
+import lancedb
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from polylens.errors import LibraryNotFoundError, ModelMismatchError, PolylensError
+from polylens.index.lock import WriterLock
+from polylens.types import FloatArray
+
+FORMAT = 1
+TOKEN_DIM = 128  # width of the vectors of a multi-vector
+COMPACT_AT = 100  # fragments; 63 of them measured as fast to search as one
+READER_GRACE = 2.0  # seconds for which a superseded version stays readable; a search takes a tenth of one
+
+Kind = Literal["pdf", "image", "text"]
+HalfArray = npt.NDArray[np.float16]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """What `index.json` says."""
+
+    format: int
+    model_id: str
+    dim: int  # of the dense vectors
+    table: str
+    created: str  # ISO 8601, UTC
+
+
+@dataclass(frozen=True, slots=True)
+class FileRecord:
+    """What the index knows of one file: enough to tell whether it has changed since."""
+
+    hash: str
+    size: int  # bytes
+    mtime_ns: int
+    num_pages: int
+
+
+@dataclass(frozen=True, slots=True)
+class PageRow:
+    """One page, ready to be stored."""
+
+    page: int  # from 1
+    kind: Kind
+    text: str
+    dense: FloatArray
+    multivector: HalfArray
+
+
+@dataclass(frozen=True, slots=True)
+class FilePages:
+    """All pages of one file, ready to be stored."""
+
+    file: str  # relative, POSIX
+    hash: str
+    size: int  # bytes
+    mtime_ns: int
+    rows: pa.Table  # of the columns of a page; see `page_table`
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A page that the first stage found."""
+
+    row: int
+    """Valid within the snapshot that gave it."""
+    file: str
+    page: int
+    dense_score: float
+    """Cosine."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPage:
+    """A page as it lies in the index."""
+
+    file: str
+    page: int
+    kind: Kind
+    text: str
+    multivector: HalfArray
+
+
+class Snapshot:
+    """The index as it was at one moment: what a search reads does not change under it."""
+
+    def __init__(self, table: Any, dim: int) -> None:
+        self._table = table
+        self._dim = dim
+
+    def count(self) -> int:
+        """Number of pages."""
+        return int(self._table.count_rows())
+
+    def files(self) -> dict[str, FileRecord]:
+        """Every file that is in the index, with all of its pages."""
+        columns = ["file", "hash", "size", "mtime_ns"]
+        rows = self._table.search().select(columns).to_arrow().group_by(columns).aggregate([([], "count_all")])
+        return {
+            row["file"]: FileRecord(row["hash"], row["size"], row["mtime_ns"], row["count_all"])
+            for row in rows.sort_by("file").to_pylist()
+        }
+
+    def pages_of(self, file: str) -> pa.Table:
+        """The stored pages of a file, to be committed again under another name or time."""
+        return self._table.search().where(_in_files([file])).select(_PAGE_COLUMNS).to_arrow().sort_by("page")
+
+    def dense_candidates(self, query: FloatArray, n: int, *, where: str | None = None) -> list[Candidate]:
+        """The pages whose dense vectors are nearest, exactly: every page is looked at.
+
+        Args:
+            query: Unit vector, `[dim]`.
+            n: How many.
+            where: SQL over the columns, to look among some pages only, such as `kind = 'pdf'`.
+        """
+        if query.shape != (self._dim,):
+            raise ModelMismatchError(f"the index holds dense vectors of {self._dim} numbers, got {query.shape}")
+        found = self._table.search(query.astype(np.float32), vector_column_name="dense").distance_type("dot")
+        found = found.limit(n).select(["file", "page", "_distance"]).with_row_id(True)
+        rows = (found.where(where) if where else found).to_arrow().to_pylist()
+        return [Candidate(row["_rowid"], row["file"], row["page"], 1.0 - row["_distance"]) for row in rows]
+
+    def fetch(self, rows: Sequence[int]) -> list[StoredPage]:
+        """Pages with their multi-vectors, in the order asked for."""
+        if not rows:
+            return []
+        columns = ["file", "page", "kind", "text", "multivector"]
+        query = self._table.take_row_ids(list(rows)).select(columns).with_row_id()
+        found: dict[int, StoredPage] = {}
+        for batch in query.to_arrow().to_batches():
+            plain = batch.drop_columns(["multivector"]).to_pylist()
+            for row, vectors in zip(plain, _multivectors(batch.column("multivector")), strict=True):
+                page = StoredPage(row["file"], row["page"], row["kind"], row["text"], vectors)
+                found[row["_rowid"]] = page
+        return [found[row] for row in rows]
+
+
+class Store:
+    """An index on disk. Any number may read, one may write.
+
+    Made by `Store.create` and `Store.open`; close it, or use it in a `with` statement.
+    """
+
+    def __init__(self, path: Path, manifest: Manifest, lock: WriterLock | None) -> None:
+        self.path = path
+        self.manifest = manifest
+        self._lock = lock
+        self._database = lancedb.connect(path)
+        self._table = _open_table(self._database, manifest, path)
+
+    @staticmethod
+    def exists(path: str | Path) -> bool:
+        """Is there an index in this folder?"""
+        return (Path(path) / "index.json").is_file()
+
+    @classmethod
+    def create(cls, path: str | Path, model_id: str, dim: int) -> Store:
+        """Make an empty index, open for writing. One that is there is replaced, at once and as a whole.
+
+        Args:
+            path: The folder of the index itself, such as `FOLDER/.polylens`.
+            model_id: Whose vectors they will be.
+            dim: Width of the dense vectors.
+
+        Raises:
+            LibraryBusyError: Another process is writing to it.
+        """
+        path = Path(path)
+        path.mkdir(parents=True, exist_ok=True)
+        lock = WriterLock(path / "lock")
+        try:
+            table = f"pages_{time.time_ns():x}"
+            created = datetime.now(UTC).isoformat(timespec="seconds")
+            manifest = Manifest(format=FORMAT, model_id=model_id, dim=dim, table=table, created=created)
+            database = lancedb.connect(path)
+            database.create_table(table, schema=_schema(dim))
+            _write_manifest(path, manifest)
+            store = cls(path, manifest, lock)
+            store._drop_strays()
+            return store
+        except BaseException:
+            lock.close()
+            raise
+
+    @classmethod
+    def open(cls, path: str | Path, *, model_id: str | None = None, write: bool = False) -> Store:
+        """Open an index that is there.
+
+        Args:
+            path: The folder of the index itself.
+            model_id: The model whose vectors are to be compared with it; None to take whichever it is.
+            write: Whether pages will be committed.
+
+        Raises:
+            LibraryNotFoundError: There is none.
+            ModelMismatchError: Its vectors are another model's.
+            LibraryBusyError: It is to be written, and another process is at it.
+        """
+        path = Path(path)
+        read_manifest(path, model_id=model_id)
+        lock = WriterLock(path / "lock") if write else None
+        try:
+            store = cls(path, read_manifest(path, model_id=model_id), lock)  # again: it may have been rebuilt meanwhile
+            if write:
+                store._drop_strays()
+            return store
+        except BaseException:
+            if lock:
+                lock.close()
+            raise
+
+    @property
+    def model_id(self) -> str:
+        return self.manifest.model_id
+
+    @property
+    def dim(self) -> int:
+        return self.manifest.dim
+
+    def snapshot(self) -> Snapshot:
+        """The latest state, held still.
+
+        Raises:
+            ModelMismatchError: The index was rebuilt with another model since it was opened.
+        """
+        manifest = read_manifest(self.path, model_id=self.model_id)
+        return Snapshot(_open_table(self._database, manifest, self.path), manifest.dim)
+
+    def count(self) -> int:
+        """Number of pages, in the latest state."""
+        return self.snapshot().count()
+
+    def files(self) -> dict[str, FileRecord]:
+        """Every file in the index, in the latest state."""
+        return self.snapshot().files()
+
+    def dense_candidates(self, query: FloatArray, n: int, *, where: str | None = None) -> list[Candidate]:
+        """See `Snapshot.dense_candidates`; what is to be fetched afterwards belongs on one snapshot."""
+        return self.snapshot().dense_candidates(query, n, where=where)
+
+    def replace_file(self, file: FilePages) -> None:
+        """Commit one file; see `commit`."""
+        self.commit([file])
+
+    def remove(self, files: Iterable[str]) -> None:
+        """Take files out, with all their pages."""
+        self.commit([], removed=files)
+
+    def commit(self, files: Sequence[FilePages], *, removed: Iterable[str] = ()) -> None:
+        """Put files in and take files out, in one step.
+
+        Args:
+            files: New files, and changed ones, whose earlier pages go.
+            removed: Files to take out. Those not there are no concern.
+        """
+        assert self._lock is not None, "the store was opened for reading"
+        gone = sorted({*removed, *(file.file for file in files)})
+        if files:
+            merge = self._table.merge_insert(["file", "page"]).when_matched_update_all().when_not_matched_insert_all()
+            merge = merge.when_not_matched_by_source_delete(_in_files(gone))
+            merge.execute(pa.concat_tables(self._whole_rows(file) for file in files))
+        elif gone:
+            self._table.delete(_in_files(gone))
+
+    def compact(self, *, force: bool = False) -> None:
+        """Merge the many small fragments that commits leave, and free what replaced pages took.
+
+        It rewrites every vector, so it waits for a good number of them. Readers are not disturbed.
+        """
+        assert self._lock is not None, "the store was opened for reading"
+        fragments = self._table.stats()["fragment_stats"]["num_fragments"]
+        if not force and 1 < fragments < COMPACT_AT:
+            return
+        grace = timedelta(seconds=READER_GRACE)
+        self._table.optimize(cleanup_older_than=grace)
+        if fragments > 1:
+            time.sleep(READER_GRACE + 0.1)  # until the versions it superseded are old enough to go
+            self._table.optimize(cleanup_older_than=grace)
+
+    def close(self) -> None:
+        """Let the next writer in; harmless when repeated."""
+        if self._lock:
+            self._lock.close()
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _whole_rows(self, file: FilePages) -> pa.Table:
+        """The columns of the pages, and beside them those of their file."""
+        num = file.rows.num_rows
+        constants = (file.file, file.hash, file.size, file.mtime_ns, self.model_id)
+        columns: dict[str, Any] = dict(zip(_FILE_COLUMNS, constants, strict=True))
+        schema = _schema(self.dim)
+        arrays = [
+            pa.repeat(pa.scalar(columns[field.name], field.type), num)
+            if field.name in columns
+            else file.rows.column(field.name).cast(field.type)
+            for field in schema
+        ]
+        return pa.table(arrays, schema=schema)
+
+    def _drop_strays(self) -> None:
+        """Tables that no manifest names: of an index that was replaced, or of one that never came to be."""
+        for table in self._database.list_tables().tables or []:
+            if table != self.manifest.table:
+                self._database.drop_table(table)
+
+
+def page_table(rows: Sequence[PageRow], dim: int) -> pa.Table:
+    """Pages -> the columns in which they are stored.
+
+    Args:
+        rows: Pages of one file.
+        dim: Width of the dense vectors.
+    """
+    for row in rows:
+        assert row.dense.shape == (dim,), f"dense vector of {row.dense.shape}, the index takes ({dim},)"
+        assert row.multivector.shape == (len(row.multivector), TOKEN_DIM), row.multivector.shape
+        assert np.isfinite(row.dense).all() and np.isfinite(row.multivector).all(), "a vector is not finite"
+    none = np.zeros((0, TOKEN_DIM), np.float16)
+    tokens = np.concatenate([none, *(row.multivector.astype(np.float16, copy=False) for row in rows)])
+    ends = np.cumsum([0, *(len(row.multivector) for row in rows)], dtype=np.int32)
+    dense = np.concatenate([np.zeros(0, np.float32), *(row.dense.astype(np.float32, copy=False) for row in rows)])
+    columns = {
+        "page": pa.array([row.page for row in rows], pa.int32()),
+        "kind": pa.array([row.kind for row in rows], pa.string()),
+        "text": pa.array([row.text.encode("utf-8", "replace").decode() for row in rows], pa.string()),
+        "dense": pa.FixedSizeListArray.from_arrays(pa.array(dense), dim),
+        "multivector": pa.ListArray.from_arrays(
+            pa.array(ends), pa.FixedSizeListArray.from_arrays(pa.array(tokens.reshape(-1)), TOKEN_DIM)
+        ),
+    }
+    return pa.table(columns)
+
+
+def read_manifest(path: str | Path, *, model_id: str | None = None) -> Manifest:
+    """What the index in a folder says of itself.
+
+    Raises:
+        LibraryNotFoundError: There is none.
+        ModelMismatchError: It was made with a model other than `model_id`.
+    """
+    path = Path(path)
+    try:
+        said: Mapping[str, Any] = json.loads((path / "index.json").read_text(encoding="utf-8"))
+        if said.get("format") != FORMAT:
+            raise PolylensError(
+                f"the index in {path} has format {said.get('format')!r}, this version reads format {FORMAT}; "
+                "make it anew with `polylens index --rebuild`"
+            )
+        manifest = Manifest(**said)
+    except FileNotFoundError as error:
+        raise LibraryNotFoundError(f"no index in {path}; make one with `polylens index FOLDER`") from error
+    except (ValueError, TypeError, AttributeError) as error:
+        raise PolylensError(
+            f"{path / 'index.json'} is damaged ({error}); make the index anew with `polylens index --rebuild`"
+        ) from error
+    if model_id is not None and manifest.model_id != model_id:
+        raise ModelMismatchError(
+            f"the index in {path} was made with the model {manifest.model_id!r}, got {model_id!r}; their vectors "
+            f"cannot be compared. Choose the model {manifest.model_id!r}, or make the index anew with "
+            "`polylens index --rebuild`"
+        )
+    return manifest
+
+
+_FILE_COLUMNS = ["file", "hash", "size", "mtime_ns", "model_id"]
+_PAGE_COLUMNS = ["page", "kind", "text", "dense", "multivector"]
+
+
+def _schema(dim: int) -> pa.Schema:
+    return pa.schema(
+        [
+            ("file", pa.string()),
+            ("page", pa.int32()),
+            ("kind", pa.string()),
+            ("text", pa.string()),
+            ("dense", pa.list_(pa.float32(), dim)),
+            ("multivector", pa.list_(pa.list_(pa.float16(), TOKEN_DIM))),
+            ("hash", pa.string()),
+            ("size", pa.int64()),
+            ("mtime_ns", pa.int64()),
+            ("model_id", pa.string()),
+        ]
+    )
+
+
+def _in_files(files: Sequence[str]) -> str:
+    quoted = ["'" + file.replace("'", "''") + "'" for file in files]
+    return f"file IN ({', '.join(quoted)})" if quoted else "false"
+
+
+def _multivectors(column: Any) -> Iterator[HalfArray]:
+    """The rows of a `list<fixed_size_list<half>[128]>` column as arrays, without copying."""
+    starts = column.offsets.to_numpy()
+    vectors = column.values.flatten().to_numpy(zero_copy_only=False).reshape(-1, TOKEN_DIM)
+    for start, end in itertools.pairwise(starts):
+        yield vectors[start:end]
+
+
+def _open_table(database: Any, manifest: Manifest, path: Path) -> Any:
+    try:
+        return database.open_table(manifest.table)
+    except (ValueError, OSError, RuntimeError) as error:
+        raise PolylensError(
+            f"the index in {path} cannot be read ({error}); make it anew with `polylens index --rebuild`"
+        ) from error
+
+
+def _write_manifest(path: Path, manifest: Manifest) -> None:
+    beside = path / f".index.json.{os.getpid()}"
+    with beside.open("w", encoding="utf-8") as file:
+        json.dump(asdict(manifest), file, ensure_ascii=False, indent=2)
+        file.flush()
+        os.fsync(file.fileno())
+    beside.replace(path / "index.json")

@@ -1,0 +1,564 @@
+"""A folder that is kept searchable: its documents, their vectors, the search.
+
+>>> library = Library("~/Documents")  # doctest: +SKIP
+>>> library.update()  # doctest: +SKIP
+>>> library.search("the invoice of the plumber")[0].file  # doctest: +SKIP
+
+The index lies in `FOLDER/.polylens/`. Nothing else in the folder is ever written to.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import stat
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import PIL.Image
+
+from polylens import types
+from polylens.documents import Kind, kind_of, open_document
+from polylens.errors import (
+    DocumentError,
+    ImageError,
+    InputError,
+    LibraryNotFoundError,
+    ModelMismatchError,
+    ModelNotFoundError,
+)
+from polylens.types import Embedding, Page
+
+if TYPE_CHECKING:
+    from polylens.index.search import Hit
+    from polylens.index.store import FilePages, FileRecord, PageRow, Store
+
+INDEX_FOLDER = ".polylens"
+DEFAULT_MODEL = "nano"
+MAX_FILE_BYTES = 512 * 1024 * 1024  # larger files are left out, as are those of unknown kinds
+MAX_EMBEDDED_CHARS = 6_000  # of a page's text layer; the rest is kept for display only
+IGNORED_FOLDERS = frozenset({"__pycache__", "node_modules"})
+
+BATCH_PAGES = 8  # pages handed to the embedder at a time, or fewer where they have as many pixels as this:
+BATCH_PIXELS = 50_000_000
+COMMIT_PAGES = 64  # pages, or seconds, after which finished files are written
+COMMIT_SECONDS = 5.0
+
+
+class PageEmbedder(Protocol):
+    """What a library asks of an embedder; `polylens.load` gives one."""
+
+    @property
+    def model_id(self) -> str:
+        """The name under which `polylens.load` finds it again."""
+
+    @property
+    def dim(self) -> int:
+        """Width of the dense vectors."""
+
+    def embed(self, inputs: Sequence[Any], *, task: str = "retrieval", prompt_name: str = "query") -> list[Embedding]:
+        """Both outputs for each text (a str) and each image (`types.Image` or a PIL image)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far `Library.update` is; given to its callback."""
+
+    phase: str
+    """"scanning" (what is there, what has changed), "indexing", "finishing"."""
+    file: str
+    """The file at hand; "" where it is about none."""
+    done_pages: int
+    total_pages: int
+    """0 while scanning: not known yet."""
+    done_files: int
+    total_files: int
+    saved: tuple[str, ...] = ()
+    """Files that were written just now, and are safe from here on, whatever happens."""
+
+
+@dataclass(slots=True)
+class Report:
+    """What `Library.update` did. The numbers count files, but for `pages`."""
+
+    indexed: int = 0
+    """Embedded: new ones, and changed ones."""
+    unchanged: int = 0
+    moved: int = 0
+    """Known content under another name or time: taken over without embedding it again."""
+    removed: int = 0
+    """Taken out of the index, their files being gone."""
+    skipped: int = 0
+    """Of no kind that has pages, empty, or too large."""
+    failed: list[tuple[str, str]] = field(default_factory=list)
+    """File and reason, for each that could not be read."""
+    pages: int = 0
+    """Pages embedded."""
+    seconds: float = 0.0
+
+
+class Library:
+    """A folder and its index.
+
+    Args:
+        folder: The folder to search in.
+        embedder: The model; None to load the one that the index was made with (nano for a new index) once it is
+            needed.
+
+    Raises:
+        LibraryNotFoundError: There is no such folder.
+    """
+
+    def __init__(self, folder: str | Path, embedder: PageEmbedder | None = None) -> None:
+        self.folder = Path(folder).expanduser()
+        if not self.folder.is_dir():
+            raise LibraryNotFoundError(f"{self.folder} is not a folder; name one that is there")
+        self._embedder = embedder
+        self._store: Store | None = None
+
+    @classmethod
+    def open(cls, folder: str | Path, embedder: PageEmbedder | None = None) -> Library:
+        """A library that has an index already.
+
+        Raises:
+            LibraryNotFoundError: It has none.
+            ModelMismatchError: It was made with another model than the embedder's.
+        """
+        from polylens.index.store import read_manifest
+
+        library = cls(folder, embedder)
+        read_manifest(library.index_path, model_id=embedder.model_id if embedder else None)
+        return library
+
+    @property
+    def index_path(self) -> Path:
+        return self.folder / INDEX_FOLDER
+
+    def search(self, query: str | types.Image | PIL.Image.Image, top: int = 10) -> list[Hit]:
+        """The pages that best fit a text, or that look most like an image.
+
+        Args:
+            query: A text (never opened as a path), or an image.
+            top: How many pages are wanted.
+
+        Returns:
+            At most `top` pages, best first.
+
+        Raises:
+            LibraryNotFoundError: There is no index.
+            ModelMismatchError: It was made with another model than the embedder's.
+        """
+        from polylens.index.search import search
+
+        if top < 1:
+            raise InputError(f"top must be at least 1, got {top}")
+        words = query if isinstance(query, str) else ""
+        store = self._reader()
+        [embedding] = self._loaded().embed([query], task="retrieval", prompt_name="query")
+        return search(store, embedding, top, query_words=words)
+
+    def count(self) -> int:
+        """Number of pages in the index."""
+        return self._reader().count()
+
+    def files(self) -> dict[str, FileRecord]:
+        """The files in the index."""
+        return self._reader().files()
+
+    def update(self, progress: Callable[[Progress], None] | None = None, *, rebuild: bool = False) -> Report:
+        """Bring the index up to date with the folder.
+
+        Files whose size and time are those of the index are not opened. A file appears with all of its pages or not
+        at all, and is saved a few seconds after it is through; what is saved survives Ctrl-C and kill -9.
+
+        Args:
+            progress: Called for each file and each batch of pages, from this thread.
+            rebuild: Throw away the index that is there, and all it holds.
+
+        Raises:
+            LibraryBusyError: Another process is at it.
+            ModelMismatchError: The index was made with another model, and `rebuild` is False.
+        """
+        from polylens.index.store import Store
+
+        started = time.monotonic()
+        exists = Store.exists(self.index_path)
+        embedder = self._loaded()
+        if exists and not rebuild:
+            store = Store.open(self.index_path, model_id=embedder.model_id, write=True)
+        else:
+            store = Store.create(self.index_path, embedder.model_id, embedder.dim)
+        self._store = None
+        with store:
+            update = _Update(self.folder, store, embedder, progress or (lambda _: None))
+            update.run()
+        update.report.seconds = time.monotonic() - started
+        return update.report
+
+    def _reader(self) -> Store:
+        from polylens.index.store import Store, read_manifest
+
+        model_id = self._embedder.model_id if self._embedder else None
+        manifest = read_manifest(self.index_path, model_id=model_id)
+        if self._store is None or self._store.manifest != manifest:
+            self._store = Store.open(self.index_path, model_id=model_id)
+        return self._store
+
+    def _loaded(self) -> PageEmbedder:
+        """The embedder that was given, or else the one that the index was made with, found by its name."""
+        if self._embedder is not None:
+            return self._embedder
+        from polylens.index.store import Store, read_manifest
+        from polylens.runtime.embedder import load
+
+        if not Store.exists(self.index_path):
+            self._embedder = load(DEFAULT_MODEL)
+            return self._embedder
+        wanted = read_manifest(self.index_path).model_id
+        try:
+            embedder: PageEmbedder = load(wanted.rpartition("@")[0] or wanted)  # the name before the fingerprint
+        except ModelNotFoundError as error:
+            raise ModelMismatchError(
+                f"the index in {self.index_path} was made with the model {wanted!r}, which is not found by that name; "
+                "say where it is with --model, or make the index anew with `polylens index --rebuild`"
+            ) from error
+        read_manifest(self.index_path, model_id=embedder.model_id)
+        self._embedder = embedder
+        return embedder
+
+
+def find_library(start: str | Path = ".") -> Path:
+    """The nearest folder, from here upwards, that holds an index, as git finds its repository.
+
+    Raises:
+        LibraryNotFoundError: None does.
+    """
+    start = Path(start).expanduser().resolve()
+    for folder in (start, *start.parents):
+        if (folder / INDEX_FOLDER / "index.json").is_file():
+            return folder
+    raise LibraryNotFoundError(f"no index in {start} or above it; make one with `polylens index FOLDER`")
+
+
+@dataclass(slots=True)
+class _Job:
+    """A file whose pages have to be embedded."""
+
+    file: str
+    hash: str
+    size: int  # bytes
+    mtime_ns: int
+    num_pages: int  # as counted while scanning, then as they came
+    kind: Kind
+    rows: list[PageRow] = field(default_factory=list)
+    is_read: bool = False
+    has_failed: bool = False
+
+    @property
+    def is_whole(self) -> bool:
+        return self.is_read and not self.has_failed and len(self.rows) == self.num_pages
+
+
+class _Update:
+    """One run of `Library.update`: scan, then embed batch by batch across files, saving finished files as it goes."""
+
+    def __init__(
+        self, folder: Path, store: Store, embedder: PageEmbedder, progress: Callable[[Progress], None]
+    ) -> None:
+        self.folder = folder
+        self.store = store
+        self.embedder = embedder
+        self.progress = progress
+        self.report = Report()
+        self.before = store.snapshot()
+        self.known = self.before.files()
+        self.removed: list[str] = []  # to be taken out at the next commit
+        self.finished: list[FilePages] = []  # to be put in at the next commit
+        self.last_commit = time.monotonic()
+        self.done_pages = self.total_pages = self.done_files = self.total_files = 0
+
+    def run(self) -> None:
+        try:
+            jobs = self._scan()
+            self.total_files, self.total_pages = len(jobs), sum(job.num_pages for job in jobs)
+            self._embed(jobs)
+        finally:  # after Ctrl-C or an error too: what is finished was paid for
+            self._commit()
+        self._tell("finishing")
+        with _uninterrupted():
+            self.store.compact()
+
+    # What is there, what has changed?
+
+    def _scan(self) -> list[_Job]:
+        """Compare the folder with the index; commits what moved or vanished, returns what must be embedded."""
+        present, unreadable = self._walk()
+        by_content = {(record.hash, _suffix(file)): file for file, record in self.known.items()}
+        hidden = tuple(f"{folder}/" for folder in unreadable)
+        gone = [file for file in self.known if file not in present and not file.startswith(hidden)]
+        jobs: list[_Job] = []
+        moved_from: set[str] = set()
+        for file, status in present.items():
+            record = self.known.get(file)
+            if record and (record.size, record.mtime_ns) == (status.st_size, status.st_mtime_ns):
+                self.report.unchanged += 1
+                continue
+            self._tell("scanning", file)
+            try:
+                digest = _hash(self.folder / file)
+            except OSError as error:  # its pages, where there are some, may well be right: they stay
+                self.report.failed.append((file, f"cannot be read ({error.strerror})"))
+                continue
+            twin = file if record and record.hash == digest else by_content.get((digest, _suffix(file)))
+            if twin is None:
+                jobs.extend(self._job(file, digest, status))
+                continue
+            self._take_over(twin, file, digest, status)
+            moved_from.add(twin)
+        self.report.removed = len(set(gone) - moved_from)
+        self.removed += gone
+        self._commit()
+        return jobs
+
+    def _walk(self) -> tuple[dict[str, os.stat_result], list[str]]:
+        """Files worth a look, and the folders that could not be entered. Links to folders are not followed."""
+        present: dict[str, os.stat_result] = {}
+        unreadable: list[str] = []
+
+        def cannot_enter(error: OSError) -> None:
+            folder = Path(error.filename).relative_to(self.folder).as_posix()
+            if folder == ".":
+                raise DocumentError(f"{self.folder} cannot be entered ({error.strerror})") from error
+            unreadable.append(folder)
+            self.report.failed.append((_printable(folder) + "/", f"cannot be entered ({error.strerror})"))
+
+        for root, folders, names in os.walk(self.folder, onerror=cannot_enter):
+            folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in IGNORED_FOLDERS)
+            for name in sorted(names):
+                path = Path(root, name)
+                if not name.startswith(".") and (status := self._status(path)):
+                    present[path.relative_to(self.folder).as_posix()] = status
+        return present, unreadable
+
+    def _status(self, path: Path) -> os.stat_result | None:
+        """Size and time of a file worth a look; None for any other, which is counted or reported."""
+        file = path.relative_to(self.folder).as_posix()
+        if kind_of(path) is None:
+            self.report.skipped += 1
+            return None
+        try:
+            status = path.stat()
+        except OSError as error:  # a link to nowhere, or in a circle
+            self.report.failed.append((_printable(file), f"cannot be read ({error.strerror})"))
+            return None
+        if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_FILE_BYTES:
+            self.report.skipped += 1
+            return None
+        if file != _printable(file):
+            self.report.failed.append((_printable(file), "its name is not valid UTF-8; rename it"))
+            return None
+        return status
+
+    def _job(self, file: str, digest: str, status: os.stat_result) -> Iterator[_Job]:
+        try:
+            with open_document(self.folder / file) as document:
+                num_pages, kind = document.num_pages, document.kind
+        except DocumentError as error:
+            self._fail(file, str(error))
+            return
+        if num_pages:
+            yield _Job(file, digest, status.st_size, status.st_mtime_ns, num_pages, kind)
+        else:
+            self._pass_over(file)
+
+    def _take_over(self, twin: str, file: str, digest: str, status: os.stat_result) -> None:
+        """Store known pages under this name and time. They are read as they were before this run began."""
+        from polylens.index.store import FilePages
+
+        rows = self.before.pages_of(twin)
+        self.finished.append(FilePages(file, digest, status.st_size, status.st_mtime_ns, rows))
+        if twin == file:
+            self.report.unchanged += 1
+        else:
+            self.report.moved += 1
+        self._commit_when_due()
+
+    # Embedding
+
+    def _embed(self, jobs: list[_Job]) -> None:
+        batch: list[tuple[_Job, Page]] = []
+        for job in jobs:
+            self._tell("indexing", job.file)
+            num_read = 0
+            try:
+                with open_document(self.folder / job.file) as document:
+                    for page in document:
+                        num_read += 1
+                        batch.append((job, page))
+                        if len(batch) >= BATCH_PAGES or sum(_num_pixels(page) for _, page in batch) > BATCH_PIXELS:
+                            self._embed_batch(batch)
+                            batch = []
+                        if job.has_failed:
+                            break
+            except DocumentError as error:
+                self._fail_job(job, str(error))
+            if not job.has_failed:
+                self.total_pages += num_read - job.num_pages
+                job.num_pages, job.is_read = num_read, True
+                self._finish_if_whole(job)
+        self._embed_batch(batch)
+
+    def _embed_batch(self, batch: list[tuple[_Job, Page]]) -> None:
+        batch = [(job, page) for job, page in batch if not job.has_failed]
+        if not batch:
+            return
+        try:
+            embeddings = _embed_pages(self.embedder, [page for _, page in batch])
+        except InputError as error:
+            if len(batch) == 1:
+                job, page = batch[0]
+                reason = error.message if isinstance(error, ImageError) else str(error)
+                self._fail_job(job, f"page {page.number}: {reason}")
+            else:  # one of them it is: find out which
+                for one in batch:
+                    self._embed_batch([one])
+            return
+        for (job, page), embedding in zip(batch, embeddings, strict=True):
+            job.rows.append(_row(job.kind, page, embedding))
+            self.done_pages += 1
+        self.report.pages += len(batch)
+        self._tell("indexing", batch[-1][0].file)
+        for job in {id(job): job for job, _ in batch}.values():
+            self._finish_if_whole(job)
+
+    def _finish_if_whole(self, job: _Job) -> None:
+        if not job.is_whole:
+            return
+        from polylens.index.store import FilePages, page_table
+
+        self.done_files += 1
+        if job.num_pages:
+            rows = page_table(job.rows, self.store.dim)
+            self.finished.append(FilePages(job.file, job.hash, job.size, job.mtime_ns, rows))
+            self.report.indexed += 1
+        else:  # emptied since it was counted
+            self._pass_over(job.file)
+        job.rows, job.num_pages = [], -1
+        self._commit_when_due()
+
+    # What cannot be used
+
+    def _fail_job(self, job: _Job, reason: str) -> None:
+        job.has_failed = True
+        self.total_pages -= job.num_pages - len(job.rows)
+        self.done_files += 1
+        job.rows = []
+        self._fail(job.file, reason)
+
+    def _fail(self, file: str, reason: str) -> None:
+        """Report a file. What the index held of it was of another content, and goes."""
+        self.report.failed.append((file, reason))
+        self._forget(file)
+
+    def _pass_over(self, file: str) -> None:
+        self.report.skipped += 1
+        self._forget(file)
+
+    def _forget(self, file: str) -> None:
+        if file in self.known:
+            self.removed.append(file)
+
+    # Saving
+
+    def _commit_when_due(self) -> None:
+        num_pages = sum(file.rows.num_rows for file in self.finished)
+        if num_pages >= COMMIT_PAGES or time.monotonic() - self.last_commit > COMMIT_SECONDS:
+            self._commit()
+
+    def _commit(self) -> None:
+        finished, self.finished = self.finished, []
+        removed, self.removed = self.removed, []
+        if finished or removed:
+            with _uninterrupted():
+                self.store.commit(finished, removed=removed)
+                self._tell("indexing", saved=tuple(file.file for file in finished))
+        self.last_commit = time.monotonic()
+
+    def _tell(self, phase: str, file: str = "", saved: tuple[str, ...] = ()) -> None:
+        self.progress(
+            Progress(phase, file, self.done_pages, self.total_pages, self.done_files, self.total_files, saved)
+        )
+
+
+def _embed_pages(embedder: PageEmbedder, pages: Sequence[Page]) -> list[Embedding]:
+    """One embedding a page. One that has both a picture and a text is embedded as both, and the two are joined."""
+    inputs: list[str | types.Image] = []
+    for page in pages:
+        if page.image is not None:
+            inputs.append(types.Image(page.image))
+        if page.text:
+            inputs.append(page.text[:MAX_EMBEDDED_CHARS])
+    parts = iter(embedder.embed(inputs, task="retrieval", prompt_name="passage"))
+    return [join([next(parts) for _ in range((page.image is not None) + bool(page.text))]) for page in pages]
+
+
+def join(parts: Sequence[Embedding]) -> Embedding:
+    """The embedding of something that is several inputs: dense vectors added and renormalised, multi-vectors in a row.
+
+    As the evaluation wrapper of the published model joins the text and the picture of an item.
+    """
+    if len(parts) == 1:
+        return parts[0]
+    dense = np.stack([part.dense for part in parts]).sum(axis=0)
+    norm = max(float(np.linalg.norm(dense)), 1e-12)  # opposite vectors cancel: keep the zero vector, not NaN
+    return Embedding((dense / norm).astype(np.float32), np.concatenate([part.multivector for part in parts]))
+
+
+def _row(kind: Kind, page: Page, embedding: Embedding) -> PageRow:
+    from polylens.index.store import PageRow
+
+    return PageRow(page.number, kind, page.text, embedding.dense, embedding.multivector.astype(np.float16))
+
+
+def _num_pixels(page: Page) -> int:
+    return page.image.width * page.image.height if page.image else 0
+
+
+def _hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _suffix(file: str) -> str:
+    return Path(file).suffix.lower()
+
+
+def _printable(file: str) -> str:
+    return file.encode("utf-8", "replace").decode()
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Let Ctrl-C wait until the block is through: a commit goes on in another thread, and must be seen to end."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = signal.getsignal(signal.SIGINT)
+    if not callable(previous):  # ignored, left to the system, or set outside Python: nothing to hold back
+        yield
+        return
+    waiting: list[tuple[int, Any]] = []
+    signal.signal(signal.SIGINT, lambda number, frame: waiting.append((number, frame)))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)
+        if waiting:
+            previous(*waiting[-1])

@@ -1,0 +1,27 @@
+"""A process that indexes a folder slowly and says which files are safe; tests kill it at any moment.
+
+python tests/indexing.py FOLDER SECONDS_PER_INPUT
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from fakes import FakeEmbedder
+from polylens import library
+from polylens.library import Library, Progress
+
+
+def tell(progress: Progress) -> None:
+    for file in progress.saved:
+        print("saved", file, flush=True)  # noqa: T201
+    if progress.phase == "indexing":
+        print("working", progress.done_pages, flush=True)  # noqa: T201
+
+
+if __name__ == "__main__":
+    library.COMMIT_PAGES = 6
+    print("started", flush=True)  # noqa: T201
+    Library(sys.argv[1], FakeEmbedder(delay=float(sys.argv[2]))).update(tell)
+    print("complete", flush=True)  # noqa: T201
