@@ -1,0 +1,329 @@
+"""The command line: parses, calls, prints. Results go to stdout, everything else to stderr.
+
+What a command needs is imported inside it, so that `polylens --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from polylens.errors import InputError, PolylensError, exit_code
+
+if TYPE_CHECKING:
+    from polylens.index.search import Hit
+    from polylens.library import Progress, Report
+    from polylens.train.loop import Progress as TrainingProgress
+
+app = typer.Typer(
+    help="Universal embeddings one can run oneself: text, pictures and document pages in one vector space.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Model = Annotated[str, typer.Option(help="A name of `polylens models`, or a folder in the official layout.")]
+Top = Annotated[int, typer.Option("--top", "-n", min=1, help="How many results.")]
+
+
+class Format(StrEnum):
+    """How `embed` prints vectors."""
+
+    json = "json"
+    jsonl = "jsonl"
+    npy = "npy"
+
+
+def main() -> None:
+    """Entry point of the console script: runs a command and turns errors into a line and an exit code."""
+    try:
+        app()
+    except PolylensError as error:
+        print(f"polylens: {error}", file=sys.stderr)
+        sys.exit(exit_code(error))
+    except KeyboardInterrupt:
+        print("polylens: interrupted", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:  # the reader of our output went away, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+
+
+@app.command()
+def embed(
+    texts: Annotated[list[str] | None, typer.Argument(help="Texts. They are never opened as files.")] = None,
+    file: Annotated[Path | None, typer.Option(help="A file with one text a line; - is stdin.")] = None,
+    image: Annotated[list[str] | None, typer.Option(help="A picture: path, URL or data URI; may be repeated.")] = None,
+    model: Model = "nano",
+    task: Annotated[str, typer.Option(help="retrieval, text-matching or code.")] = "retrieval",
+    prompt_name: Annotated[str, typer.Option(help="query or passage, for texts.")] = "query",
+    dim: Annotated[int | None, typer.Option(help="Cut dense vectors to this many numbers (Matryoshka).")] = None,
+    multivector: Annotated[
+        bool, typer.Option("--multivector", help="One vector a token instead of one in all.")
+    ] = False,
+    format: Annotated[Format, typer.Option(help="npy is binary: send it to a file.")] = Format.json,
+) -> None:
+    """Print the vectors of texts and pictures, in the order texts, lines of the file, pictures."""
+    from polylens.types import Image
+
+    inputs: list[Any] = [*(texts or []), *_lines(file), *map(Image, image or [])]
+    if not inputs:
+        raise InputError("nothing to embed: give texts, --file FILE or --image PATH")
+    if format is Format.npy and multivector and len(inputs) > 1:
+        raise InputError(
+            "npy holds one array, and multi-vectors of several inputs differ in length; use --format jsonl"
+        )
+    if format is Format.npy and sys.stdout.isatty():
+        raise InputError("npy is binary and would garble the terminal; redirect it: polylens embed ... > vectors.npy")
+    from polylens.runtime.embedder import load
+
+    vectors = load(model).encode(
+        inputs, task, prompt_name, truncate_dim=dim, return_multivector=multivector, show_progress=len(inputs) > 8
+    )
+    _print_vectors(vectors, format, model=model, task=task, multivector=multivector)
+
+
+@app.command()
+def index(
+    folder: Annotated[Path, typer.Argument(help="The folder to make searchable.")] = Path(),
+    model: Annotated[
+        str | None, typer.Option(help="As for embed; by default the one the index was made with, or nano.")
+    ] = None,
+    rebuild: Annotated[bool, typer.Option("--rebuild", help="Throw the old index away first.")] = False,
+) -> None:
+    """Make a folder of PDFs, pictures and texts searchable, or bring its index up to date."""
+    report = _update(folder, model, rebuild)
+    print(_summary(report))
+    for name, reason in report.failed:
+        print(f"could not read {name}: {reason}", file=sys.stderr)
+
+
+@app.command()
+def search(
+    query: Annotated[str, typer.Argument(help="What to look for.")],
+    library: Annotated[
+        Path | None, typer.Option(help="The indexed folder; by default the nearest one upwards.")
+    ] = None,
+    top: Top = 5,
+    model: Annotated[str | None, typer.Option(help="As for index.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False,
+) -> None:
+    """Find the pages that fit a query best."""
+    from polylens.library import Library, find_library
+
+    folder = library if library is not None else find_library()
+    if not query.strip():
+        raise InputError("the query is empty; say what to look for")
+    hits = Library(folder, _load(model)).search(query, top=top)
+    if as_json:
+        results = [
+            {"file": h.file, "page": h.page, "score": h.score, "dense_score": h.dense_score, "text": h.snippet}
+            for h in hits
+        ]
+        print(json.dumps({"query": query, "results": results}, ensure_ascii=False))
+    else:
+        _print_hits(hits)
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Argument(help="The samples that came with the project.")] = Path("samples"),
+) -> None:
+    """Make the samples searchable and ask them a few questions in several languages."""
+    from polylens.library import Library
+    from polylens.runtime.embedder import load
+
+    questions = folder / ".maker" / "queries.json"
+    if not questions.exists():
+        raise InputError(f"{folder} is not the samples folder of the project; run this where the project was cloned")
+    print(f"Making {folder}/ searchable with nano, on this machine alone.", file=sys.stderr)
+    print(_summary(_update(folder, None, rebuild=False)))
+    library = Library(folder, load("nano"))
+    asked = json.loads(questions.read_text(encoding="utf-8"))
+    right = 0
+    for question in asked:
+        hits = library.search(question["query"], top=3)
+        found = [(hit.file, hit.page) == (question["file"], question["page"]) for hit in hits]
+        right += any(found)
+        if question.get("shown"):
+            print(f"\n{question['query']}  [{question['language']}]")
+            _print_hits(hits, indent="  ")
+    print(f"\nOf {len(asked)} such questions, {right} find the page they are about among their first three results.")
+    print("\nSearch a folder of your own:")
+    print("  .venv/bin/polylens index ~/Documents")
+    print("  .venv/bin/polylens search --library ~/Documents 'what you are looking for'")
+    print(f"\nThe pages are files under {folder}/; open one with the viewer you like, at the page named above.")
+
+
+@app.command()
+def train(
+    recipe: Annotated[str | None, typer.Argument(help="Name of a recipe; see --list.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the run; by default runs/RECIPE. A run that is there goes on.")
+    ] = None,
+    minutes: Annotated[float | None, typer.Option(help="Stop at the next checkpoint after this many minutes.")] = None,
+    list_recipes: Annotated[bool, typer.Option("--list", help="Name the recipes.")] = False,
+) -> None:
+    """Train a model after a recipe. Interrupted, it goes on from its last checkpoint when called again."""
+    from polylens.train.recipes import RECIPES
+
+    if list_recipes:
+        for name, make in RECIPES.items():
+            print(f"{name}: {(make.__doc__ or '').strip().splitlines()[0]}")
+        return
+    if recipe not in RECIPES:
+        raise InputError(f"recipe must be one of {', '.join(RECIPES)}, got {recipe!r}")
+    from polylens.train import loop
+
+    folder = out or Path("runs") / recipe
+    with _training_bar() as report:
+        finished = loop.train(
+            RECIPES[recipe](), folder, report=report, max_seconds=None if minutes is None else minutes * 60
+        )
+    if finished is None:
+        print(f"stopped at a checkpoint in {folder}; the same command goes on from there", file=sys.stderr)
+    else:
+        print(finished)
+
+
+@app.command()
+def models() -> None:
+    """List the models that are known by name."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from polylens.checkpoints.catalog import CATALOG
+
+    table = Table("model", "parameters", "dense sizes", "context", "takes", "licence of the weights")
+    for entry in CATALOG:
+        size = f"{entry.parameters / 1e9:.1f} B" if entry.parameters > 1e9 else f"{entry.parameters / 1e6:.1f} M"
+        dims = ", ".join(map(str, entry.dims))
+        table.add_row(entry.name, size, dims, f"{entry.context:,}", ", ".join(entry.modalities), entry.licence)
+    Console(width=None if sys.stdout.isatty() else 140).print(table)
+
+
+def _lines(file: Path | None) -> list[str]:
+    if file is None:
+        return []
+    try:
+        text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as unreadable:
+        raise InputError(f"--file must be a UTF-8 text file, one text a line: {unreadable}") from unreadable
+    return [line for line in text.splitlines() if line.strip()]
+
+
+def _load(model: str | None) -> Any:
+    if model is None:
+        return None
+    from polylens.runtime.embedder import load
+
+    return load(model)
+
+
+def _update(folder: Path, model: str | None, rebuild: bool) -> Report:
+    from polylens.library import Library
+
+    library = Library(folder, _load(model))
+    with _indexing_bar() as report:
+        return library.update(report, rebuild=rebuild)
+
+
+def _print_vectors(vectors: Any, format: Format, *, model: str, task: str, multivector: bool) -> None:
+    if format is Format.npy:
+        import numpy as np
+
+        np.save(sys.stdout.buffer, vectors[0] if multivector else vectors)
+        return
+    rows = [{"index": i, "embedding": vector.tolist()} for i, vector in enumerate(vectors)]
+    if format is Format.json:
+        print(json.dumps({"model": model, "task": task, "data": rows}))
+        return
+    for row in rows:
+        print(json.dumps(row))
+
+
+def _print_hits(hits: list[Hit], indent: str = "") -> None:
+    if not hits:
+        print(f"{indent}nothing found: the index is empty")
+    for rank, hit in enumerate(hits, start=1):
+        print(f"{indent}{rank}. {hit.file}, page {hit.page}  ({hit.score:.2f})")
+        if hit.snippet:
+            print(f"{indent}   {hit.snippet}")
+
+
+def _summary(report: Report) -> str:
+    rate = f", {report.pages / report.seconds:.1f} pages/s" if report.pages and report.seconds else ""
+    counts = {
+        "indexed": report.indexed,
+        "unchanged": report.unchanged,
+        "moved": report.moved,
+        "removed": report.removed,
+        "failed": len(report.failed),
+    }
+    files = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+    return f"{files or 'no'} files; {report.pages} pages embedded in {report.seconds:.1f} s{rate}"
+
+
+@contextmanager
+def _indexing_bar() -> Iterator[Callable[[Progress], None] | None]:
+    """One bar with an ETA on a terminal; silence where stderr is piped."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("pages"),
+        TimeRemainingColumn(),
+    )
+    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("scanning", total=None)
+
+        def report(progress: Progress) -> None:
+            bar.update(
+                task,
+                description=progress.phase,
+                completed=progress.done_pages,
+                total=progress.total_pages or None,
+            )
+
+        yield report
+
+
+@contextmanager
+def _training_bar() -> Iterator[Callable[[TrainingProgress], None]]:
+    """One calm line on a terminal; silence where stderr is piped."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("training"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("loss {task.fields[loss]:.3f}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(elapsed_when_finished=True),
+    )
+    with Bar(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task("training", total=None, loss=float("nan"))
+        yield lambda progress: bar.update(task, completed=progress.step, total=progress.total, loss=progress.loss)
+
+
+if __name__ == "__main__":
+    main()
