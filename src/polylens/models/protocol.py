@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import numpy.typing as npt
-import PIL.Image
 from torch import Tensor
+
+if TYPE_CHECKING:
+    import PIL.Image
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
