@@ -107,7 +107,8 @@ def attention(
     sizes = [length * count for length, count in packing.groups]
     outputs = []
     # split, not slices: its backward pass is one concatenation, theirs a full-sized sum for each group
-    for (length, count), *group in zip(packing.groups, *(x.split(sizes) for x in (queries, keys, values)), strict=True):
+    by_length = (torch.split(x, sizes) for x in (queries, keys, values))
+    for (length, count), *group in zip(packing.groups, *by_length, strict=True):
         q, k, v = (x.view(count, length, *x.shape[1:]).transpose(1, 2) for x in group)
         attend = _products if length <= limit and not q.is_cuda else _fused
         outputs.append(attend(q, k, v, causal).transpose(1, 2).flatten(0, 1))

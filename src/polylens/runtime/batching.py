@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 TOKEN_BUDGET = 8_192
-"""Decoder tokens a batch. Nothing is padded, so more only costs memory; less leaves the processor idle between products."""
+"""Decoder tokens a batch. Nothing is padded, so more only costs memory; less leaves the processor idle at times."""
 
 
 def batches(sizes: Sequence[int], *, max_items: int | None, token_budget: int = TOKEN_BUDGET) -> Iterator[list[int]]:

@@ -139,8 +139,8 @@ class Embedder:
 
         Args:
             texts: One or several.
-            task: "retrieval", "text-matching" or "code", or the names of the HTTP API ("retrieval.query", ...), which bring
-                their prompt along; one for all or one for each.
+            task: "retrieval", "text-matching" or "code", or the names of the HTTP API ("retrieval.query", ...), which
+                bring their prompt along; one for all or one for each.
             prompt_name: "query" or "passage"; text-matching always takes the query's.
             truncate_dim: One of `matryoshka_dims`; cuts dense vectors and brings them back to unit length.
             max_length: Tokens, the prompt's included; what is longer is cut on the right. None is the model's limit.
@@ -149,8 +149,8 @@ class Embedder:
             show_progress: A progress bar on stderr where that is a terminal.
 
         Returns:
-            Float32 `[N, dim]` with unit rows; with `return_multivector` a list of float32 `[tokens, 128]` with unit rows. A
-            single text gives a single vector `[dim]`, or a single `[tokens, 128]`.
+            Float32 `[N, dim]` with unit rows; with `return_multivector` a list of float32 `[tokens, 128]` with unit
+            rows. A single text gives a single vector `[dim]`, or a single `[tokens, 128]`.
 
         Raises:
             InputError: An argument cannot be used; the message says what would do.
@@ -190,8 +190,8 @@ class Embedder:
             images: One or several of: a path, a `PIL.Image`, bytes, a `data:` URI, bare base64, an http(s) URL.
             task: As for `encode_text`; a prompt in its name has no effect on an image.
             truncate_dim: As for `encode_text`.
-            max_pixels: Largest area after resizing; None is the checkpoint's own limit. More shows finer print and costs
-                more tokens: one for each `patch_size * merge_size` squared.
+            max_pixels: Largest area after resizing; None is the checkpoint's own limit. More shows finer print and
+                costs more tokens: one for each `patch_size * merge_size` squared.
             return_multivector: As for `encode_text`.
             batch_size: As for `encode_text`.
             show_progress: As for `encode_text`.
@@ -324,9 +324,8 @@ class Embedder:
         show_progress: bool,
     ) -> Any:
         if truncate_dim is not None and truncate_dim not in self.matryoshka_dims:
-            raise InputError(
-                f"truncate_dim must be one of {', '.join(map(str, self.matryoshka_dims))} for this model, got {truncate_dim}"
-            )
+            dims = ", ".join(map(str, self.matryoshka_dims))
+            raise InputError(f"truncate_dim must be one of {dims} for this model, got {truncate_dim}")
         with _bar(len(inputs), show_progress) as progress:
             embeddings = self.embed(
                 inputs,

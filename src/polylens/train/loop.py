@@ -1,7 +1,7 @@
 """The training loop: one process, bf16 where the processor has it, exact resume.
 
-A run's folder holds `recipe.json`, `log.jsonl` (a line every few steps), `checkpoint/` (weights and optimiser, safetensors
-only; written beside and renamed) and, at the end, `model/` in the official layout.
+A run's folder holds `recipe.json`, `log.jsonl` (a line every few steps), `checkpoint/` (weights and optimiser,
+safetensors only; written beside and renamed) and, at the end, `model/` in the official layout.
 """
 
 from __future__ import annotations
@@ -144,9 +144,11 @@ def learning_rate(recipe: Recipe, step: int) -> float:
 def make_optimisers(trainee: Trainee, recipe: Recipe) -> list[torch.optim.Optimizer]:
     """Muon for the matrices inside the network, AdamW for embeddings, heads, norms and biases.
 
-    Jordan et al. 2024, https://kellerjordan.github.io/posts/muon; its step is scaled to AdamW's, so one rate serves both.
+    Jordan et al. 2024, https://kellerjordan.github.io/posts/muon; its step is scaled to AdamW's, so one rate serves
+    both.
     """
-    hidden, rest = [], []
+    hidden: list[nn.Parameter] = []
+    rest: list[nn.Parameter] = []
     for name, parameter in trainee.named_parameters():
         inside = parameter.ndim == 2 and "embed" not in name and "reader" not in name and "lora" not in name
         (hidden if inside else rest).append(parameter)
@@ -168,7 +170,7 @@ def train_step(
     device = trainee.reader.weight.device
     with torch.autocast(device.type, torch.bfloat16):
         losses = compute_losses(trainee, batch, recipe)
-    losses["total"].backward()
+    losses["total"].backward()  # type: ignore[no-untyped-call]  # torch declares no types for it
     norm = nn.utils.clip_grad_norm_(trainee.parameters(), recipe.gradient_clip)
     if bool(torch.isfinite(norm)):
         for optimiser in optimisers:
@@ -179,8 +181,8 @@ def train_step(
 def compute_losses(trainee: Trainee, batch: ImageBatch, recipe: Recipe) -> dict[str, Tensor]:
     """The weighted sum and its parts.
 
-    Pictures and passages stand among the documents together: a query must prefer its own picture to any text and its own
-    text to any picture, which keeps the scores of both kinds comparable.
+    Pictures and passages stand among the documents together: a query must prefer its own picture to any text and its
+    own text to any picture, which keeps the scores of both kinds comparable.
     """
     model, weights = trainee.model, recipe.weights
     device = trainee.reader.weight.device

@@ -1,7 +1,7 @@
 """What nano learns from.
 
-Shapes: Q queries, D documents, S query tokens, T document tokens (padded), K query tokens packed, C visual tokens packed,
-E embedding width, L label width.
+Shapes: Q queries, D documents, K query tokens packed, C document or visual tokens packed, E embedding width, L label
+width.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def batched_maxsim(
         num_queries: Q.
     """
     similarities = queries @ documents.T
-    best = torch.stack([block.amax(dim=1) for block in similarities.split(list(document_lengths), dim=1)], dim=1)
+    best = torch.stack([block.amax(dim=1) for block in torch.split(similarities, list(document_lengths), dim=1)], dim=1)
     sums = torch.zeros(num_queries, best.shape[1], dtype=best.dtype, device=best.device).index_add(0, query_owner, best)
     return sums / torch.bincount(query_owner, minlength=num_queries)[:, None]
 

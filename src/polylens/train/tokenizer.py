@@ -1,6 +1,7 @@
-"""nano's tokenizer: byte-level BPE with Qwen's pre-tokenisation and special tokens, learned from this project's own words.
+"""nano's tokenizer: byte-level BPE, Qwen's pre-tokenisation and special tokens, learned from the project's own words.
 
-A small vocabulary on purpose: a word never seen before falls into pieces that were, and a picture is read by such pieces too.
+A small vocabulary on purpose: a word never seen before falls into pieces that were, and a picture is read by such
+pieces too.
 """
 
 from __future__ import annotations

@@ -3,7 +3,8 @@
 Shapes: P patches of all images together, M = P / merge^2 merged tokens, W width, D numbers a patch, O decoder width.
 
 Patches arrive in merge order: the four patches that become one token stand together, tokens row by row. Most layers
-attend inside windows of 4 x 4 tokens, so the tower works on tokens brought into window order, and undoes that at the end.
+attend inside windows of 4 x 4 tokens, so the tower works on tokens brought into window order, and undoes that at the
+end.
 jina_embeddings_v4 facts, section 1.6; Qwen2.5-VL, https://arxiv.org/abs/2502.13923, section 2.1.1.
 """
 

@@ -1,7 +1,7 @@
 """Training batches: pictures of text, queries about them, and where each query token's letters are drawn.
 
-A batch is a function of its seed alone, so a run that resumes sees what it would have seen. Coordinates are pixels; a *cell*
-is the square of one visual token.
+A batch is a function of its seed alone, so a run that resumes sees what it would have seen. Coordinates are pixels; a
+*cell* is the square of one visual token.
 """
 
 from __future__ import annotations
