@@ -10,18 +10,19 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from fakes import FakeEmbedder
 from polylens import library
+from polylens.index import store as store  # slow to import: now, not under the clock
 from polylens.library import Library, Progress
 
 
 def tell(progress: Progress) -> None:
     for file in progress.saved:
-        print("saved", file, flush=True)  # noqa: T201
+        print("saved", file, flush=True)
     if progress.phase == "indexing":
-        print("working", progress.done_pages, flush=True)  # noqa: T201
+        print("working", progress.done_pages, flush=True)
 
 
 if __name__ == "__main__":
     library.COMMIT_PAGES = 6
-    print("started", flush=True)  # noqa: T201
+    print("started", flush=True)
     Library(sys.argv[1], FakeEmbedder(delay=float(sys.argv[2]))).update(tell)
-    print("complete", flush=True)  # noqa: T201
+    print("complete", flush=True)

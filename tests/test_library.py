@@ -124,6 +124,15 @@ def _previous(call: list[object], item: object) -> bool:
     return position + 1 < len(call) and call[position + 1] == "cranes and containers"
 
 
+def test_none_of_it_needs_torch() -> None:
+    code = (
+        "import sys, polylens.library, polylens.documents.pdf, polylens.documents.image, polylens.documents.text\n"
+        "import polylens.index.search; print('torch' in sys.modules)"
+    )
+    result = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True)
+    assert (result.stdout.strip(), result.stderr) == ("False", "")
+
+
 class TestIncremental:
     def test_nothing_changed_nothing_opened(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         Library(folder, FakeEmbedder()).update()
@@ -436,7 +445,7 @@ def _index_and_kill(folder: Path, rng: random.Random, *, interrupt: bool) -> tup
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None and process.stderr is not None
         first = process.stdout.readline()
-        time.sleep(rng.uniform(0, 0.6))
+        time.sleep(rng.uniform(0, 1.0))
         process.send_signal(signal.SIGINT if interrupt else signal.SIGKILL)
         lines = [first.strip(), *process.stdout.read().split("\n")]
         errors = process.stderr.read()

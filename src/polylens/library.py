@@ -117,7 +117,7 @@ class Library:
     """
 
     def __init__(self, folder: str | Path, embedder: PageEmbedder | None = None) -> None:
-        self.folder = Path(folder).expanduser()
+        self.folder = Path(folder).expanduser().absolute()
         if not self.folder.is_dir():
             raise LibraryNotFoundError(f"{self.folder} is not a folder; name one that is there")
         self._embedder = embedder

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from polylens.errors import LibraryBusyError, LibraryNotFoundError, ModelMismatchError, PolylensError
+from polylens.errors import InputError, LibraryBusyError, LibraryNotFoundError, ModelMismatchError, PolylensError
 from polylens.index import store as store_module
 from polylens.index.store import FilePages, FileRecord, PageRow, Store, page_table
 
@@ -181,12 +181,13 @@ class TestOpening:
             assert Store.open(path).count() == 0
         assert len(list(path.glob("*.lance"))) == 1  # what was replaced is gone
 
-    def test_half_made_index_is_none(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    @pytest.mark.parametrize("step", ["_schema", "_write_manifest"])
+    def test_half_made_index_is_none(self, path: Path, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
         def die(*_: object) -> None:
             raise KeyboardInterrupt
 
         with monkeypatch.context() as patch:
-            patch.setattr(store_module, "_write_manifest", die)
+            patch.setattr(store_module, step, die)
             with pytest.raises(KeyboardInterrupt):
                 Store.create(path, "model", DIM)
         assert not Store.exists(path)
@@ -256,6 +257,20 @@ class TestOneWriter:
             thread.join()
         assert len(set(seen)) > 3
         assert all(a == b for a, b in seen)
+
+    def test_a_place_that_takes_no_files(self, tmp_path: Path) -> None:
+        (tmp_path / "file").write_text("in the way")
+        with pytest.raises(InputError, match="cannot be written to"):
+            Store.create(tmp_path / "file" / ".polylens", "model", DIM)
+        (tmp_path / "lock").mkdir()
+        with pytest.raises(InputError, match="cannot be written to"):
+            Store.create(tmp_path, "model", DIM)
+
+    def test_thousands_removed_at_once(self, path: Path) -> None:
+        with Store.create(path, "model", DIM) as store:
+            store.commit([pages(f"a long name of a file, number {i}", 1) for i in range(300)])
+            store.commit([pages("b", 1)], removed=[f"a long name of a file, number {i}" for i in range(20_000)])
+            assert list(store.files()) == ["b"]
 
     def test_a_reader_may_not_write(self, path: Path) -> None:
         Store.create(path, "model", DIM).close()

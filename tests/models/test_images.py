@@ -248,6 +248,18 @@ class TestErrors:
         assert caught.value.index == 7
         assert len(str(caught.value)) < 400
 
+    def test_our_limit_holds_for_every_source(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(images, "MAX_IMAGE_PIXELS", 5)
+        for source in (PNG, striped()):
+            with pytest.raises(ImageError, match="3 x 2 pixels"):
+                read_image(source)
+
+    def test_pillows_warnings_stay_inside(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(PIL.Image, "MAX_IMAGE_PIXELS", 4)  # 6 pixels are worth a warning then, 8 an error
+        assert pixels(read_image(PNG)) == EXPECTED
+        with pytest.warns(PIL.Image.DecompressionBombWarning), PIL.Image.open(io.BytesIO(PNG)):
+            pass
+
     def test_the_limit_is_pillows(self) -> None:
         assert PIL.Image.MAX_IMAGE_PIXELS is not None
         assert abs(images.MAX_IMAGE_PIXELS - 2 * PIL.Image.MAX_IMAGE_PIXELS) <= 2

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from pathlib import Path
 
-from polylens.errors import LibraryBusyError
+from polylens.errors import InputError, LibraryBusyError
 
 if sys.platform == "win32":
     import msvcrt
@@ -22,21 +23,30 @@ class WriterLock:
 
     Raises:
         LibraryBusyError: Another process, or another object of this one, holds it.
+        InputError: The file cannot be made or locked.
     """
 
     def __init__(self, path: Path) -> None:
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise InputError(f"{path.parent} cannot be written to ({error.strerror})") from error
         try:
             _lock(self._file)
         except OSError as error:
             holder = _holder(self._file)
             os.close(self._file)
+            if error.errno not in (errno.EAGAIN, errno.EACCES, errno.EDEADLK):
+                raise InputError(
+                    f"{path} cannot be locked ({error.strerror}); is it on a disk of this machine?"
+                ) from error
             raise LibraryBusyError(
                 f"process {holder} is writing to the index in {path.parent}; wait for it to end, or stop it. "
                 "Searching goes on meanwhile"
             ) from error
         os.ftruncate(self._file, 0)
-        os.pwrite(self._file, str(os.getpid()).encode(), 0) if hasattr(os, "pwrite") else None
+        os.lseek(self._file, 0, os.SEEK_SET)
+        os.write(self._file, str(os.getpid()).encode())
 
     def close(self) -> None:
         """Let the next writer in; harmless when repeated."""

@@ -60,10 +60,8 @@ def search(
     """
     try:
         return _search(store.snapshot(), query, top, candidates, query_words)
-    except (
-        OSError,
-        RuntimeError,
-    ):  # this very version was compacted away under a slow search: once more, on the latest
+    except (OSError, RuntimeError):
+        # That very version was compacted away under a slow search: once more, on the latest.
         return _search(store.snapshot(), query, top, candidates, query_words)
 
 
@@ -100,7 +98,7 @@ def maxsim(query: FloatArray, pages: Sequence[npt.NDArray[Any]]) -> FloatArray:
     query = np.ascontiguousarray(query, np.float32)
     scores = np.full(len(pages), -np.inf, np.float32)
     for group in _groups(pages):
-        tokens = np.concatenate([pages[i] for i in group]).astype(np.float32)
+        tokens = np.concatenate([pages[i] for i in group], dtype=np.float32)
         starts = np.cumsum([0, *(len(pages[i]) for i in group[:-1])])
         scores[group] = np.maximum.reduceat(query @ tokens.T, starts, axis=1).sum(axis=0)
     return scores

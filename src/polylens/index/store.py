@@ -26,7 +26,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from polylens.errors import LibraryNotFoundError, ModelMismatchError, PolylensError
+from polylens.errors import InputError, LibraryNotFoundError, ModelMismatchError, PolylensError
 from polylens.index.lock import WriterLock
 from polylens.types import FloatArray
 
@@ -188,9 +188,16 @@ class Store:
 
         Raises:
             LibraryBusyError: Another process is writing to it.
+            InputError: The folder cannot be written to.
         """
         path = Path(path)
-        path.mkdir(parents=True, exist_ok=True)
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            (path / ".gitignore").write_text(
+                "*\n", encoding="utf-8"
+            )  # an index is nothing to put under version control
+        except OSError as error:
+            raise InputError(f"{path} cannot be written to ({error.strerror})") from error
         lock = WriterLock(path / "lock")
         try:
             table = f"pages_{time.time_ns():x}"
