@@ -14,8 +14,6 @@ from polylens import types
 from polylens.errors import ImageError
 from polylens.types import Embedding, FloatArray
 
-TOKEN_DIM = 128
-
 
 class FakeEmbedder:
     """Deterministic vectors without a model: a word gets a fixed random vector, an image one for each of its colours.
@@ -24,13 +22,15 @@ class FakeEmbedder:
 
     Args:
         model_id: Its name.
-        dim: Width of the dense vectors, at most 128.
+        dim: Width of the dense vectors, at most that of the others.
         delay: Seconds an input takes.
+        token_dim: Width of the multi-vectors.
     """
 
-    def __init__(self, model_id: str = "fake", dim: int = 32, delay: float = 0.0) -> None:
+    def __init__(self, model_id: str = "fake", dim: int = 32, delay: float = 0.0, token_dim: int = 128) -> None:
         self.model_id = model_id
         self.dim = dim
+        self.token_dim = token_dim
         self.delay = delay
         self.num_inputs = 0
         self.calls: list[list[Any]] = []
@@ -43,7 +43,7 @@ class FakeEmbedder:
         embeddings = []
         for item in inputs:
             time.sleep(self.delay)
-            tokens = np.stack([_vector(token) for token in _tokens(item)])
+            tokens = np.stack([_vector(token, self.token_dim) for token in _tokens(item)])
             dense = tokens.mean(axis=0)[: self.dim]
             embeddings.append(Embedding((dense / np.linalg.norm(dense)).astype(np.float32), tokens))
             self.num_inputs += 1
@@ -61,7 +61,7 @@ def _tokens(item: Any) -> list[str]:
     return ["<image>", *(f"colour {colour}" for _, colour in sorted(colours, key=lambda found: str(found[1])))]
 
 
-def _vector(token: str) -> FloatArray:
+def _vector(token: str, dim: int) -> FloatArray:
     seed = int.from_bytes(hashlib.blake2b(token.encode(), digest_size=8).digest(), "big")
-    vector = np.random.default_rng(seed).standard_normal(TOKEN_DIM)
+    vector = np.random.default_rng(seed).standard_normal(dim)
     return (vector / np.linalg.norm(vector)).astype(np.float32)

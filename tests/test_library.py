@@ -100,6 +100,11 @@ class TestSearch:
         rows = Store.open(folder / ".polylens").snapshot().pages_of("reports/harbour.pdf")
         assert rows["text"].to_pylist() == ["ships leave the harbour", "cranes and containers"]
 
+    def test_multivectors_of_another_width(self, folder: Path) -> None:
+        embedder = FakeEmbedder(token_dim=48)
+        Library(folder, embedder).update()
+        assert Library.open(folder, embedder).search("cranes and containers")[0].page == 2
+
     def test_bad_arguments(self, folder: Path) -> None:
         with pytest.raises(InputError, match="top must be at least 1, got 0"):
             Library(folder, FakeEmbedder()).search("x", top=0)
@@ -335,7 +340,8 @@ class TestProgress:
             (folder / f"{i}.txt").write_text("text")
         embedder = FakeEmbedder()
         Library(folder, embedder).update()
-        assert len(embedder.calls) == 3  # 20 pages
+        # One to see how wide the vectors are; then 20 pages, of which the PDF's two, in the last batch, are two inputs each.
+        assert [len(call) for call in embedder.calls] == [1, 8, 8, 6]
         monkeypatch.setattr(library_module, "BATCH_PIXELS", 300)
         for i in range(4):
             make_image(folder / f"{i}.png", "blue", size=(20, 10 + i))

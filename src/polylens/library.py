@@ -59,10 +59,6 @@ class PageEmbedder(Protocol):
     def model_id(self) -> str:
         """The name under which `polylens.load` finds it again."""
 
-    @property
-    def dim(self) -> int:
-        """Width of the dense vectors."""
-
     def embed(self, inputs: Sequence[Any], *, task: str = "retrieval", prompt_name: str = "query") -> list[Embedding]:
         """Both outputs for each text (a str) and each image (`types.Image` or a PIL image)."""
 
@@ -194,7 +190,8 @@ class Library:
         if exists and not rebuild:
             store = Store.open(self.index_path, model_id=embedder.model_id, write=True)
         else:
-            store = Store.create(self.index_path, embedder.model_id, embedder.dim)
+            [one] = embedder.embed(["?"], task="retrieval", prompt_name="passage")  # shows how wide its vectors are
+            store = Store.create(self.index_path, embedder.model_id, len(one.dense), one.multivector.shape[1])
         self._store = None
         with store:
             update = _Update(self.folder, store, embedder, progress or (lambda _: None))
@@ -445,7 +442,7 @@ class _Update:
 
         self.done_files += 1
         if job.num_pages:
-            rows = page_table(job.rows, self.store.dim)
+            rows = page_table(job.rows, self.store.dim, self.store.token_dim)
             self.finished.append(FilePages(job.file, job.hash, job.size, job.mtime_ns, rows))
             self.report.indexed += 1
         else:  # emptied since it was counted

@@ -30,7 +30,7 @@ def slow_maxsim(query: np.ndarray, page: np.ndarray) -> float:
 
 
 class TestMaxsim:
-    @pytest.mark.parametrize("chunk", [1, 7, 16_384])
+    @pytest.mark.parametrize("chunk", [1, 7, 4_096])
     def test_equals_a_slow_double_loop(self, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("polylens.index.search._CHUNK", chunk)
         rng = np.random.default_rng(0)

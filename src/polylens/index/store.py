@@ -31,7 +31,7 @@ from polylens.index.lock import WriterLock
 from polylens.types import FloatArray
 
 FORMAT = 1
-TOKEN_DIM = 128  # width of the vectors of a multi-vector
+TOKEN_DIM = 128  # width of the vectors of a multi-vector, unless a model has another
 COMPACT_AT = 100  # fragments; 63 of them measured as fast to search as one
 READER_GRACE = 2.0  # seconds for which a superseded version stays readable; a search takes a tenth of one
 
@@ -46,6 +46,7 @@ class Manifest:
     format: int
     model_id: str
     dim: int  # of the dense vectors
+    token_dim: int  # of the multi-vectors
     table: str
     created: str  # ISO 8601, UTC
 
@@ -108,9 +109,10 @@ class StoredPage:
 class Snapshot:
     """The index as it was at one moment: what a search reads does not change under it."""
 
-    def __init__(self, table: Any, dim: int) -> None:
+    def __init__(self, table: Any, manifest: Manifest) -> None:
         self._table = table
-        self._dim = dim
+        self._dim = manifest.dim
+        self._token_dim = manifest.token_dim
 
     def count(self) -> int:
         """Number of pages."""
@@ -153,7 +155,7 @@ class Snapshot:
         found: dict[int, StoredPage] = {}
         for batch in query.to_arrow().to_batches():
             plain = batch.drop_columns(["multivector"]).to_pylist()
-            for row, vectors in zip(plain, _multivectors(batch.column("multivector")), strict=True):
+            for row, vectors in zip(plain, _multivectors(batch.column("multivector"), self._token_dim), strict=True):
                 page = StoredPage(row["file"], row["page"], row["kind"], row["text"], vectors)
                 found[row["_rowid"]] = page
         return [found[row] for row in rows]
@@ -178,13 +180,14 @@ class Store:
         return (Path(path) / "index.json").is_file()
 
     @classmethod
-    def create(cls, path: str | Path, model_id: str, dim: int) -> Store:
+    def create(cls, path: str | Path, model_id: str, dim: int, token_dim: int = TOKEN_DIM) -> Store:
         """Make an empty index, open for writing. One that is there is replaced, at once and as a whole.
 
         Args:
             path: The folder of the index itself, such as `FOLDER/.polylens`.
             model_id: Whose vectors they will be.
             dim: Width of the dense vectors.
+            token_dim: Width of the vectors of a multi-vector.
 
         Raises:
             LibraryBusyError: Another process is writing to it.
@@ -202,9 +205,11 @@ class Store:
         try:
             table = f"pages_{time.time_ns():x}"
             created = datetime.now(UTC).isoformat(timespec="seconds")
-            manifest = Manifest(format=FORMAT, model_id=model_id, dim=dim, table=table, created=created)
+            manifest = Manifest(
+                format=FORMAT, model_id=model_id, dim=dim, token_dim=token_dim, table=table, created=created
+            )
             database = lancedb.connect(path)
-            database.create_table(table, schema=_schema(dim))
+            database.create_table(table, schema=_schema(dim, token_dim))
             _write_manifest(path, manifest)
             store = cls(path, manifest, lock)
             store._drop_strays()
@@ -248,6 +253,10 @@ class Store:
     def dim(self) -> int:
         return self.manifest.dim
 
+    @property
+    def token_dim(self) -> int:
+        return self.manifest.token_dim
+
     def snapshot(self) -> Snapshot:
         """The latest state, held still.
 
@@ -255,7 +264,7 @@ class Store:
             ModelMismatchError: The index was rebuilt with another model since it was opened.
         """
         manifest = read_manifest(self.path, model_id=self.model_id)
-        return Snapshot(_open_table(self._database, manifest, self.path), manifest.dim)
+        return Snapshot(_open_table(self._database, manifest, self.path), manifest)
 
     def count(self) -> int:
         """Number of pages, in the latest state."""
@@ -326,7 +335,7 @@ class Store:
         num = file.rows.num_rows
         constants = (file.file, file.hash, file.size, file.mtime_ns, self.model_id)
         columns: dict[str, Any] = dict(zip(_FILE_COLUMNS, constants, strict=True))
-        schema = _schema(self.dim)
+        schema = _schema(self.dim, self.token_dim)
         arrays = [
             pa.repeat(pa.scalar(columns[field.name], field.type), num)
             if field.name in columns
@@ -342,18 +351,19 @@ class Store:
                 self._database.drop_table(table)
 
 
-def page_table(rows: Sequence[PageRow], dim: int) -> pa.Table:
+def page_table(rows: Sequence[PageRow], dim: int, token_dim: int = TOKEN_DIM) -> pa.Table:
     """Pages -> the columns in which they are stored.
 
     Args:
         rows: Pages of one file.
         dim: Width of the dense vectors.
+        token_dim: Width of the vectors of a multi-vector.
     """
     for row in rows:
         assert row.dense.shape == (dim,), f"dense vector of {row.dense.shape}, the index takes ({dim},)"
-        assert row.multivector.shape == (len(row.multivector), TOKEN_DIM), row.multivector.shape
+        assert row.multivector.shape == (len(row.multivector), token_dim), row.multivector.shape
         assert np.isfinite(row.dense).all() and np.isfinite(row.multivector).all(), "a vector is not finite"
-    none = np.zeros((0, TOKEN_DIM), np.float16)
+    none = np.zeros((0, token_dim), np.float16)
     tokens = np.concatenate([none, *(row.multivector.astype(np.float16, copy=False) for row in rows)])
     ends = np.cumsum([0, *(len(row.multivector) for row in rows)], dtype=np.int32)
     dense = np.concatenate([np.zeros(0, np.float32), *(row.dense.astype(np.float32, copy=False) for row in rows)])
@@ -363,7 +373,7 @@ def page_table(rows: Sequence[PageRow], dim: int) -> pa.Table:
         "text": pa.array([row.text.encode("utf-8", "replace").decode() for row in rows], pa.string()),
         "dense": pa.FixedSizeListArray.from_arrays(pa.array(dense), dim),
         "multivector": pa.ListArray.from_arrays(
-            pa.array(ends), pa.FixedSizeListArray.from_arrays(pa.array(tokens.reshape(-1)), TOKEN_DIM)
+            pa.array(ends), pa.FixedSizeListArray.from_arrays(pa.array(tokens.reshape(-1)), token_dim)
         ),
     }
     return pa.table(columns)
@@ -404,7 +414,7 @@ _FILE_COLUMNS = ["file", "hash", "size", "mtime_ns", "model_id"]
 _PAGE_COLUMNS = ["page", "kind", "text", "dense", "multivector"]
 
 
-def _schema(dim: int) -> pa.Schema:
+def _schema(dim: int, token_dim: int) -> pa.Schema:
     return pa.schema(
         [
             ("file", pa.string()),
@@ -412,7 +422,7 @@ def _schema(dim: int) -> pa.Schema:
             ("kind", pa.string()),
             ("text", pa.string()),
             ("dense", pa.list_(pa.float32(), dim)),
-            ("multivector", pa.list_(pa.list_(pa.float16(), TOKEN_DIM))),
+            ("multivector", pa.list_(pa.list_(pa.float16(), token_dim))),
             ("hash", pa.string()),
             ("size", pa.int64()),
             ("mtime_ns", pa.int64()),
@@ -426,10 +436,10 @@ def _in_files(files: Sequence[str]) -> str:
     return f"file IN ({', '.join(quoted)})" if quoted else "false"
 
 
-def _multivectors(column: Any) -> Iterator[HalfArray]:
-    """The rows of a `list<fixed_size_list<half>[128]>` column as arrays, without copying."""
+def _multivectors(column: Any, token_dim: int) -> Iterator[HalfArray]:
+    """The rows of a `list<fixed_size_list<half>[token_dim]>` column as arrays, without copying."""
     starts = column.offsets.to_numpy()
-    vectors = column.values.flatten().to_numpy(zero_copy_only=False).reshape(-1, TOKEN_DIM)
+    vectors = column.values.flatten().to_numpy(zero_copy_only=False).reshape(-1, token_dim)
     for start, end in itertools.pairwise(starts):
         yield vectors[start:end]
 
