@@ -340,7 +340,7 @@ class TestProgress:
             (folder / f"{i}.txt").write_text("text")
         embedder = FakeEmbedder()
         Library(folder, embedder).update()
-        # One to see how wide the vectors are; then 20 pages, of which the PDF's two, in the last batch, are two inputs each.
+        # One to see how wide the vectors are; then 20 pages, of which the two of the PDF are two inputs each.
         assert [len(call) for call in embedder.calls] == [1, 8, 8, 6]
         monkeypatch.setattr(library_module, "BATCH_PIXELS", 300)
         for i in range(4):
