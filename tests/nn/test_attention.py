@@ -1,0 +1,148 @@
+"""Packed attention against a loop over sequences, heads and tokens."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import pytest
+import torch
+from torch import Tensor
+
+from polylens.nn import attention as module
+from polylens.nn.attention import Packing, attention
+
+LENGTHS = {
+    "one token": [1],
+    "one sequence": [9],
+    "equal lengths": [4, 4, 4],
+    "unsorted": [5, 1, 3, 5, 1, 2],
+    "both kernels": [3, 129, 1, 128, 200, 3],
+    "windows and their smaller neighbours": [64, 64, 32, 64, 64, 32, 16, 16, 8],
+}
+CPU = torch.device("cpu")
+
+
+def slow(queries: Tensor, keys: Tensor, values: Tensor, lengths: Sequence[int], *, causal: bool) -> Tensor:
+    """The definition: one query token of one head of one sequence at a time."""
+    heads, channels = queries.shape[1:]
+    per_key = heads // keys.shape[1]
+    rows, start = [], 0
+    for length in lengths:
+        for i in range(length):
+            stop = start + (i + 1 if causal else length)
+            for head in range(heads):
+                seen = keys[start:stop, head // per_key]
+                scores = (seen * queries[start + i, head]).sum(dim=1) / math.sqrt(channels)
+                weights = torch.exp(scores - scores.max())
+                weights = weights / weights.sum()
+                rows.append((weights[:, None] * values[start:stop, head // per_key]).sum(dim=0))
+        start += length
+    return torch.stack(rows).view(sum(lengths), heads, channels)
+
+
+def draw(
+    lengths: Sequence[int], heads: int = 4, kv_heads: int = 2, channels: int = 6, dtype: torch.dtype = torch.float64
+) -> tuple[Tensor, Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(sum(lengths))
+    shapes = [(sum(lengths), count, channels) for count in (heads, kv_heads, kv_heads)]
+    q, k, v = (torch.randn(shape, generator=generator, dtype=dtype) for shape in shapes)
+    return 2 * q, k, v  # sharp enough that a wrong neighbour shows
+
+
+@pytest.mark.parametrize("causal", [True, False], ids=["causal", "full"])
+@pytest.mark.parametrize("name", LENGTHS)
+def test_equals_the_loop(name: str, causal: bool) -> None:
+    lengths = LENGTHS[name]
+    q, k, v = draw(lengths)
+    mine = attention(q, k, v, Packing(lengths, CPU), causal=causal)
+    torch.testing.assert_close(mine, slow(q, k, v, lengths, causal=causal), rtol=0, atol=1e-12)  # float64 rounding
+
+
+@pytest.mark.parametrize(("heads", "kv_heads"), [(1, 1), (4, 4), (8, 1), (6, 3)])
+def test_query_heads_share_key_heads_in_order(heads: int, kv_heads: int) -> None:
+    lengths = [7, 2, 7]
+    q, k, v = draw(lengths, heads, kv_heads)
+    mine = attention(q, k, v, Packing(lengths, CPU), causal=True)
+    torch.testing.assert_close(mine, slow(q, k, v, lengths, causal=True), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("causal", [True, False], ids=["causal", "full"])
+@pytest.mark.parametrize("short", [0, 1000], ids=["fused kernel", "products"])
+def test_gradients_equal_the_loop(monkeypatch: pytest.MonkeyPatch, short: int, causal: bool) -> None:
+    monkeypatch.setattr(module, "SHORT_WITH_GRAD", short)
+    lengths = [3, 40, 1, 3]
+    mine, theirs = ([x.clone().requires_grad_() for x in draw(lengths)] for _ in range(2))
+    upstream = torch.randn_like(mine[0], dtype=torch.float64)
+    attention(*mine, Packing(lengths, CPU), causal=causal).backward(upstream)
+    slow(*theirs, lengths, causal=causal).backward(upstream)
+    for name, x, y in zip("qkv", mine, theirs, strict=True):
+        torch.testing.assert_close(x.grad, y.grad, rtol=0, atol=1e-11, msg=lambda text, name=name: f"{name}: {text}")
+
+
+def test_each_kernel_takes_the_lengths_it_is_fast_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[tuple[str, int]] = []
+
+    def spy(name: str) -> None:
+        kernel = getattr(module, name)
+
+        def record(q: Tensor, *rest: object) -> Tensor:
+            ran.append((name, q.shape[2]))
+            return kernel(q, *rest)
+
+        monkeypatch.setattr(module, name, record)
+
+    spy("_products")
+    spy("_fused")
+    lengths = [600, 128, 129]
+    q, k, v = draw(lengths, heads=1, kv_heads=1, channels=2)
+    attention(q, k, v, Packing(lengths, CPU), causal=True)
+    assert ran == [("_products", 128), ("_fused", 129), ("_fused", 600)]
+    ran.clear()
+    attention(q.requires_grad_(), k, v, Packing(lengths, CPU), causal=True)
+    assert ran == [("_products", 128), ("_products", 129), ("_fused", 600)]
+
+
+@pytest.mark.parametrize("causal", [True, False], ids=["causal", "full"])
+def test_packed_equals_apart(causal: bool) -> None:
+    """In float32: 1e-6 is some roundings of values near one, which come from sums taken in another order."""
+    lengths = [5, 130, 1, 130, 17, 5]
+    q, k, v = draw(lengths, dtype=torch.float32)
+    packed = attention(q, k, v, Packing(lengths, CPU), causal=causal)
+    apart = [
+        attention(*each, Packing([len(each[0])], CPU), causal=causal)
+        for each in zip(*(x.split(lengths) for x in (q, k, v)), strict=True)
+    ]
+    torch.testing.assert_close(packed, torch.cat(apart), rtol=0, atol=1e-6)
+
+
+def test_a_sequence_sees_nothing_of_its_neighbours() -> None:
+    lengths = [4, 6, 4]
+    q, k, v = draw(lengths)
+    packing = Packing(lengths, CPU)
+    before = attention(q, k, v, packing, causal=False)
+    q[4:10], k[4:10], v[4:10] = 1e3, -1e3, torch.inf
+    after = attention(q, k, v, packing, causal=False)
+    assert torch.equal(before[:4], after[:4]) and torch.equal(before[10:], after[10:])
+
+
+def test_sequences_without_tokens_are_dropped() -> None:
+    q, k, v = draw([3, 2])
+    packing = Packing([0, 3, 0, 0, 2, 0], CPU)
+    assert packing.lengths == (3, 2)
+    assert (packing.total, packing.longest) == (5, 3)
+    assert packing.bounds().tolist() == [0, 3, 5]
+    assert packing.bounds().dtype == torch.int32
+    mine = attention(q, k, v, packing, causal=True)
+    torch.testing.assert_close(mine, slow(q, k, v, [3, 2], causal=True), rtol=0, atol=1e-12)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("causal", [True, False], ids=["causal", "full"])
+def test_flash_attention_equals_the_loop(causal: bool) -> None:
+    """bfloat16 keeps 8 bits: 2e-2 is two roundings of values around two."""
+    lengths = [3, 129, 1, 64]
+    q, k, v = (x.to(device="cuda", dtype=torch.bfloat16) for x in draw(lengths, channels=64, dtype=torch.float32))
+    mine = attention(q, k, v, Packing(lengths, q.device), causal=causal)
+    reference = slow(*(x.cpu().double() for x in (q, k, v)), lengths, causal=causal)
+    torch.testing.assert_close(mine.cpu().double(), reference, rtol=1e-2, atol=2e-2)
