@@ -52,6 +52,7 @@ def load_checkpoint(folder: Path, *, device: torch.device, dtype: torch.dtype) -
         CheckpointError: A file or a tensor is missing, left over or of the wrong shape; the message names it.
     """
     config = read_config(folder)
+    processor = JinaV4Processor.from_folder(folder, config)  # before the weights: what is cheap to refuse comes first
     with torch.device("meta"):
         model = JinaV4(config)
     tensors = {
@@ -63,10 +64,6 @@ def load_checkpoint(folder: Path, *, device: torch.device, dtype: torch.dtype) -
     if left:
         raise CheckpointError(f"no rule fills these parameters: {_some(left)}")
     model.requires_grad_(False).eval()
-    try:
-        processor = JinaV4Processor.from_folder(folder, config)
-    except FileNotFoundError as missing:
-        raise CheckpointError(f"{folder} lacks {Path(missing.filename).name}") from missing
     return Checkpoint(model, processor, fingerprint(folder))
 
 
@@ -105,9 +102,12 @@ def _json(path: Path) -> Mapping[str, Any]:
 
 
 def _base_files(folder: Path) -> list[Path]:
-    if (folder / INDEX).exists():
-        return [folder / name for name in sorted(set(_json(folder / INDEX)["weight_map"].values()))]
-    return [folder / SINGLE]
+    if not (folder / INDEX).exists():
+        return [folder / SINGLE]
+    shards = _json(folder / INDEX).get("weight_map")
+    if not isinstance(shards, dict) or not shards or not all(isinstance(name, str) for name in shards.values()):
+        raise CheckpointError(f"{folder / INDEX} has no weight_map that names the file of each tensor")
+    return [folder / name for name in sorted(set(shards.values()))]
 
 
 def _read(

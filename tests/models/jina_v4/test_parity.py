@@ -16,7 +16,6 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import tiny
-
 from polylens.checkpoints.export import export_merged
 from polylens.checkpoints.loading import load_checkpoint
 from polylens.models.jina_v4.model import JinaV4, token_positions

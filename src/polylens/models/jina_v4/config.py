@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from polylens.errors import CheckpointError
@@ -87,11 +87,11 @@ def parse_config(config: Json, adapter: Json) -> JinaV4Config:
         adapter: `adapters/adapter_config.json`.
 
     Raises:
-        CheckpointError: A field is missing or contradicts another.
+        CheckpointError: A field is missing, of the wrong kind, or contradicts another.
     """
-    text: Json = {**config, **config.get("text_config", {})}
-    vision: Json = config.get("vision_config", {})
     try:
+        text: Json = {**config, **(config.get("text_config") or {})}
+        vision: Json = config.get("vision_config") or {}
         scaling: Json = text.get("rope_parameters") or text.get("rope_scaling") or {}
         decoder = DecoderConfig(
             width=text["hidden_size"],
@@ -135,12 +135,28 @@ def parse_config(config: Json, adapter: Json) -> JinaV4Config:
         )
     except KeyError as missing:
         raise CheckpointError(f"the checkpoint's configuration lacks the field {missing}") from missing
+    except (TypeError, ValueError, AttributeError) as wrong:
+        raise CheckpointError(f"a field of the checkpoint's configuration is of a wrong kind: {wrong}") from wrong
     _check(parsed, adapter)
     return parsed
 
 
 def _check(config: JinaV4Config, adapter: Json) -> None:
     vision, decoder = config.vision, config.decoder
+    for part in (vision, decoder, config.lora):
+        for field in fields(part):
+            value = getattr(part, field.name)
+            if field.type == "int" and (type(value) is not int or value < 1):
+                raise CheckpointError(
+                    f"{field.name} of {type(part).__name__} must be a whole number above 0, the file has {value!r}"
+                )
+    for name, width, heads in (
+        ("hidden_size", decoder.width, decoder.num_heads),
+        ("vision_config.hidden_size", vision.width, vision.num_heads),
+        ("num_attention_heads", decoder.num_heads, decoder.num_kv_heads),
+    ):
+        if width % heads:
+            raise CheckpointError(f"{name} ({width}) must be divisible by the {heads} heads that share it")
     if vision.output_width != decoder.width:
         raise CheckpointError(
             f"vision_config.out_hidden_size ({vision.output_width}) must equal hidden_size ({decoder.width})"

@@ -91,7 +91,14 @@ class JinaV4(nn.Module):
         if images:
             patches = torch.cat([patches for patches, _ in images]).to(device=device, dtype=x.dtype)
             visual = self.vision(patches, [grid for _, grid in images])
-            x = x.index_put(((packed == config.image_token_id).nonzero()[:, 0],), visual.to(x.dtype))
+            # a text may spell the placeholder out: no visual token belongs there
+            is_visual = torch.cat(
+                [
+                    (ids == config.image_token_id) & (item.grid is not None)
+                    for ids, item in zip(token_ids, items, strict=True)
+                ]
+            )
+            x = x.index_put((is_visual.nonzero()[:, 0].to(device),), visual.to(x.dtype))
         positions = torch.cat(
             [
                 token_positions(

@@ -50,8 +50,8 @@ class ImageConfig:
 
 def parse_image_config(preprocessor: Mapping[str, Any]) -> ImageConfig:
     """Reads `preprocessor_config.json`, which has `min_pixels` and `max_pixels` or, from newer writers, `size`."""
-    size = preprocessor.get("size") or {}
     try:
+        size = preprocessor.get("size") or {}
         return ImageConfig(
             patch_size=preprocessor["patch_size"],
             merge_size=preprocessor["merge_size"],
@@ -63,6 +63,8 @@ def parse_image_config(preprocessor: Mapping[str, Any]) -> ImageConfig:
         )
     except KeyError as missing:
         raise CheckpointError(f"preprocessor_config.json lacks the field {missing}") from missing
+    except (TypeError, AttributeError) as wrong:
+        raise CheckpointError(f"a field of preprocessor_config.json is of a wrong kind: {wrong}") from wrong
 
 
 def render_image_config(config: ImageConfig) -> dict[str, Any]:
@@ -162,6 +164,12 @@ class JinaV4Processor:
         self.image_config = image
         self.tokenizer = tokenizer
         self.max_length = config.max_length
+        ours = (image.patch_size, image.merge_size, image.num_frames)
+        towers = (config.vision.patch_size, config.vision.merge_size, config.vision.num_frames)
+        if ours != towers:
+            raise CheckpointError(
+                f"preprocessor_config.json has (patch, merge, frames) {ours}, the vision tower takes {towers}"
+            )
         tokenizer.no_truncation()
         tokenizer.no_padding()
         template = tokenizer.encode(IMAGE_TEMPLATE, add_special_tokens=False).ids
@@ -175,9 +183,23 @@ class JinaV4Processor:
 
     @classmethod
     def from_folder(cls, folder: Path, config: JinaV4Config) -> JinaV4Processor:
-        """Reads `preprocessor_config.json` and `tokenizer.json`."""
-        preprocessor = json.loads((folder / "preprocessor_config.json").read_text(encoding="utf-8"))
-        return cls(config, parse_image_config(preprocessor), Tokenizer.from_file(str(folder / "tokenizer.json")))
+        """Reads `preprocessor_config.json` and `tokenizer.json`.
+
+        Raises:
+            CheckpointError: One of them is missing, broken, or belongs to another model.
+        """
+        try:
+            path = folder / "preprocessor_config.json"
+            image = parse_image_config(json.loads(path.read_text(encoding="utf-8")))
+            path = folder / "tokenizer.json"
+            tokenizer = Tokenizer.from_str(path.read_text(encoding="utf-8"))
+        except CheckpointError:
+            raise
+        except FileNotFoundError as missing:
+            raise CheckpointError(f"{folder} lacks {path.name}") from missing
+        except Exception as broken:  # the tokenizers library raises bare exceptions
+            raise CheckpointError(f"{path} cannot be read: {broken}") from broken
+        return cls(config, image, tokenizer)
 
     def text(self, text: str, *, task: str | None, prompt_name: str, max_length: int | None) -> Item:
         """A text behind its prompt, cut on the right to `max_length` tokens, the prompt's counted.
