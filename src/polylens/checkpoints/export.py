@@ -35,6 +35,7 @@ def save_checkpoint(folder: Path, model: JinaV4, processor: JinaV4Processor) -> 
         processor: Of the same checkpoint.
     """
     (folder / "adapters").mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").unlink(missing_ok=True)
     ours = dict(model.named_parameters())
     _write_base(folder, {name: _published(model, ours, rule) for name, rule in base_names(model.config).items()})
     adapters = {name: _published(model, ours, rule) for name, rule in adapter_names(model.config).items()}
@@ -56,6 +57,7 @@ def export_merged(folder: Path, model: JinaV4, processor: JinaV4Processor, task:
     if task not in model.config.lora.tasks:
         raise InputError(f"task must be one of {', '.join(model.config.lora.tasks)}, got {task!r}")
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").unlink(missing_ok=True)
     parameters = dict(model.named_parameters())
     merged: dict[str, Tensor] = {}
     for published, name in base_names(model.config).items():
@@ -83,7 +85,7 @@ def _published(model: JinaV4, parameters: Mapping[str, Tensor], name: str) -> Te
 
 
 def _write_base(folder: Path, tensors: Mapping[str, Tensor]) -> None:
-    """One file, or shards of at most 5 GB with an index over them."""
+    """One file, or shards of at most 5 GB with an index over them; what the other form left in the folder goes."""
     shards: list[dict[str, Tensor]] = [{}]
     room = SHARD_BYTES
     for name, tensor in tensors.items():
@@ -95,6 +97,7 @@ def _write_base(folder: Path, tensors: Mapping[str, Tensor]) -> None:
         room -= size
     if len(shards) == 1:
         _write_tensors(folder / SINGLE, shards[0])
+        (folder / INDEX).unlink(missing_ok=True)
         return
     names = [f"model-{i:05d}-of-{len(shards):05d}.safetensors" for i in range(1, len(shards) + 1)]
     for file, shard in zip(names, shards, strict=True):
@@ -102,6 +105,7 @@ def _write_base(folder: Path, tensors: Mapping[str, Tensor]) -> None:
     total = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
     weight_map = {tensor: file for file, shard in zip(names, shards, strict=True) for tensor in shard}
     _write_json(folder / INDEX, {"metadata": {"total_size": total}, "weight_map": weight_map})
+    (folder / SINGLE).unlink(missing_ok=True)
 
 
 def _write_processor(folder: Path, processor: JinaV4Processor) -> None:
