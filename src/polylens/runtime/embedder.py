@@ -79,8 +79,9 @@ def _device(device: str | torch.device | None) -> torch.device:
     try:
         target = torch.device(device)
         torch.empty(0, device=target)
-    except (RuntimeError, AssertionError) as unusable:
-        raise InputError(f"device {device!r} cannot be used here: {str(unusable).splitlines()[0]}") from unusable
+    except (RuntimeError, AssertionError, TypeError) as unusable:
+        reason = str(unusable).splitlines()[0].partition(". ")[0]
+        raise InputError(f"device {device!r} cannot be used here: {reason}") from unusable
     return target
 
 
@@ -91,7 +92,7 @@ def _dtype(dtype: str | torch.dtype | None, device: torch.device) -> torch.dtype
         return torch.bfloat16 if device.type == "cpu" and torch.cpu._is_avx512_bf16_supported() else torch.float32
     if isinstance(dtype, torch.dtype):
         dtype = str(dtype).removeprefix("torch.")
-    if dtype not in DTYPES:
+    if not isinstance(dtype, str) or dtype not in DTYPES:
         raise InputError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
     return DTYPES[dtype]
 
@@ -156,7 +157,7 @@ class Embedder:
             InputError: An argument cannot be used; the message says what would do.
         """
         single = isinstance(texts, str)
-        items = [texts] if isinstance(texts, str) else list(texts)
+        items: list[str] = _listed(texts, single, "texts must be one str or a list of them")
         for index, text in enumerate(items):
             if not isinstance(text, str):
                 raise InputError(f"text {index} must be a str, got {type(text).__name__}; images go to encode_image")
@@ -204,7 +205,7 @@ class Embedder:
             InputError: Another argument cannot be used.
         """
         single = isinstance(images, (str, Path, bytes, Image, PIL.Image.Image))
-        sources = cast("list[ImageSource | Image]", [images] if single else list(cast("Sequence[Any]", images)))
+        sources = _listed(images, single, "images must be one image or a list of them")
         items = [source if isinstance(source, Image) else Image(source) for source in sources]
         return self._encode(
             items, single, task, None, truncate_dim, None, max_pixels, return_multivector, batch_size, show_progress
@@ -228,7 +229,7 @@ class Embedder:
         Arguments, returns and errors are those of `encode_text` and `encode_image`.
         """
         single = isinstance(sentences, (str, Image, PIL.Image.Image))
-        items = [cast("Input", sentences)] if single else list(cast("Sequence[Input]", sentences))
+        items: list[Input] = _listed(sentences, single, "sentences must be one input or a list of them")
         return self._encode(
             items,
             single,
@@ -267,10 +268,9 @@ class Embedder:
         Returns:
             One `Embedding` an input, in input order.
         """
-        if max_length is not None and max_length < 1:
-            raise InputError(f"max_length must be at least 1 token, got {max_length}")
-        if batch_size is not None and batch_size < 1:
-            raise InputError(f"batch_size must be at least 1, got {batch_size}")
+        for name, value in (("max_length", max_length), ("max_pixels", max_pixels), ("batch_size", batch_size)):
+            if value is not None and (not isinstance(value, (int, np.integer)) or value < 1):
+                raise InputError(f"{name} must be a whole number, at least 1, got {value!r}")
         roles = self._roles(task, prompt_name, len(inputs))
         results: list[Embedding | None] = [None] * len(inputs)
         for start in range(0, len(inputs), WINDOW_ITEMS):
@@ -341,12 +341,13 @@ class Embedder:
             return multivectors[0] if single else multivectors
         dense = np.stack([e.dense for e in embeddings]) if embeddings else np.zeros((0, self.dim), dtype=np.float32)
         if truncate_dim is not None:
-            dense = truncate(torch.from_numpy(dense), truncate_dim).numpy()
+            dense = truncate(torch.from_numpy(dense), int(truncate_dim)).numpy()
         return dense[0] if single else dense
 
     def _roles(self, task: str | Sequence[str], prompt_name: str | None, count: int) -> list[tuple[str, str]]:
         """(task, prompt) of each input."""
-        names = [task] * count if isinstance(task, str) else list(task)
+        shared = isinstance(task, str)
+        names = _listed(task, shared, "task must be one name or one for each input") * (count if shared else 1)
         if len(names) != count:
             raise InputError(f"task must be one name or one for each of the {count} inputs, got {len(names)}")
         if prompt_name is None:
@@ -356,8 +357,8 @@ class Embedder:
         return [self._role(name, prompt_name) for name in names]
 
     def _role(self, name: str, prompt_name: str) -> tuple[str, str]:
-        base, _, prompt = name.partition(".") if isinstance(name, str) else ("", "", "")
-        if base not in self.tasks or (prompt and (prompt not in PROMPTS or base == "text-matching")):
+        base, dot, prompt = name.partition(".") if isinstance(name, str) else ("", "", "")
+        if base not in self.tasks or (dot and (prompt not in PROMPTS or base == "text-matching")):
             api = [f"{task}.{prompt}" for task in self.tasks if task != "text-matching" for prompt in PROMPTS]
             raise InputError(f"task must be one of {', '.join((*self.tasks, *api))}, got {name!r}")
         return base, prompt or prompt_name
@@ -366,6 +367,12 @@ class Embedder:
         self, value: Input, index: int, task: str, prompt_name: str, max_length: int | None, max_pixels: int | None
     ) -> Item:
         if isinstance(value, str):
+            try:
+                value.encode()
+            except UnicodeEncodeError as error:
+                raise InputError(
+                    f"text {index} is not valid Unicode: half of a surrogate pair stands at position {error.start}"
+                ) from error
             return self.processor.text(value, task=task, prompt_name=prompt_name, max_length=max_length)
         if isinstance(value, (Image, PIL.Image.Image)):
             image = read_image(value, index=index)
@@ -388,12 +395,26 @@ class Embedder:
             yield Embedding(vector.copy(), multivector.copy())
 
 
+def _listed(values: Any, single: bool, rule: str) -> list[Any]:
+    """The values as a list; `rule` is said where they are no values at all."""
+    try:
+        return [values] if single else list(values)
+    except TypeError as error:
+        raise InputError(f"{rule}, got {type(values).__name__}") from error
+
+
 def _vectors(value: Any, name: str) -> FloatArray | list[FloatArray]:
     """Dense `[N, dim]` or a list of `[tokens, width]`."""
-    if isinstance(value, np.ndarray) and value.ndim in (1, 2):
-        return np.atleast_2d(value).astype(np.float32, copy=False)
-    rows = [np.asarray(row, dtype=np.float32) for row in value] if isinstance(value, (list, tuple, np.ndarray)) else []
-    if isinstance(value, (list, tuple, np.ndarray)) and all(row.ndim == 2 for row in rows):
+    try:
+        if isinstance(value, np.ndarray) and value.ndim in (1, 2):
+            return np.atleast_2d(value).astype(np.float32, copy=False)
+        several = isinstance(value, (list, tuple, np.ndarray))
+        rows = [np.asarray(row, dtype=np.float32) for row in value] if several else []
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{name} must hold numbers: {error}") from error
+    if several and all(row.ndim == 2 for row in rows):
+        if empty := [i for i, row in enumerate(rows) if len(row) == 0]:
+            raise InputError(f"{name} must have at least one token each, number {empty[0]} has none")
         return rows
     if rows and all(row.ndim == 1 for row in rows) and len({len(row) for row in rows}) == 1:
         return np.stack(rows)

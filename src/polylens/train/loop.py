@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from torch import Tensor, nn
@@ -27,8 +28,16 @@ from polylens.checkpoints.export import save_checkpoint
 from polylens.errors import InputError
 from polylens.models.jina_v4.model import JinaV4
 from polylens.models.jina_v4.processing import JinaV4Processor
+from polylens.models.jina_v4.vision import VisionTower
 from polylens.models.protocol import Outputs
-from polylens.train.data.examples import NUM_LETTERS, NUM_PAIRS, ImageBatch, letters, make_batch
+from polylens.train.data.examples import (
+    NUM_LETTERS,
+    READING_POINTS,
+    ImageBatch,
+    letters,
+    make_batch,
+    make_reading_batch,
+)
 from polylens.train.data.render import Rendered, render_crop, render_page
 from polylens.train.losses import batched_maxsim, grounding_nce, info_nce, matryoshka_nce, reading_loss
 from polylens.train.recipes import Recipe, Stage
@@ -54,23 +63,50 @@ class Trainee(nn.Module):
     def __init__(self, recipe: Recipe) -> None:
         super().__init__()
         self.model = JinaV4(recipe.model)
-        self.reader = nn.Linear(recipe.model.decoder.width, NUM_LETTERS + NUM_PAIRS)
+        self.reader = nn.Linear(recipe.model.vision.width, READING_POINTS * (NUM_LETTERS + 1))
 
 
 def initialise(trainee: Trainee, seed: int) -> None:
-    """Fresh weights: normal with fan-in scaling, biases zero, adapters' B zero (arXiv 2106.09685, section 4.1)."""
+    """Fresh weights: normal with fan-in scaling; biases, adapters' B and whatever ends a residual branch zero.
+
+    So each block begins as the identity (arXiv 2106.09685, section 4.1, for the adapters). The patch embedding begins as a
+    cosine transform: an orthogonal view of the ink, where a random one would mostly show how white the paper is.
+    """
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, parameter in trainee.named_parameters():
             if "norm" in name:
                 parameter.fill_(1.0)
-            elif "lora_b" in name or name.endswith("bias"):
+            elif "lora_b" in name or name.endswith(("bias", "out.weight", "down.weight")):
                 parameter.zero_()
             elif name.endswith("decoder.embed.weight"):
                 parameter.normal_(0.0, 0.5, generator=generator)
             else:
                 parameter.normal_(0.0, parameter.shape[1] ** -0.5, generator=generator)
-        trainee.reader.bias.fill_(-5.0)  # nearly every letter is absent from nearly every cell
+        vision = trainee.model.config.vision
+        shown = vision.num_channels * vision.num_frames  # how often each pixel comes
+        basis = cosine_basis(vision.patch_size)[: vision.width].repeat(1, shown) / shown
+        trainee.model.vision.patch_embed.weight[: len(basis)] = basis
+        trainee.reader.weight.zero_()
+
+
+def cosine_basis(side: int) -> Tensor:
+    """The two-dimensional discrete cosine transform of a square, slow waves first: `[side * side, side * side]`, orthonormal.
+
+    The constant one, which only tells light paper from dark, is scaled down to a tenth.
+
+    Example:
+        >>> basis = cosine_basis(3)
+        >>> bool(torch.allclose(basis[1:] @ basis[1:].T, torch.eye(8), atol=1e-6))
+        True
+    """
+    at = torch.arange(side)
+    waves = torch.cos(torch.pi * (2 * at[None, :] + 1) * at[:, None] / (2 * side)) * (2 / side) ** 0.5
+    waves[0] /= 2**0.5
+    both = torch.einsum("iy,jx->ijyx", waves, waves).flatten(2).flatten(0, 1)
+    basis = both[(at[:, None] + at[None, :]).flatten().argsort(stable=True)]
+    basis[0] *= 0.1
+    return basis
 
 
 def train(
@@ -154,7 +190,7 @@ def make_optimisers(trainee: Trainee, recipe: Recipe) -> list[torch.optim.Optimi
         (hidden if inside else rest).append(parameter)
     return [
         torch.optim.Muon(hidden, weight_decay=recipe.weight_decay, adjust_lr_fn="match_rms_adamw"),
-        torch.optim.AdamW(rest, betas=(0.9, 0.98), weight_decay=0.0),
+        torch.optim.AdamW([{"params": rest, "share": 0.3}], betas=(0.9, 0.98), weight_decay=0.0),
     ]
 
 
@@ -165,7 +201,7 @@ def train_step(
     rate = learning_rate(recipe, step)
     for optimiser in optimisers:
         for group in optimiser.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group.get("share", 1.0)
         optimiser.zero_grad(set_to_none=True)
     device = trainee.reader.weight.device
     with torch.autocast(device.type, torch.bfloat16):
@@ -181,65 +217,80 @@ def train_step(
 def compute_losses(trainee: Trainee, batch: ImageBatch, recipe: Recipe) -> dict[str, Tensor]:
     """The weighted sum and its parts.
 
-    Pictures and passages stand among the documents together: a query must prefer its own picture to any text and its
-    own text to any picture, which keeps the scores of both kinds comparable.
+    Pictures and passages stand among the documents together: a query must prefer its own picture to any text and its own
+    text to any picture, which keeps the scores of both kinds comparable.
     """
+    if not batch.queries:
+        reading, read = _reading(trainee, batch, lambda vision: vision(*_patches(batch)))
+        return {"total": reading, "reading": reading, "letters": read}
     model, weights = trainee.model, recipe.weights
-    device = trainee.reader.weight.device
-    queries: Outputs = model.embed(batch.queries)
-    visual: list[Tensor] = []
-    hook = model.vision.register_forward_hook(lambda _module, _inputs, output: visual.append(output))
-    documents = model.embed([*batch.images, *batch.passages])
-    hook.remove()
-
-    num_queries = len(batch.queries)
-    owner = torch.repeat_interleave(torch.arange(num_queries), torch.tensor(queries.lengths)).to(device)
-    own_image = torch.arange(num_queries, device=device)
-    passage_of = torch.tensor(batch.passage_of, device=device)
-    # a query's other form is no negative of it
-    is_own_passage = torch.zeros(num_queries, len(documents.lengths), dtype=torch.bool, device=device)
-    is_own_passage[passage_of, num_queries + torch.arange(len(passage_of), device=device)] = True
-    is_own_image = torch.zeros_like(is_own_passage)
-    is_own_image[own_image, own_image] = True
-
-    late = batched_maxsim(queries.multivector, owner, documents.multivector, documents.lengths, num_queries)
-    late_loss = info_nce(late, own_image, is_own_passage, recipe.late_temperature)
-    dims = recipe.model.matryoshka_dims
-    dense = partial(matryoshka_nce, documents=documents.dense, temperature=recipe.dense_temperature, dims=dims)
-    dense_loss = dense(queries.dense, positives=own_image, ignore=is_own_passage)
-    if batch.passages:
-        own_passage = num_queries + torch.arange(len(passage_of), device=device)
-        late_loss = late_loss + info_nce(
-            late[passage_of], own_passage, is_own_image[passage_of], recipe.late_temperature
-        )
-        dense_loss = dense_loss + dense(
-            queries.dense[passage_of], positives=own_passage, ignore=is_own_image[passage_of]
-        )
-
-    is_visual = torch.cat(
-        [torch.from_numpy(item.token_ids == recipe.model.image_token_id) for item in batch.images]
-    ).to(device)
-    cells = documents.multivector[: len(is_visual)][is_visual]
-    here, same = batch.here.to(device), batch.same.to(device)
-    grounding = grounding_nce(queries.multivector, cells, here, same, recipe.grounding_temperature)
-    reading = reading_loss(trainee.reader(visual[0]).float(), batch.labels.to(device))
-
-    with torch.no_grad():
-        hits = (late[:, :num_queries].argmax(dim=1) == own_image).float().mean()
+    documents: list[Outputs] = []
+    reading, read = _reading(trainee, batch, lambda _: documents.append(model.embed([*batch.images, *batch.passages])))
+    losses = _search_losses(model.embed(batch.queries), documents[0], batch, recipe)
     total = (
-        weights.late * late_loss
-        + weights.dense * dense_loss
-        + weights.grounding * grounding
+        weights.late * losses["late"]
+        + weights.dense * losses["dense"]
+        + weights.grounding * losses["grounding"]
         + weights.reading * reading
     )
-    return {
-        "total": total,
-        "late": late_loss,
-        "dense": dense_loss,
-        "grounding": grounding,
-        "reading": reading,
-        "recall@1": hits,
-    }
+    return {"total": total, **losses, "reading": reading, "letters": read}
+
+
+def _reading(trainee: Trainee, batch: ImageBatch, run: Callable[[VisionTower], object]) -> tuple[Tensor, Tensor]:
+    """Reading loss of whatever goes through the vision tower in `run`, and the share of letters that it got right."""
+    tower = trainee.model.vision
+    seen: list[Tensor] = []
+    hook = tower.merger.register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0]))
+    run(tower)
+    hook.remove()
+    order, _ = tower.window_order([item.grid for item in batch.images if item.grid is not None])
+    per_token = tower.config.merge_size**2
+    patch_order = (order[:, None] * per_token + torch.arange(per_token)).flatten()
+    wanted = batch.letters[patch_order].to(seen[0].device)
+    features = F.rms_norm(seen[0], seen[0].shape[-1:], eps=1e-6)
+    logits = trainee.reader(features).unflatten(-1, (READING_POINTS, -1)).float()
+    with torch.no_grad():
+        right = (logits.argmax(dim=-1) == wanted)[wanted > 0].float().mean()
+    return reading_loss(logits, wanted), right
+
+
+def _patches(batch: ImageBatch) -> tuple[Tensor, list[tuple[int, int]]]:
+    patches = [item.patches for item in batch.images if item.patches is not None]
+    return torch.cat(patches), [item.grid for item in batch.images if item.grid is not None]
+
+
+def _search_losses(queries: Outputs, documents: Outputs, batch: ImageBatch, recipe: Recipe) -> dict[str, Tensor]:
+    """Late, dense and grounding losses, and how often a query's own picture comes first among the pictures."""
+    device = queries.dense.device
+    num_images, num_queries = len(batch.images), len(batch.queries)
+    owner = torch.repeat_interleave(torch.arange(num_queries), torch.tensor(queries.lengths)).to(device)
+    own_image = torch.arange(num_images, device=device)
+    passage_of = torch.tensor(batch.passage_of, device=device)
+    own_passage = num_images + torch.arange(len(passage_of), device=device)
+    # a query's other form is no negative of it
+    is_own_passage = torch.zeros(num_queries, len(documents.lengths), dtype=torch.bool, device=device)
+    is_own_passage[passage_of, own_passage] = True
+    is_own_image = torch.zeros_like(is_own_passage)
+    is_own_image[own_image, own_image] = True
+    to_image = (own_image, is_own_passage[:num_images])
+    to_passage = (own_passage, is_own_image[passage_of])
+
+    late = batched_maxsim(queries.multivector, owner, documents.multivector, documents.lengths, num_queries)
+    late_loss = info_nce(late[:num_images], *to_image, recipe.late_temperature) + info_nce(
+        late[passage_of], *to_passage, recipe.late_temperature
+    )
+    dense = partial(matryoshka_nce, temperature=recipe.dense_temperature, dims=recipe.model.matryoshka_dims)
+    dense_loss = dense(queries.dense[:num_images], documents.dense, *to_image) + dense(
+        queries.dense[passage_of], documents.dense, *to_passage
+    )
+    is_visual = torch.cat([torch.from_numpy(item.token_ids == recipe.model.image_token_id) for item in batch.images])
+    cells = documents.multivector[: len(is_visual)][is_visual.to(device)]
+    grounding = grounding_nce(
+        queries.multivector, cells, batch.here.to(device), batch.same.to(device), recipe.grounding_temperature
+    )
+    with torch.no_grad():
+        first = (late[:num_images, :num_images].argmax(dim=1) == own_image).float().mean()
+    return {"late": late_loss, "dense": dense_loss, "grounding": grounding, "recall@1": first}
 
 
 class _Batches(torch.utils.data.Dataset[ImageBatch]):
@@ -251,20 +302,36 @@ class _Batches(torch.utils.data.Dataset[ImageBatch]):
 
     def __getitem__(self, step: int) -> ImageBatch:
         stage, _ = stage_at(self.recipe, step)
+        seed = self.recipe.seed * 1_000_003 + step
+        render = partial(draw, stage=stage, languages=self.recipe.languages)
+        if stage.kind == "read":
+            return make_reading_batch(seed, processor=self.processor, render=render, images=stage.images)
         return make_batch(
-            self.recipe.seed * 1_000_003 + step,
+            seed,
             processor=self.processor,
-            render=partial(draw, stage=stage),
-            size=stage.batch_size,
-            passages=stage.passages,
+            render=render,
+            images=stage.images,
+            transcripts=stage.transcripts,
+            texts=stage.texts,
             words=stage.query_words,
         )
 
 
-def draw(rng: random.Random, stage: Stage) -> Rendered:
+def draw(rng: random.Random, stage: Stage, languages: tuple[str, ...]) -> Rendered:
     """One picture of a stage."""
-    render = render_page if stage.pages else render_crop
-    return render(rng, width=stage.width, height=stage.height, split="train")
+    language = rng.choice(languages)
+    if stage.kind == "pages":
+        return render_page(rng, width=stage.width, height=stage.height, split="train", language=language)
+    smallest, largest = stage.font_size
+    return render_crop(
+        rng,
+        width=stage.width,
+        height=stage.height,
+        split="train",
+        language=language,
+        font_size=round(smallest * (largest / smallest) ** rng.random(), 1),
+        dense=stage.kind == "read",
+    )
 
 
 def _batches(recipe: Recipe, processor: JinaV4Processor, start: int, total: int) -> Iterator[tuple[int, ImageBatch]]:

@@ -100,11 +100,11 @@ def grounding_nce(
     return (logits.logsumexp(dim=1) - right.logsumexp(dim=1)).mean()
 
 
-def reading_loss(logits: Float[Tensor, "C L"], labels: Float[Tensor, "C L"]) -> Float[Tensor, ""]:
-    """Which letters, and which pairs of letters, are drawn in a visual token: binary cross-entropy, summed over labels.
+def reading_loss(logits: Float[Tensor, "P R L"], letters: Int[Tensor, "P R"]) -> Float[Tensor, ""]:
+    """Which letter stands at each reading point of each patch: cross-entropy, 0 for none.
 
     Args:
-        logits: One a letter and one a hashed pair.
-        labels: The part of it that lies in the cell, between 0 and 1.
+        logits: One a letter, and one for none.
+        letters: See `letter_grid`.
     """
-    return F.binary_cross_entropy_with_logits(logits, labels, reduction="sum") / len(logits)
+    return F.cross_entropy(logits.flatten(0, 1), letters.flatten())

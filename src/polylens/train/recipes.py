@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from polylens.models.jina_v4.config import DecoderConfig, JinaV4Config, VisionConfig
 from polylens.models.jina_v4.processing import ImageConfig
@@ -14,12 +15,14 @@ class Stage:
     """A stretch of training on pictures of one size."""
 
     name: str
+    kind: Literal["read", "crops", "pages"]  # reading dense text, searching crops of documents, searching whole pages
     height: int  # pixels, a multiple of a cell
     width: int  # pixels, a multiple of a cell
-    pages: bool  # whole pages rather than crops out of them
+    font_size: tuple[float, float]  # pixels per em, smallest and largest; pages have their own
     steps: int
-    batch_size: int  # pictures a step, with a query each
-    passages: int  # of which this many stand among the documents as text too
+    images: int  # a step, with a query each
+    transcripts: int  # how many of them stand among the documents as text too
+    texts: int  # a step, with a query each, in all languages
     query_words: tuple[int, int]  # fewest and most
     learning_rate: float  # at its highest
     final_learning_rate: float  # where the stage ends; in between it falls along a cosine
@@ -32,7 +35,7 @@ class Weights:
     late: float  # MaxSim against in-batch negatives: what search ranks by
     dense: float  # the same for the dense vectors, Matryoshka
     grounding: float  # each query token against every visual token: much more signal a step than one score a page
-    reading: float  # letters in a visual token: teaches the tower shapes long before it can contrast pages
+    reading: float  # letters at points of each patch: teaches the tower shapes, before it contrasts anything and while it does
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,6 +53,7 @@ class Recipe:
     warmup_steps: int  # from zero, at the start of the run
     weight_decay: float
     gradient_clip: float  # largest norm
+    languages: tuple[str, ...]  # of the pictures; texts are in all
     seed: int
     checkpoint_every: int  # steps
 
@@ -62,7 +66,7 @@ def nano() -> Recipe:
     """The model that ships: about eight million parameters, for two cores and an hour and a half.
 
     The vision tower is small because it sees the most tokens, four for each of the decoder's. Learning to read comes
-    first, on small crops, at a sixteenth of a page's price; whole pages come last, to get used to their size.
+    first, from dense little pictures; then searching, on crops; whole pages come last, to get used to their size.
     """
     width = 256
     model = JinaV4Config(
@@ -102,46 +106,65 @@ def nano() -> Recipe:
         merge_size=2,
         num_frames=2,
         min_pixels=3136,
-        max_pixels=802_816,  # 1,024 visual tokens: body text of 11 points on A4 stands 14 pixels tall
-        mean=(0.48145466, 0.4578275, 0.40821073),
-        std=(0.26862954, 0.26130258, 0.27577711),
+        max_pixels=1_605_632,  # 2,048 visual tokens: body text of 11 points on A4 stands 20 pixels tall
+        mean=(0.9, 0.9, 0.9),  # paper, not the average photograph, is the zero
+        std=(0.3, 0.3, 0.3),
+    )
+    read = Stage(
+        name="read",
+        kind="read",
+        height=168,
+        width=224,
+        font_size=(16.0, 32.0),
+        steps=5000,
+        images=20,
+        transcripts=0,
+        texts=0,
+        query_words=(0, 0),
+        learning_rate=1e-2,
+        final_learning_rate=3e-3,
     )
     crops = Stage(
         name="crops",
+        kind="crops",
         height=168,
-        width=224,
-        pages=False,
-        steps=2600,
-        batch_size=32,
-        passages=12,
+        width=336,
+        font_size=(15.0, 30.0),
+        steps=900,
+        images=24,
+        transcripts=8,
+        texts=8,
         query_words=(1, 6),
-        learning_rate=2e-3,
-        final_learning_rate=4e-4,
+        learning_rate=6e-3,
+        final_learning_rate=2e-3,
     )
     pages = Stage(
         name="pages",
-        height=896,
-        width=644,
-        pages=True,
-        steps=250,
-        batch_size=6,
-        passages=6,
+        kind="pages",
+        height=1512,
+        width=1064,
+        font_size=(0.0, 0.0),
+        steps=120,
+        images=4,
+        transcripts=2,
+        texts=2,
         query_words=(2, 6),
-        learning_rate=6e-4,
+        learning_rate=2e-3,
         final_learning_rate=0.0,
     )
     return Recipe(
         name="nano",
         model=model,
         images=images,
-        stages=(crops, pages),
-        weights=Weights(late=1.0, dense=0.5, grounding=1.0, reading=0.3),
+        stages=(read, crops, pages),
+        weights=Weights(late=1.0, dense=0.5, grounding=1.0, reading=1.0),
         late_temperature=0.03,
         dense_temperature=0.05,
         grounding_temperature=0.05,
         warmup_steps=100,
         weight_decay=0.01,
         gradient_clip=1.0,
+        languages=("en", "en", "en", "de", "fr", "es", "it", "pt", "nl", "pl", "cs", "sv", "ro", "ru", "uk", "el"),
         seed=20251120,
         checkpoint_every=250,
     )

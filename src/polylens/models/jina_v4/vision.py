@@ -146,7 +146,7 @@ class VisionTower(nn.Module):
         """
         config, device = self.config, patches.device
         per_token = config.merge_size**2
-        token_order, windows = self._window_order(grids)
+        token_order, windows = self.window_order(grids)
         patch_order = (token_order[:, None] * per_token + torch.arange(per_token)).flatten().to(device)
         positions = torch.cat([patch_positions(grid, config.merge_size) for grid in grids]).to(device)
         angles = axial_angles(positions, config.head_dim, config.theta)[patch_order]
@@ -158,8 +158,8 @@ class VisionTower(nn.Module):
             x = block(x, angles, in_images if index in config.full_attention_layers else in_windows)
         return self.merger(x).index_select(0, torch.argsort(token_order).to(device))
 
-    def _window_order(self, grids: Sequence[Grid]) -> tuple[Int[Tensor, " M"], list[int]]:
-        """`window_order` of every image, one after another."""
+    def window_order(self, grids: Sequence[Grid]) -> tuple[Int[Tensor, " M"], list[int]]:
+        """The order in which the blocks see the tokens of all images, and the tokens of each window."""
         orders: list[Tensor] = []
         windows: list[int] = []
         start = 0

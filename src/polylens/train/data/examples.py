@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import random
-import zlib
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -23,26 +22,27 @@ from polylens.models.protocol import Item
 from polylens.train.data.lexicon import LANGUAGES, UNSPACED, is_held_out, sample_text
 from polylens.train.data.render import PlacedWord, Rendered
 
-NUM_PAIRS = 512  # buckets that pairs of neighbouring letters are hashed into
-NUM_LETTERS = 512  # the letters that training text uses most
+NUM_LETTERS = 512  # those that training text uses most
+READING_POINTS = 2  # across a patch, which is about as many letters wide
+_NO_PIXELS = np.zeros((0, 0, 3), dtype=np.uint8)
 _EDGE = "()[]{}.,:;!?。，、：（）«»\"'"
 
 
 @dataclass(frozen=True, slots=True)
 class ImageBatch:
-    """Queries, the pictures they are taken from, and for some of these their text as a passage."""
+    """Queries, the pictures and the texts they are taken from; the pictures belong to the first queries, in order."""
 
     queries: list[Item]
     images: list[Item]
     passages: list[Item]
     passage_of: list[int]
-    """Picture that each passage transcribes."""
+    """Query that each passage belongs to."""
     here: Tensor
     """`[query tokens, cells]` bool: where the token's letters are drawn."""
     same: Tensor
     """`[query tokens, cells]` bool: where the token's whole word is drawn, here or anywhere else."""
-    labels: Tensor
-    """`[cells, NUM_LETTERS + NUM_PAIRS]`: part of each letter and pair that lies in the cell."""
+    letters: Tensor
+    """`[patches, READING_POINTS]`: see `letter_grid`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,44 +119,82 @@ def make_batch(
     *,
     processor: JinaV4Processor,
     render: Callable[[random.Random], Rendered],
-    size: int,
-    passages: int,
+    images: int,
+    transcripts: int,
+    texts: int,
     words: tuple[int, int],
 ) -> ImageBatch:
-    """One batch.
+    """One batch: pictures and texts, with a query about each.
 
     Args:
         seed: Decides everything.
         processor: Of the model that is trained.
         render: Draws one picture; its sides are multiples of a cell.
-        size: Pictures, with a query each.
-        passages: For how many of them the transcript stands among the documents too.
+        images: How many pictures.
+        transcripts: For how many of them their words stand among the documents as a text too.
+        texts: How many texts besides, in all languages.
         words: Fewest and most words of a query.
     """
     rng = random.Random(seed)
     rendered: list[Rendered] = []
     queries: list[Query] = []
-    while len(rendered) < size:
+    while len(rendered) < images:
         drawn = render(rng)
         query = pick_query(rng, drawn, words=words)
         if query is not None:
             rendered.append(drawn)
             queries.append(query)
+    passages = [transcript(each) for each in rendered[:transcripts]]
+    while len(queries) < images + texts:
+        language = rng.choice(tuple(LANGUAGES))
+        placed = [
+            PlacedWord(word, 0, 0, 0, 0, False) for word in sample_text(rng, language, "train", rng.randint(8, 60))
+        ]
+        written = Rendered(_NO_PIXELS, placed, language)
+        query = pick_query(rng, written, words=words)
+        if query is not None:
+            queries.append(query)
+            passages.append(transcript(written))
     text = functools.partial(processor.text, task=None, max_length=None)
     items = [text(query.text, prompt_name="query") for query in queries]
-    images = [processor.pixels(torch.from_numpy(each.image).permute(2, 0, 1), task=None) for each in rendered]
     here, same = ground(queries, items, rendered, processor)
     return ImageBatch(
         queries=items,
-        images=images,
-        passages=[text(transcript(each), prompt_name="passage") for each in rendered[:passages]],
-        passage_of=list(range(passages)),
+        images=[picture_item(each, processor) for each in rendered],
+        passages=[text(passage, prompt_name="passage") for passage in passages],
+        passage_of=[*range(transcripts), *range(images, images + texts)],
         here=here,
         same=same,
-        labels=torch.from_numpy(
-            np.concatenate([reading_labels(each, processor.image_config.factor) for each in rendered])
-        ),
+        letters=_grids(rendered, processor),
     )
+
+
+def make_reading_batch(
+    seed: int, *, processor: JinaV4Processor, render: Callable[[random.Random], Rendered], images: int
+) -> ImageBatch:
+    """Pictures and the letters in them, nothing to search for. Arguments are those of `make_batch`."""
+    rng = random.Random(seed)
+    rendered = [render(rng) for _ in range(images)]
+    none = torch.zeros(0, 0, dtype=torch.bool)
+    return ImageBatch(
+        queries=[],
+        images=[picture_item(each, processor) for each in rendered],
+        passages=[],
+        passage_of=[],
+        here=none,
+        same=none,
+        letters=_grids(rendered, processor),
+    )
+
+
+def picture_item(rendered: Rendered, processor: JinaV4Processor) -> Item:
+    """A picture as the model takes it."""
+    return processor.pixels(torch.from_numpy(rendered.image).permute(2, 0, 1), task=None)
+
+
+def _grids(rendered: Sequence[Rendered], processor: JinaV4Processor) -> Tensor:
+    config = processor.image_config
+    return torch.from_numpy(np.concatenate([letter_grid(r, config.patch_size, config.merge_size) for r in rendered]))
 
 
 def ground(
@@ -212,35 +250,24 @@ def _cells(word: PlacedWord, left: float, right: float, side: int, shape: tuple[
     return np.array([row * shape[1] + column for row in rows for column in range(first, last + 1)], dtype=np.int64)
 
 
-def reading_labels(rendered: Rendered, side: int) -> npt.NDArray[np.float32]:
-    """Part of each letter, and of each pair of neighbouring letters, that lies in each cell: `[cells, labels]`.
+def letter_grid(rendered: Rendered, patch: int, merge: int) -> npt.NDArray[np.int64]:
+    """The letter that stands at each of `READING_POINTS` points across the middle of each patch: `[patches, points]`.
 
-    Letters are taken to be equally wide within a word.
+    0 where there is none or one that `letters` does not have, otherwise one more than its number there; patches in merge
+    order. Letters are taken to be equally wide within a word.
     """
-    rows, columns = rendered.image.shape[0] // side, rendered.image.shape[1] // side
-    labels = np.zeros((rows, columns, NUM_LETTERS + NUM_PAIRS), dtype=np.float32)
+    rows, columns = rendered.image.shape[0] // patch, rendered.image.shape[1] // patch
+    grid = np.zeros((rows, columns * READING_POINTS), dtype=np.int64)
+    down = (np.arange(rows) + 0.5) * patch
+    across = (np.arange(columns * READING_POINTS) + 0.5) * patch / READING_POINTS
     known = letters()
     for word in rendered.words:
-        text = word.text.casefold()
-        step = (word.right - word.left) / len(text)
-        tops = np.arange(rows) * side
-        down = np.clip(
-            (np.minimum(word.bottom, tops + side) - np.maximum(word.top, tops)) / (word.bottom - word.top), 0, 1
-        )
-        for row in np.flatnonzero(down > 0.15):
-            for i, letter in enumerate(text):
-                at = word.right - (i + 1) * step if word.rtl else word.left + i * step
-                if letter in known:
-                    _spread(labels[row], at, at + step, side, known[letter], down[row])
-                if i + 1 < len(text):
-                    pair = NUM_LETTERS + zlib.crc32(text[i : i + 2].encode()) % NUM_PAIRS
-                    shift = -step / 2 if word.rtl else step / 2
-                    _spread(labels[row], at + shift, at + shift + step, side, pair, down[row])
-    return labels.reshape(rows * columns, -1)
-
-
-def _spread(row: npt.NDArray[np.float32], left: float, right: float, side: int, label: int, part: float) -> None:
-    """Shares a letter out among the cells of a row by how much of its width lies in each."""
-    for column in range(max(0, int(left // side)), min(len(row), int(right // side) + 1)):
-        share = (min(right, (column + 1) * side) - max(left, column * side)) / (right - left)
-        row[column, label] = max(row[column, label], min(1.0, share) * part)
+        numbers = np.array([known.get(letter, -1) + 1 for letter in word.text.casefold()])
+        if word.rtl:
+            numbers = numbers[::-1]
+        inside_down = np.flatnonzero((down >= word.top) & (down < word.bottom))
+        inside = np.flatnonzero((across >= word.left) & (across < word.right))
+        at = ((across[inside] - word.left) / (word.right - word.left) * len(numbers)).astype(int)
+        grid[np.ix_(inside_down, inside)] = numbers[np.minimum(at, len(numbers) - 1)]
+    cells = grid.reshape(rows // merge, merge, columns // merge, merge, READING_POINTS)
+    return cells.transpose(0, 2, 1, 3, 4).reshape(-1, READING_POINTS)

@@ -65,6 +65,7 @@ def render_crop(
     split: Split,
     language: str | None = None,
     font_size: float | None = None,
+    dense: bool = False,
 ) -> Rendered:
     """A piece cut out of a document: lines, columns, cells of a table or scattered labels, in one language.
 
@@ -75,6 +76,8 @@ def render_crop(
         split: Which words and which families of fonts: "train" or "held_out".
         language: A key of `lexicon.LANGUAGES`; drawn when None.
         font_size: Pixels per em of the text; when None, 10-28, small ones more often.
+        dense: Lines of text from edge to edge and nothing else; words that the edges cut are told too, with their
+            whole boxes.
 
     Raises:
         InputError: A size is not positive, or no font for the language is installed.
@@ -85,6 +88,10 @@ def render_crop(
     face = _draw_face(rng, language, split)
     background, ink = _palette(rng)
     sheet = _Sheet(rng, width, height, language, split, background)
+    if dense:
+        sheet.whole_boxes = True
+        _wall(sheet, _Style(sized(face, size), ink, 0.0))
+        return Rendered(_wear(rng, sheet.image), sheet.placed, language)
     layout: Callable[[_Sheet, _Style], None] = rng.choices(
         (_running_text, _columns, _cells, _labels), cum_weights=(0.5, 0.65, 0.85, 1.0)
     )[0]
@@ -97,7 +104,7 @@ def render_page(rng: random.Random, *, width: int, height: int, split: Split, la
 
     Args:
         rng: Decides everything.
-        width: Pixels; the body is set in 11-16 pixels per em, so 656 x 928 holds 60-220 words.
+        width: Pixels; the body is set in a 60th to a 41st of it per em, so a page holds 60-220 words at any size.
         height: Pixels.
         split: Which words and which families of fonts: "train" or "held_out".
         language: A key of `lexicon.LANGUAGES`; drawn when None.
@@ -110,7 +117,7 @@ def render_page(rng: random.Random, *, width: int, height: int, split: Split, la
     face = _draw_face(rng, language, split)
     background, ink = _palette(rng, plain=True)
     sheet = _Sheet(rng, width, height, language, split, background)
-    size = _round(rng.uniform(11, 16))
+    size = _round(rng.uniform(11, 16) * width / 656)
     style = _Style(sized(face, size), ink, _pitch(rng, face, size))
 
     side = width * rng.uniform(0.05, 0.12)
@@ -162,6 +169,7 @@ class _Sheet:
         self.image = Image.new("RGB", (width, height), background)
         self.draw = ImageDraw.Draw(self.image)
         self.placed: list[PlacedWord] = []
+        self.whole_boxes = False
         self.rtl = LANGUAGES[language] in RIGHT_TO_LEFT
         self.spaced = LANGUAGES[language] not in UNSPACED
         self._language: str = language
@@ -190,6 +198,9 @@ class _Sheet:
         if right <= 0 or left >= self.width or bottom <= 0 or top >= self.height:
             return
         self.draw.text((left, baseline), text, fill=style.ink, font=font.font, anchor="ls")
+        if self.whole_boxes:
+            self.placed.append(PlacedWord(text, left, top, right, bottom, rtl=self.rtl))
+            return
         box = max(left, 0.0), max(top, 0.0), min(right, float(self.width)), min(bottom, float(self.height))
         shown = (box[2] - box[0]) * (box[3] - box[1])
         if shown >= _VISIBLE * (right - left) * (bottom - top):
@@ -244,6 +255,15 @@ class _Sheet:
             num_words -= taken
             baseline += style.pitch
         return baseline - style.font.ascent
+
+
+def _wall(sheet: _Sheet, style: _Style) -> None:
+    """Line under line, each beginning and ending beyond the edges."""
+    rng, font = sheet.rng, style.font
+    baseline = rng.uniform(0, 1) * font.ascent
+    while baseline - font.ascent < sheet.height:
+        sheet.line(style, -rng.uniform(0, 6) * font.size, sheet.width + 8 * font.size, baseline)
+        baseline += (font.ascent + font.descent) * rng.uniform(0.95, 1.15)
 
 
 def _running_text(sheet: _Sheet, style: _Style) -> None:
