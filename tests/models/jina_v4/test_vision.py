@@ -110,3 +110,14 @@ def test_images_packed_together_do_not_see_each_other() -> None:
         packed = network(patches, grids)
         apart = [network(part, [grid]) for part, grid in zip(patches.split(sizes), grids, strict=True)]
     torch.testing.assert_close(packed, torch.cat(apart), rtol=0, atol=1e-6)  # float32, values below one
+
+
+def test_training_goes_on_after_inference_in_the_same_process() -> None:
+    """Orders and positions are cached between calls; what inference mode cached must not reach a backward pass."""
+    network = tower((1,))
+    grid = (6, 22)  # of no other test here
+    patches = torch.zeros(grid[0] * grid[1], network.config.patch_dim)
+    with torch.inference_mode():
+        network(patches, [grid])
+    network(patches, [grid]).sum().backward()
+    assert network.patch_embed.weight.grad is not None
