@@ -30,6 +30,7 @@ class FakeEmbedder:
     def __init__(self, model_id: str = "fake", dim: int = 32, delay: float = 0.0, token_dim: int = 128) -> None:
         self.model_id = model_id
         self.dim = dim
+        self.max_pixels = 1_003_520
         self.token_dim = token_dim
         self.delay = delay
         self.num_inputs = 0

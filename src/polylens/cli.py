@@ -150,11 +150,13 @@ def demo(
     library = Library(folder, load("nano"))
     asked = json.loads(questions.read_text(encoding="utf-8"))
     right = 0
+    shown: set[str] = set()
     for question in asked:
         hits = library.search(question["query"], top=3)
         found = [(hit.file, hit.page) == (question["file"], question["page"]) for hit in hits]
         right += any(found)
-        if question.get("shown"):
+        if question["language"] not in shown:
+            shown.add(question["language"])
             print(f"\n{question['query']}  [{question['language']}]")
             _print_hits(hits, indent="  ")
     print(f"\nOf {len(asked)} such questions, {right} find the page they are about among their first three results.")

@@ -59,6 +59,10 @@ class PageEmbedder(Protocol):
     def model_id(self) -> str:
         """The name under which `polylens.load` finds it again."""
 
+    @property
+    def max_pixels(self) -> int:
+        """Largest area of an image that the model looks at; pages are drawn at that size."""
+
     def embed(self, inputs: Sequence[Any], *, task: str = "retrieval", prompt_name: str = "query") -> list[Embedding]:
         """Both outputs for each text (a str) and each image (`types.Image` or a PIL image)."""
 
@@ -395,7 +399,7 @@ class _Update:
             self._tell("indexing", job.file)
             num_read = 0
             try:
-                with open_document(self.folder / job.file) as document:
+                with open_document(self.folder / job.file, max_pixels=self.embedder.max_pixels) as document:
                     for page in document:
                         num_read += 1
                         batch.append((job, page))

@@ -63,6 +63,8 @@ class Processor(Protocol):
 
     max_length: int
     """Most tokens of a text, the prompt included."""
+    max_pixels: int
+    """Largest area to which an image is resized, unless a call says otherwise."""
 
     def text(self, text: str, *, task: str | None, prompt_name: str, max_length: int | None) -> Item: ...
 

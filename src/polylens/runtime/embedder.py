@@ -105,6 +105,7 @@ class Embedder:
         dim: Width of the dense vectors.
         tasks: Names of the task adapters.
         matryoshka_dims: What `truncate_dim` may be.
+        max_pixels: Largest area to which an image is resized, unless a call says otherwise.
     """
 
     def __init__(
@@ -123,6 +124,7 @@ class Embedder:
         self.dim = dim
         self.tasks = tasks
         self.matryoshka_dims = matryoshka_dims
+        self.max_pixels = processor.max_pixels
 
     def encode_text(
         self,

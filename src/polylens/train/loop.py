@@ -69,8 +69,8 @@ class Trainee(nn.Module):
 def initialise(trainee: Trainee, seed: int) -> None:
     """Fresh weights: normal with fan-in scaling; biases, adapters' B and whatever ends a residual branch zero.
 
-    So each block begins as the identity (arXiv 2106.09685, section 4.1, for the adapters). The patch embedding begins as a
-    cosine transform: an orthogonal view of the ink, where a random one would mostly show how white the paper is.
+    So each block begins as the identity (for the adapters, arXiv 2106.09685, section 4.1). The patch embedding begins
+    as a cosine transform: an orthogonal view of the ink, where a random one would mostly show how white the paper is.
     """
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -91,7 +91,7 @@ def initialise(trainee: Trainee, seed: int) -> None:
 
 
 def cosine_basis(side: int) -> Tensor:
-    """The two-dimensional discrete cosine transform of a square, slow waves first: `[side * side, side * side]`, orthonormal.
+    """The two-dimensional discrete cosine transform of a square, slow waves first, orthonormal: `[side^2, side^2]`.
 
     The constant one, which only tells light paper from dark, is scaled down to a tenth.
 
@@ -217,8 +217,8 @@ def train_step(
 def compute_losses(trainee: Trainee, batch: ImageBatch, recipe: Recipe) -> dict[str, Tensor]:
     """The weighted sum and its parts.
 
-    Pictures and passages stand among the documents together: a query must prefer its own picture to any text and its own
-    text to any picture, which keeps the scores of both kinds comparable.
+    Pictures and passages stand among the documents together: a query must prefer its own picture to any text and its
+    own text to any picture, which keeps the scores of both kinds comparable.
     """
     if not batch.queries:
         reading, read = _reading(trainee, batch, lambda vision: vision(*_patches(batch)))

@@ -15,7 +15,7 @@ class Stage:
     """A stretch of training on pictures of one size."""
 
     name: str
-    kind: Literal["read", "crops", "pages"]  # reading dense text, searching crops of documents, searching whole pages
+    kind: Literal["read", "crops", "pages"]  # dense text to read, crops and pages to search
     height: int  # pixels, a multiple of a cell
     width: int  # pixels, a multiple of a cell
     font_size: tuple[float, float]  # pixels per em, smallest and largest; pages have their own
@@ -35,7 +35,7 @@ class Weights:
     late: float  # MaxSim against in-batch negatives: what search ranks by
     dense: float  # the same for the dense vectors, Matryoshka
     grounding: float  # each query token against every visual token: much more signal a step than one score a page
-    reading: float  # letters at points of each patch: teaches the tower shapes, before it contrasts anything and while it does
+    reading: float  # letters at points of each patch: teaches the tower shapes, before and while it contrasts
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -106,7 +106,7 @@ def nano() -> Recipe:
         merge_size=2,
         num_frames=2,
         min_pixels=3136,
-        max_pixels=1_605_632,  # 2,048 visual tokens: body text of 11 points on A4 stands 20 pixels tall
+        max_pixels=1_608_768,  # 2,052 visual tokens: body text of 11 points on A4 stands 20 pixels tall
         mean=(0.9, 0.9, 0.9),  # paper, not the average photograph, is the zero
         std=(0.3, 0.3, 0.3),
     )

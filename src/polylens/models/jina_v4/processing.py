@@ -164,6 +164,7 @@ class JinaV4Processor:
         self.image_config = image
         self.tokenizer = tokenizer
         self.max_length = config.max_length
+        self.max_pixels = image.max_pixels
         ours = (image.patch_size, image.merge_size, image.num_frames)
         towers = (config.vision.patch_size, config.vision.merge_size, config.vision.num_frames)
         if ours != towers:

@@ -247,11 +247,12 @@ def _cells(word: PlacedWord, left: float, right: float, side: int, shape: tuple[
     ]
     first = min(max(0, int(left // side)), shape[1] - 1)
     last = min(max(first, int((right - 0.01) // side)), shape[1] - 1)
-    return np.array([row * shape[1] + column for row in rows for column in range(first, last + 1)], dtype=np.int64)
+    cells = [row * shape[1] + column for row in rows for column in range(first, last + 1)]
+    return np.array(cells, dtype=np.int64)
 
 
 def letter_grid(rendered: Rendered, patch: int, merge: int) -> npt.NDArray[np.int64]:
-    """The letter that stands at each of `READING_POINTS` points across the middle of each patch: `[patches, points]`.
+    """The letter at each of `READING_POINTS` points across the middle of each patch: `[patches, points]`.
 
     0 where there is none or one that `letters` does not have, otherwise one more than its number there; patches in merge
     order. Letters are taken to be equally wide within a word.

@@ -1,0 +1,133 @@
+"""How well a model finds rendered pages whose words and fonts training never showed.
+
+    python benchmarks/held_out_pages.py [--model nano] [--pages 500] [--languages en,de,...] [--json FILE]
+
+Renders pages of held-out words in held-out families of fonts (`polylens.train.data`: the split is by hash and by
+family, and tests hold it), asks one query of three to six neighbouring held-out words from each, and ranks all pages by
+MaxSim and by the cosine of the dense vectors, from their pictures alone. Needs the fonts that `.ci/run` installs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import platform
+import random
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL.Image
+import torch
+
+import polylens
+from polylens.runtime.embedder import Embedder
+from polylens.train.data.examples import pick_query
+from polylens.train.data.render import Rendered, render_page
+from polylens.train.recipes import nano
+
+WORDS = (3, 6)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--model", default="nano", help="a name or a folder")
+    parser.add_argument("--pages", type=int, default=500)
+    parser.add_argument("--languages", default=",".join(dict.fromkeys(nano().languages)), help="drawn evenly")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--width", type=int, default=1064, help="pixels of a rendered page")
+    parser.add_argument("--json", type=Path, help="write the figures here too")
+    options = parser.parse_args()
+
+    pages, queries = make_pages(options.pages, options.languages.split(","), options.seed, options.width)
+    embedder = polylens.load(options.model)
+    result = {
+        "model": embedder.model_id,
+        "pages": options.pages,
+        "languages": options.languages,
+        "seed": options.seed,
+        **measure(embedder, pages, queries),
+        "hardware": f"{os.cpu_count()} cores, {_processor()}",
+        "versions": f"polylens {polylens.__version__}, torch {torch.__version__}, Python {platform.python_version()}",
+    }
+    print(json.dumps(result, indent=2, ensure_ascii=False))
+    if options.json:
+        options.json.write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def make_pages(count: int, languages: list[str], seed: int, width: int) -> tuple[list[Rendered], list[str]]:
+    """Pages, each with a query that is taken from it."""
+    rng = random.Random(seed)
+    height = round(width * 2**0.5 / 28) * 28
+    pages: list[Rendered] = []
+    queries: list[str] = []
+    while len(pages) < count:
+        language = languages[len(pages) % len(languages)]
+        page = render_page(rng, width=width, height=height, split="held_out", language=language)
+        query = pick_query(rng, page, words=WORDS, held_out=True)
+        if query is not None:
+            pages.append(page)
+            queries.append(query.text)
+    return pages, queries
+
+
+def measure(embedder: Embedder, pages: list[Rendered], queries: list[str]) -> dict[str, Any]:
+    """Ranks, rates with 95 % intervals, and pages a second."""
+    began = time.perf_counter()
+    documents = []
+    for start in range(0, len(pages), 4):
+        images = [PIL.Image.fromarray(page.image) for page in pages[start : start + 4]]
+        documents += embedder.embed(images)
+        if sys.stderr.isatty():
+            print(f"\rembedded {len(documents)} of {len(pages)} pages", end="", file=sys.stderr)
+    seconds = time.perf_counter() - began
+    asked = embedder.embed(queries)
+    late = embedder.similarity([a.multivector for a in asked], [d.multivector for d in documents])
+    dense = embedder.similarity(np.stack([a.dense for a in asked]), np.stack([d.dense for d in documents]))
+    ranks = _ranks(late)
+    by_language = {
+        language: float(
+            np.mean([rank <= 5 for rank, page in zip(ranks, pages, strict=True) if page.language == language])
+        )
+        for language in sorted({page.language for page in pages})
+    }
+    return {
+        "multi-vector": _rates(ranks),
+        "dense": _rates(_ranks(dense)),
+        "multi-vector hit@5 by language": by_language,
+        "pages/s": round(len(pages) / seconds, 2),
+        "tokens a page": round(float(np.mean([d.num_tokens for d in documents]))),
+    }
+
+
+def _ranks(scores: np.ndarray) -> list[int]:
+    """Rank of each query's own page, from 1; equal scores count against it."""
+    own = np.diagonal(scores)[:, None]
+    return [int(rank) for rank in (scores >= own).sum(axis=1)]
+
+
+def _rates(ranks: list[int]) -> dict[str, Any]:
+    hit = float(np.mean([rank <= 5 for rank in ranks]))
+    spread = 1.96 * math.sqrt(hit * (1 - hit) / len(ranks))
+    return {
+        "hit@1": round(float(np.mean([rank == 1 for rank in ranks])), 4),
+        "hit@5": round(hit, 4),
+        "hit@5, 95 % interval": [round(max(0.0, hit - spread), 4), round(min(1.0, hit + spread), 4)],
+        "nDCG@5": round(float(np.mean([1 / math.log2(rank + 1) if rank <= 5 else 0.0 for rank in ranks])), 4),
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+if __name__ == "__main__":
+    main()
