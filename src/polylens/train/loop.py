@@ -162,10 +162,11 @@ def train(
 
 def stage_at(recipe: Recipe, step: int) -> tuple[Stage, int]:
     """The stage that a step of the run belongs to, and its number within it."""
+    within = step
     for stage in recipe.stages:
-        if step < stage.steps:
-            return stage, step
-        step -= stage.steps
+        if within < stage.steps:
+            return stage, within
+        within -= stage.steps
     raise InputError(f"step {step} lies behind the end of the run")
 
 
@@ -265,7 +266,7 @@ def _search_losses(queries: Outputs, documents: Outputs, batch: ImageBatch, reci
     num_images, num_queries = len(batch.images), len(batch.queries)
     owner = torch.repeat_interleave(torch.arange(num_queries), torch.tensor(queries.lengths)).to(device)
     own_image = torch.arange(num_images, device=device)
-    passage_of = torch.tensor(batch.passage_of, device=device)
+    passage_of = torch.tensor(batch.passage_of, dtype=torch.long, device=device)
     own_passage = num_images + torch.arange(len(passage_of), device=device)
     # a query's other form is no negative of it
     is_own_passage = torch.zeros(num_queries, len(documents.lengths), dtype=torch.bool, device=device)
@@ -276,13 +277,12 @@ def _search_losses(queries: Outputs, documents: Outputs, batch: ImageBatch, reci
     to_passage = (own_passage, is_own_image[passage_of])
 
     late = batched_maxsim(queries.multivector, owner, documents.multivector, documents.lengths, num_queries)
-    late_loss = info_nce(late[:num_images], *to_image, recipe.late_temperature) + info_nce(
-        late[passage_of], *to_passage, recipe.late_temperature
-    )
+    late_loss = info_nce(late[:num_images], *to_image, recipe.late_temperature)
     dense = partial(matryoshka_nce, temperature=recipe.dense_temperature, dims=recipe.model.matryoshka_dims)
-    dense_loss = dense(queries.dense[:num_images], documents.dense, *to_image) + dense(
-        queries.dense[passage_of], documents.dense, *to_passage
-    )
+    dense_loss = dense(queries.dense[:num_images], documents.dense, *to_image)
+    if batch.passages:
+        late_loss = late_loss + info_nce(late[passage_of], *to_passage, recipe.late_temperature)
+        dense_loss = dense_loss + dense(queries.dense[passage_of], documents.dense, *to_passage)
     is_visual = torch.cat([torch.from_numpy(item.token_ids == recipe.model.image_token_id) for item in batch.images])
     cells = documents.multivector[: len(is_visual)][is_visual.to(device)]
     grounding = grounding_nce(

@@ -200,7 +200,7 @@ def _grids(rendered: Sequence[Rendered], processor: JinaV4Processor) -> Tensor:
 def ground(
     queries: Sequence[Query], items: Sequence[Item], rendered: Sequence[Rendered], processor: JinaV4Processor
 ) -> tuple[Tensor, Tensor]:
-    """`ImageBatch.here` and `ImageBatch.same`."""
+    """`ImageBatch.here` and `ImageBatch.same`; queries behind those of the pictures are about texts, drawn nowhere."""
     side = processor.image_config.factor
     shapes = [(each.image.shape[0] // side, each.image.shape[1] // side) for each in rendered]
     offsets = np.cumsum([0, *[rows * columns for rows, columns in shapes]])
@@ -212,7 +212,7 @@ def ground(
             cells = _cells(word, word.left, word.right, side, shapes[i]) + offsets[i]
             places.setdefault(bare(word.text).casefold(), []).append(cells)
     row = 0
-    for i, (query, item) in enumerate(zip(queries, items, strict=True)):
+    for i, (query, item, drawn) in enumerate(zip(queries, items, rendered, strict=False)):
         encoding = processor.tokenizer.encode("Query: " + query.text, add_special_tokens=False)
         for token, (start, stop) in enumerate(encoding.offsets):
             first, last = start - len("Query: "), stop - len("Query: ")
@@ -220,7 +220,7 @@ def ground(
                 low, high = max(first, begin), min(last, end)
                 if low >= high:
                     continue
-                word = rendered[i].words[index]
+                word = drawn.words[index]
                 left, right = _part(word, (low - begin) / (end - begin), (high - begin) / (end - begin))
                 here[row + token, _cells(word, left, right, side, shapes[i]) + offsets[i]] = True
                 for cells in places[query.text[begin:end].casefold()]:
@@ -254,8 +254,8 @@ def _cells(word: PlacedWord, left: float, right: float, side: int, shape: tuple[
 def letter_grid(rendered: Rendered, patch: int, merge: int) -> npt.NDArray[np.int64]:
     """The letter at each of `READING_POINTS` points across the middle of each patch: `[patches, points]`.
 
-    0 where there is none or one that `letters` does not have, otherwise one more than its number there; patches in merge
-    order. Letters are taken to be equally wide within a word.
+    0 where there is none or one that `letters` does not have, otherwise one more than its number there; patches in
+    merge order. Letters are taken to be equally wide within a word.
     """
     rows, columns = rendered.image.shape[0] // patch, rendered.image.shape[1] // patch
     grid = np.zeros((rows, columns * READING_POINTS), dtype=np.int64)

@@ -1,0 +1,343 @@
+"""Runs of a few steps of a very small model: exact resume, refusals, and a model that loads.
+
+Compilation is off: it takes longer than all of these runs together.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import random
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import polylens
+from polylens.errors import InputError
+from polylens.models.jina_v4.config import DecoderConfig, VisionConfig
+from polylens.models.jina_v4.processing import JinaV4Processor
+from polylens.nn.lora import LoRAConfig
+from polylens.train import loop, tokenizer
+from polylens.train.data import fonts
+from polylens.train.data.lexicon import sample_text
+from polylens.train.loop import (
+    Progress,
+    Trainee,
+    initialise,
+    learning_rate,
+    load_state,
+    make_optimisers,
+    stage_at,
+    train,
+    train_step,
+)
+from polylens.train.recipes import Recipe, nano
+
+# Python from 3.12 on warns of a fork while threads run; the loader's worker is forked on purpose.
+pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+
+STATE = "checkpoint/state.safetensors"
+WEIGHTS = ("model/model.safetensors", "model/adapters/adapter_model.safetensors")
+
+
+def small() -> Recipe:
+    """nano with a step of reading, two of crops and one of pages, and a few thousand parameters."""
+    recipe = nano()
+    read, crops, pages = recipe.stages
+    model = replace(
+        recipe.model,
+        vision=VisionConfig(
+            width=32,
+            num_layers=2,
+            num_heads=2,
+            mlp_width=48,
+            output_width=32,
+            patch_size=14,
+            num_frames=2,
+            merge_size=2,
+            window_size=112,
+            full_attention_layers=(1,),
+        ),
+        decoder=DecoderConfig(
+            width=32,
+            num_layers=2,
+            num_heads=2,
+            num_kv_heads=2,
+            mlp_width=48,
+            vocab_size=400,
+            norm_eps=1e-6,
+            theta=1e6,
+            rope_sections=(2, 3, 3),
+        ),
+        lora=LoRAConfig(tasks=("retrieval", "text-matching", "code"), rank=2, alpha=2.0),
+        multivector_dim=16,
+        matryoshka_dims=(8, 32),
+    )
+    return replace(
+        recipe,
+        model=model,
+        stages=(
+            replace(read, height=84, width=112, steps=1, images=2),
+            replace(crops, height=84, width=168, steps=2, images=3, transcripts=1, texts=1),
+            replace(pages, height=336, width=224, steps=1, images=2, transcripts=1, texts=1),
+        ),
+        languages=("en", "de"),
+        warmup_steps=2,
+        checkpoint_every=2,
+    )
+
+
+@pytest.fixture(autouse=True)
+def plain(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop.shutil, "which", lambda _: None)  # no compiler, no compilation
+    monkeypatch.setattr(loop, "LOG_EVERY", 1)
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the tokenizer only, learned from a few lines."""
+    try:
+        for language in small().languages:
+            fonts.faces(language, "train")
+    except InputError as error:
+        pytest.skip(str(error))
+    folder = tmp_path_factory.mktemp("prepared")
+    with pytest.MonkeyPatch.context() as patch:
+        rng = random.Random(0)
+        corpus = [" ".join(sample_text(rng, language, "train", 200)) for language in small().languages]
+        patch.setattr(tokenizer, "_corpus", lambda _: corpus)
+        loop._tokenizer(small(), folder)
+    return folder
+
+
+@pytest.fixture
+def begin(prepared: Path, tmp_path: Path) -> Callable[[str], Path]:
+    return lambda name: Path(shutil.copytree(prepared, tmp_path / name))
+
+
+@pytest.fixture(scope="module")
+def straight(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Progress]]:
+    """The whole run without a break."""
+    folder = Path(shutil.copytree(prepared, tmp_path_factory.mktemp("runs") / "straight"))
+    steps: list[Progress] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop.shutil, "which", lambda _: None)
+        patch.setattr(loop, "LOG_EVERY", 1)
+        assert train(small(), folder, report=steps.append) == folder / "model"
+    return folder, steps
+
+
+def logged(folder: Path) -> list[dict[str, float]]:
+    lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    return [{name: value for name, value in line.items() if name != "seconds"} for line in lines]
+
+
+def disturb() -> None:
+    """What another process would have: other states of the generators that nobody may rely on."""
+    random.seed(1)
+    np.random.seed(1)
+    torch.manual_seed(1)
+
+
+def assert_same_run(folder: Path, expected: Path) -> None:
+    for name in (STATE, *WEIGHTS):
+        assert (folder / name).read_bytes() == (expected / name).read_bytes(), name
+
+
+def ignore(_: Progress) -> None: ...
+
+
+class TestResume:
+    def test_a_run_in_two_parts_equals_one_without_a_break(
+        self, straight: tuple[Path, list[Progress]], begin: Callable[[str], Path]
+    ) -> None:
+        expected, whole = straight
+        folder = begin("parts")
+        steps: list[Progress] = []
+        assert train(small(), folder, report=steps.append, max_seconds=0) is None
+        assert len(steps) == 2 and not (folder / "model").exists()
+        disturb()
+        assert train(small(), folder, report=steps.append) == folder / "model"
+        assert [(s.step, s.total, s.loss) for s in steps] == [(s.step, s.total, s.loss) for s in whole]
+        assert logged(folder) == logged(expected)
+        assert_same_run(folder, expected)
+
+    def test_a_run_that_broke_off_between_checkpoints(
+        self, straight: tuple[Path, list[Progress]], begin: Callable[[str], Path]
+    ) -> None:
+        expected, whole = straight
+        folder = begin("broken")
+
+        def stop(progress: Progress) -> None:
+            if progress.step == 3:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            train(small(), folder, report=stop)
+        disturb()
+        steps: list[Progress] = []
+        train(small(), folder, report=steps.append)
+        assert [(s.step, s.loss) for s in steps] == [(s.step, s.loss) for s in whole[2:]]
+        assert_same_run(folder, expected)
+
+    def test_a_finished_run_is_not_trained_on(self, straight: tuple[Path, list[Progress]], tmp_path: Path) -> None:
+        expected, _ = straight
+        folder = Path(shutil.copytree(expected, tmp_path / "again"))
+        steps: list[Progress] = []
+        assert train(small(), folder, report=steps.append) == folder / "model"
+        assert steps == []
+        assert_same_run(folder, expected)
+
+    def test_killed_between_the_two_renames(self, straight: tuple[Path, list[Progress]], tmp_path: Path) -> None:
+        """The new checkpoint is whole but not yet in place; the one before it counts."""
+        expected, _ = straight
+        (tmp_path / "checkpoint.old").mkdir()
+        for name in ("state.safetensors", "step.json"):
+            shutil.copy(expected / "checkpoint" / name, tmp_path / "checkpoint.old" / name)
+        trainee = Trainee(small())
+        assert load_state(tmp_path / "checkpoint", trainee, make_optimisers(trainee, small())) == 4
+        state = load_file(expected / STATE)
+        assert all(torch.equal(tensor, state[f"weights.{name}"]) for name, tensor in trainee.named_parameters())
+
+    def test_nothing_to_resume(self, tmp_path: Path) -> None:
+        trainee = Trainee(small())
+        assert load_state(tmp_path / "checkpoint", trainee, make_optimisers(trainee, small())) == 0
+
+
+class TestRun:
+    def test_another_recipe_in_the_same_folder_is_refused(
+        self, straight: tuple[Path, list[Progress]], tmp_path: Path
+    ) -> None:
+        folder = Path(shutil.copytree(straight[0], tmp_path / "run"))
+        before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+        with pytest.raises(InputError, match=r"another recipe \(they differ in warmup_steps, seed\); choose another"):
+            train(replace(small(), warmup_steps=3, seed=1), folder, report=ignore)
+        assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+    def test_what_a_run_leaves_behind(self, straight: tuple[Path, list[Progress]]) -> None:
+        folder, steps = straight
+        names = {path.name for path in folder.iterdir()}
+        assert names == {"recipe.json", "tokenizer.json", "log.jsonl", "checkpoint", "model"}
+        assert [step.step for step in steps] == [1, 2, 3, 4] and {step.total for step in steps} == {4}
+        lines = logged(folder)
+        assert [line["step"] for line in lines] == [1, 2, 3, 4]
+        for line, step in zip(lines, steps, strict=True):
+            assert line["total"] == pytest.approx(step.loss, abs=1e-4)
+            assert all(np.isfinite(value) for value in line.values())
+        assert "late" not in lines[0] and all("late" in line for line in lines[1:])  # the first step only reads
+        assert json.loads((folder / "recipe.json").read_text())["recipe"]["name"] == "nano"
+
+    def test_every_part_that_is_trained_has_moved(self, straight: tuple[Path, list[Progress]]) -> None:
+        state = load_file(straight[0] / STATE)
+        fresh = Trainee(small())
+        initialise(fresh, small().seed)
+        still = [name for name, tensor in fresh.named_parameters() if torch.equal(state[f"weights.{name}"], tensor)]
+        assert all("lora" in name for name in still)  # the first stage trains the model without any adapter
+
+    def test_the_model_loads(self, straight: tuple[Path, list[Progress]]) -> None:
+        folder, _ = straight
+        embedder = polylens.load(folder / "model", dtype="float32")
+        assert embedder.tasks == ("retrieval", "text-matching", "code")
+        vectors = embedder.encode(["ein Hafen", PIL.Image.new("RGB", (100, 60), "white")])
+        assert vectors.shape == (2, 32)
+        np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, rtol=0, atol=1e-6)
+        published = load_file(folder / WEIGHTS[0])
+        assert {tensor.dtype for tensor in published.values()} == {torch.bfloat16}
+        state = load_file(folder / STATE)
+        assert torch.equal(published["model.norm.weight"], state["weights.model.decoder.norm.weight"].bfloat16())
+
+
+class TestBatches:
+    @pytest.fixture
+    def batches(self, prepared: Path) -> loop._Batches:
+        recipe = small()
+        return loop._Batches(recipe, JinaV4Processor(recipe.model, recipe.images, loop._tokenizer(recipe, prepared)))
+
+    def test_a_step_decides_its_batch(self, batches: loop._Batches) -> None:
+        first = batches[1]
+        disturb()
+        second, other = batches[1], batches[2]
+        for name in ("here", "same", "letters"):
+            assert torch.equal(getattr(first, name), getattr(second, name))
+        ids = [[item.token_ids.tolist() for item in batch.queries] for batch in (first, second, other)]
+        assert ids[0] == ids[1] != ids[2]
+
+    def test_what_belongs_to_what(self, batches: loop._Batches) -> None:
+        """Three pictures, a transcript of the first, and a text with a query of its own."""
+        batch = batches[1]
+        assert (len(batch.queries), len(batch.images), len(batch.passages)) == (4, 3, 2)
+        assert batch.passage_of == [0, 3]
+        cells = [int((item.token_ids == 6).sum()) for item in batch.images]
+        rows = [item.num_tokens for item in batch.queries]
+        assert batch.here.shape == batch.same.shape == (sum(rows), sum(cells))
+        assert not (batch.here & ~batch.same).any()
+        for i, drawn in enumerate(batch.here.split(rows)):
+            places = [bool(part.any()) for part in drawn.split(cells, dim=1)]
+            assert places == [i == j for j in range(3)]  # each query's words stand in its own picture, a text's nowhere
+        assert batch.letters.shape == (4 * sum(cells), 2)
+
+    def test_reading_has_nothing_to_search_for(self, batches: loop._Batches) -> None:
+        batch = batches[0]
+        assert (batch.queries, len(batch.images), batch.passages) == ([], 2, [])
+        assert (batch.letters > 0).float().mean() > 0.2  # dense text
+
+    def test_a_recipe_without_texts(self, begin: Callable[[str], Path]) -> None:
+        recipe = small()
+        crops = replace(recipe.stages[1], transcripts=0, texts=0, steps=1)
+        folder = begin("pictures")
+        train(replace(recipe, stages=(crops,)), folder, report=ignore)
+        assert all(np.isfinite(value) for value in logged(folder)[0].values())
+
+
+class TestSteps:
+    def test_a_gradient_that_is_not_finite_changes_nothing(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        recipe = small()
+        trainee = Trainee(recipe)
+        initialise(trainee, 0)
+        optimisers = make_optimisers(trainee, recipe)
+        before = {name: tensor.detach().clone() for name, tensor in trainee.named_parameters()}
+
+        def broken(trainee: Trainee, *_: object) -> dict[str, torch.Tensor]:
+            return {"total": sum(p.sum() for p in trainee.parameters()) * torch.nan}
+
+        monkeypatch.setattr(loop, "compute_losses", broken)
+        losses = train_step(trainee, None, optimisers, recipe, 0)  # type: ignore[arg-type]
+        assert np.isnan(losses["gradient"])
+        assert all(torch.equal(tensor, before[name]) for name, tensor in trainee.named_parameters())
+
+    def test_a_seed_decides_the_weights(self) -> None:
+        first, second, third = (Trainee(small()) for _ in range(3))
+        initialise(first, 7)
+        disturb()
+        initialise(second, 7)
+        initialise(third, 8)
+        pairs = list(zip(first.parameters(), second.parameters(), strict=True))
+        assert all(torch.equal(a, b) for a, b in pairs)
+        assert not torch.equal(first.model.decoder.embed.weight, third.model.decoder.embed.weight)
+
+    def test_stages_follow_one_another(self) -> None:
+        recipe = small()
+        found = [(stage_at(recipe, step)[0].kind, stage_at(recipe, step)[1]) for step in range(4)]
+        assert found == [("read", 0), ("crops", 0), ("crops", 1), ("pages", 0)]
+        with pytest.raises(InputError, match="step 4 lies behind the end"):
+            stage_at(recipe, 4)
+
+    def test_learning_rate(self) -> None:
+        """Warm-up over the run, within each stage a cosine from its highest to its final rate."""
+        recipe = nano()
+        first, second = recipe.stages[0], recipe.stages[1]
+        assert learning_rate(recipe, 0) == pytest.approx(first.learning_rate / recipe.warmup_steps)
+        assert learning_rate(recipe, recipe.warmup_steps) == pytest.approx(first.learning_rate, rel=0.01)
+        half = (first.learning_rate + first.final_learning_rate) / 2
+        assert learning_rate(recipe, first.steps // 2) == pytest.approx(half)
+        assert learning_rate(recipe, first.steps - 1) == pytest.approx(first.final_learning_rate, rel=0.01)
+        assert learning_rate(recipe, first.steps) == pytest.approx(second.learning_rate)
+        rates = [learning_rate(recipe, step) for step in range(recipe.warmup_steps, first.steps)]
+        assert all(later < earlier for earlier, later in itertools.pairwise(rates))
