@@ -320,17 +320,15 @@ class _Batches(torch.utils.data.Dataset[ImageBatch]):
 def draw(rng: random.Random, stage: Stage, languages: tuple[str, ...]) -> Rendered:
     """One picture of a stage."""
     language = rng.choice(languages)
-    if stage.kind == "pages":
-        return render_page(rng, width=stage.width, height=stage.height, split="train", language=language)
     smallest, largest = stage.font_size
-    return render_crop(
+    render = render_page if stage.kind == "pages" else partial(render_crop, dense=stage.kind == "read")
+    return render(
         rng,
         width=stage.width,
         height=stage.height,
         split="train",
         language=language,
         font_size=round(smallest * (largest / smallest) ** rng.random(), 1),
-        dense=stage.kind == "read",
     )
 
 

@@ -18,7 +18,7 @@ class Stage:
     kind: Literal["read", "crops", "pages"]  # dense text to read, crops and pages to search
     height: int  # pixels, a multiple of a cell
     width: int  # pixels, a multiple of a cell
-    font_size: tuple[float, float]  # pixels per em, smallest and largest; pages have their own
+    font_size: tuple[float, float]  # pixels per em, smallest and largest; of a page, its body
     steps: int
     images: int  # a step, with a query each
     transcripts: int  # how many of them stand among the documents as text too
@@ -141,11 +141,11 @@ def nano() -> Recipe:
     pages = Stage(
         name="pages",
         kind="pages",
-        height=1512,
-        width=1064,
-        font_size=(0.0, 0.0),
+        height=1064,
+        width=756,
+        font_size=(16.0, 27.0),
         steps=100,
-        images=4,
+        images=6,
         transcripts=2,
         texts=2,
         query_words=(2, 6),

@@ -99,25 +99,35 @@ def render_crop(
     return Rendered(_wear(rng, sheet.image), sheet.placed, language)
 
 
-def render_page(rng: random.Random, *, width: int, height: int, split: Split, language: str | None = None) -> Rendered:
+def render_page(
+    rng: random.Random,
+    *,
+    width: int,
+    height: int,
+    split: Split,
+    language: str | None = None,
+    font_size: float | None = None,
+) -> Rendered:
     """A whole page of a document: title, one or two columns of paragraphs, now and then a list, a table, a chart.
 
     Args:
         rng: Decides everything.
-        width: Pixels; the body is set in a 60th to a 41st of it per em, so a page holds 60-220 words at any size.
+        width: Pixels.
         height: Pixels.
         split: Which words and which families of fonts: "train" or "held_out".
         language: A key of `lexicon.LANGUAGES`; drawn when None.
+        font_size: Pixels per em of the body; when None, a 60th to a 41st of the width, as on A4 in 10 to 14 points, so
+            that a page holds 60-220 words.
 
     Raises:
         InputError: A size is not positive, or no font for the language is installed.
     """
-    _check(width, height, None)
+    _check(width, height, font_size)
     language = language or _draw_language(rng)
     face = _draw_face(rng, language, split)
     background, ink = _palette(rng, plain=True)
     sheet = _Sheet(rng, width, height, language, split, background)
-    size = _round(rng.uniform(11, 16) * width / 656)
+    size = font_size or _round(rng.uniform(11, 16) * width / 656)
     style = _Style(sized(face, size), ink, _pitch(rng, face, size))
 
     side = width * rng.uniform(0.05, 0.12)
