@@ -9,7 +9,8 @@ import os
 import re
 import socket
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -371,32 +372,31 @@ class TestArguments:
         check_dense(loaded.encode(["text", picture(56, 56)]), 2)
 
 
+@contextmanager
+def sealed() -> Iterator[None]:
+    """Nothing can be opened in here."""
+
+    def refuse(*arguments: object, **_: object) -> Any:
+        raise AssertionError(f"opened {arguments}")
+
+    with pytest.MonkeyPatch.context() as patch:
+        for owner, name in [
+            (builtins, "open"),
+            (io, "open"),
+            (os, "open"),
+            (os, "stat"),
+            (Path, "open"),
+            (PIL.Image, "open"),
+            (socket, "socket"),
+            (socket, "create_connection"),
+            (socket, "getaddrinfo"),
+        ]:
+            patch.setattr(owner, name, refuse)
+        yield
+
+
 class TestTextsStayTexts:
-    @pytest.fixture
-    def sealed(self, embedder: Embedder, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
-        """After this call nothing can be opened any more."""
-        embedder.encode(["first", picture(56, 56)])  # whatever is imported late has been imported
-
-        def refuse(*arguments: object, **_: object) -> Any:
-            raise AssertionError(f"opened {arguments}")
-
-        def seal() -> None:
-            for owner, name in [
-                (builtins, "open"),
-                (io, "open"),
-                (os, "open"),
-                (os, "stat"),
-                (Path, "open"),
-                (PIL.Image, "open"),
-                (socket, "socket"),
-                (socket, "create_connection"),
-                (socket, "getaddrinfo"),
-            ]:
-                monkeypatch.setattr(owner, name, refuse)
-
-        return seal
-
-    def test_nothing_is_opened(self, embedder: Embedder, tmp_path: Path, sealed: Callable[[], None]) -> None:
+    def test_nothing_is_opened(self, embedder: Embedder, tmp_path: Path) -> None:
         file = tmp_path / "picture.png"
         picture(56, 56).save(file)
         texts = [
@@ -407,11 +407,12 @@ class TestTextsStayTexts:
             "Query: https://127.0.0.1:9/picture.png",
             "data:image/png;base64," + base64.b64encode(png(PIL.Image.new("L", (9, 9)))).decode(),
         ]
-        sealed()
-        for encode in (embedder.encode_text, embedder.encode):
-            rows = encode(texts, return_multivector=True)
-            assert [len(row) for row in rows] == [len("Query: ") + len(text) for text in texts]
-            assert len(encode(texts[0], return_multivector=True)) == len("Query: ") + len(texts[0])
+        embedder.encode(["first", picture(56, 56)])  # whatever is imported late has been imported
+        with sealed():
+            for encode in (embedder.encode_text, embedder.encode):
+                rows = encode(texts, return_multivector=True)
+                assert [len(row) for row in rows] == [len("Query: ") + len(text) for text in texts]
+                assert len(encode(texts[0], return_multivector=True)) == len("Query: ") + len(texts[0])
 
 
 class TestImageSources:
