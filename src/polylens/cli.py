@@ -6,7 +6,6 @@ What a command needs is imported inside it, so that `polylens --help` answers at
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
     from polylens.train.loop import Progress as TrainingProgress
 
 app = typer.Typer(
-    help="Universal embeddings one can run oneself: text, pictures and document pages in one vector space.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -50,19 +48,41 @@ def main() -> None:
     except PolylensError as error:
         print(f"polylens: {error}", file=sys.stderr)
         sys.exit(exit_code(error))
-    except KeyboardInterrupt:
-        print("polylens: interrupted", file=sys.stderr)
-        sys.exit(130)
-    except BrokenPipeError:  # the reader of our output went away, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)
+    except OSError as error:  # of the machine: no space left, no permission
+        print(f"polylens: {error}", file=sys.stderr)
+        sys.exit(1)
+    except SystemExit as end:  # typer has made 130 of Ctrl-C, and 1 of a reader that went away, as `head` does
+        if end.code == 130:
+            print("polylens: interrupted", file=sys.stderr)
+        raise
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from polylens import __version__
+
+        print(f"polylens {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Universal embeddings one can run oneself: text, pictures and document pages in one vector space."""
 
 
 @app.command()
 def embed(
-    texts: Annotated[list[str] | None, typer.Argument(help="Texts. They are never opened as files.")] = None,
+    texts: Annotated[
+        list[str] | None, typer.Argument(metavar="TEXT", help="Texts. They are never opened as files.")
+    ] = None,
     file: Annotated[Path | None, typer.Option(help="A file with one text a line; - is stdin.")] = None,
-    image: Annotated[list[str] | None, typer.Option(help="A picture: path, URL or data URI; may be repeated.")] = None,
+    image: Annotated[
+        list[str] | None, typer.Option(metavar="PATH", help="A picture: path, URL or data URI; may be repeated.")
+    ] = None,
     model: Model = "nano",
     task: Annotated[str, typer.Option(help="retrieval, text-matching or code.")] = "retrieval",
     prompt_name: Annotated[str, typer.Option(help="query or passage, for texts.")] = "query",
@@ -72,12 +92,19 @@ def embed(
     ] = False,
     format: Annotated[Format, typer.Option(help="npy is binary: send it to a file.")] = Format.json,
 ) -> None:
-    """Print the vectors of texts and pictures, in the order texts, lines of the file, pictures."""
+    """Print the vectors of texts and pictures.
+
+    They come in this order: texts, lines of the file, pictures.
+    """
     from polylens.types import Image
 
     inputs: list[Any] = [*(texts or []), *_lines(file), *map(Image, image or [])]
     if not inputs:
         raise InputError("nothing to embed: give texts, --file FILE or --image PATH")
+    if multivector and dim is not None:
+        raise InputError(
+            "--dim cuts dense vectors; the vectors of --multivector have one width, so leave one of the two out"
+        )
     if format is Format.npy and multivector and len(inputs) > 1:
         raise InputError(
             "npy holds one array, and multi-vectors of several inputs differ in length; use --format jsonl"
@@ -94,7 +121,7 @@ def embed(
 
 @app.command()
 def index(
-    folder: Annotated[Path, typer.Argument(help="The folder to make searchable.")] = Path(),
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="The folder to make searchable.")] = Path(),
     model: Annotated[
         str | None, typer.Option(help="As for embed; by default the one the index was made with, or nano.")
     ] = None,
@@ -109,7 +136,7 @@ def index(
 
 @app.command()
 def search(
-    query: Annotated[str, typer.Argument(help="What to look for.")],
+    query: Annotated[str, typer.Argument(metavar="QUERY", help="What to look for; several words in quotes.")],
     library: Annotated[
         Path | None, typer.Option(help="The indexed folder; by default the nearest one upwards.")
     ] = None,
@@ -136,7 +163,9 @@ def search(
 
 @app.command()
 def demo(
-    folder: Annotated[Path, typer.Argument(help="The samples that came with the project.")] = Path("samples"),
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="The samples that came with the project.")] = Path(
+        "samples"
+    ),
 ) -> None:
     """Make the samples searchable and ask them a few questions in several languages."""
     from polylens.library import Library
@@ -168,7 +197,7 @@ def demo(
 
 @app.command()
 def train(
-    recipe: Annotated[str | None, typer.Argument(help="Name of a recipe; see --list.")] = None,
+    recipe: Annotated[str | None, typer.Argument(metavar="RECIPE", help="Name of a recipe; see --list.")] = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder of the run; by default runs/RECIPE. A run that is there goes on.")
     ] = None,
@@ -184,7 +213,12 @@ def train(
         return
     if recipe not in RECIPES:
         raise InputError(f"recipe must be one of {', '.join(RECIPES)}, got {recipe!r}")
-    from polylens.train import loop
+    try:
+        from polylens.train import loop
+    except ModuleNotFoundError as missing:
+        raise InputError(
+            f"training needs {missing.name}, which is not installed; it comes with pip install -e '.[train]'"
+        ) from missing
 
     folder = out or Path("runs") / recipe
     with _training_bar() as report:
@@ -235,8 +269,12 @@ def _update(folder: Path, model: str | None, rebuild: bool) -> Report:
     from polylens.library import Library
 
     library = Library(folder, _load(model))
-    with _indexing_bar() as report:
-        return library.update(report, rebuild=rebuild)
+    try:
+        with _indexing_bar() as report:
+            return library.update(report, rebuild=rebuild)
+    except KeyboardInterrupt:
+        print("What was finished is in the index; the same command goes on from there.", file=sys.stderr)
+        raise
 
 
 def _print_vectors(vectors: Any, format: Format, *, model: str, task: str, multivector: bool) -> None:
@@ -269,10 +307,11 @@ def _summary(report: Report) -> str:
         "unchanged": report.unchanged,
         "moved": report.moved,
         "removed": report.removed,
+        "passed over": report.skipped,
         "failed": len(report.failed),
     }
     files = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
-    return f"{files or 'no'} files; {report.pages} pages embedded in {report.seconds:.1f} s{rate}"
+    return f"files: {files or 'none'}; {report.pages} pages embedded in {report.seconds:.1f} s{rate}"
 
 
 @contextmanager

@@ -1,0 +1,276 @@
+"""The commands, each as a process of its own: what they print, where, and with which exit code they end.
+
+The model is a few thousand random weights: what it finds means nothing, that it finds something does.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL.Image
+import pytest
+from reportlab.pdfgen.canvas import Canvas
+from tests import tiny
+
+import polylens
+from polylens.index.store import Store
+from polylens.runtime.embedder import Embedder
+
+HELP_LIMIT = 0.5  # seconds of processor time, from the project's aims; it measures 0.15
+COMMAND = [str(Path(sys.executable).with_name("polylens"))]
+QUIET = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "PYTHONWARNINGS": "error", "COLUMNS": "200"}
+TIMEOUT = 60  # seconds; the longest of these commands takes a few
+
+
+def run(*arguments: str | Path, cwd: Path | None = None, stdin: str = "") -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(
+        [*COMMAND, *map(str, arguments)],
+        cwd=cwd,
+        input=stdin.encode(),
+        capture_output=True,
+        env=QUIET,
+        timeout=TIMEOUT,
+        check=False,
+    )
+
+
+def output(*arguments: str | Path, cwd: Path | None = None, stdin: str = "") -> bytes:
+    """What a command prints that must succeed and has nothing else to say."""
+    done = run(*arguments, cwd=cwd, stdin=stdin)
+    assert (done.returncode, done.stderr.decode()) == (0, "")
+    return done.stdout
+
+
+def refusal(*arguments: str | Path, code: int, cwd: Path | None = None) -> str:
+    """The one line with which a command fails."""
+    done = run(*arguments, cwd=cwd)
+    line = done.stderr.decode()
+    assert (done.returncode, done.stdout) == (code, b""), line
+    assert line.startswith("polylens: ") and line.count("\n") == 1
+    return line
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny.write(tmp_path_factory.mktemp("models") / "tiny")
+
+
+@pytest.fixture(scope="module")
+def embedder(model: Path) -> Embedder:
+    return polylens.load(model)
+
+
+@pytest.fixture(scope="module")
+def picture(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("pictures") / "red.png"
+    PIL.Image.new("RGB", (60, 90), "red").save(path)
+    return path
+
+
+class TestEmbed:
+    def test_json_in_the_order_texts_lines_pictures(
+        self, model: Path, embedder: Embedder, picture: Path, tmp_path: Path
+    ) -> None:
+        lines = tmp_path / "lines.txt"
+        lines.write_text("ein Hafen\n\nпорт\n", encoding="utf-8")
+        texts = ["a harbour", str(picture)]  # a text is a text, whatever it looks like
+        printed = json.loads(output("embed", *texts, "--file", lines, "--image", picture, "--model", model))
+        assert (printed["model"], printed["task"]) == (str(model), "retrieval")
+        assert [row["index"] for row in printed["data"]] == [0, 1, 2, 3, 4]
+        vectors = np.array([row["embedding"] for row in printed["data"]])
+        expected = embedder.encode([*texts, "ein Hafen", "порт", polylens.Image(picture)])
+        assert np.abs(vectors - expected).max() < 1e-2  # bf16 where the processor has it, threads unlike here
+        assert np.abs(np.linalg.norm(vectors, axis=1) - 1).max() < 1e-5
+
+    def test_lines_of_json_with_one_vector_a_token_from_stdin(self, model: Path, embedder: Embedder) -> None:
+        lines = output(
+            "embed", "--file", "-", "--model", model, "--multivector", "--format", "jsonl", stdin="ab\nabcd\n"
+        )
+        rows = [json.loads(line) for line in lines.splitlines()]
+        expected = embedder.encode(["ab", "abcd"], return_multivector=True)
+        assert [row["index"] for row in rows] == [0, 1]
+        assert [np.array(row["embedding"]).shape for row in rows] == [vectors.shape for vectors in expected]
+
+    def test_an_array_with_fewer_numbers_for_another_task(self, model: Path, embedder: Embedder) -> None:
+        arguments = ["a", "b", "--dim", "8", "--task", "code", "--prompt-name", "passage", "--format", "npy"]
+        vectors = np.load(io.BytesIO(output("embed", *arguments, "--model", model)))
+        assert vectors.dtype == np.float32 and vectors.shape == (2, 8)
+        expected = embedder.encode_text(["a", "b"], "code", "passage", truncate_dim=8)
+        assert np.abs(vectors - expected).max() < 1e-2
+
+    @pytest.mark.parametrize(
+        ("arguments", "code", "message"),
+        [
+            (["a", "--task", "retrieva"], 2, "task must be one of retrieval, text-matching, code"),
+            (["a", "--dim", "7"], 2, "truncate_dim must be one of 8, 16, 48 for this model, got 7"),
+            (["a", "--image", "missing.png"], 2, "image 1: 'missing.png' is not a file here"),
+        ],
+    )
+    def test_what_the_model_refuses(self, model: Path, arguments: list[str], code: int, message: str) -> None:
+        assert message in refusal("embed", *arguments, "--model", model, code=code)
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            ([], "nothing to embed: give texts, --file FILE or --image PATH"),
+            (["--file", "missing.txt"], "--file must be a UTF-8 text file, one text a line"),
+            (["a", "--multivector", "--dim", "8"], "--dim cuts dense vectors"),
+            (["a", "b", "--multivector", "--format", "npy"], "use --format jsonl"),
+        ],
+    )
+    def test_what_is_refused_before_a_model_is_loaded(self, arguments: list[str], message: str) -> None:
+        assert message in refusal("embed", *arguments, code=2)
+
+    def test_an_unknown_model(self) -> None:
+        assert "no model 'nosuch'" in refusal("embed", "a", "--model", "nosuch", code=3)
+
+    def test_a_reader_that_goes_away(self, model: Path) -> None:
+        command = [*COMMAND, "embed", "long " * 200, "--multivector", "--model", str(model)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=QUIET) as process:
+            assert process.stdout and process.stderr
+            assert process.stdout.read(8) == b'{"model"'
+            process.stdout.close()
+            assert process.stderr.read() == b""
+            assert process.wait(TIMEOUT) == 1
+
+
+@pytest.fixture(scope="module")
+def library(model: Path, picture: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("library")
+    (folder / "notes").mkdir()
+    (folder / "notes" / "tide.md").write_text("Die Flut kommt am Abend.\n", encoding="utf-8")
+    (folder / "red.png").write_bytes(picture.read_bytes())
+    (folder / "broken.pdf").write_bytes(b"%PDF-1.7 and no more")
+    (folder / "song.mp3").write_bytes(b"no page")
+    canvas = Canvas(str(folder / "letter.pdf"), pagesize=(200, 300), invariant=True)
+    for text in ("Dear Sir", "Yours"):
+        canvas.drawString(20, 200, text)
+        canvas.showPage()
+    canvas.save()
+    done = run("index", folder, "--model", model)
+    assert done.returncode == 0
+    assert done.stdout.decode().startswith("files: 3 indexed, 1 passed over, 1 failed; 4 pages embedded in ")
+    failed = done.stderr.decode().splitlines()
+    assert len(failed) == 1 and failed[0].startswith("could not read broken.pdf: ")
+    return folder
+
+
+class TestIndexAndSearch:
+    def test_a_library_is_found_from_a_folder_below(self, library: Path, model: Path) -> None:
+        found = json.loads(output("search", "Flut", "--json", "--model", model, cwd=library / "notes"))
+        assert found["query"] == "Flut"
+        pages = {(result["file"], result["page"]) for result in found["results"]}
+        assert pages == {("notes/tide.md", 1), ("red.png", 1), ("letter.pdf", 1), ("letter.pdf", 2)}
+        scores = [result["score"] for result in found["results"]]
+        assert scores == sorted(scores, reverse=True)
+        assert all(result.keys() == {"file", "page", "score", "dense_score", "text"} for result in found["results"])
+        texts = {result["file"]: result["text"] for result in found["results"]}
+        assert texts["notes/tide.md"] == "Die Flut kommt am Abend." and texts["red.png"] == ""
+
+    def test_results_for_people_name_file_page_and_score(self, library: Path, model: Path) -> None:
+        printed = output("search", "Flut", "--library", library, "--top", "2", "--model", model).decode()
+        ranked = [line for line in printed.splitlines() if not line.startswith(" ")]
+        assert len(ranked) == 2
+        assert ranked[0].startswith("1. ") and ", page " in ranked[0] and ranked[0].endswith(")")
+
+    def test_an_index_of_another_model_is_refused(self, library: Path, tmp_path: Path) -> None:
+        other = tiny.write(tmp_path / "other", seed=1)
+        line = refusal("search", "Flut", "--library", library, "--model", other, code=8)
+        assert "'tiny@" in line and "'other@" in line and "polylens index --rebuild" in line
+
+    def test_no_library(self, tmp_path: Path) -> None:
+        assert "make one with `polylens index FOLDER`" in refusal("search", "Flut", code=6, cwd=tmp_path)
+        assert "is not a folder" in refusal("index", tmp_path / "missing", code=6)
+
+    def test_an_empty_query(self, library: Path) -> None:
+        assert "the query is empty" in refusal("search", "  ", "--library", library, code=2)
+
+    def test_ctrl_c_keeps_what_was_finished(self, model: Path, embedder: Embedder, tmp_path: Path) -> None:
+        folder = tmp_path / "slow"
+        folder.mkdir()
+        for i in range(150):
+            (folder / f"{i}.txt").write_text(" ".join(f"word{i + j}" for j in range(400)))
+        command = [*COMMAND, "index", str(folder), "--model", str(model)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=QUIET) as process:
+            deadline = time.monotonic() + TIMEOUT
+            while not saved(folder):
+                assert process.poll() is None and time.monotonic() < deadline
+                time.sleep(0.02)
+            process.send_signal(signal.SIGINT)
+            printed, said = process.communicate(timeout=TIMEOUT)
+        assert (process.returncode, printed) == (130, b""), said
+        assert said.decode().splitlines() == [
+            "What was finished is in the index; the same command goes on from there.",
+            "polylens: interrupted",
+        ]
+        kept = saved(folder)
+        assert 0 < len(kept) < 150
+        hits = polylens.Library.open(folder, embedder).search("word7")
+        assert hits and {hit.file for hit in hits} <= set(kept)
+
+
+def saved(folder: Path) -> dict[str, Any]:
+    index = folder / ".polylens"
+    return dict(Store.open(index).files()) if Store.exists(index) else {}
+
+
+class TestTheRest:
+    def test_help_comes_at_once(self) -> None:
+        best = min(processor_seconds("--help") for _ in range(5))
+        assert best < HELP_LIMIT
+
+    def test_help_names_every_command(self) -> None:
+        printed = output("--help").decode()
+        assert all(f" {command} " in printed for command in ("embed", "index", "search", "demo", "train", "models"))
+
+    def test_version(self) -> None:
+        assert output("--version").decode() == f"polylens {polylens.__version__}\n"
+
+    def test_models(self) -> None:
+        printed = output("models").decode()
+        assert "nano" in printed and "jinaai/jina-embeddings-v4" in printed and "non-commercial" in printed
+
+    def test_recipes(self) -> None:
+        assert output("train", "--list").decode().startswith("nano: ")
+
+    def test_training_without_what_it_needs(self, tmp_path: Path) -> None:
+        code = (
+            "import sys; sys.modules['babel'] = None; sys.argv = ['polylens', 'train', 'nano'];"
+            "import polylens.cli; polylens.cli.main()"
+        )
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, cwd=tmp_path, timeout=TIMEOUT)
+        assert done.returncode == 2
+        assert b"training needs babel" in done.stderr and b"Traceback" not in done.stderr
+
+    def test_the_demo_elsewhere(self, tmp_path: Path) -> None:
+        assert "is not the samples folder of the project" in refusal("demo", code=2, cwd=tmp_path)
+
+    def test_an_unknown_command(self) -> None:
+        done = run("serch", "Flut")
+        assert (done.returncode, done.stdout) == (2, b"")
+        assert "No such command 'serch'" in done.stderr.decode()
+
+    @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+    def test_a_full_disk(self) -> None:
+        with open("/dev/full", "wb") as full:  # noqa: PTH123 - a device, not a path of ours
+            done = subprocess.run([*COMMAND, "models"], stdout=full, stderr=subprocess.PIPE, env=QUIET, timeout=TIMEOUT)
+        assert done.returncode == 1
+        assert done.stderr.decode().startswith("polylens: ") and b"Traceback" not in done.stderr
+
+
+def processor_seconds(*arguments: str) -> float:
+    """User and system time of a command; unlike time on the wall, others on the machine hardly change it."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    output(*arguments)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
