@@ -77,8 +77,10 @@ def read_config(folder: Path) -> JinaV4Config:
 
 
 def fingerprint(folder: Path) -> str:
-    """Identity of the weights: the headers of all files, and a few bytes from many places of each."""
+    """Identity of a model: its small files whole; of the weights their sizes and a few bytes from many places."""
     digest = hashlib.sha256()
+    for name in ("config.json", ADAPTER_CONFIG, "preprocessor_config.json", "tokenizer.json"):
+        digest.update((folder / name).read_bytes())
     for path in [*_base_files(folder), folder / ADAPTER]:
         size = path.stat().st_size
         digest.update(f"{path.name}:{size}".encode())
