@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
 import pytest
+from typer.main import get_command
 
+from polylens.cli import app
 from polylens.errors import STATUS_AND_EXIT
+from polylens.train.recipes import nano
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -35,3 +39,40 @@ def test_links_inside_the_project_lead_somewhere(page: Path) -> None:
     targets = re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8"))
     inside = [target.partition("#")[0] for target in targets if "://" not in target and not target.startswith("#")]
     assert [target for target in inside if not (page.parent / target).exists()] == []
+
+
+def command_line() -> str:
+    """What `--help` says of every command, without the frames it draws on a terminal."""
+    group = get_command(app)
+    top = group.make_context("polylens", ["models"], resilient_parsing=True, terminal_width=100, max_content_width=100)
+    contexts = [top, *(type(top)(command, parent=top, info_name=name) for name, command in group.commands.items())]
+    sections = []
+    for context in contexts:
+        context.command.rich_markup_mode = None
+        name = context.command_path.removeprefix("polylens ")
+        sections.append(f"## {name}\n\n```\n{context.get_help().rstrip()}\n```\n")
+    return "\n".join(sections)
+
+
+def test_the_reference_of_the_command_line_is_what_help_says() -> None:
+    """POLYLENS_WRITE_DOCS=1 writes the page anew instead."""
+    page = ROOT / "docs/reference/command-line.md"
+    introduction, mark, _ = page.read_text(encoding="utf-8").partition(
+        "<!-- from here on written by tests/test_docs.py -->\n"
+    )
+    current = f"{introduction}{mark}\n{command_line()}"
+    if os.environ.get("POLYLENS_WRITE_DOCS"):
+        page.write_text(current, encoding="utf-8")
+    assert mark
+    assert page.read_text(encoding="utf-8") == current, (
+        "run POLYLENS_WRITE_DOCS=1 .venv/bin/python -m pytest tests/test_docs.py"
+    )
+
+
+def test_the_stages_of_nano_are_the_recipes() -> None:
+    guide = (ROOT / "docs/guides/train-nano.md").read_text(encoding="utf-8")
+    recipe = nano()
+    for stage in recipe.stages:
+        row = f"| `{stage.name}` | {stage.height} x {stage.width} | {stage.steps:,} | {stage.images} |"
+        assert row in guide, row
+    assert f"A checkpoint is written every {recipe.checkpoint_every} steps." in guide

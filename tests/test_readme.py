@@ -1,0 +1,68 @@
+"""The code in README.md and in the guides runs as it stands there; the README's table is the catalog's."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from polylens.checkpoints.catalog import CATALOG, CatalogEntry
+
+ROOT = Path(__file__).parents[1]
+NOT_RUN = "<!-- not run: "
+"""Stands before a block that needs what a test cannot have, with the reason."""
+NANO = ROOT / "src/polylens/assets/nano/config.json"
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs/guides").glob("*.md"))]
+
+
+def code(page: Path) -> tuple[list[str], list[str]]:
+    """Python of a page: what is run, in order, and what is not."""
+    text = page.read_text(encoding="utf-8")
+    blocks = re.findall(rf"({re.escape(NOT_RUN)}[^\n]+-->\n+)?```python\n(.*?)```", text, flags=re.DOTALL)
+    return [block for mark, block in blocks if not mark], [block for mark, block in blocks if mark]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_python_is_python(page: Path) -> None:
+    run, not_run = code(page)
+    for block in run + not_run:
+        compile(block, str(page), "exec")
+
+
+@pytest.mark.skipif(not NANO.exists(), reason="nano's weights are not there yet: src/polylens/assets/nano is empty")
+@pytest.mark.parametrize("page", [page for page in PAGES if code(page)[0]], ids=lambda page: page.name)
+def test_python_runs(page: Path, tmp_path: Path) -> None:
+    """The blocks of a page one after the other, as a reader would paste them, beside the samples."""
+    (tmp_path / "samples").mkdir()
+    for sample in (ROOT / "samples").iterdir():
+        if sample.suffix != ".pdf" and sample.is_file():  # a dozen quick files
+            (tmp_path / "samples" / sample.name).symlink_to(sample)
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", "\n".join(code(page)[0])],
+        cwd=tmp_path,
+        env={**os.environ, "HF_HUB_OFFLINE": "1"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("entry", CATALOG, ids=lambda entry: entry.name)
+def test_the_table_of_models_is_the_catalogs(entry: CatalogEntry) -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    [row] = [line for line in readme.splitlines() if line.startswith(f"| `{entry.name}` |")]
+    cells = [cell.strip() for cell in row.strip("|").split("|")]
+    assert cells[1] == ", ".join(map(str, reversed(entry.dims)))
+    assert cells[2] == str(entry.multivector_dim)
+    assert cells[3] == f"{entry.context:,} tokens"
+    billions = entry.parameters >= 1e9
+    assert cells[4] == (f"{entry.parameters / 1e9:.2f} B" if billions else f"{entry.parameters / 1e6:.1f} M")
+    size = 2 * entry.parameters
+    assert cells[5] == (f"{size / 1e9:.1f} GB" if billions else f"{size / 1e6:.0f} MB")
+    assert entry.licence in cells[6]
