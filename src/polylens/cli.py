@@ -178,17 +178,19 @@ def demo(
     print(_summary(_update(folder, None, rebuild=False)))
     library = Library(folder, load("nano"))
     asked = json.loads(questions.read_text(encoding="utf-8"))
-    right = 0
+    right = by_sight = 0
     shown: set[str] = set()
     for question in asked:
         hits = library.search(question["query"], top=3)
-        found = [(hit.file, hit.page) == (question["file"], question["page"]) for hit in hits]
-        right += any(found)
+        found = [hit for hit in hits if (hit.file, hit.page) == (question["file"], question["page"])]
+        right += bool(found)
+        by_sight += bool(found and not found[0].text)
         if question["language"] not in shown:
             shown.add(question["language"])
             print(f"\n{question['query']}  [{question['language']}]")
             _print_hits(hits, indent="  ")
     print(f"\nOf {len(asked)} such questions, {right} find the page they are about among their first three results.")
+    print(f"{by_sight} of those {right} pages are mere pictures, without a text layer: found by sight alone.")
     print("\nSearch a folder of your own:")
     print("  .venv/bin/polylens index ~/Documents")
     print("  .venv/bin/polylens search --library ~/Documents 'what you are looking for'")

@@ -1,0 +1,84 @@
+"""`make demo`, as somebody who has just cloned the project meets it."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+TIMEOUT = 300  # seconds; on two idle cores it takes 20
+INSTALL_TIMEOUT = 1800  # seconds, most of them for torch to arrive
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    """What is committed, and nothing that only lies about here."""
+    if not (ROOT / ".git").exists():
+        pytest.skip("this is no git checkout")
+    there = tmp_path / "clone"
+    subprocess.run(["git", "clone", "--quiet", str(ROOT), str(there)], check=True, timeout=TIMEOUT)
+    if not (there / "src/polylens/assets/nano/config.json").exists():
+        pytest.skip("the weights of nano are not committed yet")
+    return there
+
+
+def make_demo(clone: Path, timeout: int, **variables: str) -> str:
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "MAKE"))}
+    done = subprocess.run(
+        ["make", "demo", f"PYTHON={sys.executable}"],
+        cwd=clone,
+        env={**inherited, **variables},
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    assert (clone / "samples/.polylens/index.json").exists()
+    return done.stdout
+
+
+def check(printed: str) -> None:
+    answers = re.split(r"^.+  \[(\w+)\]$", printed, flags=re.MULTILINE)
+    languages, hits = answers[1::2], answers[2::2]
+    assert len(set(languages)) >= 8
+    for found in hits:
+        assert re.search(r"^  1\. \S+\.\w+, page \d+  \(\d+\.\d\d\)$", found, flags=re.MULTILINE)
+    outcome = re.search(r"^Of (\d+) such questions, (\d+) find the page they are about", printed, flags=re.MULTILINE)
+    assert outcome
+    asked, right = map(int, outcome.groups())
+    assert asked >= 20 and right > asked / 2
+    closing = printed[outcome.end() :]
+    assert "polylens index ~/Documents" in closing and "polylens search --library ~/Documents" in closing
+    assert "open one" in closing
+
+
+def test_a_fresh_clone_finds_things_offline(clone: Path) -> None:
+    """With the packages that run this test; what is imported of polylens is the clone's own."""
+    (clone / ".venv").mkdir()
+    (clone / ".venv/bin").symlink_to(Path(sys.executable).parent)
+    (clone / ".venv/.run").touch()
+    nowhere = "http://127.0.0.1:9"
+    printed = make_demo(
+        clone,
+        TIMEOUT,
+        PYTHONPATH=str(clone / "src"),
+        HF_HUB_OFFLINE="1",
+        http_proxy=nowhere,
+        https_proxy=nowhere,
+        no_proxy="",
+    )
+    check(printed)
+
+
+@pytest.mark.slow
+def test_a_fresh_clone_installs_what_it_needs(clone: Path) -> None:
+    """With an environment of its own, which wants a package index."""
+    check(make_demo(clone, INSTALL_TIMEOUT))
+    assert (clone / ".venv/pyvenv.cfg").exists()
