@@ -135,8 +135,8 @@ def nano() -> Recipe:
         transcripts=8,
         texts=8,
         query_words=(1, 6),
-        learning_rate=6e-3,
-        final_learning_rate=2e-3,
+        learning_rate=4e-3,
+        final_learning_rate=1.5e-3,
     )
     pages = Stage(
         name="pages",
@@ -149,7 +149,7 @@ def nano() -> Recipe:
         transcripts=2,
         texts=2,
         query_words=(2, 6),
-        learning_rate=2e-3,
+        learning_rate=1.5e-3,
         final_learning_rate=0.0,
     )
     return Recipe(
