@@ -5,6 +5,7 @@ What a command needs is imported inside it, so that `polylens --help` answers at
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 from collections.abc import Callable, Iterator
@@ -43,6 +44,8 @@ class Format(StrEnum):
 
 def main() -> None:
     """Entry point of the console script: runs a command and turns errors into a line and an exit code."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a Japanese page is printed in a Latin-1 locale too
     try:
         app()
     except PolylensError as error:
@@ -191,6 +194,8 @@ def demo(
             _print_hits(hits, indent="  ")
     print(f"\nOf {len(asked)} such questions, {right} find the page they are about among their first three results.")
     print(f"{by_sight} of those {right} pages are mere pictures, without a text layer: found by sight alone.")
+    print("\nAsk them something else:")
+    print(f"  .venv/bin/polylens search --library {folder} 'what you are looking for'")
     print("\nSearch a folder of your own:")
     print("  .venv/bin/polylens index ~/Documents")
     print("  .venv/bin/polylens search --library ~/Documents 'what you are looking for'")
