@@ -70,7 +70,7 @@ def test_the_reference_of_the_command_line_is_what_help_says() -> None:
 
 
 def test_the_stages_of_nano_are_the_recipes() -> None:
-    guide = (ROOT / "docs/guides/train-nano.md").read_text(encoding="utf-8")
+    guide = " ".join((ROOT / "docs/guides/train-nano.md").read_text(encoding="utf-8").split())
     recipe = nano()
     for stage in recipe.stages:
         row = f"| `{stage.name}` | {stage.height} x {stage.width} | {stage.steps:,} | {stage.images} |"
