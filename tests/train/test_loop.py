@@ -85,7 +85,7 @@ def small() -> Recipe:
         model=model,
         stages=(
             replace(read, height=84, width=112, steps=1, images=2),
-            replace(crops, height=84, width=168, steps=2, images=3, transcripts=1, texts=1),
+            replace(crops, height=84, width=168, steps=2, images=3, queries_per_image=2, transcripts=1, texts=1),
             replace(pages, height=336, width=224, steps=1, images=2, transcripts=1, texts=1),
         ),
         languages=("en", "de"),
@@ -270,17 +270,18 @@ class TestBatches:
         assert ids[0] == ids[1] != ids[2]
 
     def test_what_belongs_to_what(self, batches: loop._Batches) -> None:
-        """Three pictures, a transcript of the first, and a text with a query of its own."""
+        """Three pictures with two queries each, a transcript of the first, and a text with a query of its own."""
         batch = batches[1]
-        assert (len(batch.queries), len(batch.images), len(batch.passages)) == (4, 3, 2)
-        assert batch.passage_of == [0, 3]
+        assert (len(batch.queries), len(batch.images), len(batch.passages)) == (7, 3, 2)
+        assert batch.image_of == [0, 0, 1, 1, 2, 2]
+        assert batch.passage_of == [0, 0, None, None, None, None, 1]
         cells = [int((item.token_ids == 6).sum()) for item in batch.images]
         rows = [item.num_tokens for item in batch.queries]
         assert batch.here.shape == batch.same.shape == (sum(rows), sum(cells))
         assert not (batch.here & ~batch.same).any()
-        for i, drawn in enumerate(batch.here.split(rows)):
+        for own, drawn in zip([*batch.image_of, None], batch.here.split(rows), strict=True):
             places = [bool(part.any()) for part in drawn.split(cells, dim=1)]
-            assert places == [i == j for j in range(3)]  # each query's words stand in its own picture, a text's nowhere
+            assert places == [own == j for j in range(3)]  # each query's words stand in its own picture, a text's nowhere
         assert batch.letters.shape == (4 * sum(cells), 2)
 
     def test_reading_has_nothing_to_search_for(self, batches: loop._Batches) -> None:

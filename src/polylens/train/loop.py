@@ -265,31 +265,32 @@ def _search_losses(queries: Outputs, documents: Outputs, batch: ImageBatch, reci
     device = queries.dense.device
     num_images, num_queries = len(batch.images), len(batch.queries)
     owner = torch.repeat_interleave(torch.arange(num_queries), torch.tensor(queries.lengths)).to(device)
-    own_image = torch.arange(num_images, device=device)
-    passage_of = torch.tensor(batch.passage_of, dtype=torch.long, device=device)
-    own_passage = num_images + torch.arange(len(passage_of), device=device)
-    # a query's other form is no negative of it
+    own_image = torch.tensor(batch.image_of, dtype=torch.long, device=device)
+    about_image = torch.arange(len(own_image), device=device)
+    pairs = [(query, num_images + passage) for query, passage in enumerate(batch.passage_of) if passage is not None]
+    about_passage, own_passage = torch.tensor(pairs, dtype=torch.long, device=device).view(-1, 2).unbind(1)
+    # what a query is about comes as a picture and as a text: when one is asked for, the other is no negative
     is_own_passage = torch.zeros(num_queries, len(documents.lengths), dtype=torch.bool, device=device)
-    is_own_passage[passage_of, own_passage] = True
+    is_own_passage[about_passage, own_passage] = True
     is_own_image = torch.zeros_like(is_own_passage)
-    is_own_image[own_image, own_image] = True
-    to_image = (own_image, is_own_passage[:num_images])
-    to_passage = (own_passage, is_own_image[passage_of])
+    is_own_image[about_image, own_image] = True
+    to_image = (own_image, is_own_passage[about_image])
+    to_passage = (own_passage, is_own_image[about_passage])
 
     late = batched_maxsim(queries.multivector, owner, documents.multivector, documents.lengths, num_queries)
-    late_loss = info_nce(late[:num_images], *to_image, recipe.late_temperature)
+    late_loss = info_nce(late[about_image], *to_image, recipe.late_temperature)
     dense = partial(matryoshka_nce, temperature=recipe.dense_temperature, dims=recipe.model.matryoshka_dims)
-    dense_loss = dense(queries.dense[:num_images], documents.dense, *to_image)
+    dense_loss = dense(queries.dense[about_image], documents.dense, *to_image)
     if batch.passages:
-        late_loss = late_loss + info_nce(late[passage_of], *to_passage, recipe.late_temperature)
-        dense_loss = dense_loss + dense(queries.dense[passage_of], documents.dense, *to_passage)
+        late_loss = late_loss + info_nce(late[about_passage], *to_passage, recipe.late_temperature)
+        dense_loss = dense_loss + dense(queries.dense[about_passage], documents.dense, *to_passage)
     is_visual = torch.cat([torch.from_numpy(item.token_ids == recipe.model.image_token_id) for item in batch.images])
     cells = documents.multivector[: len(is_visual)][is_visual.to(device)]
     grounding = grounding_nce(
         queries.multivector, cells, batch.here.to(device), batch.same.to(device), recipe.grounding_temperature
     )
     with torch.no_grad():
-        first = (late[:num_images, :num_images].argmax(dim=1) == own_image).float().mean()
+        first = (late[about_image, :num_images].argmax(dim=1) == own_image).float().mean()
     return {"late": late_loss, "dense": dense_loss, "grounding": grounding, "recall@1": first}
 
 
@@ -311,6 +312,7 @@ class _Batches(torch.utils.data.Dataset[ImageBatch]):
             processor=self.processor,
             render=render,
             images=stage.images,
+            queries_per_image=stage.queries_per_image,
             transcripts=stage.transcripts,
             texts=stage.texts,
             words=stage.query_words,

@@ -20,7 +20,8 @@ class Stage:
     width: int  # pixels, a multiple of a cell
     font_size: tuple[float, float]  # pixels per em, smallest and largest; of a page, its body
     steps: int
-    images: int  # a step, with a query each
+    images: int  # a step
+    queries_per_image: int
     transcripts: int  # how many of them stand among the documents as text too
     texts: int  # a step, with a query each, in all languages
     query_words: tuple[int, int]  # fewest and most
@@ -118,6 +119,7 @@ def nano() -> Recipe:
         font_size=(16.0, 32.0),
         steps=3600,
         images=20,
+        queries_per_image=0,
         transcripts=0,
         texts=0,
         query_words=(0, 0),
@@ -130,8 +132,9 @@ def nano() -> Recipe:
         height=168,
         width=336,
         font_size=(15.0, 30.0),
-        steps=800,
+        steps=1050,
         images=24,
+        queries_per_image=4,
         transcripts=8,
         texts=8,
         query_words=(1, 6),
@@ -146,6 +149,7 @@ def nano() -> Recipe:
         font_size=(16.0, 27.0),
         steps=100,
         images=6,
+        queries_per_image=12,
         transcripts=2,
         texts=2,
         query_words=(2, 6),

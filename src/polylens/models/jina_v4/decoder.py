@@ -5,6 +5,7 @@ Shapes: T tokens of all inputs together, W width, R rotated pairs a head.
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -74,7 +75,8 @@ class Decoder(nn.Module):
     def __init__(self, config: DecoderConfig, lora: LoRAConfig) -> None:
         super().__init__()
         self.config = config
-        self.embed = nn.Embedding(config.vocab_size, config.width)
+        # given its weight, or it would draw one, which on the meta device imports a second of torch's compiler
+        self.embed = nn.Embedding(config.vocab_size, config.width, _weight=torch.empty(config.vocab_size, config.width))
         self.blocks = nn.ModuleList(DecoderBlock(config, lora) for _ in range(config.num_layers))
         self.norm = RMSNorm(config.width, config.norm_eps)
 

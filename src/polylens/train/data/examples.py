@@ -30,13 +30,15 @@ _EDGE = "()[]{}.,:;!?。，、：（）«»\"'"
 
 @dataclass(frozen=True, slots=True)
 class ImageBatch:
-    """Queries, the pictures and the texts they are taken from; the pictures belong to the first queries, in order."""
+    """Queries, and the pictures and texts they are taken from."""
 
     queries: list[Item]
     images: list[Item]
     passages: list[Item]
-    passage_of: list[int]
-    """Query that each passage belongs to."""
+    image_of: list[int]
+    """Picture that each of the first queries is about; the others are about texts."""
+    passage_of: list[int | None]
+    """Passage that each query is about, where there is one."""
     here: Tensor
     """`[query tokens, cells]` bool: where the token's letters are drawn."""
     same: Tensor
@@ -120,19 +122,21 @@ def make_batch(
     processor: JinaV4Processor,
     render: Callable[[random.Random], Rendered],
     images: int,
+    queries_per_image: int,
     transcripts: int,
     texts: int,
     words: tuple[int, int],
 ) -> ImageBatch:
-    """One batch: pictures and texts, with a query about each.
+    """One batch: pictures and texts, and queries about them.
 
     Args:
         seed: Decides everything.
         processor: Of the model that is trained.
         render: Draws one picture; its sides are multiples of a cell.
         images: How many pictures.
+        queries_per_image: How many queries about each: they cost little beside the picture itself.
         transcripts: For how many of them their words stand among the documents as a text too.
-        texts: How many texts besides, in all languages.
+        texts: How many texts besides, in all languages, with a query each.
         words: Fewest and most words of a query.
     """
     rng = random.Random(seed)
@@ -140,12 +144,13 @@ def make_batch(
     queries: list[Query] = []
     while len(rendered) < images:
         drawn = render(rng)
-        query = pick_query(rng, drawn, words=words)
-        if query is not None:
+        picked = [pick_query(rng, drawn, words=words) for _ in range(queries_per_image)]
+        if None not in picked:
             rendered.append(drawn)
-            queries.append(query)
+            queries += [query for query in picked if query is not None]
+    image_of = [i for i in range(images) for _ in range(queries_per_image)]
     passages = [transcript(each) for each in rendered[:transcripts]]
-    while len(queries) < images + texts:
+    while len(queries) < len(image_of) + texts:
         language = rng.choice(tuple(LANGUAGES))
         placed = [
             PlacedWord(word, 0, 0, 0, 0, False) for word in sample_text(rng, language, "train", rng.randint(8, 60))
@@ -157,12 +162,13 @@ def make_batch(
             passages.append(transcript(written))
     text = functools.partial(processor.text, task=None, max_length=None)
     items = [text(query.text, prompt_name="query") for query in queries]
-    here, same = ground(queries, items, rendered, processor)
+    here, same = ground(queries, items, rendered, image_of, processor)
     return ImageBatch(
         queries=items,
         images=[picture_item(each, processor) for each in rendered],
         passages=[text(passage, prompt_name="passage") for passage in passages],
-        passage_of=[*range(transcripts), *range(images, images + texts)],
+        image_of=image_of,
+        passage_of=[*(i if i < transcripts else None for i in image_of), *range(transcripts, transcripts + texts)],
         here=here,
         same=same,
         letters=_grids(rendered, processor),
@@ -180,6 +186,7 @@ def make_reading_batch(
         queries=[],
         images=[picture_item(each, processor) for each in rendered],
         passages=[],
+        image_of=[],
         passage_of=[],
         here=none,
         same=none,
@@ -198,7 +205,11 @@ def _grids(rendered: Sequence[Rendered], processor: JinaV4Processor) -> Tensor:
 
 
 def ground(
-    queries: Sequence[Query], items: Sequence[Item], rendered: Sequence[Rendered], processor: JinaV4Processor
+    queries: Sequence[Query],
+    items: Sequence[Item],
+    rendered: Sequence[Rendered],
+    image_of: Sequence[int],
+    processor: JinaV4Processor,
 ) -> tuple[Tensor, Tensor]:
     """`ImageBatch.here` and `ImageBatch.same`; queries behind those of the pictures are about texts, drawn nowhere."""
     side = processor.image_config.factor
@@ -212,7 +223,8 @@ def ground(
             cells = _cells(word, word.left, word.right, side, shapes[i]) + offsets[i]
             places.setdefault(bare(word.text).casefold(), []).append(cells)
     row = 0
-    for i, (query, item, drawn) in enumerate(zip(queries, items, rendered, strict=False)):
+    for i, query, item in zip(image_of, queries, items, strict=False):
+        drawn = rendered[i]
         encoding = processor.tokenizer.encode("Query: " + query.text, add_special_tokens=False)
         for token, (start, stop) in enumerate(encoding.offsets):
             first, last = start - len("Query: "), stop - len("Query: ")
