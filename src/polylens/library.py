@@ -465,7 +465,8 @@ class _Update:
 
     def _fail(self, file: str, reason: str) -> None:
         """Report a file. What the index held of it was of another content, and goes."""
-        self.report.failed.append((file, reason))
+        bare = reason.removeprefix(Path(file).name).removeprefix(":").strip()  # the name is said beside it
+        self.report.failed.append((file, bare))
         self._forget(file)
 
     def _pass_over(self, file: str) -> None:

@@ -25,7 +25,7 @@ def test_an_unknown_name_lists_what_exists_and_the_closest() -> None:
     with pytest.raises(ModelNotFoundError) as caught:
         find("jina-embedding-v4")
     message = str(caught.value)
-    assert "did you mean 'jina-embeddings-v4'?" in message
+    assert "Did you mean 'jina-embeddings-v4'?" in message
     assert all(name in message for name in known_names())
     assert "folder" in message
 

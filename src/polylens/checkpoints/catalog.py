@@ -81,9 +81,9 @@ def find(name: str) -> CatalogEntry:
 def unknown(name: str) -> ModelNotFoundError:
     """The error for a name that leads nowhere: the closest name, every name there is, and the other way."""
     close = get_close_matches(name, _BY_NAME, n=1)
-    hint = f"did you mean {close[0]!r}? " if close else ""
+    hint = f"Did you mean {close[0]!r}? " if close else ""
     return ModelNotFoundError(
-        f"no model {name!r}; {hint}Known by name: {', '.join(_BY_NAME)}. "
+        f"no model {name!r}. {hint}Known by name: {', '.join(_BY_NAME)}. "
         "A folder in the official layout works too (config.json, *.safetensors and tokenizer.json in it), "
         "and so does 'user/name' of a repository on the hub."
     )
