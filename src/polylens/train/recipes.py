@@ -147,13 +147,13 @@ def nano() -> Recipe:
         height=1064,
         width=756,
         font_size=(16.0, 27.0),
-        steps=100,
-        images=6,
-        queries_per_image=12,
+        steps=200,
+        images=4,
+        queries_per_image=30,
         transcripts=2,
         texts=2,
         query_words=(2, 6),
-        learning_rate=1.5e-3,
+        learning_rate=2e-3,
         final_learning_rate=0.0,
     )
     return Recipe(
@@ -170,7 +170,7 @@ def nano() -> Recipe:
         gradient_clip=1.0,
         languages=("en", "en", "en", "de", "fr", "es", "it", "pt", "nl", "pl", "cs", "sv", "ro", "ru", "uk", "el"),
         seed=20251120,
-        checkpoint_every=250,
+        checkpoint_every=50,
     )
 
 
