@@ -281,7 +281,9 @@ class TestBatches:
         assert not (batch.here & ~batch.same).any()
         for own, drawn in zip([*batch.image_of, None], batch.here.split(rows), strict=True):
             places = [bool(part.any()) for part in drawn.split(cells, dim=1)]
-            assert places == [own == j for j in range(3)]  # each query's words stand in its own picture, a text's nowhere
+            assert places == [
+                own == j for j in range(3)
+            ]  # each query's words stand in its own picture, a text's nowhere
         assert batch.letters.shape == (4 * sum(cells), 2)
 
     def test_reading_has_nothing_to_search_for(self, batches: loop._Batches) -> None:
