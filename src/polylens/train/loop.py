@@ -304,7 +304,10 @@ class _Batches(torch.utils.data.Dataset[ImageBatch]):
     def __getitem__(self, step: int) -> ImageBatch:
         stage, _ = stage_at(self.recipe, step)
         seed = self.recipe.seed * 1_000_003 + step
-        render = partial(draw, stage=stage, languages=self.recipe.languages)
+        languages = self.recipe.languages
+        if stage.kind != "read":  # one language a batch, or telling languages apart would win most of the contrast
+            languages = (random.Random(seed).choice(languages),)
+        render = partial(draw, stage=stage, languages=languages)
         if stage.kind == "read":
             return make_reading_batch(seed, processor=self.processor, render=render, images=stage.images)
         return make_batch(
