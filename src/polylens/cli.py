@@ -20,7 +20,7 @@ from polylens.errors import InputError, PolylensError, exit_code
 
 if TYPE_CHECKING:
     from polylens.index.search import Hit
-    from polylens.library import Progress, Report
+    from polylens.library import Library, Progress, Report
     from polylens.train.loop import Progress as TrainingProgress
 
 app = typer.Typer(
@@ -131,7 +131,9 @@ def index(
     rebuild: Annotated[bool, typer.Option("--rebuild", help="Throw the old index away first.")] = False,
 ) -> None:
     """Make a folder of PDFs, pictures and texts searchable, or bring its index up to date."""
-    report = _update(folder, model, rebuild)
+    from polylens.library import Library
+
+    report = _update(Library(folder, _load(model)), rebuild)
     print(_summary(report))
     for name, reason in report.failed:
         print(f"could not read {name}: {reason}", file=sys.stderr)
@@ -178,8 +180,8 @@ def demo(
     if not questions.exists():
         raise InputError(f"{folder} is not the samples folder of the project; run this where the project was cloned")
     print(f"Making {folder}/ searchable with nano, on this machine alone.", file=sys.stderr)
-    print(_summary(_update(folder, None, rebuild=False)))
     library = Library(folder, load("nano"))
+    print(_summary(_update(library, rebuild=False)))
     asked = json.loads(questions.read_text(encoding="utf-8"))
     right = by_sight = 0
     shown: set[str] = set()
@@ -272,10 +274,7 @@ def _load(model: str | None) -> Any:
     return load(model)
 
 
-def _update(folder: Path, model: str | None, rebuild: bool) -> Report:
-    from polylens.library import Library
-
-    library = Library(folder, _load(model))
+def _update(library: Library, rebuild: bool) -> Report:
     try:
         with _indexing_bar() as report:
             return library.update(report, rebuild=rebuild)
