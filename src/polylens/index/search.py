@@ -56,7 +56,8 @@ def search(
         query_words: The query as text, to choose the snippets by.
 
     Returns:
-        At most `top` pages, best first. Equal scores are ordered by dense score, file and page.
+        At most `top` pages, best first. Scores that agree to four decimals, and then dense scores that do, are ordered
+        by file and page.
     """
     try:
         return _search(store.snapshot(), query, top, candidates, query_words)
@@ -69,9 +70,11 @@ def _search(snapshot: Snapshot, query: Embedding, top: int, candidates: int, que
     found = snapshot.dense_candidates(query.dense, max(candidates, top))
     pages = snapshot.fetch([candidate.row for candidate in found])
     scores = maxsim(query.multivector, [page.multivector for page in pages])
+    # What a product comes to in its last bits depends on where in the matrix it stands, so pages that are alike would
+    # come in any order.
     ranked = sorted(
         zip(scores.tolist(), found, pages, strict=True),
-        key=lambda row: (-row[0], -row[1].dense_score, row[1].file, row[1].page),
+        key=lambda row: (-round(row[0], 4), -round(row[1].dense_score, 4), row[1].file, row[1].page),
     )
     return [
         Hit(page.file, page.page, score, candidate.dense_score, page.text, page.kind, snippet(page.text, query_words))
