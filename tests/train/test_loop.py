@@ -29,16 +29,15 @@ from polylens.train.data import fonts
 from polylens.train.data.lexicon import sample_text
 from polylens.train.loop import (
     Progress,
-    Trainee,
-    initialise,
     learning_rate,
-    load_state,
     make_optimisers,
     stage_at,
     train,
     train_step,
 )
 from polylens.train.recipes import Recipe, nano
+from polylens.train.state import load_state
+from polylens.train.trainee import Trainee, initialise, spellings
 
 # Python from 3.12 on warns of a fork while threads run; the loader's worker is forked on purpose.
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
@@ -50,7 +49,7 @@ WEIGHTS = ("model/model.safetensors", "model/adapters/adapter_model.safetensors"
 def small() -> Recipe:
     """nano with a step of reading, two of crops and one of pages, and a few thousand parameters."""
     recipe = nano()
-    read, crops, pages = recipe.stages
+    read, crops, _, pages = recipe.stages
     model = replace(
         recipe.model,
         vision=VisionConfig(
@@ -237,7 +236,7 @@ class TestRun:
     def test_every_part_that_is_trained_has_moved(self, straight: tuple[Path, list[Progress]]) -> None:
         state = load_file(straight[0] / STATE)
         fresh = Trainee(small())
-        initialise(fresh, small().seed)
+        initialise(fresh, small().seed, loop._tokenizer(small(), straight[0]))
         still = [name for name, tensor in fresh.named_parameters() if torch.equal(state[f"weights.{name}"], tensor)]
         assert all("lora" in name for name in still)  # the first stage trains the model without any adapter
 
@@ -300,10 +299,12 @@ class TestBatches:
 
 
 class TestSteps:
-    def test_a_gradient_that_is_not_finite_changes_nothing(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_gradient_that_is_not_finite_changes_nothing(
+        self, prepared: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         recipe = small()
         trainee = Trainee(recipe)
-        initialise(trainee, 0)
+        initialise(trainee, 0, loop._tokenizer(recipe, prepared))
         optimisers = make_optimisers(trainee, recipe)
         before = {name: tensor.detach().clone() for name, tensor in trainee.named_parameters()}
 
@@ -315,15 +316,29 @@ class TestSteps:
         assert np.isnan(losses["gradient"])
         assert all(torch.equal(tensor, before[name]) for name, tensor in trainee.named_parameters())
 
-    def test_a_seed_decides_the_weights(self) -> None:
+    def test_a_seed_decides_the_weights(self, prepared: Path) -> None:
+        learned = loop._tokenizer(small(), prepared)
         first, second, third = (Trainee(small()) for _ in range(3))
-        initialise(first, 7)
+        initialise(first, 7, learned)
         disturb()
-        initialise(second, 7)
-        initialise(third, 8)
+        initialise(second, 7, learned)
+        initialise(third, 8, learned)
         pairs = list(zip(first.parameters(), second.parameters(), strict=True))
         assert all(torch.equal(a, b) for a, b in pairs)
         assert not torch.equal(first.model.decoder.embed.weight, third.model.decoder.embed.weight)
+
+    def test_tokens_begin_as_spellings(self, prepared: Path) -> None:
+        """Tokens that share letters begin alike; marks and lone bytes, which spell nothing, are like no other."""
+        learned = loop._tokenizer(small(), prepared)
+        rows = spellings(learned, 512, torch.Generator().manual_seed(0))
+        assert rows.shape == (400, 512) and 0.45 < float(rows.std()) < 0.55
+        unit = torch.nn.functional.normalize(rows, dim=1)
+        alike = unit @ unit.T
+        spelled, bare = learned.token_to_id("Ġun"), learned.token_to_id("un")
+        strangers = [learned.token_to_id(token) for token in ("ch", "<|im_start|>", "Ã")]
+        assert alike[spelled, bare] > 0.7
+        assert all(alike[bare, other] < 0.3 for other in strangers)
+        assert alike[0, 1:].abs().max() < 0.3
 
     def test_stages_follow_one_another(self) -> None:
         recipe = small()

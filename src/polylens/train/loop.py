@@ -19,29 +19,22 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 import polylens
 from polylens.checkpoints.export import save_checkpoint
 from polylens.errors import InputError
-from polylens.models.jina_v4.model import JinaV4
 from polylens.models.jina_v4.processing import JinaV4Processor
 from polylens.models.jina_v4.vision import VisionTower
 from polylens.models.protocol import Outputs
-from polylens.train.data.examples import (
-    NUM_LETTERS,
-    READING_POINTS,
-    ImageBatch,
-    letters,
-    make_batch,
-    make_reading_batch,
-)
+from polylens.train.data.examples import READING_POINTS, ImageBatch, letters, make_batch, make_reading_batch
 from polylens.train.data.render import Rendered, render_crop, render_page
 from polylens.train.losses import batched_maxsim, grounding_nce, info_nce, matryoshka_nce, reading_loss
 from polylens.train.recipes import Recipe, Stage
+from polylens.train.state import load_state, save_state
 from polylens.train.tokenizer import train_tokenizer
+from polylens.train.trainee import Trainee, initialise
 
 LOG_EVERY = 10  # steps
 
@@ -55,58 +48,6 @@ class Progress:
     loss: float
     seconds: float
     """Of this step."""
-
-
-class Trainee(nn.Module):
-    """The model and the head that only training uses."""
-
-    def __init__(self, recipe: Recipe) -> None:
-        super().__init__()
-        self.model = JinaV4(recipe.model)
-        self.reader = nn.Linear(recipe.model.vision.width, READING_POINTS * (NUM_LETTERS + 1))
-
-
-def initialise(trainee: Trainee, seed: int) -> None:
-    """Fresh weights: normal with fan-in scaling; biases, adapters' B and whatever ends a residual branch zero.
-
-    So each block begins as the identity (for the adapters, arXiv 2106.09685, section 4.1). The patch embedding begins
-    as a cosine transform: an orthogonal view of the ink, where a random one would mostly show how white the paper is.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for name, parameter in trainee.named_parameters():
-            if "norm" in name:
-                parameter.fill_(1.0)
-            elif "lora_b" in name or name.endswith(("bias", "out.weight", "down.weight")):
-                parameter.zero_()
-            elif name.endswith("decoder.embed.weight"):
-                parameter.normal_(0.0, 0.5, generator=generator)
-            else:
-                parameter.normal_(0.0, parameter.shape[1] ** -0.5, generator=generator)
-        vision = trainee.model.config.vision
-        shown = vision.num_channels * vision.num_frames  # how often each pixel comes
-        basis = cosine_basis(vision.patch_size)[: vision.width].repeat(1, shown) / shown
-        trainee.model.vision.patch_embed.weight[: len(basis)] = basis
-        trainee.reader.weight.zero_()
-
-
-def cosine_basis(side: int) -> Tensor:
-    """The two-dimensional discrete cosine transform of a square, slow waves first, orthonormal: `[side^2, side^2]`.
-
-    The constant one, which only tells light paper from dark, is scaled down to a tenth.
-
-    Example:
-        >>> basis = cosine_basis(3)
-        >>> bool(torch.allclose(basis[1:] @ basis[1:].T, torch.eye(8), atol=1e-6))
-        True
-    """
-    at = torch.arange(side)
-    waves = torch.cos(torch.pi * (2 * at[None, :] + 1) * at[:, None] / (2 * side)) * (2 / side) ** 0.5
-    waves[0] /= 2**0.5
-    both = torch.einsum("iy,jx->ijyx", waves, waves).flatten(2).flatten(0, 1)
-    basis = both[(at[:, None] + at[None, :]).flatten().argsort(stable=True)]
-    basis[0] *= 0.1
-    return basis
 
 
 def train(
@@ -132,7 +73,7 @@ def train(
     processor = JinaV4Processor(recipe.model, recipe.images, tokenizer)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     trainee = Trainee(recipe)
-    initialise(trainee, recipe.seed)
+    initialise(trainee, recipe.seed, tokenizer)
     trainee.to(device)
     if shutil.which("c++"):  # the tower is bound by memory traffic, which fused element-wise steps halve
         for block in trainee.model.vision.blocks:
@@ -245,9 +186,7 @@ def _reading(trainee: Trainee, batch: ImageBatch, run: Callable[[VisionTower], o
     run(tower)
     hook.remove()
     order, _ = tower.window_order([item.grid for item in batch.images if item.grid is not None])
-    per_token = tower.config.merge_size**2
-    patch_order = (order[:, None] * per_token + torch.arange(per_token)).flatten()
-    wanted = batch.letters[patch_order].to(seen[0].device)
+    wanted = batch.letters[tower.patches_of(order)].to(seen[0].device)
     features = F.rms_norm(seen[0], seen[0].shape[-1:], eps=1e-6)
     logits = trainee.reader(features).unflatten(-1, (READING_POINTS, -1)).float()
     with torch.no_grad():
@@ -374,43 +313,3 @@ def _write_recipe(recipe: Recipe, folder: Path) -> None:
         return
     versions = {"polylens": polylens.__version__, "torch": torch.__version__, "python": platform.python_version()}
     path.write_text(json.dumps({"recipe": plain, "versions": versions}, indent=2) + "\n", encoding="utf-8")
-
-
-def save_state(folder: Path, trainee: Trainee, optimisers: list[torch.optim.Optimizer], step: int) -> None:
-    """Writes everything that the next step depends on; the old checkpoint goes once the new one is whole."""
-    tensors = {f"weights.{name}": parameter.detach().cpu() for name, parameter in trainee.named_parameters()}
-    for i, optimiser in enumerate(optimisers):
-        for index, state in optimiser.state_dict()["state"].items():
-            for key, value in state.items():
-                tensors[f"optimiser.{i}.{index}.{key}"] = torch.as_tensor(value).detach().cpu().contiguous()
-    beside = folder.with_name(folder.name + ".partial")
-    shutil.rmtree(beside, ignore_errors=True)
-    beside.mkdir(parents=True)
-    save_file(tensors, beside / "state.safetensors", metadata={"step": str(step)})
-    (beside / "step.json").write_text(json.dumps({"step": step}), encoding="utf-8")
-    old = folder.with_name(folder.name + ".old")
-    shutil.rmtree(old, ignore_errors=True)
-    if folder.exists():
-        folder.rename(old)
-    beside.rename(folder)
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def load_state(folder: Path, trainee: Trainee, optimisers: list[torch.optim.Optimizer]) -> int:
-    """Restores a checkpoint; returns the number of steps it has behind it, 0 where there is none."""
-    if not folder.exists() and folder.with_name(folder.name + ".old").exists():
-        folder = folder.with_name(folder.name + ".old")  # killed between two renames
-    if not (folder / "step.json").exists():
-        return 0
-    tensors = load_file(folder / "state.safetensors")
-    with torch.no_grad():
-        for name, parameter in trainee.named_parameters():
-            parameter.copy_(tensors[f"weights.{name}"])
-    for i, optimiser in enumerate(optimisers):
-        state: dict[int, dict[str, Tensor]] = {}
-        for name, tensor in tensors.items():
-            if name.startswith(f"optimiser.{i}."):
-                _, _, index, key = name.split(".")
-                state.setdefault(int(index), {})[key] = tensor
-        optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
-    return int(json.loads((folder / "step.json").read_text(encoding="utf-8"))["step"])

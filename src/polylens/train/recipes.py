@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from polylens.models.jina_v4.config import DecoderConfig, JinaV4Config, VisionConfig
@@ -91,8 +91,10 @@ def nano() -> Recipe:
             mlp_width=704,
             vocab_size=NANO_VOCAB,
             norm_eps=1e-6,
-            theta=1e6,
-            rope_sections=(8, 12, 12),
+            # With the published 1e6 a page's first and last column lie a hundredth of a radian apart, too near for a
+            # small model to tell a cell's neighbours.
+            theta=30.0,
+            rope_sections=(4, 10, 18),
         ),
         lora=LoRAConfig(tasks=("retrieval", "text-matching", "code"), rank=8, alpha=8.0),
         multivector_dim=128,
@@ -117,7 +119,7 @@ def nano() -> Recipe:
         height=168,
         width=224,
         font_size=(16.0, 32.0),
-        steps=3600,
+        steps=5000,
         images=20,
         queries_per_image=0,
         transcripts=0,
@@ -132,13 +134,26 @@ def nano() -> Recipe:
         height=168,
         width=336,
         font_size=(15.0, 30.0),
-        steps=1050,
+        steps=2000,
         images=24,
-        queries_per_image=4,
-        transcripts=8,
-        texts=8,
+        queries_per_image=6,
+        transcripts=2,
+        texts=4,
         query_words=(1, 6),
         learning_rate=4e-3,
+        final_learning_rate=2e-3,
+    )
+    sheets = replace(
+        crops,
+        name="sheets",
+        height=448,
+        width=448,
+        font_size=(15.0, 28.0),
+        steps=600,
+        images=8,
+        queries_per_image=16,
+        query_words=(2, 6),
+        learning_rate=2e-3,
         final_learning_rate=1.5e-3,
     )
     pages = Stage(
@@ -147,21 +162,21 @@ def nano() -> Recipe:
         height=1064,
         width=756,
         font_size=(16.0, 27.0),
-        steps=200,
+        steps=450,
         images=4,
         queries_per_image=30,
         transcripts=2,
         texts=2,
         query_words=(2, 6),
-        learning_rate=2e-3,
+        learning_rate=1.5e-3,
         final_learning_rate=0.0,
     )
     return Recipe(
         name="nano",
         model=model,
         images=images,
-        stages=(read, crops, pages),
-        weights=Weights(late=1.0, dense=0.5, grounding=1.0, reading=1.0),
+        stages=(read, crops, sheets, pages),
+        weights=Weights(late=1.0, dense=0.3, grounding=2.0, reading=1.0),
         late_temperature=0.03,
         dense_temperature=0.05,
         grounding_temperature=0.05,
@@ -169,7 +184,7 @@ def nano() -> Recipe:
         weight_decay=0.01,
         gradient_clip=1.0,
         languages=("en", "en", "en", "de", "fr", "es", "it", "pt", "nl", "pl", "cs", "sv", "ro", "ru", "uk", "el"),
-        seed=20251120,
+        seed=20261124,
         checkpoint_every=50,
     )
 

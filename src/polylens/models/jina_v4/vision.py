@@ -145,12 +145,11 @@ class VisionTower(nn.Module):
             grids: Rows and columns of patches of each image; both divisible by the merge size.
         """
         config, device = self.config, patches.device
-        per_token = config.merge_size**2
         token_order, windows = self.window_order(grids)
-        patch_order = (token_order[:, None] * per_token + torch.arange(per_token)).flatten().to(device)
+        patch_order = self.patches_of(token_order).to(device)
         positions = torch.cat([patch_positions(grid, config.merge_size) for grid in grids]).to(device)
         angles = axial_angles(positions, config.head_dim, config.theta)[patch_order]
-        in_windows = Packing([size * per_token for size in windows], device)
+        in_windows = Packing([size * config.merge_size**2 for size in windows], device)
         in_images = Packing([rows * columns for rows, columns in grids], device)
 
         x = self.patch_embed(patches[patch_order])
@@ -169,3 +168,8 @@ class VisionTower(nn.Module):
             windows.extend(sizes)
             start += len(order)
         return torch.cat(orders), windows
+
+    def patches_of(self, tokens: Int[Tensor, " M"]) -> Int[Tensor, " P"]:
+        """The patches that became these tokens, in merge order."""
+        per_token = self.config.merge_size**2
+        return (tokens[:, None] * per_token + torch.arange(per_token)).flatten()

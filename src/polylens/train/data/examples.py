@@ -63,7 +63,7 @@ def letters() -> dict[str, int]:
     counts: Counter[str] = Counter()
     for language in LANGUAGES:
         for word in sample_text(rng, language, "train", 3000):
-            counts.update(word.casefold())
+            counts.update(letter.lower() for letter in word)
     return {letter: i for i, (letter, _) in enumerate(counts.most_common(NUM_LETTERS))}
 
 
@@ -153,7 +153,7 @@ def make_batch(
     while len(queries) < len(image_of) + texts:
         language = rng.choice(tuple(LANGUAGES))
         placed = [
-            PlacedWord(word, 0, 0, 0, 0, False) for word in sample_text(rng, language, "train", rng.randint(8, 60))
+            PlacedWord(word, 0, 0, 0, 0, False, ()) for word in sample_text(rng, language, "train", rng.randint(8, 60))
         ]
         written = Rendered(_NO_PIXELS, placed, language)
         query = pick_query(rng, written, words=words)
@@ -233,20 +233,13 @@ def ground(
                 if low >= high:
                     continue
                 word = drawn.words[index]
-                left, right = _part(word, (low - begin) / (end - begin), (high - begin) / (end - begin))
+                before = len(word.text) - len(word.text.lstrip(_EDGE)) - begin
+                left, right = sorted((word.edges[low + before], word.edges[high + before]))
                 here[row + token, _cells(word, left, right, side, shapes[i]) + offsets[i]] = True
                 for cells in places[query.text[begin:end].casefold()]:
                     same[row + token, cells] = True
         row += item.num_tokens
     return torch.from_numpy(here), torch.from_numpy(same)
-
-
-def _part(word: PlacedWord, start: float, stop: float) -> tuple[float, float]:
-    """Left and right edge of a part of a word, given as fractions in reading direction."""
-    width = word.right - word.left
-    if word.rtl:
-        return word.right - stop * width, word.right - start * width
-    return word.left + start * width, word.left + stop * width
 
 
 def _cells(word: PlacedWord, left: float, right: float, side: int, shape: tuple[int, int]) -> npt.NDArray[np.int64]:
@@ -267,7 +260,7 @@ def letter_grid(rendered: Rendered, patch: int, merge: int) -> npt.NDArray[np.in
     """The letter at each of `READING_POINTS` points across the middle of each patch: `[patches, points]`.
 
     0 where there is none or one that `letters` does not have, otherwise one more than its number there; patches in
-    merge order. Letters are taken to be equally wide within a word.
+    merge order.
     """
     rows, columns = rendered.image.shape[0] // patch, rendered.image.shape[1] // patch
     grid = np.zeros((rows, columns * READING_POINTS), dtype=np.int64)
@@ -275,12 +268,13 @@ def letter_grid(rendered: Rendered, patch: int, merge: int) -> npt.NDArray[np.in
     across = (np.arange(columns * READING_POINTS) + 0.5) * patch / READING_POINTS
     known = letters()
     for word in rendered.words:
-        numbers = np.array([known.get(letter, -1) + 1 for letter in word.text.casefold()])
+        numbers = np.array([known.get(letter.lower(), -1) + 1 for letter in word.text])
+        edges = np.array(word.edges)
         if word.rtl:
-            numbers = numbers[::-1]
+            numbers, edges = numbers[::-1], edges[::-1]
         inside_down = np.flatnonzero((down >= word.top) & (down < word.bottom))
-        inside = np.flatnonzero((across >= word.left) & (across < word.right))
-        at = ((across[inside] - word.left) / (word.right - word.left) * len(numbers)).astype(int)
-        grid[np.ix_(inside_down, inside)] = numbers[np.minimum(at, len(numbers) - 1)]
+        inside = np.flatnonzero((across >= edges[0]) & (across < edges[-1]))
+        at = np.searchsorted(edges, across[inside], side="right") - 1
+        grid[np.ix_(inside_down, inside)] = numbers[at]
     cells = grid.reshape(rows // merge, merge, columns // merge, merge, READING_POINTS)
     return cells.transpose(0, 2, 1, 3, 4).reshape(-1, READING_POINTS)

@@ -13,6 +13,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import accumulate
 from pathlib import Path
 
 from fontTools.ttLib import TTCollection, TTFont
@@ -124,14 +125,21 @@ class SizedFont:
 
         Unless the script has to be shaped it is the sum over the letters: without kerning, so up to a pixel off.
         """
+        return self.edges(text)[-1]
+
+    def edges(self, text: str) -> tuple[float, ...]:
+        """Pixels from the start of a text to where each of its letters begins, and to where the last one ends.
+
+        Unless the script has to be shaped they are sums over the letters: without kerning, so up to a pixel off. Where
+        it has to be, letters are taken to be equally wide.
+        """
         if self.face.script in _SHAPED:
-            return self.font.getlength(text)
-        total = 0.0
+            step = self.font.getlength(text) / max(1, len(text))
+            return tuple(step * i for i in range(len(text) + 1))
         for letter in text:
             if letter not in self.advances:
                 self.advances[letter] = self.font.getlength(letter)
-            total += self.advances[letter]
-        return total
+        return tuple(accumulate((self.advances[letter] for letter in text), initial=0.0))
 
 
 def families(split: Split) -> frozenset[str]:

@@ -45,6 +45,8 @@ class PlacedWord:
     bottom: float
     rtl: bool
     """Written from right to left."""
+    edges: tuple[float, ...]
+    """Where its letters stand: near edge of each in reading direction, far edge of the last; not clipped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,13 +210,14 @@ class _Sheet:
         if right <= 0 or left >= self.width or bottom <= 0 or top >= self.height:
             return
         self.draw.text((left, baseline), text, fill=style.ink, font=font.font, anchor="ls")
+        edges = tuple(right - edge if self.rtl else left + edge for edge in font.edges(text))
         if self.whole_boxes:
-            self.placed.append(PlacedWord(text, left, top, right, bottom, rtl=self.rtl))
+            self.placed.append(PlacedWord(text, left, top, right, bottom, self.rtl, edges))
             return
         box = max(left, 0.0), max(top, 0.0), min(right, float(self.width)), min(bottom, float(self.height))
         shown = (box[2] - box[0]) * (box[3] - box[1])
         if shown >= _VISIBLE * (right - left) * (bottom - top):
-            self.placed.append(PlacedWord(text, *box, rtl=self.rtl))
+            self.placed.append(PlacedWord(text, *box, self.rtl, edges))
 
     def line(
         self, style: _Style, left: float, right: float, baseline: float, most: int = 10**6, align: str = "start"

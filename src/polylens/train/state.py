@@ -1,0 +1,53 @@
+"""The checkpoint of a run under way: safetensors only, whole at every moment."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from polylens.train.trainee import Trainee
+
+
+def save_state(folder: Path, trainee: Trainee, optimisers: list[torch.optim.Optimizer], step: int) -> None:
+    """Writes everything that the next step depends on; the old checkpoint goes once the new one is whole."""
+    tensors = {f"weights.{name}": parameter.detach().cpu() for name, parameter in trainee.named_parameters()}
+    for i, optimiser in enumerate(optimisers):
+        for index, state in optimiser.state_dict()["state"].items():
+            for key, value in state.items():
+                tensors[f"optimiser.{i}.{index}.{key}"] = torch.as_tensor(value).detach().cpu().contiguous()
+    beside = folder.with_name(folder.name + ".partial")
+    shutil.rmtree(beside, ignore_errors=True)
+    beside.mkdir(parents=True)
+    save_file(tensors, beside / "state.safetensors", metadata={"step": str(step)})
+    (beside / "step.json").write_text(json.dumps({"step": step}), encoding="utf-8")
+    old = folder.with_name(folder.name + ".old")
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists():
+        folder.rename(old)
+    beside.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def load_state(folder: Path, trainee: Trainee, optimisers: list[torch.optim.Optimizer]) -> int:
+    """Restores a checkpoint; returns the number of steps it has behind it, 0 where there is none."""
+    if not folder.exists() and folder.with_name(folder.name + ".old").exists():
+        folder = folder.with_name(folder.name + ".old")  # killed between two renames
+    if not (folder / "step.json").exists():
+        return 0
+    tensors = load_file(folder / "state.safetensors")
+    with torch.no_grad():
+        for name, parameter in trainee.named_parameters():
+            parameter.copy_(tensors[f"weights.{name}"])
+    for i, optimiser in enumerate(optimisers):
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in tensors.items():
+            if name.startswith(f"optimiser.{i}."):
+                _, _, index, key = name.split(".")
+                state.setdefault(int(index), {})[key] = tensor
+        optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
+    return int(json.loads((folder / "step.json").read_text(encoding="utf-8"))["step"])

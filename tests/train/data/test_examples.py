@@ -1,0 +1,76 @@
+"""What a batch says about its pictures, against the fonts and against a loop over points."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+
+from polylens.errors import InputError
+from polylens.train.data import fonts
+from polylens.train.data.examples import READING_POINTS, letter_grid, letters
+from polylens.train.data.render import Rendered, render_crop
+
+
+def crop(language: str, seed: int = 3, *, dense: bool = True) -> Rendered:
+    try:
+        fonts.faces(language, "train")
+    except InputError as error:
+        pytest.skip(str(error))
+    return render_crop(
+        random.Random(seed), width=224, height=168, split="train", language=language, font_size=20, dense=dense
+    )
+
+
+@pytest.mark.parametrize("language", ["en", "ru", "he", "ar"])
+@pytest.mark.parametrize("dense", [True, False])
+def test_letters_stand_between_the_edges_of_their_word(language: str, dense: bool) -> None:
+    drawn = crop(language, dense=dense)
+    assert drawn.words
+    for word in drawn.words:
+        assert len(word.edges) == len(word.text) + 1
+        assert all((b < a) if word.rtl else (a < b) for a, b in zip(word.edges, word.edges[1:], strict=False))
+        near, far = (word.right, word.left) if word.rtl else (word.left, word.right)
+        inside = min(word.edges) >= 0 and max(word.edges) <= 224
+        if inside:  # the others are clipped, their letters are not
+            assert word.edges[0] == pytest.approx(near) and word.edges[-1] == pytest.approx(far)
+
+
+def test_edges_are_where_the_font_puts_the_letters() -> None:
+    """Against the length of each beginning of a word as FreeType lays it out, kerning included."""
+    crop("en")
+    for face in fonts.faces("en", "train")[::5]:
+        font = fonts.sized(face, 20.0)
+        text = "Willimantic"
+        laid_out = [font.font.getlength(text[:count]) for count in range(len(text) + 1)]
+        assert np.abs(np.array(font.edges(text)) - laid_out).max() < 1.0
+        if "Mono" not in face.family:
+            assert font.edges("Wi")[1] > 2 * (font.edges("Wi")[2] - font.edges("Wi")[1])  # no two letters alike
+
+
+@pytest.mark.parametrize("language", ["en", "el", "he"])
+def test_letter_grid_equals_a_loop_over_points(language: str) -> None:
+    drawn = crop(language)
+    patch, merge = 14, 2
+    rows, columns = 168 // patch, 224 // patch
+    slow = np.zeros((rows, columns, READING_POINTS), dtype=int)
+    for row in range(rows):
+        for column in range(columns):
+            for point in range(READING_POINTS):
+                x, y = (column + (point + 0.5) / READING_POINTS) * patch, (row + 0.5) * patch
+                for word in drawn.words:
+                    for letter, one, other in zip(word.text, word.edges, word.edges[1:], strict=False):
+                        low, high = min(one, other), max(one, other)
+                        if low <= x < high and word.top <= y < word.bottom:
+                            slow[row, column, point] = letters().get(letter.lower(), -1) + 1
+    order = [
+        (row + down, column + right)
+        for row in range(0, rows, merge)
+        for column in range(0, columns, merge)
+        for down in range(merge)
+        for right in range(merge)
+    ]
+    fast = letter_grid(drawn, patch, merge)
+    assert (fast > 0).mean() > 0.2
+    assert fast.tolist() == [slow[place].tolist() for place in order]
