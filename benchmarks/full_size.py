@@ -1,11 +1,13 @@
-"""jina-embeddings-v4 at its full size, without the published weights: loading time, memory, tokens and pages a second.
+"""A model at its full size, without the published weights: loading time, memory, tokens and pages a second.
 
     python benchmarks/full_size.py                         # writes 7.9 GB of random weights, measures, removes them
+    python benchmarks/full_size.py --model jina-clip-v2    # the same with 1.7 GB, in the published F16
     python benchmarks/full_size.py --folder DIR --keep     # leaves them there; a second run finds them
     python benchmarks/full_size.py --measure FOLDER        # measures what lies in a folder, the real weights for one
 
 Speed and memory do not depend on what the weights are, only on their shapes; those of `data/` were derived from public
-facts of the model, and their number closes to its published 3,934,695,552. Measuring happens in a process of its own.
+facts of the models, and their numbers close to the published 3,934,695,552 and 865,278,477. Measuring happens in a
+process of its own.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ from typing import Any, BinaryIO
 
 import torch
 from PIL import Image, ImageDraw
-from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers
+from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers, processors
 from torch import Tensor
 
 DATA = Path(__file__).parent / "data"
@@ -43,6 +45,8 @@ SPECIAL_TOKENS = (  # in the order of their ids, the first follows the ordinary 
     "<|box_end|>", "<|quad_start|>", "<|quad_end|>", "<|vision_start|>", "<|vision_end|>", "<|vision_pad|>",
     "<|image_pad|>", "<|video_pad|>",
 )  # fmt: skip
+CLIP_TOKENS = ("<s>", "<pad>", "</s>", "<unk>")  # the first of its vocabulary of 250,002
+MODELS = {"jina-embeddings-v4": "jina_embeddings_v4", "jina-clip-v2": "jina_clip_v2"}  # name -> start of its data files
 LENGTHS = {"cpu": (16, 128, 512), "cuda": (16, 128, 512, 2048, 8192)}  # tokens a text
 TOKENS = {"cpu": 1024, "cuda": 65_536}  # tokens embedded at each length
 PAGES = {"cpu": 1, "cuda": 32}
@@ -56,7 +60,7 @@ Shapes = Mapping[str, Sequence[int]]
 
 
 def write_checkpoint(folder: Path, shapes: Shapes, files: Mapping[str, Any], *, seed: int = 0) -> None:
-    """Writes random bfloat16 weights in the official layout.
+    """Writes random bfloat16 weights of jina-embeddings-v4 in the official layout.
 
     Args:
         folder: Where to; `config.json` is written last and marks the checkpoint as complete.
@@ -81,31 +85,52 @@ def write_checkpoint(folder: Path, shapes: Shapes, files: Mapping[str, Any], *, 
 
     vision_start = files["config.json"]["vision_start_token_id"]
     byte_tokenizer(vision_start - SPECIAL_TOKENS.index("<|vision_start|>")).save(str(folder / "tokenizer.json"))
+    _write_files(folder, files)
+
+
+def write_clip_checkpoint(folder: Path, shapes: Shapes, files: Mapping[str, Any], *, seed: int = 0) -> None:
+    """Writes random float16 weights of jina-clip-v2 as its one file has them; arguments are those of the other."""
+    folder.mkdir(parents=True, exist_ok=True)
+    generator = torch.Generator().manual_seed(seed)
+    write_safetensors(folder / "model.safetensors", shapes, generator, torch.float16)
+    [vocabulary] = [
+        shape[0] for name, shape in shapes.items() if name.endswith("word_embeddings.parametrizations.weight.original")
+    ]
+    marked_tokenizer(vocabulary).save(str(folder / "tokenizer.json"))
+    _write_files(folder, files)
+
+
+def _write_files(folder: Path, files: Mapping[str, Any]) -> None:
     for name in sorted(files, key=lambda name: name == "config.json"):
         (folder / name).write_text(json.dumps(files[name], indent=2), encoding="utf-8")
 
 
-def write_safetensors(path: Path, shapes: Shapes, generator: torch.Generator) -> None:
+def write_safetensors(
+    path: Path, shapes: Shapes, generator: torch.Generator, dtype: torch.dtype = torch.bfloat16
+) -> None:
     """Writes one file a piece at a time; https://github.com/huggingface/safetensors#format."""
+    kind = {torch.bfloat16: "BF16", torch.float16: "F16"}[dtype]
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     end = 0
     for name, shape in shapes.items():
         begin, end = end, end + _num_bytes(shape)
-        header[name] = {"dtype": "BF16", "shape": list(shape), "data_offsets": [begin, end]}
+        header[name] = {"dtype": kind, "shape": list(shape), "data_offsets": [begin, end]}
     encoded = json.dumps(header).encode()
     encoded += b" " * (-len(encoded) % 8)
     with path.open("wb") as file:
         file.write(len(encoded).to_bytes(8, "little") + encoded)
         for name, shape in shapes.items():
-            _write_tensor(file, name, math.prod(shape), len(shape), generator)
+            _write_tensor(file, name, math.prod(shape), len(shape), generator, dtype)
 
 
-def _write_tensor(file: BinaryIO, name: str, size: int, num_dims: int, generator: torch.Generator) -> None:
+def _write_tensor(
+    file: BinaryIO, name: str, size: int, num_dims: int, generator: torch.Generator, dtype: torch.dtype
+) -> None:
     is_norm = num_dims == 1 and name.endswith(".weight")
     for begin in range(0, size, PIECE):
         num = min(PIECE, size - begin)
         values: Tensor = torch.ones(num) if is_norm else torch.randn(num, generator=generator) * STD
-        file.write(values.to(torch.bfloat16).view(torch.int16).numpy().tobytes())
+        file.write(values.to(dtype).view(torch.int16).numpy().tobytes())
 
 
 def _shards(shapes: Shapes) -> Iterator[dict[str, Sequence[int]]]:
@@ -132,6 +157,20 @@ def byte_tokenizer(num_ordinary: int) -> Tokenizer:
     tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in SPECIAL_TOKENS])
+    return tokenizer
+
+
+def marked_tokenizer(size: int) -> Tokenizer:
+    """One token a byte behind four special ones, `<s>` before and `</s>` behind a text; filled up to a size."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    filling = [f"<unused {number}>" for number in range(size - len(alphabet) - len(CLIP_TOKENS))]
+    vocabulary = {token: number for number, token in enumerate([*CLIP_TOKENS, *alphabet, *filling])}
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in CLIP_TOKENS])
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
+    )
     return tokenizer
 
 
@@ -205,7 +244,7 @@ def measure(folder: Path, device: str, dtype: str) -> dict[str, Any]:
             speeds.append({"length": length, "texts": len(texts), "tokens_per_second": len(texts) * length / seconds})
 
         pages = [draw_page(number) for number in range(PAGES[device])]
-        page_tokens = len(embedder.encode_image(pages[0], return_multivector=True))
+        page_tokens = embedder.processor.image(pages[0], task=None, max_pixels=None).num_tokens
         page_seconds = _best(partial(embedder.encode_image, pages), REPEATS[device])
 
     size = sum(file.stat().st_size for file in weights)
@@ -306,6 +345,7 @@ def _gigabytes(num_bytes: int) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", choices=MODELS, default="jina-embeddings-v4")
     parser.add_argument("--folder", type=Path, help="where to write the weights (default: a temporary folder)")
     parser.add_argument("--keep", action="store_true", help="do not remove the weights afterwards")
     parser.add_argument("--measure", type=Path, metavar="FOLDER", help="measure this folder, write nothing")
@@ -319,13 +359,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     folder = options.folder or Path(tempfile.mkdtemp(prefix="polylens-full-size-"))
     found = (folder / "config.json").is_file()
-    shapes: Shapes = json.loads((DATA / "jina_embeddings_v4_state_dict.json").read_text(encoding="utf-8"))
+    stem = MODELS[options.model]
+    shapes: Shapes = json.loads((DATA / f"{stem}_state_dict.json").read_text(encoding="utf-8"))
     if not found:
         _require_room(folder, sum(map(_num_bytes, shapes.values())))
     try:
         if not found:
             print(f"writing random weights to {folder}", file=sys.stderr)
-            write_checkpoint(folder, shapes, json.loads((DATA / "jina_embeddings_v4_files.json").read_text("utf-8")))
+            write = write_clip_checkpoint if options.model == "jina-clip-v2" else write_checkpoint
+            write(folder, shapes, json.loads((DATA / f"{stem}_files.json").read_text("utf-8")))
         command = [sys.executable, __file__, "--measure", str(folder)]
         return subprocess.run([*command, "--device", options.device, "--dtype", options.dtype]).returncode
     finally:

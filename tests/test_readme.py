@@ -59,7 +59,7 @@ def test_the_table_of_models_is_the_catalogs(entry: CatalogEntry) -> None:
     [row] = [line for line in readme.splitlines() if line.startswith(f"| `{entry.name}` |")]
     cells = [cell.strip() for cell in row.strip("|").split("|")]
     assert cells[1] == ", ".join(map(str, reversed(entry.dims)))
-    assert cells[2] == str(entry.multivector_dim)
+    assert cells[2] == str(entry.multivector_dim or "-")
     assert cells[3] == f"{entry.context:,} tokens"
     billions = entry.parameters >= 1e9
     assert cells[4] == (f"{entry.parameters / 1e9:.2f} B" if billions else f"{entry.parameters / 1e6:.1f} M")

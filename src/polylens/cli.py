@@ -248,12 +248,13 @@ def models() -> None:
 
     from polylens.checkpoints.catalog import CATALOG
 
-    table = Table("model", "parameters", "dense sizes", "context", "takes", "licence of the weights")
+    table = Table("model", "parameters", "dense sizes", "multi-vectors", "context", "takes", "languages", "licence")
     for entry in CATALOG:
         size = f"{entry.parameters / 1e9:.1f} B" if entry.parameters > 1e9 else f"{entry.parameters / 1e6:.1f} M"
         dims = ", ".join(map(str, entry.dims))
-        table.add_row(entry.name, size, dims, f"{entry.context:,}", ", ".join(entry.modalities), entry.licence)
-    Console(width=None if sys.stdout.isatty() else 140).print(table)
+        late, takes = str(entry.multivector_dim or "-"), ", ".join(entry.modalities)
+        table.add_row(entry.name, size, dims, late, f"{entry.context:,}", takes, entry.languages, entry.licence)
+    Console(width=None if sys.stdout.isatty() else 180).print(table)
 
 
 def _lines(file: Path | None) -> list[str]:

@@ -38,7 +38,8 @@ class Embedding:
     dense: FloatArray
     """Unit vector, `[dim]`."""
     multivector: FloatArray
-    """One unit vector a token, `[tokens, 128]`: every token, the prompt's included."""
+    """One unit vector a token, `[tokens, 128]`: every token, the prompt's included. A model without late interaction
+    gives its dense vector as the only row, so that MaxSim is its cosine."""
 
     @property
     def num_tokens(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib.util
 import json
 import re
@@ -15,6 +16,9 @@ import pytest
 import torch
 from safetensors import safe_open
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import tiny_clip
 from polylens.models.jina_v4.config import JinaV4Config, parse_config
 from polylens.models.jina_v4.model import JinaV4
 from polylens.models.jina_v4.state_dict import adapter_names, base_names, published_shape
@@ -125,6 +129,29 @@ def test_the_command_measures_a_folder(
     assert 0 < result["peak_anonymous_bytes"] < result["peak_resident_bytes"]
     assert result["machine"]["dtype"] == dtype
     assert "| pages of 765 tokens |" in done.stdout
+
+
+def test_jina_clip_v2(full_size: ModuleType, tmp_path: Path) -> None:
+    """The layout of its one file in F16, with small towers."""
+    published = copy.deepcopy(tiny_clip.CLIP)
+    shapes = {name: list(shape) for rule in tiny_clip.rules_of(published) for name, shape in rule.published.items()}
+    shapes["logit_scale"] = []
+    images = json.loads((DATA / "jina_clip_v2_files.json").read_text(encoding="utf-8"))["preprocessor_config.json"]
+    files = {"config.json": published, "preprocessor_config.json": {**images, "size": 76}}
+    full_size.write_clip_checkpoint(tmp_path, shapes, files)
+    with safe_open(tmp_path / "model.safetensors", framework="pt") as tensors:
+        found = {name: tensors.get_tensor(name) for name in tensors.keys()}  # noqa: SIM118 - as above
+    assert {name: list(tensor.shape) for name, tensor in found.items()} == shapes
+    assert {tensor.dtype for tensor in found.values()} == {torch.float16}
+    done = subprocess.run(
+        [sys.executable, "-W", "error", str(SCRIPT), "--measure", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout.partition("```json")[2].partition("```")[0])
+    assert result["tokens_per_page"] == 26 and all(row["tokens_per_second"] > 0 for row in result["texts"])
 
 
 def test_it_refuses_a_folder_with_something_else_in_it(

@@ -21,9 +21,10 @@ class CatalogEntry:
     licence: str  # of the weights; the code is Apache-2.0
     parameters: int  # numbers in the checkpoint, every adapter counted
     dims: tuple[int, ...]  # widths a dense vector may be cut to, ascending; the last is its full width
-    multivector_dim: int  # width of each vector of a multi-vector
+    multivector_dim: int | None  # width of each vector of a multi-vector; None where there is no late interaction
     context: int  # tokens of the longest input
     modalities: tuple[Literal["text", "image"], ...]
+    languages: str  # those it was trained for, as its card says
 
 
 CATALOG: tuple[CatalogEntry, ...] = (
@@ -39,6 +40,7 @@ CATALOG: tuple[CatalogEntry, ...] = (
         multivector_dim=128,
         context=32768,
         modalities=("text", "image"),
+        languages="28",
     ),
     CatalogEntry(
         name="jinaai/jina-embeddings-v4",
@@ -52,6 +54,35 @@ CATALOG: tuple[CatalogEntry, ...] = (
         multivector_dim=128,
         context=32768,
         modalities=("text", "image"),
+        languages="30+",
+    ),
+    CatalogEntry(
+        name="jinaai/jina-clip-v2",
+        aliases=("jina-clip-v2",),
+        family="jina_clip_v2",
+        repository="jinaai/jina-clip-v2",
+        revision="344d954da76eb8ad47a7aaff42d012e30c15b8fe",
+        licence="CC BY-NC 4.0 (non-commercial)",
+        parameters=865_278_477,
+        dims=(32, 64, 128, 256, 512, 768, 1024),
+        multivector_dim=None,
+        context=8192,
+        modalities=("text", "image"),
+        languages="89",
+    ),
+    CatalogEntry(
+        name="jinaai/jina-embeddings-v3",
+        aliases=("jina-embeddings-v3",),
+        family="jina_clip_v2",
+        repository="jinaai/jina-embeddings-v3",
+        revision="343dbf534c76fe845f304fa5c2d1fd87e1e78918",
+        licence="CC BY-NC 4.0 (non-commercial)",
+        parameters=572_310_396,
+        dims=(32, 64, 128, 256, 512, 768, 1024),
+        multivector_dim=None,
+        context=8192,
+        modalities=("text",),
+        languages="89",
     ),
 )
 

@@ -16,7 +16,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from polylens.checkpoints.loading import ADAPTER, ADAPTER_CONFIG, INDEX, SINGLE
+from polylens.checkpoints.loading import ADAPTER, ADAPTER_CONFIG
+from polylens.checkpoints.tensors import INDEX, SINGLE
 from polylens.errors import InputError
 from polylens.models.jina_v4.config import render_adapter_config, render_config
 from polylens.models.jina_v4.model import JinaV4

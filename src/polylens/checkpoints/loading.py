@@ -1,87 +1,170 @@
-"""A folder in the official layout to a model, and back.
+"""A folder in a published layout to a model: which family it is, and that family's files to its parameters.
 
 The model is built on the meta device, every published tensor is used exactly once, and nothing may be left on meta.
-Tensors are memory-mapped: those that already have the wanted type are never copied.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from torch import Tensor
+from torch import nn
 
-from polylens.errors import CheckpointError
+from polylens.checkpoints.tensors import assign, read_json, read_tensors, weight_files
+from polylens.errors import InputError
+from polylens.models.jina_clip_v2 import config as clip_config
+from polylens.models.jina_clip_v2.model import JinaClip
+from polylens.models.jina_clip_v2.processing import JinaClipProcessor
+from polylens.models.jina_clip_v2.state_dict import clip_rules, native_rules, passed_over, v3_rules
 from polylens.models.jina_v4.config import JinaV4Config, parse_config
 from polylens.models.jina_v4.model import JinaV4
 from polylens.models.jina_v4.processing import JinaV4Processor
 from polylens.models.jina_v4.state_dict import adapter_names, base_names, published_shape
+from polylens.models.protocol import Modality, Model, Processor
+from polylens.models.rules import Rule, rename
 
-INDEX = "model.safetensors.index.json"
-SINGLE = "model.safetensors"
 ADAPTER = "adapters/adapter_model.safetensors"
 ADAPTER_CONFIG = "adapters/adapter_config.json"
+MODALITIES: tuple[Modality, ...] = ("text", "image")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Checkpoint:
     """What a folder held."""
 
-    model: JinaV4
-    processor: JinaV4Processor
+    model: Model
+    processor: Processor
     fingerprint: str
     """Twelve hexadecimal digits that change when the weights do."""
+    dim: int
+    """Width of the dense vectors."""
+    matryoshka_dims: tuple[int, ...]
+    """What they may be cut to."""
+    multivector_dim: int | None
+    """Width of each vector of a multi-vector; None where there is no late interaction."""
+    modalities: tuple[Modality, ...]
+    """What the loaded model takes."""
 
 
-def load_checkpoint(folder: Path, *, device: torch.device, dtype: torch.dtype) -> Checkpoint:
-    """Loads a checkpoint of the jina-embeddings-v4 family.
+def load_checkpoint(
+    folder: Path, *, device: torch.device, dtype: torch.dtype, modalities: Sequence[Modality] | None = None
+) -> Checkpoint:
+    """Loads a checkpoint of jina-embeddings-v4, jina-clip-v2 or jina-embeddings-v3.
 
     Args:
-        folder: Holds `config.json`, `preprocessor_config.json`, `tokenizer.json`, one or several safetensors files with
-            the published names, and `adapters/`.
+        folder: Holds `config.json`, `preprocessor_config.json`, `tokenizer.json` and one or several safetensors files
+            with the published names; jina-embeddings-v4 has `adapters/` besides, jina-embeddings-v3 takes no images.
         device: Where the weights go.
         dtype: In which type they are held.
+        modalities: What is wanted of a model with a tower for each; None is all there is.
 
     Raises:
         CheckpointError: A file or a tensor is missing, left over or of the wrong shape; the message names it.
+        InputError: The model does not take these modalities, or cannot be loaded in part.
     """
+    config = read_json(folder / "config.json")
+    kind = config.get("model_type")
+    if kind == "jina_clip" or kind == "jina_embeddings_v3" or "lora_adaptations" in config:
+        return _load_clip(folder, config, device, dtype, modalities)
+    return _load_v4(folder, device, dtype, modalities)
+
+
+def _load_v4(
+    folder: Path, device: torch.device, dtype: torch.dtype, modalities: Sequence[Modality] | None
+) -> Checkpoint:
     config = read_config(folder)
+    _wanted(modalities, MODALITIES, separable=False)
     processor = JinaV4Processor.from_folder(folder, config)  # before the weights: what is cheap to refuse comes first
     with torch.device("meta"):
         model = JinaV4(config)
-    tensors = {
-        **_read(_base_files(folder), base_names(config), model, device, dtype),
-        **_read([folder / ADAPTER], adapter_names(config), model, device, dtype),
-    }
-    model.load_state_dict(tensors, strict=True, assign=True)
-    left = [name for name, parameter in model.named_parameters() if parameter.is_meta]
-    if left:
-        raise CheckpointError(f"no rule fills these parameters: {_some(left)}")
-    model.requires_grad_(False).eval()
-    return Checkpoint(model, processor, fingerprint(folder))
+    shapes = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
+
+    def rules(names: Mapping[str, str]) -> list[Rule]:
+        return [
+            rename(published, published_shape(config, ours, shapes[ours]), ours, shapes[ours])
+            for published, ours in names.items()
+        ]
+
+    base = read_tensors(weight_files(folder), rules(base_names(config)), device=device, dtype=dtype)
+    adapters = read_tensors([folder / ADAPTER], rules(adapter_names(config)), device=device, dtype=dtype)
+    assign(model, {**base, **adapters})
+    return Checkpoint(
+        model=model,
+        processor=processor,
+        fingerprint=fingerprint(folder),
+        dim=config.decoder.width,
+        matryoshka_dims=config.matryoshka_dims,
+        multivector_dim=config.multivector_dim,
+        modalities=MODALITIES,
+    )
+
+
+def _load_clip(
+    folder: Path,
+    published: Mapping[str, Any],
+    device: torch.device,
+    dtype: torch.dtype,
+    modalities: Sequence[Modality] | None,
+) -> Checkpoint:
+    config = clip_config.parse_config(published)
+    wanted = _wanted(modalities, MODALITIES if config.vision is not None else ("text",), separable=True)
+    processor = JinaClipProcessor.from_folder(folder, config)
+    model: nn.Module
+    with torch.device("meta"):
+        model = JinaClip(config, wanted)
+    if config.vision is not None:
+        rules, left = clip_rules(config, wanted), passed_over(wanted)
+    elif published.get("model_type") == "jina_embeddings_v3":
+        rules, left = native_rules(config.text), ("pooler.",)
+    else:
+        rules, left = v3_rules(config.text), ("roberta.pooler.",)  # of the first training; no vector comes from it
+    tensors = read_tensors(weight_files(folder), rules, device=device, dtype=dtype, passed_over=left)
+    assign(model, tensors)
+    return Checkpoint(
+        model=model,
+        processor=processor,
+        fingerprint=fingerprint(folder),
+        dim=config.text.width,
+        matryoshka_dims=config.matryoshka_dims,
+        multivector_dim=None,
+        modalities=wanted,
+    )
+
+
+def _wanted(
+    modalities: Sequence[Modality] | None, there: tuple[Modality, ...], *, separable: bool
+) -> tuple[Modality, ...]:
+    if modalities is None:
+        return there
+    if isinstance(modalities, str) or not modalities or not set(modalities) <= set(there):
+        raise InputError(f"modalities must be one or several of {there} for this model, got {modalities!r}")
+    if not separable and set(modalities) != set(there):
+        raise InputError("texts and images go through one network in this model; leave modalities out")
+    return tuple(modality for modality in there if modality in modalities)
 
 
 def read_config(folder: Path) -> JinaV4Config:
-    """Reads the two configuration files.
+    """Reads the two configuration files of jina-embeddings-v4.
 
     Raises:
         CheckpointError: One of them is missing, not JSON, or does not describe this family.
     """
-    return parse_config(_json(folder / "config.json"), _json(folder / ADAPTER_CONFIG))
+    return parse_config(read_json(folder / "config.json"), read_json(folder / ADAPTER_CONFIG))
 
 
 def fingerprint(folder: Path) -> str:
     """Identity of a model: its small files whole; of the weights their sizes and a few bytes from many places."""
     digest = hashlib.sha256()
     for name in ("config.json", ADAPTER_CONFIG, "preprocessor_config.json", "tokenizer.json"):
-        digest.update((folder / name).read_bytes())
-    for path in [*_base_files(folder), folder / ADAPTER]:
+        if (folder / name).exists():
+            digest.update((folder / name).read_bytes())
+    for path in [*weight_files(folder), folder / ADAPTER]:
+        if not path.exists():
+            continue
         size = path.stat().st_size
         digest.update(f"{path.name}:{size}".encode())
         with path.open("rb") as file:
@@ -89,69 +172,3 @@ def fingerprint(folder: Path) -> str:
                 file.seek(size * step // 256)
                 digest.update(file.read(64))
     return digest.hexdigest()[:12]
-
-
-def _json(path: Path) -> Mapping[str, Any]:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as missing:
-        raise CheckpointError(f"{path.parent} lacks {path.name}; is it a folder in the official layout?") from missing
-    except (json.JSONDecodeError, UnicodeDecodeError) as broken:
-        raise CheckpointError(f"{path} is not JSON: {broken}") from broken
-    if not isinstance(value, dict):
-        raise CheckpointError(f"{path} must hold a JSON object, got {type(value).__name__}")
-    return value
-
-
-def _base_files(folder: Path) -> list[Path]:
-    if not (folder / INDEX).exists():
-        return [folder / SINGLE]
-    shards = _json(folder / INDEX).get("weight_map")
-    if not isinstance(shards, dict) or not shards or not all(isinstance(name, str) for name in shards.values()):
-        raise CheckpointError(f"{folder / INDEX} has no weight_map that names the file of each tensor")
-    return [folder / name for name in sorted(set(shards.values()))]
-
-
-def _read(
-    files: list[Path], names: Mapping[str, str], model: JinaV4, device: torch.device, dtype: torch.dtype
-) -> dict[str, Tensor]:
-    """Our names to tensors, checked against the model's shapes."""
-    expected = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
-    tensors: dict[str, Tensor] = {}
-    left_over: list[str] = []
-    for path in files:
-        try:
-            with safe_open(path, framework="pt", device="cpu") as file:
-                for published in file.keys():  # noqa: SIM118 - a safetensors file is no mapping
-                    ours = names.get(published)
-                    if ours is None:
-                        left_over.append(published)
-                        continue
-                    if ours in tensors:
-                        raise CheckpointError(f"{published} is there twice, the second time in {path.name}")
-                    tensor = file.get_tensor(published)
-                    _check_shape(published, tensor, published_shape(model.config, ours, expected[ours]))
-                    tensors[ours] = tensor.view(expected[ours]).to(device=device, dtype=dtype)
-        except FileNotFoundError as missing:
-            raise CheckpointError(f"{path.parent} lacks {path.name}") from missing
-        except SafetensorError as broken:
-            raise CheckpointError(f"{path} is not a whole safetensors file: {broken}") from broken
-    missing_names = [published for published, ours in names.items() if ours not in tensors]
-    if missing_names or left_over:
-        raise CheckpointError(
-            f"the tensors in {files[0].parent} do not fit: "
-            f"{len(missing_names)} missing ({_some(missing_names)}), {len(left_over)} left over ({_some(left_over)})"
-        )
-    return tensors
-
-
-def _check_shape(published: str, tensor: Tensor, expected: tuple[int, ...]) -> None:
-    if tuple(tensor.shape) != expected:
-        raise CheckpointError(
-            f"{published} has shape {list(tensor.shape)}, the model's configuration asks for {list(expected)}"
-        )
-
-
-def _some(names: Iterable[str]) -> str:
-    names = list(names)
-    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "") if names else "none"

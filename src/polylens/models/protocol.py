@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,8 @@ from torch import Tensor
 
 if TYPE_CHECKING:
     import PIL.Image
+
+Modality = Literal["text", "image"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,7 +31,7 @@ class Item:
     task: str | None
     """Whose adapter; None is the model without any, as its first training stage knows it."""
     patches: Tensor | None = None
-    """`[patches, channels * frames * side * side]` float32, None for a text."""
+    """`[patches, numbers a patch]` float32, None for a text."""
     grid: tuple[int, int] | None = None
     """Rows and columns of patches, None for a text."""
 
@@ -44,8 +46,8 @@ class Outputs:
 
     dense: Tensor
     """`[N, dim]` float32, unit rows."""
-    multivector: Tensor
-    """`[T, 128]` float32, unit rows."""
+    multivector: Tensor | None
+    """`[T, 128]` float32, unit rows; None from a family without late interaction."""
     lengths: tuple[int, ...]
     """Tokens of each item."""
 
@@ -61,10 +63,21 @@ class Model(Protocol):
 class Processor(Protocol):
     """Tokens and pixels of a family."""
 
-    max_length: int
-    """Most tokens of a text, the prompt included."""
     max_pixels: int
     """Largest area to which an image is resized, unless a call says otherwise."""
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The names that `role` understands, the short ones."""
+        ...
+
+    def role(self, task: str | None, prompt_name: str | None) -> tuple[str | None, str]:
+        """What a caller asks for -> (adapter, prompt) as `text` and `image` take them; None stands for the default.
+
+        Raises:
+            InputError: The checkpoint has no such task or prompt; the message lists those it has.
+        """
+        ...
 
     def text(self, text: str, *, task: str | None, prompt_name: str, max_length: int | None) -> Item: ...
 

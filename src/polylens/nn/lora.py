@@ -1,6 +1,6 @@
 """Low-rank adapters chosen for each row of a packed batch.
 
-Shapes: T tokens, I input width, O output width.
+Shapes: T tokens, I input width, O output width, W width of an embedding.
 """
 
 from __future__ import annotations
@@ -85,4 +85,31 @@ class LoRALinear(nn.Module):
                 y = torch.addmm(y, F.linear(x, down), up, alpha=self.scaling)
             else:
                 y = y.index_add(0, use.rows, F.linear(x.index_select(0, use.rows), down) @ up, alpha=self.scaling)
+        return y
+
+
+class LoRAEmbedding(nn.Module):
+    """A table of vectors and, for each task, a low-rank correction of it: row i is E[i] + (alpha / r) A_task[i] B_task.
+
+    What jina-embeddings-v3 does to its embeddings; jina_clip_v2 facts, section 1.4.
+
+    Args:
+        rows: Vectors in the table.
+        width: Of each.
+        lora: The adapters.
+    """
+
+    def __init__(self, rows: int, width: int, *, lora: LoRAConfig) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(rows, width))
+        self.scaling = lora.scaling
+        self.lora_a = nn.ParameterDict({task: torch.empty(rows, lora.rank) for task in lora.tasks})
+        self.lora_b = nn.ParameterDict({task: torch.empty(lora.rank, width) for task in lora.tasks})
+
+    def forward(self, ids: Int[Tensor, " T"], adapters: list[AdapterRows]) -> Float[Tensor, "T W"]:
+        y = F.embedding(ids, self.weight)
+        for use in adapters:
+            down, up = self.lora_a[use.task], self.lora_b[use.task]
+            rows = torch.arange(len(ids), device=ids.device) if use.rows is None else use.rows
+            y = y.index_add(0, rows, F.embedding(ids[rows], down) @ up, alpha=self.scaling)
         return y

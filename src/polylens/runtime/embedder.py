@@ -13,17 +13,16 @@ import PIL.Image
 import torch
 
 from polylens.checkpoints.fetch import resolve
-from polylens.checkpoints.loading import load_checkpoint
+from polylens.checkpoints.loading import Checkpoint, load_checkpoint
 from polylens.errors import ImageError, InputError
 from polylens.models.images import read_image
-from polylens.models.protocol import Item, Model, Processor
+from polylens.models.protocol import Item, Modality
 from polylens.nn.pooling import truncate
 from polylens.nn.similarity import ragged_maxsim
 from polylens.runtime.batching import TOKEN_BUDGET, batches
 from polylens.types import Embedding, FloatArray, Image, ImageSource
 
 WINDOW_ITEMS = 256  # inputs whose pixels are held at once, so that a thousand photographs do not fill the memory
-PROMPTS = ("query", "passage")
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -37,21 +36,24 @@ def load(
     dtype: str | torch.dtype | None = None,
     revision: str | None = None,
     local_files_only: bool = False,
+    modalities: Sequence[Modality] | None = None,
 ) -> Embedder:
     """Loads a model.
 
     Args:
-        name: A name of the catalog ("nano", "jinaai/jina-embeddings-v4"), or a folder in the official layout.
+        name: A name of the catalog ("nano", "jinaai/jina-embeddings-v4", "jinaai/jina-clip-v2"), or a folder in the
+            official layout.
         device: Where it runs; None takes a GPU where there is one.
         dtype: "bfloat16", "float32" or "float16"; None takes bfloat16 where the processor computes in it, else float32.
         revision: Of the hub's repository, instead of the catalog's.
         local_files_only: Never ask the hub.
+        modalities: ("text",) or ("image",) loads only that tower of a model with two, jina-clip-v2; None loads both.
 
     Raises:
         ModelNotFoundError: Neither the catalog nor the disk knows the name.
         HubUnavailableError: The weights are not here and cannot be fetched.
         CheckpointError: They are here and do not fit.
-        InputError: The device or the type does not exist.
+        InputError: The device or the type does not exist, or the model has no such modality.
 
     Example:
         >>> import polylens
@@ -60,17 +62,9 @@ def load(
     """
     folder = resolve(name, revision=revision, local_files_only=local_files_only)
     target = _device(device)
-    checkpoint = load_checkpoint(folder, device=target, dtype=_dtype(dtype, target))
+    checkpoint = load_checkpoint(folder, device=target, dtype=_dtype(dtype, target), modalities=modalities)
     stem = Path(name).resolve().name if Path(name).is_dir() else str(name)
-    config = checkpoint.model.config
-    return Embedder(
-        model=checkpoint.model,
-        processor=checkpoint.processor,
-        model_id=f"{stem}@{checkpoint.fingerprint}",
-        dim=config.decoder.width,
-        tasks=config.lora.tasks,
-        matryoshka_dims=config.matryoshka_dims,
-    )
+    return Embedder(checkpoint, stem)
 
 
 def _device(device: str | torch.device | None) -> torch.device:
@@ -100,37 +94,36 @@ def _dtype(dtype: str | torch.dtype | None, device: torch.device) -> torch.dtype
 class Embedder:
     """A loaded model.
 
+    Args:
+        checkpoint: What a folder held.
+        name: What to call it.
+
     Attributes:
         model_id: Name and fingerprint of the weights; vectors of different ids cannot be compared.
         dim: Width of the dense vectors.
-        tasks: Names of the task adapters.
+        tasks: Names of the tasks.
         matryoshka_dims: What `truncate_dim` may be.
+        multivector_dim: Width of each vector of a multi-vector; None where there is no late interaction.
+        modalities: "text", "image" or both.
         max_pixels: Largest area to which an image is resized, unless a call says otherwise.
     """
 
-    def __init__(
-        self,
-        *,
-        model: Model,
-        processor: Processor,
-        model_id: str,
-        dim: int,
-        tasks: tuple[str, ...],
-        matryoshka_dims: tuple[int, ...],
-    ) -> None:
-        self.model = model
-        self.processor = processor
-        self.model_id = model_id
-        self.dim = dim
-        self.tasks = tasks
-        self.matryoshka_dims = matryoshka_dims
-        self.max_pixels = processor.max_pixels
+    def __init__(self, checkpoint: Checkpoint, name: str) -> None:
+        self.model = checkpoint.model
+        self.processor = checkpoint.processor
+        self.model_id = f"{name}@{checkpoint.fingerprint}"
+        self.dim = checkpoint.dim
+        self.tasks = checkpoint.processor.tasks
+        self.matryoshka_dims = checkpoint.matryoshka_dims
+        self.multivector_dim = checkpoint.multivector_dim
+        self.modalities = checkpoint.modalities
+        self.max_pixels = checkpoint.processor.max_pixels
 
     def encode_text(
         self,
         texts: str | Sequence[str],
-        task: str | Sequence[str] = "retrieval",
-        prompt_name: str | None = "query",
+        task: str | Sequence[str] | None = None,
+        prompt_name: str | None = None,
         *,
         truncate_dim: int | None = None,
         max_length: int | None = None,
@@ -143,11 +136,13 @@ class Embedder:
         Args:
             texts: One or several.
             task: "retrieval", "text-matching" or "code", or the names of the HTTP API ("retrieval.query", ...), which
-                bring their prompt along; one for all or one for each.
-            prompt_name: "query" or "passage"; text-matching always takes the query's.
+                bring their prompt along; one for all or one for each. None is the model's default: retrieval for
+                jina-embeddings-v4; no instruction and, for jina-embeddings-v3, no adapter for the others.
+            prompt_name: "query" or "passage", a query if nothing is said; text-matching always takes the query's.
             truncate_dim: One of `matryoshka_dims`; cuts dense vectors and brings them back to unit length.
-            max_length: Tokens, the prompt's included; what is longer is cut on the right. None is the model's limit.
-            return_multivector: One vector a token instead of one in all.
+            max_length: Tokens, the prompt's included; what is longer is cut on the right. None is the model's limit,
+                for jina-clip-v2 512 as published.
+            return_multivector: One vector a token instead of one in all; a model without late interaction refuses.
             batch_size: Most inputs a forward pass; None goes by tokens.
             show_progress: A progress bar on stderr where that is a terminal.
 
@@ -179,7 +174,7 @@ class Embedder:
     def encode_image(
         self,
         images: ImageSource | Image | Sequence[ImageSource | Image],
-        task: str | Sequence[str] = "retrieval",
+        task: str | Sequence[str] | None = None,
         *,
         truncate_dim: int | None = None,
         max_pixels: int | None = None,
@@ -216,8 +211,8 @@ class Embedder:
     def encode(
         self,
         sentences: Input | Sequence[Input],
-        task: str | Sequence[str] = "retrieval",
-        prompt_name: str | None = "query",
+        task: str | Sequence[str] | None = None,
+        prompt_name: str | None = None,
         *,
         truncate_dim: int | None = None,
         max_length: int | None = None,
@@ -249,8 +244,8 @@ class Embedder:
         self,
         inputs: Sequence[Input],
         *,
-        task: str | Sequence[str] = "retrieval",
-        prompt_name: str | None = "query",
+        task: str | Sequence[str] | None = None,
+        prompt_name: str | None = None,
         max_length: int | None = None,
         max_pixels: int | None = None,
         batch_size: int | None = None,
@@ -316,7 +311,7 @@ class Embedder:
         self,
         inputs: Sequence[Input],
         single: bool,
-        task: str | Sequence[str],
+        task: str | Sequence[str] | None,
         prompt_name: str | None,
         truncate_dim: int | None,
         max_length: int | None,
@@ -328,6 +323,8 @@ class Embedder:
         if truncate_dim is not None and truncate_dim not in self.matryoshka_dims:
             dims = ", ".join(map(str, self.matryoshka_dims))
             raise InputError(f"truncate_dim must be one of {dims} for this model, got {truncate_dim}")
+        if return_multivector and self.multivector_dim is None:
+            raise InputError("this model has no multi-vectors, one vector an input is all it gives")
         with _bar(len(inputs), show_progress) as progress:
             embeddings = self.embed(
                 inputs,
@@ -346,28 +343,34 @@ class Embedder:
             dense = truncate(torch.from_numpy(dense), int(truncate_dim)).numpy()
         return dense[0] if single else dense
 
-    def _roles(self, task: str | Sequence[str], prompt_name: str | None, count: int) -> list[tuple[str, str]]:
-        """(task, prompt) of each input."""
-        shared = isinstance(task, str)
+    def _roles(
+        self, task: str | Sequence[str] | None, prompt_name: str | None, count: int
+    ) -> list[tuple[str | None, str]]:
+        """(adapter, prompt) of each input."""
+        shared = task is None or isinstance(task, str)
         names = _listed(task, shared, "task must be one name or one for each input") * (count if shared else 1)
         if len(names) != count:
             raise InputError(f"task must be one name or one for each of the {count} inputs, got {len(names)}")
-        if prompt_name is None:
-            prompt_name = "query"
-        if prompt_name not in PROMPTS:
-            raise InputError(f"prompt_name must be one of {', '.join(PROMPTS)}, got {prompt_name!r}")
-        return [self._role(name, prompt_name) for name in names]
-
-    def _role(self, name: str, prompt_name: str) -> tuple[str, str]:
-        base, dot, prompt = name.partition(".") if isinstance(name, str) else ("", "", "")
-        if base not in self.tasks or (dot and (prompt not in PROMPTS or base == "text-matching")):
-            api = [f"{task}.{prompt}" for task in self.tasks if task != "text-matching" for prompt in PROMPTS]
-            raise InputError(f"task must be one of {', '.join((*self.tasks, *api))}, got {name!r}")
-        return base, prompt or prompt_name
+        for name in names:
+            if not isinstance(name, (str, type(None))):
+                raise InputError(f"task must be one of {', '.join(self.tasks)}, got {name!r}")
+        known = {
+            name: self.processor.role(name, prompt_name) for name in dict.fromkeys([*names, *([None] * (not names))])
+        }
+        return [known[name] for name in names]
 
     def _item(
-        self, value: Input, index: int, task: str, prompt_name: str, max_length: int | None, max_pixels: int | None
+        self,
+        value: Input,
+        index: int,
+        task: str | None,
+        prompt_name: str,
+        max_length: int | None,
+        max_pixels: int | None,
     ) -> Item:
+        modality: Modality = "text" if isinstance(value, str) else "image"
+        if modality not in self.modalities:
+            raise InputError(f"input {index} is {modality}, this model takes {' and '.join(self.modalities)} only")
         if isinstance(value, str):
             try:
                 value.encode()
@@ -391,7 +394,10 @@ class Embedder:
         with torch.inference_mode():
             outputs = self.model.embed(items)
         dense = outputs.dense.cpu().numpy()
-        rows = np.split(outputs.multivector.cpu().numpy(), np.cumsum(outputs.lengths)[:-1])
+        if outputs.multivector is None:
+            rows = list(dense[:, None])
+        else:
+            rows = np.split(outputs.multivector.cpu().numpy(), np.cumsum(outputs.lengths)[:-1])
         for vector, multivector in zip(dense, rows, strict=True):
             # copies, so that keeping one result does not keep its whole batch
             yield Embedding(vector.copy(), multivector.copy())

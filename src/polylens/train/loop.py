@@ -201,6 +201,7 @@ def _patches(batch: ImageBatch) -> tuple[Tensor, list[tuple[int, int]]]:
 
 def _search_losses(queries: Outputs, documents: Outputs, batch: ImageBatch, recipe: Recipe) -> dict[str, Tensor]:
     """Late, dense and grounding losses, and how often a query's own picture comes first among the pictures."""
+    assert queries.multivector is not None and documents.multivector is not None
     device = queries.dense.device
     num_images, num_queries = len(batch.images), len(batch.queries)
     owner = torch.repeat_interleave(torch.arange(num_queries), torch.tensor(queries.lengths)).to(device)

@@ -182,6 +182,28 @@ class JinaV4Processor:
         at = template.index(config.image_token_id)
         self._before, self._after = template[:at], template[at + 1 :]
 
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """Names of the adapters."""
+        return self.config.lora.tasks
+
+    def role(self, task: str | None, prompt_name: str | None) -> tuple[str | None, str]:
+        """(adapter, prompt). Understands the card's names and the HTTP API's, which bring their prompt along; nothing
+        said is retrieval, and a query.
+
+        Raises:
+            InputError: No such task or prompt.
+        """
+        asked = "query" if prompt_name is None else prompt_name
+        if asked not in PREFIXES:
+            raise InputError(f"prompt_name must be one of {', '.join(PREFIXES)}, got {prompt_name!r}")
+        name = "retrieval" if task is None else task
+        base, dot, prompt = name.partition(".")
+        if base not in self.tasks or (dot and (prompt not in PREFIXES or base == "text-matching")):
+            api = [f"{each}.{prompt}" for each in self.tasks if each != "text-matching" for prompt in PREFIXES]
+            raise InputError(f"task must be one of {', '.join((*self.tasks, *api))}, got {name!r}")
+        return base, prompt or asked
+
     @classmethod
     def from_folder(cls, folder: Path, config: JinaV4Config) -> JinaV4Processor:
         """Reads `preprocessor_config.json` and `tokenizer.json`.

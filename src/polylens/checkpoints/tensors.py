@@ -1,0 +1,149 @@
+"""Safetensors files to a model's parameters, by the family's rules.
+
+Each published tensor is used exactly once, and what is missing, left over or of the wrong shape is named. Tensors are
+memory-mapped: those that a rule only renames and that already have the wanted type are never copied.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from polylens.errors import CheckpointError
+from polylens.models.rules import Rule
+
+INDEX = "model.safetensors.index.json"
+SINGLE = "model.safetensors"
+
+MAPPED_BYTES = 256 * 1024**2
+"""After so much has been read a file is opened anew: what was mapped and has been converted leaves the memory."""
+
+
+def read_json(path: Path) -> Mapping[str, Any]:
+    """A JSON object from a checkpoint's folder.
+
+    Raises:
+        CheckpointError: It is missing, or not a JSON object.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as missing:
+        raise CheckpointError(f"{path.parent} lacks {path.name}; is it a folder in the official layout?") from missing
+    except (json.JSONDecodeError, UnicodeDecodeError) as broken:
+        raise CheckpointError(f"{path} is not JSON: {broken}") from broken
+    if not isinstance(value, dict):
+        raise CheckpointError(f"{path} must hold a JSON object, got {type(value).__name__}")
+    return value
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The one file of weights, or the shards that an index names."""
+    if not (folder / INDEX).exists():
+        return [folder / SINGLE]
+    shards = read_json(folder / INDEX).get("weight_map")
+    if not isinstance(shards, dict) or not shards or not all(isinstance(name, str) for name in shards.values()):
+        raise CheckpointError(f"{folder / INDEX} has no weight_map that names the file of each tensor")
+    return [folder / name for name in sorted(set(shards.values()))]
+
+
+def read_tensors(
+    files: Sequence[Path],
+    rules: Iterable[Rule],
+    *,
+    device: torch.device,
+    dtype: torch.dtype,
+    passed_over: tuple[str, ...] = (),
+) -> dict[str, Tensor]:
+    """Our names to tensors.
+
+    Args:
+        files: Between them they hold every published tensor once.
+        rules: What becomes what.
+        device: Where the tensors go.
+        dtype: In which type they are held.
+        passed_over: Beginnings of names that may stay in the files.
+
+    Raises:
+        CheckpointError: A file or a tensor is missing, left over, there twice, or of the wrong shape.
+    """
+    rules = list(rules)
+    home = _homes(files)
+    wanted = {name for rule in rules for name in rule.published}
+    missing = [name for rule in rules for name in rule.published if name not in home]
+    left_over = [name for name in home if name not in wanted and not name.startswith(passed_over or ("\0",))]
+    if missing or left_over:
+        raise CheckpointError(
+            f"the tensors in {files[0].parent} do not fit: "
+            f"{len(missing)} missing ({some(missing)}), {len(left_over)} left over ({some(left_over)})"
+        )
+    tensors: dict[str, Tensor] = {}
+    reader = _Reader(home)
+    for rule in rules:
+        read = [reader.read(name, shape) for name, shape in rule.published.items()]
+        for name, tensor in zip(rule.ours, rule.fold(read, dtype), strict=True):
+            tensors[name] = tensor.to(device)
+    return tensors
+
+
+def assign(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Gives a model that was built on meta its parameters, and makes sure that all of them were given."""
+    model.load_state_dict(tensors, strict=True, assign=True)
+    left = [name for name, parameter in model.named_parameters() if parameter.is_meta]
+    if left:
+        raise CheckpointError(f"no rule fills these parameters: {some(left)}")
+    model.requires_grad_(False).eval()
+
+
+class _Reader:
+    """Reads tensors by name from whichever file has them."""
+
+    def __init__(self, home: Mapping[str, Path]) -> None:
+        self._home = home
+        self._open: dict[Path, Any] = {}
+        self._mapped = 0
+
+    def read(self, name: str, shape: tuple[int, ...]) -> Tensor:
+        path = self._home[name]
+        if self._mapped > MAPPED_BYTES:
+            self._open, self._mapped = {}, 0
+        if path not in self._open:
+            self._open[path] = safe_open(path, framework="pt", device="cpu")
+        tensor: Tensor = self._open[path].get_tensor(name)
+        if tuple(tensor.shape) != shape:
+            raise CheckpointError(
+                f"{name} has shape {list(tensor.shape)}, the model's configuration asks for {list(shape)}"
+            )
+        self._mapped += tensor.numel() * tensor.element_size()
+        return tensor
+
+
+def _homes(files: Sequence[Path]) -> dict[str, Path]:
+    """Published name -> the file that holds it."""
+    home: dict[str, Path] = {}
+    twice: Counter[str] = Counter()
+    for path in files:
+        try:
+            with safe_open(path, framework="pt", device="cpu") as file:
+                for name in file.keys():  # noqa: SIM118 - a safetensors file is no mapping
+                    twice[name] += name in home
+                    home[name] = path
+        except FileNotFoundError as missing:
+            raise CheckpointError(f"{path.parent} lacks {path.name}") from missing
+        except SafetensorError as broken:
+            raise CheckpointError(f"{path} is not a whole safetensors file: {broken}") from broken
+    if repeated := [name for name, count in twice.items() if count]:
+        raise CheckpointError(f"{some(repeated)} is there twice, the second time in {home[repeated[0]].name}")
+    return home
+
+
+def some(names: Iterable[str]) -> str:
+    """The first few of many names."""
+    names = list(names)
+    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "") if names else "none"

@@ -1,0 +1,230 @@
+"""Sizes of a model of this family, as `config.json` states them: of jina-clip-v2 and of jina-embeddings-v3."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from polylens.errors import CheckpointError
+from polylens.nn.lora import LoRAConfig
+
+Json = Mapping[str, Any]
+
+BACKBONE: Json = {
+    "vocab_size": 250_002,
+    "hidden_size": 1024,
+    "num_hidden_layers": 24,
+    "num_attention_heads": 16,
+    "intermediate_size": 4096,
+    "max_position_embeddings": 8194,
+    "layer_norm_eps": 1e-5,
+    "rotary_emb_base": 20_000.0,
+    "hidden_act": "gelu",
+    "type_vocab_size": 1,
+    "lora_adaptations": ["retrieval.query", "retrieval.passage", "separation", "classification", "text-matching"],
+    "lora_rank": 4,
+    "lora_alpha": 1,
+    "task_instructions": {
+        "retrieval.query": "Represent the query for retrieving evidence documents: ",
+        "retrieval.passage": "Represent the document for retrieval: ",
+    },
+    "matryoshka_dimensions": [32, 64, 128, 256, 512, 768, 1024],
+}
+"""The published config.json of jina-embeddings-v3. jina-clip-v2's names that repository instead of stating the sizes of
+its text tower, and says only what differs. jina_clip_v2 facts, section 1.2 and 3."""
+
+
+def adapter_key(task: str) -> str:
+    """What a task's adapter is called among the parameters, whose names cannot hold a dot.
+
+    >>> adapter_key("retrieval.query")
+    'retrieval_query'
+    """
+    return task.replace(".", "_")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TextConfig:
+    """The text tower."""
+
+    width: int
+    num_layers: int
+    num_heads: int
+    mlp_width: int
+    vocab_size: int
+    norm_eps: float
+    theta: float
+    lora: LoRAConfig  # the adapters of the checkpoint
+    always_on: str | None  # the one that every text goes through: merged when loading; None where a text chooses
+    instructions: tuple[tuple[str, str], ...]  # task -> what is put before its texts
+    max_length: int  # tokens of the longest text
+    default_length: int  # tokens at which a text is cut when nothing is said
+
+    @property
+    def head_dim(self) -> int:
+        return self.width // self.num_heads
+
+    @property
+    def chosen(self) -> LoRAConfig:
+        """The adapters that stay beside the weights, one of them chosen for each text."""
+        tasks = () if self.always_on is not None else tuple(map(adapter_key, self.lora.tasks))
+        return LoRAConfig(tasks=tasks, rank=self.lora.rank, alpha=self.lora.alpha)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class VisionConfig:
+    """The vision tower."""
+
+    width: int
+    num_layers: int
+    num_heads: int
+    mlp_width: int
+    image_size: int  # pixels a side
+    patch_size: int  # pixels a side
+    pretrained_grid: int  # patches a side in the first training: positions are scaled to span as many
+    num_channels: int = 3
+    norm_eps: float = 1e-6
+    theta: float = 10_000.0
+
+    @property
+    def head_dim(self) -> int:
+        return self.width // self.num_heads
+
+    @property
+    def grid(self) -> int:
+        """Whole patches a side; what is left at the right and lower edge is not seen."""
+        return self.image_size // self.patch_size
+
+    @property
+    def num_tokens(self) -> int:
+        """Patches and the class token."""
+        return self.grid**2 + 1
+
+    @property
+    def patch_dim(self) -> int:
+        """Numbers a patch."""
+        return self.num_channels * self.patch_size**2
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JinaClipConfig:
+    """The whole model; jina-embeddings-v3 has no vision tower."""
+
+    text: TextConfig
+    vision: VisionConfig | None
+    matryoshka_dims: tuple[int, ...]
+
+
+def parse_config(config: Json) -> JinaClipConfig:
+    """Reads `config.json` of jina-clip-v2 (`model_type` "jina_clip") or jina-embeddings-v3 (either form).
+
+    Raises:
+        CheckpointError: A field is missing, of the wrong kind, or asks for something that this family does not have.
+    """
+    try:
+        parsed = _parse_clip(config) if config.get("model_type") == "jina_clip" else _parse_v3(config)
+    except KeyError as missing:
+        raise CheckpointError(f"config.json lacks the field {missing}") from missing
+    except (TypeError, ValueError, AttributeError) as wrong:
+        raise CheckpointError(f"a field of config.json is of a wrong kind: {wrong}") from wrong
+    _check(parsed)
+    return parsed
+
+
+def _parse_clip(config: Json) -> JinaClipConfig:
+    text, vision = config["text_config"], config["vision_config"]
+    if "jina-bert" in str(text.get("hf_model_name_or_path")):
+        raise CheckpointError("this is jina-clip-v1, whose text tower is a JinaBERT; only jina-clip-v2's is known here")
+    _require("text_config", text, pooler_type="mean_pooler", proj_type=None)
+    _require(
+        "vision_config",
+        vision,
+        naive_swiglu=True,
+        subln=True,
+        rope_embeddings=True,
+        intp_freq=True,
+        qkv_bias=True,
+        post_norm=False,
+        ls_init_value=None,
+        proj_type=None,
+    )
+    backbone = {**BACKBONE, **text["hf_model_config_kwargs"]}
+    tower = VisionConfig(
+        width=vision["width"],
+        num_layers=vision["layers"],
+        num_heads=vision["width"] // vision["head_width"],
+        mlp_width=int(vision["width"] * vision["mlp_ratio"]),
+        image_size=vision["image_size"],
+        patch_size=vision["patch_size"],
+        pretrained_grid=vision["pt_hw_seq_len"],
+    )
+    return JinaClipConfig(
+        text=_text(backbone, always_on=text["default_lora_task"], default_length=512),
+        vision=tower,
+        matryoshka_dims=tuple(config["matryoshka_dimensions"]),
+    )
+
+
+def _parse_v3(config: Json) -> JinaClipConfig:
+    merged = {**BACKBONE, **config}
+    if config.get("model_type") == "jina_embeddings_v3":  # transformers' own form has no adapters in it
+        merged["lora_adaptations"] = []
+        merged["rotary_emb_base"] = (config.get("rope_parameters") or {}).get("rope_theta", merged["rotary_emb_base"])
+    text = _text(merged, always_on=None, default_length=merged["max_position_embeddings"] - 2)
+    return JinaClipConfig(text=text, vision=None, matryoshka_dims=tuple(merged["matryoshka_dimensions"]))
+
+
+def _text(backbone: Json, *, always_on: str | None, default_length: int) -> TextConfig:
+    _require("the text tower", backbone, hidden_act="gelu", type_vocab_size=1)
+    tasks = tuple(backbone["lora_adaptations"] or ())
+    if always_on is not None and tasks != (always_on,):
+        raise CheckpointError(
+            f"default_lora_task is {always_on!r}, so the checkpoint should have this one adapter, it has {list(tasks)}"
+        )
+    return TextConfig(
+        width=backbone["hidden_size"],
+        num_layers=backbone["num_hidden_layers"],
+        num_heads=backbone["num_attention_heads"],
+        mlp_width=backbone["intermediate_size"],
+        vocab_size=backbone["vocab_size"],
+        norm_eps=backbone["layer_norm_eps"],
+        theta=float(backbone["rotary_emb_base"]),
+        lora=LoRAConfig(tasks=tasks, rank=backbone["lora_rank"], alpha=float(backbone["lora_alpha"])),
+        always_on=always_on,
+        instructions=tuple((task, text) for task, text in backbone["task_instructions"].items() if text),
+        max_length=backbone["max_position_embeddings"] - 2,
+        default_length=min(default_length, backbone["max_position_embeddings"] - 2),
+    )
+
+
+def _require(place: str, found: Json, **wanted: object) -> None:
+    for field, value in wanted.items():
+        if found.get(field, value) != value:
+            raise CheckpointError(
+                f"{field} of {place} is {found[field]!r}; this family is computed with {value!r} only"
+            )
+
+
+def _check(config: JinaClipConfig) -> None:
+    for part in (config.text, config.vision, config.text.lora):
+        if part is None:
+            continue
+        for field in fields(part):
+            value = getattr(part, field.name)
+            if field.type == "int" and (type(value) is not int or value < 1):
+                raise CheckpointError(
+                    f"{field.name} of {type(part).__name__} must be a whole number above 0, the file has {value!r}"
+                )
+        if isinstance(part, (TextConfig, VisionConfig)):
+            step = 2 if isinstance(part, TextConfig) else 4  # rotated pairs, shared out between rows and columns
+            if part.width % part.num_heads or part.head_dim % step:
+                raise CheckpointError(
+                    f"{part.num_heads} heads cannot share a width of {part.width} in multiples of {step} numbers"
+                )
+    if config.vision is not None and config.vision.width != config.text.width:
+        raise CheckpointError(
+            f"both towers must end in one space, their widths are {config.text.width} and {config.vision.width}"
+        )
+    if not config.matryoshka_dims or max(config.matryoshka_dims) > config.text.width:
+        raise CheckpointError(f"matryoshka_dimensions must lie within 1 and {config.text.width}")

@@ -1,0 +1,68 @@
+"""jina-clip-v2: texts through one tower, images through the other, one vector each in one space.
+
+Shapes: N inputs, T tokens of all texts together, E width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from polylens.models.jina_clip_v2.config import JinaClipConfig
+from polylens.models.jina_clip_v2.text import TextTower
+from polylens.models.jina_clip_v2.vision import VisionTower
+from polylens.models.protocol import Item, Modality, Outputs
+from polylens.nn.attention import Packing
+from polylens.nn.lora import adapter_rows
+from polylens.nn.pooling import span_mean
+
+
+class JinaClip(nn.Module):
+    """Both towers, or one of them: jina-embeddings-v3 is the text tower alone.
+
+    Args:
+        config: Sizes.
+        modalities: For which of them towers are built.
+    """
+
+    def __init__(self, config: JinaClipConfig, modalities: Sequence[Modality]) -> None:
+        super().__init__()
+        self.config = config
+        self.text = TextTower(config.text) if "text" in modalities else None
+        self.vision = VisionTower(config.vision) if "image" in modalities and config.vision is not None else None
+
+    def embed(self, items: Sequence[Item]) -> Outputs:
+        """Dense vectors of a batch of texts and images; there is no late interaction in this family.
+
+        A text's vector is the mean over its tokens, `<s>` and `</s>` among them, an image's the class token.
+        jina_clip_v2 facts, sections 1.4 and 1.5.
+        """
+        dense = torch.empty(len(items), self.config.text.width, device=self._device())
+        for are_images, encode in ((False, self._texts), (True, self._images)):
+            places = [i for i, item in enumerate(items) if (item.patches is not None) == are_images]
+            if places:
+                dense[places] = encode([items[i] for i in places])
+        return Outputs(F.normalize(dense, dim=-1), None, tuple(item.num_tokens for item in items))
+
+    def _texts(self, items: Sequence[Item]) -> Float[Tensor, "N E"]:
+        assert self.text is not None
+        device = self._device()
+        lengths = [item.num_tokens for item in items]
+        token_ids = torch.cat([torch.from_numpy(item.token_ids) for item in items]).to(device)
+        adapters = adapter_rows([item.task for item in items], lengths, device)
+        hidden = self.text(token_ids, Packing(lengths, device), adapters)
+        stops = torch.tensor(lengths).cumsum(0)
+        return span_mean(hidden, (stops - torch.tensor(lengths)).to(device), stops.to(device))
+
+    def _images(self, items: Sequence[Item]) -> Float[Tensor, "N E"]:
+        assert self.vision is not None
+        weight = self.vision.patch_embed.weight
+        patches = torch.stack([item.patches for item in items if item.patches is not None])
+        return self.vision(patches.to(device=weight.device, dtype=weight.dtype)).float()
+
+    def _device(self) -> torch.device:
+        return next(self.parameters()).device

@@ -1,0 +1,189 @@
+"""What a text and an image become before the towers see them: tokens, and pixels in patches.
+
+jina_clip_v2 facts, sections 1.4 and 1.6.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL.Image
+import torch
+from einops import rearrange
+from jaxtyping import Float
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from polylens.errors import CheckpointError, InputError
+from polylens.models.jina_clip_v2.config import JinaClipConfig, adapter_key
+from polylens.models.protocol import Item
+
+LONGEST = 32  # sides of a picture that is resized whole: 25 MB at 512 pixels
+PLACEHOLDER = -1  # stands for a token of an image, none of which is in the vocabulary
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ImageConfig:
+    """What `preprocessor_config.json` says."""
+
+    size: int  # pixels a side
+    mean: tuple[float, float, float]  # of red, green and blue, from 0 to 1
+    std: tuple[float, float, float]
+
+
+def parse_image_config(config: Mapping[str, Any]) -> ImageConfig:
+    """Reads `preprocessor_config.json`.
+
+    Raises:
+        CheckpointError: A field is missing or asks for another way of bringing pictures to size.
+    """
+    for field, wanted in (("resize_mode", "shortest"), ("interpolation", "bicubic")):
+        if config.get(field, wanted) != wanted:
+            raise CheckpointError(
+                f"{field} of preprocessor_config.json is {config[field]!r}, this family has {wanted!r} only"
+            )
+    try:
+        red, green, blue = map(float, config["mean"])
+        deviations = tuple(map(float, config["std"]))
+        return ImageConfig(
+            size=int(config["size"]), mean=(red, green, blue), std=(deviations[0], deviations[1], deviations[2])
+        )
+    except (KeyError, TypeError, ValueError, IndexError) as wrong:
+        raise CheckpointError(f"preprocessor_config.json lacks size, mean or std as numbers: {wrong!r}") from wrong
+
+
+def square(image: PIL.Image.Image, size: int) -> PIL.Image.Image:
+    """The middle of a picture whose shorter side was brought to `size` pixels, bicubic.
+
+    What torchvision's `Resize` and `CenterCrop` give for a PIL picture, to the pixel. Of a strip more than `LONGEST`
+    times as long as wide only the middle is computed, which may differ by two levels of 255 (each of two passes
+    rounds): the whole of it would have to become thousands of times as wide first.
+
+    Args:
+        image: RGB, of any size.
+        size: Pixels a side.
+
+    Example:
+        >>> square(PIL.Image.new("RGB", (300, 200)), 512).size
+        (512, 512)
+    """
+    shorter, longer = sorted(image.size)
+    resized = [size if side == shorter else int(size * side / shorter) for side in image.size]
+    left, top = (round((side - size) / 2) for side in resized)
+    box = (left, top, left + size, top + size)
+    if longer <= LONGEST * shorter:
+        return image.resize((resized[0], resized[1]), PIL.Image.Resampling.BICUBIC).crop(box)
+    across, down = image.width / resized[0], image.height / resized[1]
+    source = (box[0] * across, box[1] * down, box[2] * across, box[3] * down)
+    return image.resize((size, size), PIL.Image.Resampling.BICUBIC, box=source)
+
+
+def to_patches(pixels: Float[Tensor, "C H W"], patch_size: int) -> Float[Tensor, "P D"]:
+    """Cuts a picture into patches, row by row, each as channel, row, column; an incomplete last row or column goes."""
+    rows, columns = pixels.shape[1] // patch_size, pixels.shape[2] // patch_size
+    whole = pixels[:, : rows * patch_size, : columns * patch_size]
+    return rearrange(whole, "c (h ph) (w pw) -> (h w) (c ph pw)", ph=patch_size, pw=patch_size)
+
+
+class JinaClipProcessor:
+    """Tokens and pixels of one checkpoint.
+
+    Args:
+        config: Of the model.
+        image: Of `preprocessor_config.json`; None for a checkpoint without a vision tower.
+        tokenizer: Of `tokenizer.json`.
+    """
+
+    def __init__(self, config: JinaClipConfig, image: ImageConfig | None, tokenizer: Tokenizer) -> None:
+        self.config = config
+        self.image_config = image
+        self.tokenizer = tokenizer
+        self.instructions = dict(config.text.instructions)
+        self.max_pixels = image.size**2 if image is not None else 0
+        if image is not None and config.vision is not None and image.size != config.vision.image_size:
+            raise CheckpointError(
+                f"preprocessor_config.json makes pictures of {image.size} pixels a side, "
+                f"the vision tower takes {config.vision.image_size}"
+            )
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        ends = tokenizer.encode("").ids
+        if len(ends) != 2:
+            raise CheckpointError(f"tokenizer.json should put <s> before and </s> behind a text, it gives {ends}")
+        self._end = ends[1]
+        self._pad = tokenizer.token_to_id("<pad>")
+        always_on = config.text.always_on
+        names = [f"{task}.{prompt}" for task in ("retrieval",) for prompt in ("query", "passage")]
+        self._names = tuple(names) if always_on is not None else config.text.lora.tasks
+        self.tasks = tuple(dict.fromkeys(name.partition(".")[0] for name in self._names))
+
+    @classmethod
+    def from_folder(cls, folder: Path, config: JinaClipConfig) -> JinaClipProcessor:
+        """Reads `tokenizer.json` and, for a model with a vision tower, `preprocessor_config.json`.
+
+        Raises:
+            CheckpointError: One of them is missing, broken, or belongs to another model.
+        """
+        image = None
+        try:
+            if config.vision is not None:
+                path = folder / "preprocessor_config.json"
+                image = parse_image_config(json.loads(path.read_text(encoding="utf-8")))
+            path = folder / "tokenizer.json"
+            tokenizer = Tokenizer.from_str(path.read_text(encoding="utf-8"))
+        except CheckpointError:
+            raise
+        except FileNotFoundError as missing:
+            raise CheckpointError(f"{folder} lacks {path.name}") from missing
+        except Exception as broken:  # the tokenizers library raises bare exceptions
+            raise CheckpointError(f"{path} cannot be read: {broken}") from broken
+        return cls(config, image, tokenizer)
+
+    def role(self, task: str | None, prompt_name: str | None) -> tuple[str | None, str]:
+        """(adapter, name of the instruction). Nothing said is the published default: no instruction, and in
+        jina-embeddings-v3 no adapter either. A passage has no instruction in jina-clip-v2."""
+        if task is None and prompt_name is None:
+            return None, ""
+        name = "retrieval" if task is None else task
+        if name == "retrieval":
+            name = f"retrieval.{prompt_name or 'query'}"
+        if name not in self._names:
+            given = name if task != "retrieval" else f"{task!r} with prompt_name {prompt_name!r}"
+            raise InputError(f"task must be one of {', '.join((*self._names, 'retrieval'))}, got {given}")
+        return (adapter_key(name) if self.config.text.always_on is None else None), name
+
+    def text(self, text: str, *, task: str | None, prompt_name: str, max_length: int | None) -> Item:
+        """A text behind its instruction, `<s>` before and `</s>` behind both.
+
+        It is cut to `max_length` tokens, these two counted; nothing said is 512 in jina-clip-v2 and the longest there
+        is in jina-embeddings-v3. A `<pad>` that the text itself spells out is dropped: the published code takes every
+        such token for padding.
+        """
+        limits = self.config.text
+        limit = min(max_length or limits.default_length, limits.max_length)
+        ids = self.tokenizer.encode(self.instructions.get(prompt_name, "") + text).ids
+        ids = [token for token in ids if token != self._pad]
+        if len(ids) > limit:
+            ids = [*ids[: max(1, limit - 1)], self._end][:limit]
+        return Item(token_ids=np.asarray(ids, dtype=np.int64), pool=(0, len(ids)), task=task)
+
+    def image(self, image: PIL.Image.Image, *, task: str | None, max_pixels: int | None) -> Item:  # noqa: ARG002
+        """An RGB image: its middle square, normalised, in patches. The tower takes this one size."""
+        if self.image_config is None or self.config.vision is None:
+            raise InputError("this model takes texts only, it has no vision tower")
+        if max_pixels is not None:
+            raise InputError(
+                f"max_pixels cannot be chosen: this model sees every picture as {self.image_config.size} x "
+                f"{self.image_config.size} pixels"
+            )
+        pixels = np.asarray(square(image, self.image_config.size), dtype=np.float32) / 255
+        mean, std = (np.asarray(each, dtype=np.float32) for each in (self.image_config.mean, self.image_config.std))
+        patches = to_patches(torch.from_numpy((pixels - mean) / std).permute(2, 0, 1), self.config.vision.patch_size)
+        placeholders = np.full(self.config.vision.num_tokens, PLACEHOLDER, dtype=np.int64)
+        side = self.config.vision.grid
+        return Item(token_ids=placeholders, pool=(0, 1), task=None, patches=patches, grid=(side, side))

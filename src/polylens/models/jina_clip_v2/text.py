@@ -1,0 +1,94 @@
+"""The text tower: XLM-RoBERTa with rotary positions, post-norm, mean pooling.
+
+Shapes: T tokens of all texts together, W width, R rotated pairs a head.
+
+jina_clip_v2 facts, section 1.4; jina-embeddings-v3, https://arxiv.org/abs/2409.10173, section 4.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from polylens.models.jina_clip_v2.config import TextConfig
+from polylens.nn.attention import Packing, attention
+from polylens.nn.lora import AdapterRows, LoRAEmbedding, LoRALinear
+from polylens.nn.rope import axial_angles, rotate
+
+
+class TextAttention(nn.Module):
+    """Every token of a text sees every other."""
+
+    def __init__(self, config: TextConfig) -> None:
+        super().__init__()
+        self.num_heads = config.num_heads
+        self.qkv = LoRALinear(config.width, 3 * config.width, bias=True, lora=config.chosen)
+        self.out = LoRALinear(config.width, config.width, bias=True, lora=config.chosen)
+
+    def forward(
+        self, x: Float[Tensor, "T W"], angles: Float[Tensor, "T R"], packing: Packing, adapters: list[AdapterRows]
+    ) -> Float[Tensor, "T W"]:
+        queries, keys, values = self.qkv(x, adapters).unflatten(-1, (3, self.num_heads, -1)).unbind(1)
+        mixed = attention(rotate(queries, angles), rotate(keys, angles), values, packing, causal=False)
+        return self.out(mixed.flatten(1), adapters)
+
+
+class TextMLP(nn.Module):
+    """Two layers with GELU, the exact one."""
+
+    def __init__(self, config: TextConfig) -> None:
+        super().__init__()
+        self.up = LoRALinear(config.width, config.mlp_width, bias=True, lora=config.chosen)
+        self.down = LoRALinear(config.mlp_width, config.width, bias=True, lora=config.chosen)
+
+    def forward(self, x: Float[Tensor, "T W"], adapters: list[AdapterRows]) -> Float[Tensor, "T W"]:
+        return self.down(F.gelu(self.up(x, adapters)), adapters)
+
+
+class TextBlock(nn.Module):
+    """Post-norm block: what went round the branch is added first and normalised afterwards."""
+
+    def __init__(self, config: TextConfig) -> None:
+        super().__init__()
+        self.attention = TextAttention(config)
+        self.attention_norm = nn.LayerNorm(config.width, config.norm_eps)
+        self.mlp = TextMLP(config)
+        self.mlp_norm = nn.LayerNorm(config.width, config.norm_eps)
+
+    def forward(
+        self, x: Float[Tensor, "T W"], angles: Float[Tensor, "T R"], packing: Packing, adapters: list[AdapterRows]
+    ) -> Float[Tensor, "T W"]:
+        x = self.attention_norm(x + self.attention(x, angles, packing, adapters))
+        return self.mlp_norm(x + self.mlp(x, adapters))
+
+
+class TextTower(nn.Module):
+    """Tokens to hidden states; `<s>` and `</s>` are tokens like others, and there is no padding."""
+
+    def __init__(self, config: TextConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.embed = LoRAEmbedding(config.vocab_size, config.width, lora=config.chosen)
+        self.segment = LoRAEmbedding(1, config.width, lora=config.chosen)  # the one "token type" there is
+        self.embed_norm = nn.LayerNorm(config.width, config.norm_eps)
+        self.blocks = nn.ModuleList(TextBlock(config) for _ in range(config.num_layers))
+
+    def forward(
+        self, token_ids: Int[Tensor, " T"], packing: Packing, adapters: list[AdapterRows]
+    ) -> Float[Tensor, "T W"]:
+        """Last hidden states of a packed batch.
+
+        Args:
+            token_ids: Of all texts, one after the other.
+            packing: The texts; none sees another.
+            adapters: Which tokens use which task's adapter.
+        """
+        config = self.config
+        positions = torch.cat([torch.arange(length) for length in packing.lengths])[:, None].to(token_ids.device)
+        angles = axial_angles(positions, config.head_dim, config.theta)
+        x = self.embed_norm(self.embed(token_ids, adapters) + self.segment(torch.zeros_like(token_ids), adapters))
+        for block in self.blocks:
+            x = block(x, angles, packing, adapters)
+        return x

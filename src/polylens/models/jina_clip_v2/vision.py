@@ -1,0 +1,111 @@
+"""The vision tower: EVA02 at one fixed size of picture, its answer the class token.
+
+Shapes: P tokens of all images together, N images, G patches a side, W width, D numbers a patch, R rotated pairs a head.
+
+Sun et al. 2023, https://arxiv.org/abs/2303.15389; Fang et al. 2023, https://arxiv.org/abs/2303.11331;
+jina_clip_v2 facts, section 1.5.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from polylens.models.jina_clip_v2.config import VisionConfig
+from polylens.nn.attention import Packing, attention
+from polylens.nn.rope import axial_angles, rotate
+
+
+@lru_cache(maxsize=8)
+def token_angles(config: VisionConfig) -> Float[Tensor, "P R"]:
+    """Angles of one image's tokens: none for the class token, row and column for the patches, row by row.
+
+    A grid larger than the one of the first training is scaled down to span as many positions, so that they lie between
+    whole numbers.
+    """
+    at = torch.arange(config.grid)
+    places = torch.stack(torch.meshgrid(at, at, indexing="ij"), dim=-1).flatten(0, 1)
+    angles = axial_angles(places, config.head_dim, config.theta) * (config.pretrained_grid / config.grid)
+    return torch.cat((torch.zeros(1, angles.shape[1]), angles))
+
+
+class VisionAttention(nn.Module):
+    """Every token of an image sees every other; a norm before the way out (sub-LN), no bias on the keys."""
+
+    def __init__(self, config: VisionConfig) -> None:
+        super().__init__()
+        self.num_heads = config.num_heads
+        self.query = nn.Linear(config.width, config.width)
+        self.key = nn.Linear(config.width, config.width, bias=False)
+        self.value = nn.Linear(config.width, config.width)
+        self.norm = nn.LayerNorm(config.width, config.norm_eps)
+        self.out = nn.Linear(config.width, config.width)
+
+    def forward(self, x: Float[Tensor, "P W"], angles: Float[Tensor, "P R"], packing: Packing) -> Float[Tensor, "P W"]:
+        queries, keys, values = (
+            project(x).unflatten(-1, (self.num_heads, -1)) for project in (self.query, self.key, self.value)
+        )
+        mixed = attention(rotate(queries, angles), rotate(keys, angles), values, packing, causal=False)
+        return self.out(self.norm(mixed.flatten(1)))
+
+
+class VisionMLP(nn.Module):
+    """SwiGLU, https://arxiv.org/abs/2002.05202, with a norm before the way out."""
+
+    def __init__(self, config: VisionConfig) -> None:
+        super().__init__()
+        self.gate = nn.Linear(config.width, config.mlp_width)
+        self.up = nn.Linear(config.width, config.mlp_width)
+        self.norm = nn.LayerNorm(config.mlp_width, config.norm_eps)
+        self.down = nn.Linear(config.mlp_width, config.width)
+
+    def forward(self, x: Float[Tensor, "P W"]) -> Float[Tensor, "P W"]:
+        return self.down(self.norm(F.silu(self.gate(x)) * self.up(x)))
+
+
+class VisionBlock(nn.Module):
+    """Pre-norm block."""
+
+    def __init__(self, config: VisionConfig) -> None:
+        super().__init__()
+        self.attention_norm = nn.LayerNorm(config.width, config.norm_eps)
+        self.attention = VisionAttention(config)
+        self.mlp_norm = nn.LayerNorm(config.width, config.norm_eps)
+        self.mlp = VisionMLP(config)
+
+    def forward(self, x: Float[Tensor, "P W"], angles: Float[Tensor, "P R"], packing: Packing) -> Float[Tensor, "P W"]:
+        x = x + self.attention(self.attention_norm(x), angles, packing)
+        return x + self.mlp(self.mlp_norm(x))
+
+
+class VisionTower(nn.Module):
+    """Patches of any number of images, packed, to one vector an image."""
+
+    def __init__(self, config: VisionConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.patch_embed = nn.Linear(config.patch_dim, config.width)
+        self.class_token = nn.Parameter(torch.empty(config.width))
+        self.positions = nn.Parameter(torch.empty(config.num_tokens, config.width))
+        self.blocks = nn.ModuleList(VisionBlock(config) for _ in range(config.num_layers))
+        self.norm = nn.LayerNorm(config.width, config.norm_eps)
+
+    def forward(self, patches: Float[Tensor, "N G D"]) -> Float[Tensor, "N W"]:
+        """One vector an image, not of unit length.
+
+        Args:
+            patches: Of each image, row by row, normalised; each as channel, row, column.
+        """
+        count, device = len(patches), patches.device
+        first = self.class_token.expand(count, 1, -1)
+        x = torch.cat((first, self.patch_embed(patches)), dim=1) + self.positions
+        packing = Packing([self.config.num_tokens] * count, device)
+        angles = token_angles(self.config).to(device).repeat(count, 1)
+        x = x.flatten(0, 1)
+        for block in self.blocks:
+            x = block(x, angles, packing)
+        return self.norm(x[:: self.config.num_tokens])

@@ -1,0 +1,43 @@
+"""How published tensors become ours: one rule names all that go into some of ours, and the fold between them.
+
+Most rules only rename. Some reshape, permute or split, and one kind merges an adapter; each is a pure function.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+Shape = tuple[int, ...]
+Fold = Callable[[Sequence[Tensor], torch.dtype], Sequence[Tensor]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rule:
+    """Some published tensors, and what they become."""
+
+    published: Mapping[str, Shape]
+    """Name -> shape, in the order in which `fold` takes them."""
+    ours: tuple[str, ...]
+    """Names of our parameters, in the order in which `fold` returns them."""
+    fold: Fold
+
+
+def rename(published: str, shape: Shape, ours: str, ours_shape: Shape | None = None) -> Rule:
+    """The same numbers in the same order under another name.
+
+    Args:
+        published: Name in the file.
+        shape: There.
+        ours: Name of our parameter.
+        ours_shape: Its shape where it differs, as a convolution's kernel does from the matrix that it is.
+    """
+
+    def fold(tensors: Sequence[Tensor], dtype: torch.dtype) -> Sequence[Tensor]:
+        [tensor] = tensors
+        return (tensor.view(ours_shape or shape).to(dtype),)
+
+    return Rule(published={published: shape}, ours=(ours,), fold=fold)

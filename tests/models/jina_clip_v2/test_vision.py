@@ -1,0 +1,164 @@
+"""The vision tower against a plain reading of the facts: one image, one head, one channel at a time, in float64.
+
+No code is shared with the package. jina_clip_v2 facts, section 1.5.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import pytest
+import torch
+from safetensors.torch import load_file
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+import polylens
+import tiny_clip
+from polylens.runtime.embedder import Embedder
+
+BOUND = 1e-4
+"""Of the signal's standard deviation."""
+
+Array = np.ndarray
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_clip.write(tmp_path_factory.mktemp("clip"))
+
+
+@pytest.fixture(scope="module")
+def embedder(folder: Path) -> Embedder:
+    return polylens.load(folder, dtype="float32", device="cpu")
+
+
+def noise(width: int, height: int, seed: int) -> PIL.Image.Image:
+    values = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    return PIL.Image.fromarray(values)
+
+
+class Slow:
+    """The facts, word for word."""
+
+    def __init__(self, folder: Path) -> None:
+        stored = load_file(folder / "model.safetensors")
+        self.weights = {name.removeprefix("vision_model."): tensor.double().numpy() for name, tensor in stored.items()}
+        self.heads, self.head_width, self.patch, self.layers = 4, 12, 14, 3
+        self.side, self.pretrained = 76 // 14, 3
+
+    def linear(self, x: Array, name: str) -> Array:
+        return x @ self.weights[f"{name}.weight"].T + self.weights[f"{name}.bias"]
+
+    def norm(self, x: Array, name: str) -> Array:
+        mean, variance = x.mean(-1, keepdims=True), x.var(-1, keepdims=True)
+        return (x - mean) / np.sqrt(variance + 1e-6) * self.weights[f"{name}.weight"] + self.weights[f"{name}.bias"]
+
+    def turned(self, vector: Array, row: int, column: int) -> Array:
+        """Neighbouring channels (2j, 2j + 1) turn together; the first half of a head by the row, the second by the
+        column; positions are scaled from the grid to the pretrained one."""
+        result = vector.copy()
+        half = self.head_width // 2
+        for axis, at in enumerate((row, column)):
+            for j in range(half // 2):
+                angle = at / self.side * self.pretrained * 10_000.0 ** (-2 * j / half)
+                even = axis * half + 2 * j
+                a, b = vector[even], vector[even + 1]
+                result[even] = a * math.cos(angle) - b * math.sin(angle)
+                result[even + 1] = b * math.cos(angle) + a * math.sin(angle)
+        return result
+
+    def attention(self, x: Array, name: str) -> Array:
+        queries = x @ self.weights[f"{name}.q_proj.weight"].T + self.weights[f"{name}.q_bias"]
+        keys = x @ self.weights[f"{name}.k_proj.weight"].T
+        values = x @ self.weights[f"{name}.v_proj.weight"].T + self.weights[f"{name}.v_bias"]
+        mixed = np.zeros_like(x)
+        for head in range(self.heads):
+            part = slice(head * self.head_width, (head + 1) * self.head_width)
+            q, k, v = queries[:, part].copy(), keys[:, part].copy(), values[:, part]
+            for token in range(1, len(x)):  # the class token is not turned
+                row, column = divmod(token - 1, self.side)
+                q[token], k[token] = self.turned(q[token], row, column), self.turned(k[token], row, column)
+            for token in range(len(x)):
+                scores = np.exp(k @ q[token] / math.sqrt(self.head_width))
+                mixed[token, part] = (scores[:, None] * v).sum(0) / scores.sum()
+        return self.linear(self.norm(mixed, f"{name}.inner_attn_ln"), f"{name}.proj")
+
+    def mlp(self, x: Array, name: str) -> Array:
+        gate = self.linear(x, f"{name}.w1")
+        hidden = gate / (1 + np.exp(-gate)) * self.linear(x, f"{name}.w2")
+        return self.linear(self.norm(hidden, f"{name}.ffn_ln"), f"{name}.w3")
+
+    def __call__(self, pixels: Array) -> Array:
+        """`pixels`: `[3, 76, 76]`, normalised. The kernel slides by its own size; what is left over is not seen."""
+        kernel = self.weights["patch_embed.proj.weight"]
+        tokens = [self.weights["cls_token"][0, 0]]
+        for row in range(self.side):
+            for column in range(self.side):
+                top, left = row * self.patch, column * self.patch
+                square = pixels[:, top : top + self.patch, left : left + self.patch]
+                tokens.append((kernel * square).sum(axis=(1, 2, 3)) + self.weights["patch_embed.proj.bias"])
+        x = np.stack(tokens) + self.weights["pos_embed"][0]
+        for layer in range(self.layers):
+            block = f"blocks.{layer}"
+            x = x + self.attention(self.norm(x, f"{block}.norm1"), f"{block}.attn")
+            x = x + self.mlp(self.norm(x, f"{block}.norm2"), f"{block}.mlp")
+        answer = self.norm(x, "norm")[0]
+        return answer / np.linalg.norm(answer)
+
+
+def normalised(image: PIL.Image.Image) -> Array:
+    pixels = np.asarray(image, dtype=np.float64) / 255
+    return ((pixels - np.array(tiny_clip.MEAN)) / np.array(tiny_clip.STD)).transpose(2, 0, 1)
+
+
+def test_against_the_facts(folder: Path, embedder: Embedder) -> None:
+    images = [noise(76, 76, seed) for seed in range(3)]
+    slow = Slow(folder)
+    expected = np.stack([slow(normalised(image)) for image in images])
+    difference = np.abs(embedder.encode_image(images) - expected).max() / expected.std()
+    print(f"vision tower: largest difference {difference:.1e} of the signal's standard deviation")
+    assert difference < BOUND
+
+
+def test_every_part_counts(folder: Path, embedder: Embedder) -> None:
+    """What the loop would not notice if both sides forgot it: each stored number moves the answer."""
+    image = noise(76, 76, 0)
+    slow = Slow(folder)
+    before = slow(normalised(image))
+    for name in list(slow.weights):
+        if not name.startswith(("blocks.1.", "norm", "cls", "pos", "patch")):
+            continue
+        kept = slow.weights[name]
+        slow.weights[name] = kept + 0.3 * np.random.default_rng(0).standard_normal(kept.shape)
+        assert np.abs(slow(normalised(image)) - before).max() > 1e-4, name
+        slow.weights[name] = kept
+
+
+def test_batched_equals_alone_equals_permuted(embedder: Embedder) -> None:
+    inputs = [noise(76, 76, 1), "a text", noise(120, 90, 2), "", noise(30, 200, 3), "another"]
+    together = embedder.encode(inputs)
+    alone = np.stack([embedder.encode(each) for each in inputs])
+    assert np.abs(together - alone).max() < 2e-6  # float32 sums over other blocks
+    assert np.abs(embedder.encode(inputs[::-1])[::-1] - alone).max() < 2e-6
+
+
+def test_bfloat16_is_near(folder: Path, embedder: Embedder) -> None:
+    images = [noise(76, 76, seed) for seed in range(4)]
+    rough = polylens.load(folder, dtype="bfloat16", device="cpu").encode_image(images)
+    assert (rough * embedder.encode_image(images)).sum(axis=1).min() > 0.999
+
+
+def test_gradients_reach_every_weight(embedder: Embedder, folder: Path) -> None:
+    """Training needs no other code than this."""
+    model = polylens.load(folder, dtype="float32", device="cpu").model.requires_grad_(True)
+    items = [embedder.processor.image(noise(76, 76, 5), task=None, max_pixels=None)]
+    items.append(embedder.processor.text("sea", task=None, prompt_name="", max_length=None))
+    model.embed(items).dense[:, :7].sum().backward()
+    without = [name for name, parameter in model.named_parameters() if parameter.grad is None]
+    assert without == []
+    assert all(torch.isfinite(parameter.grad).all() for parameter in model.parameters())
