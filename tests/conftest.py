@@ -49,7 +49,7 @@ def _require_local(host: Any, family: int) -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if not os.environ.get("POLYLENS_WEIGHTS"):
-        _skip(items, "weights", "set POLYLENS_WEIGHTS to the folder with the published weights")
+        _skip(items, "weights", "set POLYLENS_WEIGHTS to a folder that holds published repositories")
     if any(item.get_closest_marker("gpu") for item in items):
         import torch
 
