@@ -23,10 +23,12 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import polylens
 import tiny_clip
 from polylens.checkpoints import catalog
+from polylens.checkpoints.export import save_clip_checkpoint
 from polylens.errors import CheckpointError, InputError
 from polylens.models.jina_clip_v2.config import parse_config
 from polylens.models.jina_clip_v2.model import JinaClip
-from polylens.models.jina_clip_v2.state_dict import MERGE_ROWS, clip_rules, merged, v3_rules
+from polylens.models.jina_clip_v2.processing import JinaClipProcessor
+from polylens.models.jina_clip_v2.state_dict import MERGE_ROWS, clip_rules, merged, native_rules, v3_rules
 
 DATA = Path(__file__).parents[2] / "benchmarks/data"
 SHAPES: dict[str, list[int]] = json.loads((DATA / "jina_clip_v2_state_dict.json").read_text())
@@ -206,6 +208,40 @@ class TestOneTower:
     def test_v4_has_one_network(self) -> None:
         with pytest.raises(InputError, match="one network"):
             polylens.load("nano", modalities=("text",))
+
+
+class TestWriting:
+    def test_what_is_written_loads_as_the_same_model(self, folder: Path, tmp_path: Path) -> None:
+        """The adapter was merged, so it comes back as zeros; all else has the bytes it had."""
+        embedder = load(folder)
+        assert isinstance(embedder.model, JinaClip) and isinstance(embedder.processor, JinaClipProcessor)
+        save_clip_checkpoint(tmp_path / "copy", embedder.model, embedder.processor, 2.6592)
+        again = load(tmp_path / "copy")
+        ours, theirs = dict(embedder.model.named_parameters()), dict(again.model.named_parameters())
+        assert ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
+        before, after = (load_file(place / "model.safetensors") for place in (folder, tmp_path / "copy"))
+        assert {name: tensor.shape for name, tensor in before.items()} == {n: t.shape for n, t in after.items()}
+        vision = [name for name in before if name.startswith("vision_model.")]
+        assert all(torch.equal(before[name], after[name]) for name in vision)
+        assert all(not after[name].any() for name in after if ".lora_" in name)
+        assert float(after["logit_scale"]) == pytest.approx(2.6592)
+        assert again.processor.instructions == {"retrieval.query": tiny_clip.QUERY}
+
+    def test_adapters_beside_the_weights_come_back_byte_for_byte(self) -> None:
+        rules = v3_rules(parse_config(tiny_clip.V3).text)
+        published = tiny_clip.random_tensors(rules)
+        for rule in rules:
+            stored = [published[name] for name in rule.published]
+            back = rule.unfold(rule.fold(stored, torch.float32))
+            assert all(torch.equal(a, b) for a, b in zip(stored, back, strict=True)), rule.ours
+
+    def test_the_native_form_too(self) -> None:
+        rules = native_rules(parse_config(tiny_clip.NATIVE).text)
+        published = tiny_clip.random_tensors(rules)
+        for rule in rules:
+            stored = [published[name] for name in rule.published]
+            back = rule.unfold(rule.fold(stored, torch.float32))
+            assert all(torch.equal(a, b) for a, b in zip(stored, back, strict=True)), rule.ours
 
 
 class TestOutputs:

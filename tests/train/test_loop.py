@@ -21,6 +21,7 @@ from safetensors.torch import load_file
 
 import polylens
 from polylens.errors import InputError
+from polylens.models.jina_clip_v2.config import JinaClipConfig
 from polylens.models.jina_v4.config import DecoderConfig, VisionConfig
 from polylens.models.jina_v4.processing import JinaV4Processor
 from polylens.nn.lora import LoRAConfig
@@ -35,9 +36,9 @@ from polylens.train.loop import (
     train,
     train_step,
 )
-from polylens.train.recipes import Recipe, nano
+from polylens.train.recipes import Recipe, nano, nano_clip
 from polylens.train.state import load_state
-from polylens.train.trainee import Trainee, initialise, spellings
+from polylens.train.trainee import Trainee, initialise, make_trainee, spellings
 
 # Python from 3.12 on warns of a fork while threads run; the loader's worker is forked on purpose.
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
@@ -86,6 +87,34 @@ def small() -> Recipe:
             replace(read, height=84, width=112, steps=1, images=2),
             replace(crops, height=84, width=168, steps=2, images=3, queries_per_image=2, transcripts=1, texts=1),
             replace(pages, height=336, width=224, steps=1, images=2, transcripts=1, texts=1),
+        ),
+        languages=("en", "de"),
+        warmup_steps=2,
+        checkpoint_every=2,
+    )
+
+
+def small_clip() -> Recipe:
+    """nano-clip with a step of each stage, and a few thousand parameters."""
+    recipe = nano_clip()
+    read, crops, pages = recipe.stages
+    model, text, vision = recipe.model, recipe.model.text, recipe.model.vision
+    assert isinstance(model, JinaClipConfig) and vision is not None
+    size = 112
+    model = replace(
+        model,
+        text=replace(text, width=32, num_layers=2, num_heads=2, mlp_width=48, vocab_size=400),
+        vision=replace(vision, width=32, num_layers=2, num_heads=2, mlp_width=48, image_size=size),
+        matryoshka_dims=(8, 32),
+    )
+    return replace(
+        recipe,
+        model=model,
+        images=replace(recipe.images, size=size),
+        stages=(
+            replace(read, height=size, width=size, steps=1, images=2),
+            replace(crops, height=size, width=size, steps=2, images=3, queries_per_image=2, transcripts=1, texts=1),
+            replace(pages, height=size, width=size, steps=1, images=2, queries_per_image=2, transcripts=1, texts=1),
         ),
         languages=("en", "de"),
         warmup_steps=2,
@@ -200,13 +229,13 @@ class TestResume:
         (tmp_path / "checkpoint.old").mkdir()
         for name in ("state.safetensors", "step.json"):
             shutil.copy(expected / "checkpoint" / name, tmp_path / "checkpoint.old" / name)
-        trainee = Trainee(small())
+        trainee = make_trainee(small())
         assert load_state(tmp_path / "checkpoint", trainee, make_optimisers(trainee, small())) == 4
         state = load_file(expected / STATE)
         assert all(torch.equal(tensor, state[f"weights.{name}"]) for name, tensor in trainee.named_parameters())
 
     def test_nothing_to_resume(self, tmp_path: Path) -> None:
-        trainee = Trainee(small())
+        trainee = make_trainee(small())
         assert load_state(tmp_path / "checkpoint", trainee, make_optimisers(trainee, small())) == 0
 
 
@@ -235,7 +264,7 @@ class TestRun:
 
     def test_every_part_that_is_trained_has_moved(self, straight: tuple[Path, list[Progress]]) -> None:
         state = load_file(straight[0] / STATE)
-        fresh = Trainee(small())
+        fresh = make_trainee(small())
         initialise(fresh, small().seed, loop._tokenizer(small(), straight[0]))
         still = [name for name, tensor in fresh.named_parameters() if torch.equal(state[f"weights.{name}"], tensor)]
         assert all("lora" in name for name in still)  # the first stage trains the model without any adapter
@@ -251,6 +280,63 @@ class TestRun:
         assert {tensor.dtype for tensor in published.values()} == {torch.bfloat16}
         state = load_file(folder / STATE)
         assert torch.equal(published["model.norm.weight"], state["weights.model.decoder.norm.weight"].bfloat16())
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("clip") / "parts"
+    try:
+        for language in small_clip().languages:
+            fonts.faces(language, "train")
+    except InputError as error:
+        pytest.skip(str(error))
+    rng = random.Random(0)
+    corpus = [" ".join(sample_text(rng, language, "train", 200)) for language in small_clip().languages]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop.shutil, "which", lambda _: None)
+        patch.setattr(loop, "LOG_EVERY", 1)
+        patch.setattr(tokenizer, "_corpus", lambda _: corpus)
+        assert train(small_clip(), folder, report=ignore, max_seconds=0) is None
+        disturb()
+        assert train(small_clip(), folder, report=ignore) == folder / "model"
+        whole = folder.with_name("whole")
+        assert train(small_clip(), whole, report=ignore) == whole / "model"
+    assert (folder / STATE).read_bytes() == (whole / STATE).read_bytes()  # in two parts as in one
+    return folder
+
+
+class TestDualEncoder:
+    """nano-clip: the same loop on the other family."""
+
+    def test_losses(self, finished: Path) -> None:
+        lines = logged(finished)
+        assert "dense" not in lines[0] and all("dense" in line for line in lines[1:])
+        assert not any("late" in line or "grounding" in line for line in lines)
+        assert all(np.isfinite(value) for line in lines for value in line.values())
+
+    def test_every_part_has_moved(self, finished: Path) -> None:
+        state = load_file(finished / STATE)
+        fresh = make_trainee(small_clip())
+        initialise(fresh, small_clip().seed, loop._tokenizer(small_clip(), finished))
+        still = [name for name, tensor in fresh.named_parameters() if torch.equal(state[f"weights.{name}"], tensor)]
+        assert still == []
+
+    def test_the_model_loads_and_says_what_was_trained(self, finished: Path) -> None:
+        embedder = polylens.load(finished / "model", dtype="bfloat16", device="cpu")
+        assert (embedder.dim, embedder.multivector_dim, embedder.tasks) == (32, None, ("retrieval",))
+        state = load_file(finished / STATE)
+        for name, tensor in embedder.model.named_parameters():
+            assert torch.equal(tensor, state[f"weights.model.{name}"].bfloat16()), name
+        vectors = embedder.encode(["ein Hafen", PIL.Image.new("RGB", (300, 200), "white")])
+        np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, rtol=0, atol=1e-6)
+
+    def test_letters_stand_row_by_row(self) -> None:
+        recipe = small_clip()
+        trainee = make_trainee(recipe)
+        images = [object(), object()]
+        rows = torch.arange(2 * 65, dtype=torch.float32)[:, None]
+        patches, letters = trainee.legible(rows, torch.zeros(128, 2), images)  # type: ignore[arg-type]
+        assert patches[:, 0].tolist() == [*range(1, 65), *range(66, 130)] and len(letters) == 128
 
 
 class TestBatches:
@@ -303,7 +389,7 @@ class TestSteps:
         self, prepared: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         recipe = small()
-        trainee = Trainee(recipe)
+        trainee = make_trainee(recipe)
         initialise(trainee, 0, loop._tokenizer(recipe, prepared))
         optimisers = make_optimisers(trainee, recipe)
         before = {name: tensor.detach().clone() for name, tensor in trainee.named_parameters()}
@@ -318,7 +404,7 @@ class TestSteps:
 
     def test_a_seed_decides_the_weights(self, prepared: Path) -> None:
         learned = loop._tokenizer(small(), prepared)
-        first, second, third = (Trainee(small()) for _ in range(3))
+        first, second, third = (make_trainee(small()) for _ in range(3))
         initialise(first, 7, learned)
         disturb()
         initialise(second, 7, learned)

@@ -1,4 +1,4 @@
-"""A model to a folder: the official layout, or stock Qwen2.5-VL with one task merged in.
+"""A model to a folder: its published layout, or stock Qwen2.5-VL with one task merged in.
 
 Files are written beside their place and renamed, `config.json` last: its being there means that the folder is complete.
 """
@@ -14,11 +14,16 @@ from typing import Any
 
 import torch
 from safetensors.torch import save_file
+from tokenizers import Tokenizer
 from torch import Tensor
 
 from polylens.checkpoints.loading import ADAPTER, ADAPTER_CONFIG
 from polylens.checkpoints.tensors import INDEX, SINGLE
 from polylens.errors import InputError
+from polylens.models.jina_clip_v2 import config as clip_config
+from polylens.models.jina_clip_v2 import processing as clip_processing
+from polylens.models.jina_clip_v2.model import JinaClip
+from polylens.models.jina_clip_v2.state_dict import LOGIT_SCALE, clip_rules
 from polylens.models.jina_v4.config import render_adapter_config, render_config
 from polylens.models.jina_v4.model import JinaV4
 from polylens.models.jina_v4.processing import JinaV4Processor, render_image_config
@@ -28,7 +33,7 @@ SHARD_BYTES = 5_000_000_000
 
 
 def save_checkpoint(folder: Path, model: JinaV4, processor: JinaV4Processor) -> None:
-    """Writes the official layout: what `load_checkpoint` reads, each tensor with the bytes that the model holds.
+    """Writes jina-embeddings-v4's layout: what `load_checkpoint` reads, each tensor as the model holds it.
 
     Args:
         folder: Made where it is missing; files of the same names are replaced.
@@ -44,6 +49,31 @@ def save_checkpoint(folder: Path, model: JinaV4, processor: JinaV4Processor) -> 
     _write_json(folder / ADAPTER_CONFIG, render_adapter_config(model.config.lora))
     _write_processor(folder, processor)
     _write_json(folder / "config.json", render_config(model.config))
+
+
+def save_clip_checkpoint(
+    folder: Path, model: JinaClip, processor: clip_processing.JinaClipProcessor, logit_scale: float
+) -> None:
+    """Writes jina-clip-v2's layout. Its adapter was merged when loading and stays so: an adapter of zeros lies beside.
+
+    Args:
+        folder: Made where it is missing; files of the same names are replaced.
+        model: With both towers, on any device.
+        processor: Of the same checkpoint.
+        logit_scale: Logarithm of what training multiplied cosines by.
+    """
+    assert processor.image_config is not None
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").unlink(missing_ok=True)
+    ours = {name: parameter.detach().cpu() for name, parameter in model.named_parameters()}
+    tensors: dict[str, Tensor] = {LOGIT_SCALE: torch.tensor(logit_scale, dtype=next(iter(ours.values())).dtype)}
+    for rule in clip_rules(model.config, ("text", "image")):
+        published = rule.unfold([ours[name] for name in rule.ours])
+        tensors |= {name: each.contiguous() for name, each in zip(rule.published, published, strict=True)}
+    _write_base(folder, tensors)
+    _write_json(folder / "preprocessor_config.json", clip_processing.render_image_config(processor.image_config))
+    _write_tokenizer(folder, processor.tokenizer)
+    _write_json(folder / "config.json", clip_config.render_config(model.config))
 
 
 def export_merged(folder: Path, model: JinaV4, processor: JinaV4Processor, task: str) -> None:
@@ -111,8 +141,12 @@ def _write_base(folder: Path, tensors: Mapping[str, Tensor]) -> None:
 
 def _write_processor(folder: Path, processor: JinaV4Processor) -> None:
     _write_json(folder / "preprocessor_config.json", render_image_config(processor.image_config))
+    _write_tokenizer(folder, processor.tokenizer)
+
+
+def _write_tokenizer(folder: Path, tokenizer: Tokenizer) -> None:
     partial = folder / "tokenizer.json.partial"
-    processor.tokenizer.save(str(partial))
+    tokenizer.save(str(partial))
     partial.replace(folder / "tokenizer.json")
 
 

@@ -1,4 +1,4 @@
-"""How published tensors become ours: one rule names all that go into some of ours, and the fold between them.
+"""How published tensors become ours and ours published ones: one rule names both sides and the functions between them.
 
 Most rules only rename. Some reshape, permute or split, and one kind merges an adapter; each is a pure function.
 """
@@ -13,6 +13,7 @@ from torch import Tensor
 
 Shape = tuple[int, ...]
 Fold = Callable[[Sequence[Tensor], torch.dtype], Sequence[Tensor]]
+Unfold = Callable[[Sequence[Tensor]], Sequence[Tensor]]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,6 +25,8 @@ class Rule:
     ours: tuple[str, ...]
     """Names of our parameters, in the order in which `fold` returns them."""
     fold: Fold
+    unfold: Unfold
+    """The way back: ours, in the order of `ours`, to those that are published."""
 
 
 def rename(published: str, shape: Shape, ours: str, ours_shape: Shape | None = None) -> Rule:
@@ -40,4 +43,4 @@ def rename(published: str, shape: Shape, ours: str, ours_shape: Shape | None = N
         [tensor] = tensors
         return (tensor.view(ours_shape or shape).to(dtype),)
 
-    return Rule(published={published: shape}, ours=(ours,), fold=fold)
+    return Rule(published={published: shape}, ours=(ours,), fold=fold, unfold=lambda ours: [ours[0].reshape(shape)])

@@ -10,6 +10,7 @@ import json
 import math
 import platform
 import random
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -23,18 +24,22 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 import polylens
-from polylens.checkpoints.export import save_checkpoint
 from polylens.errors import InputError
-from polylens.models.jina_v4.processing import JinaV4Processor
-from polylens.models.jina_v4.vision import VisionTower
+from polylens.models.jina_v4.config import JinaV4Config
 from polylens.models.protocol import Outputs
-from polylens.train.data.examples import READING_POINTS, ImageBatch, letters, make_batch, make_reading_batch
+from polylens.train.data.examples import (
+    READING_POINTS,
+    AnyProcessor,
+    ImageBatch,
+    letters,
+    make_batch,
+    make_reading_batch,
+)
 from polylens.train.data.render import Rendered, render_crop, render_page
 from polylens.train.losses import batched_maxsim, grounding_nce, info_nce, matryoshka_nce, reading_loss
 from polylens.train.recipes import Recipe, Stage
 from polylens.train.state import load_state, save_state
-from polylens.train.tokenizer import train_tokenizer
-from polylens.train.trainee import Trainee, initialise
+from polylens.train.trainee import Trainee, initialise, make_processor, make_tokenizer, make_trainee
 
 LOG_EVERY = 10  # steps
 
@@ -70,14 +75,15 @@ def train(
     folder.mkdir(parents=True, exist_ok=True)
     _write_recipe(recipe, folder)
     tokenizer = _tokenizer(recipe, folder)
-    processor = JinaV4Processor(recipe.model, recipe.images, tokenizer)
+    processor = make_processor(recipe, tokenizer)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    trainee = Trainee(recipe)
+    trainee = make_trainee(recipe)
     initialise(trainee, recipe.seed, tokenizer)
     trainee.to(device)
     if shutil.which("c++"):  # the tower is bound by memory traffic, which fused element-wise steps halve
-        for block in trainee.model.vision.blocks:
-            block.compile()
+        for name, block in trainee.model.named_modules():
+            if re.fullmatch(r"vision\.blocks\.\d+", name):
+                block.compile()
     optimisers = make_optimisers(trainee, recipe)
     start = load_state(folder / "checkpoint", trainee, optimisers)
     total = sum(stage.steps for stage in recipe.stages)
@@ -96,8 +102,7 @@ def train(
                 save_state(folder / "checkpoint", trainee, optimisers, step + 1)
                 if max_seconds is not None and time.monotonic() - began > max_seconds and step + 1 < total:
                     return None
-    finished = trainee.model.to(device="cpu", dtype=torch.bfloat16)
-    save_checkpoint(folder / "model", finished, processor)
+    trainee.to(device="cpu", dtype=torch.bfloat16).save(folder / "model", processor)
     return folder / "model"
 
 
@@ -163,48 +168,40 @@ def compute_losses(trainee: Trainee, batch: ImageBatch, recipe: Recipe) -> dict[
     own text to any picture, which keeps the scores of both kinds comparable.
     """
     if not batch.queries:
-        reading, read = _reading(trainee, batch, lambda vision: vision(*_patches(batch)))
+        reading, read = _reading(trainee, batch, lambda: trainee.look(batch.images))
         return {"total": reading, "reading": reading, "letters": read}
     model, weights = trainee.model, recipe.weights
     documents: list[Outputs] = []
-    reading, read = _reading(trainee, batch, lambda _: documents.append(model.embed([*batch.images, *batch.passages])))
+    reading, read = _reading(trainee, batch, lambda: documents.append(model.embed([*batch.images, *batch.passages])))
     losses = _search_losses(model.embed(batch.queries), documents[0], batch, recipe)
-    total = (
-        weights.late * losses["late"]
-        + weights.dense * losses["dense"]
-        + weights.grounding * losses["grounding"]
-        + weights.reading * reading
-    )
+    shares = {"late": weights.late, "dense": weights.dense, "grounding": weights.grounding}
+    total = weights.reading * reading
+    for name in losses.keys() & shares.keys():
+        total = total + shares[name] * losses[name]
     return {"total": total, **losses, "reading": reading, "letters": read}
 
 
-def _reading(trainee: Trainee, batch: ImageBatch, run: Callable[[VisionTower], object]) -> tuple[Tensor, Tensor]:
+def _reading(trainee: Trainee, batch: ImageBatch, run: Callable[[], None]) -> tuple[Tensor, Tensor]:
     """Reading loss of whatever goes through the vision tower in `run`, and the share of letters that it got right."""
-    tower = trainee.model.vision
     seen: list[Tensor] = []
-    hook = tower.merger.register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0]))
-    run(tower)
+    hook = trainee.watched.register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0]))
+    run()
     hook.remove()
-    order, _ = tower.window_order([item.grid for item in batch.images if item.grid is not None])
-    wanted = batch.letters[tower.patches_of(order)].to(seen[0].device)
-    features = F.rms_norm(seen[0], seen[0].shape[-1:], eps=1e-6)
-    logits = trainee.reader(features).unflatten(-1, (READING_POINTS, -1)).float()
+    features, wanted = trainee.legible(seen[0], batch.letters, batch.images)
+    wanted = wanted.to(features.device)
+    logits = (
+        trainee.reader(F.rms_norm(features, features.shape[-1:], eps=1e-6)).unflatten(-1, (READING_POINTS, -1)).float()
+    )
     with torch.no_grad():
         right = (logits.argmax(dim=-1) == wanted)[wanted > 0].float().mean()
     return reading_loss(logits, wanted), right
 
 
-def _patches(batch: ImageBatch) -> tuple[Tensor, list[tuple[int, int]]]:
-    patches = [item.patches for item in batch.images if item.patches is not None]
-    return torch.cat(patches), [item.grid for item in batch.images if item.grid is not None]
-
-
 def _search_losses(queries: Outputs, documents: Outputs, batch: ImageBatch, recipe: Recipe) -> dict[str, Tensor]:
-    """Late, dense and grounding losses, and how often a query's own picture comes first among the pictures."""
-    assert queries.multivector is not None and documents.multivector is not None
+    """Dense loss, and with late interaction the late and the grounding loss; how often a query's own picture comes
+    first among the pictures."""
     device = queries.dense.device
     num_images, num_queries = len(batch.images), len(batch.queries)
-    owner = torch.repeat_interleave(torch.arange(num_queries), torch.tensor(queries.lengths)).to(device)
     own_image = torch.tensor(batch.image_of, dtype=torch.long, device=device)
     about_image = torch.arange(len(own_image), device=device)
     pairs = [(query, num_images + passage) for query, passage in enumerate(batch.passage_of) if passage is not None]
@@ -217,27 +214,34 @@ def _search_losses(queries: Outputs, documents: Outputs, batch: ImageBatch, reci
     to_image = (own_image, is_own_passage[about_image])
     to_passage = (own_passage, is_own_image[about_passage])
 
-    late = batched_maxsim(queries.multivector, owner, documents.multivector, documents.lengths, num_queries)
-    late_loss = info_nce(late[about_image], *to_image, recipe.late_temperature)
     dense = partial(matryoshka_nce, temperature=recipe.dense_temperature, dims=recipe.model.matryoshka_dims)
-    dense_loss = dense(queries.dense[about_image], documents.dense, *to_image)
+    losses = {"dense": dense(queries.dense[about_image], documents.dense, *to_image)}
     if batch.passages:
-        late_loss = late_loss + info_nce(late[about_passage], *to_passage, recipe.late_temperature)
-        dense_loss = dense_loss + dense(queries.dense[about_passage], documents.dense, *to_passage)
-    is_visual = torch.cat([torch.from_numpy(item.token_ids == recipe.model.image_token_id) for item in batch.images])
-    cells = documents.multivector[: len(is_visual)][is_visual.to(device)]
-    grounding = grounding_nce(
-        queries.multivector, cells, batch.here.to(device), batch.same.to(device), recipe.grounding_temperature
-    )
+        losses["dense"] = losses["dense"] + dense(queries.dense[about_passage], documents.dense, *to_passage)
+    scores = queries.dense.detach() @ documents.dense.detach().T
+    if queries.multivector is not None and documents.multivector is not None:
+        assert isinstance(recipe.model, JinaV4Config)
+        owner = torch.repeat_interleave(torch.arange(num_queries), torch.tensor(queries.lengths)).to(device)
+        scores = batched_maxsim(queries.multivector, owner, documents.multivector, documents.lengths, num_queries)
+        losses["late"] = info_nce(scores[about_image], *to_image, recipe.late_temperature)
+        if batch.passages:
+            losses["late"] = losses["late"] + info_nce(scores[about_passage], *to_passage, recipe.late_temperature)
+        is_visual = torch.cat(
+            [torch.from_numpy(item.token_ids == recipe.model.image_token_id) for item in batch.images]
+        )
+        cells = documents.multivector[: len(is_visual)][is_visual.to(device)]
+        losses["grounding"] = grounding_nce(
+            queries.multivector, cells, batch.here.to(device), batch.same.to(device), recipe.grounding_temperature
+        )
     with torch.no_grad():
-        first = (late[about_image, :num_images].argmax(dim=1) == own_image).float().mean()
-    return {"late": late_loss, "dense": dense_loss, "grounding": grounding, "recall@1": first}
+        first = (scores[about_image, :num_images].argmax(dim=1) == own_image).float().mean()
+    return {**losses, "recall@1": first}
 
 
 class _Batches(torch.utils.data.Dataset[ImageBatch]):
     """Step -> batch; made in a process of its own while the step before it trains."""
 
-    def __init__(self, recipe: Recipe, processor: JinaV4Processor) -> None:
+    def __init__(self, recipe: Recipe, processor: AnyProcessor) -> None:
         self.recipe = recipe
         self.processor = processor
 
@@ -277,7 +281,7 @@ def draw(rng: random.Random, stage: Stage, languages: tuple[str, ...]) -> Render
     )
 
 
-def _batches(recipe: Recipe, processor: JinaV4Processor, start: int, total: int) -> Iterator[tuple[int, ImageBatch]]:
+def _batches(recipe: Recipe, processor: AnyProcessor, start: int, total: int) -> Iterator[tuple[int, ImageBatch]]:
     letters()  # before the fork, so that no worker counts them anew
     loader = torch.utils.data.DataLoader(
         _Batches(recipe, processor),
@@ -295,7 +299,7 @@ def _tokenizer(recipe: Recipe, folder: Path) -> Tokenizer:
     path = folder / "tokenizer.json"
     if not path.exists():
         partial_path = folder / "tokenizer.json.partial"
-        train_tokenizer(vocab_size=recipe.model.decoder.vocab_size, seed=recipe.seed).save(str(partial_path))
+        make_tokenizer(recipe).save(str(partial_path))
         partial_path.replace(path)
     return Tokenizer.from_file(str(path))
 

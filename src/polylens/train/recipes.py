@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from polylens.models.jina_clip_v2 import config as clip_config
+from polylens.models.jina_clip_v2 import processing as clip_processing
 from polylens.models.jina_v4.config import DecoderConfig, JinaV4Config, VisionConfig
 from polylens.models.jina_v4.processing import ImageConfig
 from polylens.nn.lora import LoRAConfig
@@ -44,8 +46,8 @@ class Recipe:
     """A run."""
 
     name: str
-    model: JinaV4Config
-    images: ImageConfig
+    model: JinaV4Config | clip_config.JinaClipConfig
+    images: ImageConfig | clip_processing.ImageConfig  # of the same family
     stages: tuple[Stage, ...]
     weights: Weights
     late_temperature: float
@@ -189,4 +191,53 @@ def nano() -> Recipe:
     )
 
 
-RECIPES = {"nano": nano}
+def nano_clip() -> Recipe:
+    """nano's counterpart with two towers, jina-clip-v2's family: the same data and about the same budget, to compare.
+
+    Its pictures have one size, as in that family; the last stage draws whole pages into it, in print as small as
+    a page shrunk to that size has.
+    """
+    like = nano()
+    side, width = 448, 256
+    model = clip_config.JinaClipConfig(
+        text=clip_config.TextConfig(
+            width=width,
+            num_layers=4,
+            num_heads=4,
+            mlp_width=1024,
+            vocab_size=NANO_VOCAB,
+            norm_eps=1e-5,
+            theta=20_000.0,
+            lora=LoRAConfig(tasks=("retrieval.query",), rank=4, alpha=4.0),
+            always_on="retrieval.query",
+            instructions=(),
+            max_length=8192,
+            default_length=512,
+        ),
+        vision=clip_config.VisionConfig(
+            width=width,
+            num_layers=6,
+            num_heads=4,
+            mlp_width=682,
+            image_size=side,
+            patch_size=14,
+            pretrained_grid=16,
+        ),
+        matryoshka_dims=(64, 128, 256),
+    )
+    read, crops, _, pages = like.stages
+    return replace(
+        like,
+        name="nano-clip",
+        model=model,
+        images=clip_processing.ImageConfig(size=side, mean=(0.9, 0.9, 0.9), std=(0.3, 0.3, 0.3)),
+        stages=(
+            replace(read, height=side, width=side, images=4),
+            replace(crops, height=side, width=side, images=8, queries_per_image=16),
+            replace(pages, height=side, width=side, images=8, font_size=(8.0, 12.0)),
+        ),
+        weights=replace(like.weights, dense=1.0),  # the only way in which this family compares
+    )
+
+
+RECIPES = {"nano": nano, "nano-clip": nano_clip}

@@ -2,23 +2,139 @@
 
 from __future__ import annotations
 
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+
 import torch
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
+from polylens.checkpoints.export import save_checkpoint, save_clip_checkpoint
+from polylens.models.jina_clip_v2 import processing as clip_processing
+from polylens.models.jina_clip_v2.config import JinaClipConfig
+from polylens.models.jina_clip_v2.model import JinaClip
+from polylens.models.jina_clip_v2.processing import JinaClipProcessor
+from polylens.models.jina_v4 import processing as v4_processing
+from polylens.models.jina_v4.config import JinaV4Config
 from polylens.models.jina_v4.model import JinaV4
-from polylens.train.data.examples import NUM_LETTERS, READING_POINTS
+from polylens.models.jina_v4.processing import JinaV4Processor
+from polylens.models.protocol import Item
+from polylens.train.data.examples import NUM_LETTERS, READING_POINTS, AnyProcessor
 from polylens.train.recipes import Recipe
-from polylens.train.tokenizer import SPECIAL_TOKENS
+from polylens.train.tokenizer import CLIP_TOKENS, train_tokenizer
 
 
-class Trainee(nn.Module):
-    """The model and the head that only training uses."""
+class Trainee(nn.Module, ABC):
+    """A model and the head that only training uses, which reads letters off the vision tower's patches."""
 
-    def __init__(self, recipe: Recipe) -> None:
+    model: JinaV4 | JinaClip
+    reader: nn.Linear
+
+    @property
+    @abstractmethod
+    def watched(self) -> nn.Module:
+        """The part of the tower that is handed what came out of its last block."""
+
+    @abstractmethod
+    def look(self, images: Sequence[Item]) -> None:
+        """Sends images through the vision tower alone."""
+
+    @abstractmethod
+    def legible(self, rows: Tensor, letters: Tensor, images: Sequence[Item]) -> tuple[Tensor, Tensor]:
+        """The rows that are patches, and the letters of each in the same order.
+
+        Args:
+            rows: What came out of the last block.
+            letters: As `ImageBatch.letters` has them.
+            images: What went in.
+        """
+
+    @abstractmethod
+    def save(self, folder: Path, processor: AnyProcessor) -> None:
+        """Writes the model in its family's layout."""
+
+
+class V4Trainee(Trainee):
+    """jina-embeddings-v4."""
+
+    def __init__(self, config: JinaV4Config) -> None:
         super().__init__()
-        self.model = JinaV4(recipe.model)
-        self.reader = nn.Linear(recipe.model.vision.width, READING_POINTS * (NUM_LETTERS + 1))
+        self.model: JinaV4 = JinaV4(config)
+        self.reader = nn.Linear(config.vision.width, READING_POINTS * (NUM_LETTERS + 1))
+
+    @property
+    def watched(self) -> nn.Module:
+        return self.model.vision.merger
+
+    def look(self, images: Sequence[Item]) -> None:
+        self.model.vision(torch.cat(_patches(images)), _grids(images))
+
+    def legible(self, rows: Tensor, letters: Tensor, images: Sequence[Item]) -> tuple[Tensor, Tensor]:
+        order, _ = self.model.vision.window_order(_grids(images))
+        return rows, letters[self.model.vision.patches_of(order)]
+
+    def save(self, folder: Path, processor: AnyProcessor) -> None:
+        assert isinstance(processor, JinaV4Processor)
+        save_checkpoint(folder, self.model, processor)
+
+
+class ClipTrainee(Trainee):
+    """jina-clip-v2."""
+
+    def __init__(self, config: JinaClipConfig, temperature: float) -> None:
+        super().__init__()
+        self.model: JinaClip = JinaClip(config, ("text", "image"))
+        self.temperature = temperature
+        self.reader = nn.Linear(config.text.width, READING_POINTS * (NUM_LETTERS + 1))
+
+    @property
+    def watched(self) -> nn.Module:
+        assert self.model.vision is not None
+        return self.model.vision.norm
+
+    def look(self, images: Sequence[Item]) -> None:
+        assert self.model.vision is not None
+        self.model.vision(torch.stack(_patches(images)))
+
+    def legible(self, rows: Tensor, letters: Tensor, images: Sequence[Item]) -> tuple[Tensor, Tensor]:
+        return rows.view(len(images), -1, rows.shape[1])[:, 1:].flatten(0, 1), letters  # without the class tokens
+
+    def save(self, folder: Path, processor: AnyProcessor) -> None:
+        assert isinstance(processor, JinaClipProcessor)
+        save_clip_checkpoint(folder, self.model, processor, math.log(1 / self.temperature))
+
+
+def make_trainee(recipe: Recipe) -> Trainee:
+    """Of the family that the recipe's model belongs to."""
+    if isinstance(recipe.model, JinaV4Config):
+        return V4Trainee(recipe.model)
+    return ClipTrainee(recipe.model, recipe.dense_temperature)
+
+
+def make_processor(recipe: Recipe, tokenizer: Tokenizer) -> AnyProcessor:
+    """Of the same family."""
+    if isinstance(recipe.model, JinaV4Config):
+        assert isinstance(recipe.images, v4_processing.ImageConfig)
+        return JinaV4Processor(recipe.model, recipe.images, tokenizer)
+    assert isinstance(recipe.images, clip_processing.ImageConfig)
+    return JinaClipProcessor(recipe.model, recipe.images, tokenizer)
+
+
+def make_tokenizer(recipe: Recipe) -> Tokenizer:
+    """Learned anew, with the family's special tokens."""
+    if isinstance(recipe.model, JinaV4Config):
+        return train_tokenizer(vocab_size=recipe.model.decoder.vocab_size, seed=recipe.seed)
+    return train_tokenizer(vocab_size=recipe.model.text.vocab_size, seed=recipe.seed, special=CLIP_TOKENS)
+
+
+def _patches(images: Sequence[Item]) -> list[Tensor]:
+    return [item.patches for item in images if item.patches is not None]
+
+
+def _grids(images: Sequence[Item]) -> list[tuple[int, int]]:
+    return [item.grid for item in images if item.grid is not None]
 
 
 def initialise(trainee: Trainee, seed: int, tokenizer: Tokenizer) -> None:
@@ -31,18 +147,20 @@ def initialise(trainee: Trainee, seed: int, tokenizer: Tokenizer) -> None:
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, parameter in trainee.named_parameters():
-            if "norm" in name:
-                parameter.fill_(1.0)
-            elif "lora_b" in name or name.endswith(("bias", "out.weight", "down.weight")):
+            if name.endswith(("bias", "out.weight", "down.weight", "segment.weight")) or "lora_b" in name:
                 parameter.zero_()
-            elif name.endswith("decoder.embed.weight"):
+            elif "norm" in name:
+                parameter.fill_(1.0)
+            elif name.endswith(("decoder.embed.weight", "text.embed.weight")):
                 parameter.copy_(spellings(tokenizer, parameter.shape[1], generator))
             else:
-                parameter.normal_(0.0, parameter.shape[1] ** -0.5, generator=generator)
-        vision = trainee.model.config.vision
-        shown = vision.num_channels * vision.num_frames  # how often each pixel comes
+                parameter.normal_(0.0, parameter.shape[-1] ** -0.5, generator=generator)
+        tower = trainee.model.vision
+        assert tower is not None
+        vision = tower.config
+        shown = vision.patch_dim // vision.patch_size**2  # how often each pixel comes: in every channel and frame
         basis = cosine_basis(vision.patch_size)[: vision.width].repeat(1, shown) / shown
-        trainee.model.vision.patch_embed.weight[: len(basis)] = basis
+        tower.patch_embed.weight[: len(basis)] = basis
         trainee.reader.weight.zero_()
 
 
@@ -59,6 +177,7 @@ def spellings(tokenizer: Tokenizer, width: int, generator: torch.Generator) -> T
             codes[place, letter] = torch.randn(width, generator=generator)
         return codes[place, letter]
 
+    marks = tokenizer.get_added_tokens_decoder()
     rows = []
     for token in range(tokenizer.get_vocab_size()):
         spelled = tokenizer.decode([token], skip_special_tokens=False)
@@ -66,7 +185,7 @@ def spellings(tokenizer: Tokenizer, width: int, generator: torch.Generator) -> T
         parts = [code("any", letter) for letter in bare] + [code("first", bare[:1]), code("last", bare[-1:])]
         if spelled != spelled.lstrip():
             parts.append(code("space", ""))
-        if spelled == "\ufffd" or token < len(SPECIAL_TOKENS):  # a lone byte, or a mark: nothing that is spelled
+        if spelled == "\ufffd" or token in marks:  # a lone byte, or a mark: nothing that is spelled
             parts = [code("token", str(token))]
         rows.append(torch.stack(parts).sum(dim=0) * (0.5 / len(parts) ** 0.5))
     return torch.stack(rows)

@@ -154,7 +154,7 @@ def _parse_clip(config: Json) -> JinaClipConfig:
         width=vision["width"],
         num_layers=vision["layers"],
         num_heads=vision["width"] // vision["head_width"],
-        mlp_width=int(vision["width"] * vision["mlp_ratio"]),
+        mlp_width=int(vision["width"] * vision["mlp_ratio"] + 1e-6),  # which may be a fraction that was divided out
         image_size=vision["image_size"],
         patch_size=vision["patch_size"],
         pretrained_grid=vision["pt_hw_seq_len"],
@@ -196,6 +196,64 @@ def _text(backbone: Json, *, always_on: str | None, default_length: int) -> Text
         max_length=backbone["max_position_embeddings"] - 2,
         default_length=min(default_length, backbone["max_position_embeddings"] - 2),
     )
+
+
+def render_config(config: JinaClipConfig) -> dict[str, Any]:
+    """The `config.json` of a model with both towers; the sizes of its text tower stand among what differs from v3."""
+    text, vision = config.text, config.vision
+    assert vision is not None
+    return {
+        "architectures": ["JinaCLIPModel"],
+        "model_type": "jina_clip",
+        "projection_dim": text.width,
+        "add_projections": False,
+        "matryoshka_dimensions": list(config.matryoshka_dims),
+        "torch_dtype": "bfloat16",
+        "truncate_dim": None,
+        "text_config": {
+            "model_type": "jina_clip_text",
+            "embed_dim": text.width,
+            "default_lora_task": text.always_on,
+            "default_instruction_task": None,
+            "hf_model_name_or_path": "jinaai/jina-embeddings-v3",
+            "pooler_type": "mean_pooler",
+            "proj_type": None,
+            "proj_bias": False,
+            "hf_model_config_kwargs": {
+                "vocab_size": text.vocab_size,
+                "hidden_size": text.width,
+                "num_hidden_layers": text.num_layers,
+                "num_attention_heads": text.num_heads,
+                "intermediate_size": text.mlp_width,
+                "max_position_embeddings": text.max_length + 2,
+                "layer_norm_eps": text.norm_eps,
+                "rotary_emb_base": text.theta,
+                "lora_adaptations": list(text.lora.tasks),
+                "lora_rank": text.lora.rank,
+                "lora_alpha": text.lora.alpha,
+                "task_instructions": dict(text.instructions),
+            },
+        },
+        "vision_config": {
+            "model_type": "jina_clip_vision",
+            "embed_dim": vision.width,
+            "width": vision.width,
+            "layers": vision.num_layers,
+            "head_width": vision.head_dim,
+            "mlp_ratio": vision.mlp_width / vision.width,
+            "image_size": vision.image_size,
+            "patch_size": vision.patch_size,
+            "pt_hw_seq_len": vision.pretrained_grid,
+            "intp_freq": True,
+            "naive_swiglu": True,
+            "subln": True,
+            "rope_embeddings": True,
+            "qkv_bias": True,
+            "post_norm": False,
+            "proj_type": None,
+            "ls_init_value": None,
+        },
+    }
 
 
 def _require(place: str, found: Json, **wanted: object) -> None:

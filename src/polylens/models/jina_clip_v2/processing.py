@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import numpy as np
 import PIL.Image
 import torch
 from einops import rearrange
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from tokenizers import Tokenizer
 from torch import Tensor
 
@@ -55,6 +55,12 @@ def parse_image_config(config: Mapping[str, Any]) -> ImageConfig:
         )
     except (KeyError, TypeError, ValueError, IndexError) as wrong:
         raise CheckpointError(f"preprocessor_config.json lacks size, mean or std as numbers: {wrong!r}") from wrong
+
+
+def render_image_config(config: ImageConfig) -> dict[str, Any]:
+    """The `preprocessor_config.json` of a checkpoint."""
+    shared = {"resize_mode": "shortest", "interpolation": "bicubic", "fill_color": 0}
+    return {**asdict(config), "mean": list(config.mean), "std": list(config.std), **shared}
 
 
 def square(image: PIL.Image.Image, size: int) -> PIL.Image.Image:
@@ -172,7 +178,7 @@ class JinaClipProcessor:
             ids = [*ids[: max(1, limit - 1)], self._end][:limit]
         return Item(token_ids=np.asarray(ids, dtype=np.int64), pool=(0, len(ids)), task=task)
 
-    def image(self, image: PIL.Image.Image, *, task: str | None, max_pixels: int | None) -> Item:  # noqa: ARG002
+    def image(self, image: PIL.Image.Image, *, task: str | None, max_pixels: int | None) -> Item:
         """An RGB image: its middle square, normalised, in patches. The tower takes this one size."""
         if self.image_config is None or self.config.vision is None:
             raise InputError("this model takes texts only, it has no vision tower")
@@ -181,9 +187,14 @@ class JinaClipProcessor:
                 f"max_pixels cannot be chosen: this model sees every picture as {self.image_config.size} x "
                 f"{self.image_config.size} pixels"
             )
-        pixels = np.asarray(square(image, self.image_config.size), dtype=np.float32) / 255
-        mean, std = (np.asarray(each, dtype=np.float32) for each in (self.image_config.mean, self.image_config.std))
-        patches = to_patches(torch.from_numpy((pixels - mean) / std).permute(2, 0, 1), self.config.vision.patch_size)
+        middle = np.array(square(image, self.image_config.size), dtype=np.uint8)
+        return self.pixels(torch.from_numpy(middle).permute(2, 0, 1), task=task)
+
+    def pixels(self, pixels: UInt8[Tensor, "3 H W"], *, task: str | None) -> Item:  # noqa: ARG002
+        """An image that already has the size the tower takes."""
+        assert self.image_config is not None and self.config.vision is not None
+        mean, std = (torch.tensor(each)[:, None, None] for each in (self.image_config.mean, self.image_config.std))
+        patches = to_patches((pixels.float() / 255 - mean) / std, self.config.vision.patch_size)
         placeholders = np.full(self.config.vision.num_tokens, PLACEHOLDER, dtype=np.int64)
         side = self.config.vision.grid
         return Item(token_ids=placeholders, pool=(0, 1), task=None, patches=patches, grid=(side, side))

@@ -58,9 +58,7 @@ def native_rules(config: TextConfig) -> list[Rule]:
         theirs, ours = f"layers.{i}", f"text.blocks.{i}"
         for part, shape in (("weight", (width, width)), ("bias", (width,))):
             names = [f"{theirs}.self_attn.{which}_proj.{part}" for which in "qkv"]
-            rules.append(
-                Rule(published=dict.fromkeys(names, shape), ours=(f"{ours}.attention.qkv.{part}",), fold=_stack)
-            )
+            rules.append(_stacked(dict.fromkeys(names, shape), f"{ours}.attention.qkv.{part}"))
         rules += _linear(f"{theirs}.self_attn.o_proj", f"{ours}.attention.out", width, width)
         rules += _linear(f"{theirs}.mlp.fc1", f"{ours}.mlp.up", config.mlp_width, width)
         rules += _linear(f"{theirs}.mlp.fc2", f"{ours}.mlp.down", width, config.mlp_width)
@@ -102,14 +100,21 @@ def _adapted(config: TextConfig, published: str, ours: str, shape: tuple[int, in
             left, right = (a, b) if table else (b, a)
             return (merged(weight, left, right, lora.scaling, dtype),)
 
-        return Rule(published=shapes, ours=(f"{ours}.weight",), fold=merge)
+        def part(tensors: Sequence[Tensor]) -> Sequence[Tensor]:
+            """What was merged stays in the weight, and the adapter beside it corrects nothing."""
+            return [tensors[0], *(tensors[0].new_zeros(count, *half) for half in halves)]
+
+        return Rule(published=shapes, ours=(f"{ours}.weight",), fold=merge, unfold=part)
 
     def split(tensors: Sequence[Tensor], dtype: torch.dtype) -> Sequence[Tensor]:
         return [each.to(dtype) for each in (tensors[0], *tensors[1], *tensors[2])]
 
+    def join(tensors: Sequence[Tensor]) -> Sequence[Tensor]:
+        return [tensors[0], torch.stack(list(tensors[1 : 1 + count])), torch.stack(list(tensors[1 + count :]))]
+
     tasks = config.chosen.tasks
     names = [f"{ours}.weight", *(f"{ours}.{half}.{task}" for half in ("lora_a", "lora_b") for task in tasks)]
-    return Rule(published=shapes, ours=tuple(names), fold=split)
+    return Rule(published=shapes, ours=tuple(names), fold=split, unfold=join)
 
 
 def merged(weight: Tensor, left: Tensor, right: Tensor, scaling: float, dtype: torch.dtype) -> Tensor:
@@ -158,11 +163,24 @@ def _paired(published: str, shape: tuple[int, ...], ours: str, config: VisionCon
         heads = tensor.reshape(config.num_heads, -1, 2, *tensor.shape[1:])
         return (heads.transpose(1, 2).reshape(tensor.shape).to(dtype),)
 
-    return Rule(published={published: shape}, ours=(ours,), fold=fold)
+    def unfold(tensors: Sequence[Tensor]) -> Sequence[Tensor]:
+        [tensor] = tensors
+        heads = tensor.reshape(config.num_heads, 2, -1, *tensor.shape[1:])
+        return (heads.transpose(1, 2).reshape(tensor.shape),)
+
+    return Rule(published={published: shape}, ours=(ours,), fold=fold, unfold=unfold)
 
 
-def _stack(tensors: Sequence[Tensor], dtype: torch.dtype) -> Sequence[Tensor]:
-    return (torch.cat([tensor.to(dtype) for tensor in tensors]),)
+def _stacked(published: dict[str, tuple[int, ...]], ours: str) -> Rule:
+    """Several published matrices one below the other."""
+
+    def fold(tensors: Sequence[Tensor], dtype: torch.dtype) -> Sequence[Tensor]:
+        return (torch.cat([tensor.to(dtype) for tensor in tensors]),)
+
+    def unfold(tensors: Sequence[Tensor]) -> Sequence[Tensor]:
+        return tensors[0].chunk(len(published))
+
+    return Rule(published=published, ours=(ours,), fold=fold, unfold=unfold)
 
 
 def _norm(published: str, ours: str, width: int) -> Iterator[Rule]:

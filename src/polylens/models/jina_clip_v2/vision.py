@@ -108,4 +108,4 @@ class VisionTower(nn.Module):
         x = x.flatten(0, 1)
         for block in self.blocks:
             x = block(x, angles, packing)
-        return self.norm(x[:: self.config.num_tokens])
+        return self.norm(x)[:: self.config.num_tokens]

@@ -17,6 +17,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from polylens.models.jina_clip_v2.processing import JinaClipProcessor
 from polylens.models.jina_v4.processing import JinaV4Processor
 from polylens.models.protocol import Item
 from polylens.train.data.lexicon import LANGUAGES, UNSPACED, is_held_out, sample_text
@@ -24,6 +25,7 @@ from polylens.train.data.render import PlacedWord, Rendered
 
 NUM_LETTERS = 512  # those that training text uses most
 READING_POINTS = 2  # across a patch, which is about as many letters wide
+AnyProcessor = JinaV4Processor | JinaClipProcessor
 _NO_PIXELS = np.zeros((0, 0, 3), dtype=np.uint8)
 _EDGE = "()[]{}.,:;!?。，、：（）«»\"'"
 
@@ -40,7 +42,7 @@ class ImageBatch:
     passage_of: list[int | None]
     """Passage that each query is about, where there is one."""
     here: Tensor
-    """`[query tokens, cells]` bool: where the token's letters are drawn."""
+    """`[query tokens, cells]` bool: where the token's letters are drawn; empty without late interaction."""
     same: Tensor
     """`[query tokens, cells]` bool: where the token's whole word is drawn, here or anywhere else."""
     letters: Tensor
@@ -119,7 +121,7 @@ def transcript(rendered: Rendered) -> str:
 def make_batch(
     seed: int,
     *,
-    processor: JinaV4Processor,
+    processor: AnyProcessor,
     render: Callable[[random.Random], Rendered],
     images: int,
     queries_per_image: int,
@@ -162,7 +164,9 @@ def make_batch(
             passages.append(transcript(written))
     text = functools.partial(processor.text, task=None, max_length=None)
     items = [text(query.text, prompt_name="query") for query in queries]
-    here, same = ground(queries, items, rendered, image_of, processor)
+    here = same = torch.zeros(0, 0, dtype=torch.bool)
+    if isinstance(processor, JinaV4Processor):
+        here, same = ground(queries, items, rendered, image_of, processor)
     return ImageBatch(
         queries=items,
         images=[picture_item(each, processor) for each in rendered],
@@ -176,7 +180,7 @@ def make_batch(
 
 
 def make_reading_batch(
-    seed: int, *, processor: JinaV4Processor, render: Callable[[random.Random], Rendered], images: int
+    seed: int, *, processor: AnyProcessor, render: Callable[[random.Random], Rendered], images: int
 ) -> ImageBatch:
     """Pictures and the letters in them, nothing to search for. Arguments are those of `make_batch`."""
     rng = random.Random(seed)
@@ -194,14 +198,16 @@ def make_reading_batch(
     )
 
 
-def picture_item(rendered: Rendered, processor: JinaV4Processor) -> Item:
+def picture_item(rendered: Rendered, processor: AnyProcessor) -> Item:
     """A picture as the model takes it."""
     return processor.pixels(torch.from_numpy(rendered.image).permute(2, 0, 1), task=None)
 
 
-def _grids(rendered: Sequence[Rendered], processor: JinaV4Processor) -> Tensor:
-    config = processor.image_config
-    return torch.from_numpy(np.concatenate([letter_grid(r, config.patch_size, config.merge_size) for r in rendered]))
+def _grids(rendered: Sequence[Rendered], processor: AnyProcessor) -> Tensor:
+    vision = processor.config.vision
+    assert vision is not None
+    merge = processor.image_config.merge_size if isinstance(processor, JinaV4Processor) else 1
+    return torch.from_numpy(np.concatenate([letter_grid(r, vision.patch_size, merge) for r in rendered]))
 
 
 def ground(
