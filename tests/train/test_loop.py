@@ -38,7 +38,7 @@ from polylens.train.loop import (
 )
 from polylens.train.recipes import Recipe, nano, nano_clip
 from polylens.train.state import load_state
-from polylens.train.trainee import Trainee, initialise, make_trainee, spellings
+from polylens.train.trainee import Trainee, initialise, make_processor, make_trainee, spellings
 
 # Python from 3.12 on warns of a fork while threads run; the loader's worker is forked on purpose.
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
@@ -50,7 +50,7 @@ WEIGHTS = ("model/model.safetensors", "model/adapters/adapter_model.safetensors"
 def small() -> Recipe:
     """nano with a step of reading, two of crops and one of pages, and a few thousand parameters."""
     recipe = nano()
-    read, crops, _, pages = recipe.stages
+    read, crops, *_, pages = recipe.stages
     model = replace(
         recipe.model,
         vision=VisionConfig(
@@ -425,6 +425,22 @@ class TestSteps:
         assert alike[spelled, bare] > 0.7
         assert all(alike[bare, other] < 0.3 for other in strangers)
         assert alike[0, 1:].abs().max() < 0.3
+
+    @pytest.mark.parametrize("step", [2, 3])
+    def test_a_tower_that_is_held_still(self, prepared: Path, step: int) -> None:
+        """In the last stage of the four, and in no other, the tower's blocks and the reader stay what they were."""
+        recipe = small()
+        learned = loop._tokenizer(recipe, prepared)
+        trainee = make_trainee(recipe)
+        initialise(trainee, 0, learned)
+        batch = loop._Batches(recipe, make_processor(recipe, learned))[step]
+        before = {name: tensor.detach().clone() for name, tensor in trainee.named_parameters()}
+        losses = train_step(trainee, batch, make_optimisers(trainee, recipe), recipe, step)
+        moved = {name for name, tensor in trainee.named_parameters() if not torch.equal(tensor, before[name])}
+        still = [name for name in moved if name.startswith(("model.vision.blocks", "model.vision.patch", "reader"))]
+        assert bool(still) == ("reading" in losses) == stage_at(recipe, step)[0].tower_learns == (step == 2)
+        assert "model.vision.merger.inner.weight" in moved or step == 2
+        assert any(name.startswith("model.decoder.blocks.0") for name in moved)
 
     def test_stages_follow_one_another(self) -> None:
         recipe = small()

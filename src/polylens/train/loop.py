@@ -146,6 +146,7 @@ def train_step(
 ) -> dict[str, float]:
     """One update; returns each loss before its weight, and their weighted sum as `total`."""
     rate = learning_rate(recipe, step)
+    trainee.hold(still=not stage_at(recipe, step)[0].tower_learns)
     for optimiser in optimisers:
         for group in optimiser.param_groups:
             group["lr"] = rate * group.get("share", 1.0)
@@ -162,7 +163,7 @@ def train_step(
 
 
 def compute_losses(trainee: Trainee, batch: ImageBatch, recipe: Recipe) -> dict[str, Tensor]:
-    """The weighted sum and its parts.
+    """The weighted sum and its parts; nothing of reading where the tower is held still.
 
     Pictures and passages stand among the documents together: a query must prefer its own picture to any text and its
     own text to any picture, which keeps the scores of both kinds comparable.
@@ -172,13 +173,19 @@ def compute_losses(trainee: Trainee, batch: ImageBatch, recipe: Recipe) -> dict[
         return {"total": reading, "reading": reading, "letters": read}
     model, weights = trainee.model, recipe.weights
     documents: list[Outputs] = []
-    reading, read = _reading(trainee, batch, lambda: documents.append(model.embed([*batch.images, *batch.passages])))
-    losses = _search_losses(model.embed(batch.queries), documents[0], batch, recipe)
-    shares = {"late": weights.late, "dense": weights.dense, "grounding": weights.grounding}
-    total = weights.reading * reading
-    for name in losses.keys() & shares.keys():
-        total = total + shares[name] * losses[name]
-    return {"total": total, **losses, "reading": reading, "letters": read}
+    read: dict[str, Tensor] = {}
+
+    def embed_documents() -> None:
+        documents.append(model.embed([*batch.images, *batch.passages]))
+
+    if trainee.reader.weight.requires_grad:
+        read["reading"], read["letters"] = _reading(trainee, batch, embed_documents)
+    else:
+        embed_documents()
+    losses = {**_search_losses(model.embed(batch.queries), documents[0], batch, recipe), **read}
+    shares = asdict(weights)
+    total = torch.stack([share * losses[name] for name, share in shares.items() if name in losses]).sum()
+    return {"total": total, **losses}
 
 
 def _reading(trainee: Trainee, batch: ImageBatch, run: Callable[[], None]) -> tuple[Tensor, Tensor]:

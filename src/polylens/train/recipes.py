@@ -29,6 +29,7 @@ class Stage:
     query_words: tuple[int, int]  # fewest and most
     learning_rate: float  # at its highest
     final_learning_rate: float  # where the stage ends; in between it falls along a cosine
+    tower_learns: bool  # whether the vision tower does; held still it costs a third, and reads what it can read
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,7 +70,8 @@ def nano() -> Recipe:
     """The model that ships: about eight million parameters, for two cores and an hour and a half.
 
     The vision tower is small because it sees the most tokens, four for each of the decoder's. Learning to read comes
-    first, from dense little pictures; then searching, on crops; whole pages come last, to get used to their size.
+    first, from dense little pictures; then searching, on crops. The tower reads a page as well as a crop, but the
+    decoder has to get used to places so far from where a picture begins: larger crops and whole pages are for that.
     """
     width = 256
     model = JinaV4Config(
@@ -129,6 +131,7 @@ def nano() -> Recipe:
         query_words=(0, 0),
         learning_rate=1e-2,
         final_learning_rate=3e-3,
+        tower_learns=True,
     )
     crops = Stage(
         name="crops",
@@ -136,7 +139,7 @@ def nano() -> Recipe:
         height=168,
         width=336,
         font_size=(15.0, 30.0),
-        steps=2000,
+        steps=900,
         images=24,
         queries_per_image=6,
         transcripts=2,
@@ -144,6 +147,7 @@ def nano() -> Recipe:
         query_words=(1, 6),
         learning_rate=4e-3,
         final_learning_rate=2e-3,
+        tower_learns=True,
     )
     sheets = replace(
         crops,
@@ -151,33 +155,45 @@ def nano() -> Recipe:
         height=448,
         width=448,
         font_size=(15.0, 28.0),
-        steps=600,
+        steps=300,
         images=8,
         queries_per_image=16,
         query_words=(2, 6),
-        learning_rate=2e-3,
-        final_learning_rate=1.5e-3,
+        learning_rate=3e-3,
+        final_learning_rate=3e-3,
+        tower_learns=False,
     )
-    pages = Stage(
-        name="pages",
+    half_pages = Stage(
+        name="half pages",
         kind="pages",
         height=1064,
         width=756,
         font_size=(16.0, 27.0),
-        steps=450,
+        steps=500,
         images=4,
         queries_per_image=30,
         transcripts=2,
         texts=2,
         query_words=(2, 6),
-        learning_rate=1.5e-3,
+        learning_rate=3e-3,
+        final_learning_rate=3e-3,
+        tower_learns=False,
+    )
+    pages = replace(
+        half_pages,
+        name="pages",
+        height=1512,
+        width=1064,
+        steps=450,
+        images=3,
+        queries_per_image=40,
         final_learning_rate=0.0,
     )
     return Recipe(
         name="nano",
         model=model,
         images=images,
-        stages=(read, crops, sheets, pages),
+        stages=(read, crops, sheets, half_pages, pages),
         weights=Weights(late=1.0, dense=0.3, grounding=2.0, reading=1.0),
         late_temperature=0.03,
         dense_temperature=0.05,
@@ -225,7 +241,7 @@ def nano_clip() -> Recipe:
         ),
         matryoshka_dims=(64, 128, 256),
     )
-    read, crops, _, pages = like.stages
+    read, crops, _, _, pages = like.stages
     return replace(
         like,
         name="nano-clip",
@@ -234,7 +250,7 @@ def nano_clip() -> Recipe:
         stages=(
             replace(read, height=side, width=side, images=4),
             replace(crops, height=side, width=side, images=8, queries_per_image=16),
-            replace(pages, height=side, width=side, images=8, font_size=(8.0, 12.0)),
+            replace(pages, height=side, width=side, images=8, font_size=(8.0, 12.0), tower_learns=True),
         ),
         weights=replace(like.weights, dense=1.0),  # the only way in which this family compares
     )

@@ -41,6 +41,16 @@ class Trainee(nn.Module, ABC):
     def look(self, images: Sequence[Item]) -> None:
         """Sends images through the vision tower alone."""
 
+    def hold(self, still: bool) -> None:
+        """Keeps the tower's blocks and the reader from learning, or lets them learn again.
+
+        What joins the tower to the decoder always learns.
+        """
+        tower = self.model.vision
+        assert tower is not None
+        for part in (tower.patch_embed, tower.blocks, self.reader):
+            part.requires_grad_(not still)
+
     @abstractmethod
     def legible(self, rows: Tensor, letters: Tensor, images: Sequence[Item]) -> tuple[Tensor, Tensor]:
         """The rows that are patches, and the letters of each in the same order.
