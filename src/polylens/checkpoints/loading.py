@@ -14,8 +14,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from polylens.checkpoints.tensors import assign, read_json, read_tensors, weight_files
+from polylens.checkpoints.tensors import assign, read_tensors, weight_files
 from polylens.errors import InputError
+from polylens.models.files import read_json
 from polylens.models.jina_clip_v2 import config as clip_config
 from polylens.models.jina_clip_v2.model import JinaClip
 from polylens.models.jina_clip_v2.processing import JinaClipProcessor

@@ -6,7 +6,6 @@ memory-mapped: those that a rule only renames and that already have the wanted t
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from polylens.errors import CheckpointError
+from polylens.models.files import read_json
 from polylens.models.rules import Rule
 
 INDEX = "model.safetensors.index.json"
@@ -24,23 +24,6 @@ SINGLE = "model.safetensors"
 
 MAPPED_BYTES = 256 * 1024**2
 """After so much has been read a file is opened anew: what was mapped and has been converted leaves the memory."""
-
-
-def read_json(path: Path) -> Mapping[str, Any]:
-    """A JSON object from a checkpoint's folder.
-
-    Raises:
-        CheckpointError: It is missing, or not a JSON object.
-    """
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as missing:
-        raise CheckpointError(f"{path.parent} lacks {path.name}; is it a folder in the official layout?") from missing
-    except (json.JSONDecodeError, UnicodeDecodeError) as broken:
-        raise CheckpointError(f"{path} is not JSON: {broken}") from broken
-    if not isinstance(value, dict):
-        raise CheckpointError(f"{path} must hold a JSON object, got {type(value).__name__}")
-    return value
 
 
 def weight_files(folder: Path) -> list[Path]:

@@ -4,34 +4,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from pathlib import Path
 from types import TracebackType
 from typing import Literal
 
-from polylens.errors import DocumentError
 from polylens.types import Page
 
 Kind = Literal["pdf", "image", "text"]
 
 MAX_PIXELS = 1_003_520
 """Pixels of a rendered page: 1,280 patches of 28 x 28, about 1,140 x 880 for an upright A4 page."""
-
-_IMAGE = "png jpg jpeg jpe jfif webp tif tiff gif bmp dib"
-_TEXT = """
-    txt text md markdown mdx rst adoc asciidoc org tex ltx bib log csv tsv json jsonl ndjson yaml yml toml ini cfg
-    conf properties xml xsd html htm xhtml css scss less js mjs cjs jsx ts tsx vue svelte py pyi pyx ipynb rb php pl
-    pm lua r jl m c h cc cpp cxx hh hpp hxx cu cs java kt kts scala groovy gradle go rs swift dart zig nim hs lhs ml
-    mli fs fsx ex exs erl clj cljs lisp el scm sql sh bash zsh fish ps1 bat cmd mk cmake dockerfile proto graphql tf
-    hcl nix srt vtt po
-"""
-_KINDS: dict[str, Kind] = {
-    ".pdf": "pdf",
-    **{f".{suffix}": "image" for suffix in _IMAGE.split()},
-    **{f".{suffix}": "text" for suffix in _TEXT.split()},
-}
-_TEXT_NAMES = frozenset(
-    "readme license licence copying notice authors changelog contributing makefile dockerfile".split()  # noqa: SIM905
-)
 
 
 class Document(ABC):
@@ -61,43 +42,3 @@ class Document(ABC):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def kind_of(path: str | Path) -> Kind | None:
-    """What a file is by its name; None where it is nothing that has pages."""
-    path = Path(path)
-    kind = _KINDS.get(path.suffix.lower())
-    return "text" if kind is None and path.name.lower() in _TEXT_NAMES else kind
-
-
-def open_document(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> Document:
-    """Open a PDF, an image or a text.
-
-    Args:
-        path: The file; its name says its kind.
-        max_pixels: Upper bound of the pixels of a rendered PDF page. Images keep their own size.
-
-    Raises:
-        DocumentError: Not a kind that has pages, missing, broken, or protected by a password.
-
-    Example:
-        >>> with open_document("LICENSE") as document:  # doctest: +SKIP
-        ...     first = next(iter(document))
-    """
-    path = Path(path)
-    kind = kind_of(path)
-    if kind is None:
-        raise DocumentError(f"{path.name} is neither a PDF nor an image nor a text, by its name")
-    if not path.is_file():
-        raise DocumentError(f"{path} is not a file" if path.exists() else f"{path} does not exist")
-    if kind == "pdf":
-        from polylens.documents.pdf import Pdf
-
-        return Pdf(path, max_pixels=max_pixels)
-    if kind == "image":
-        from polylens.documents.image import ImageFile
-
-        return ImageFile(path)
-    from polylens.documents.text import TextFile
-
-    return TextFile(path)

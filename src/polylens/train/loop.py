@@ -169,39 +169,33 @@ def compute_losses(trainee: Trainee, batch: ImageBatch, recipe: Recipe) -> dict[
     own text to any picture, which keeps the scores of both kinds comparable.
     """
     if not batch.queries:
-        reading, read = _reading(trainee, batch, lambda: trainee.look(batch.images))
-        return {"total": reading, "reading": reading, "letters": read}
-    model, weights = trainee.model, recipe.weights
-    documents: list[Outputs] = []
-    read: dict[str, Tensor] = {}
-
-    def embed_documents() -> None:
-        documents.append(model.embed([*batch.images, *batch.passages]))
-
-    if trainee.reader.weight.requires_grad:
-        read["reading"], read["letters"] = _reading(trainee, batch, embed_documents)
+        losses = _reading(trainee, batch, lambda: trainee.look(batch.images))
     else:
-        embed_documents()
-    losses = {**_search_losses(model.embed(batch.queries), documents[0], batch, recipe), **read}
-    shares = asdict(weights)
+        documents: list[Outputs] = []
+        embed = trainee.model.embed
+        read = _reading(trainee, batch, lambda: documents.append(embed([*batch.images, *batch.passages])))
+        losses = {**_search_losses(embed(batch.queries), documents[0], batch, recipe), **read}
+    shares = asdict(recipe.weights)
     total = torch.stack([share * losses[name] for name, share in shares.items() if name in losses]).sum()
     return {"total": total, **losses}
 
 
-def _reading(trainee: Trainee, batch: ImageBatch, run: Callable[[], None]) -> tuple[Tensor, Tensor]:
+def _reading(trainee: Trainee, batch: ImageBatch, run: Callable[[], None]) -> dict[str, Tensor]:
     """Reading loss of whatever goes through the vision tower in `run`, and the share of letters that it got right."""
+    if not trainee.reader.weight.requires_grad:
+        run()
+        return {}
     seen: list[Tensor] = []
     hook = trainee.watched.register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0]))
     run()
     hook.remove()
     features, wanted = trainee.legible(seen[0], batch.letters, batch.images)
     wanted = wanted.to(features.device)
-    logits = (
-        trainee.reader(F.rms_norm(features, features.shape[-1:], eps=1e-6)).unflatten(-1, (READING_POINTS, -1)).float()
-    )
+    read = trainee.reader(F.rms_norm(features, features.shape[-1:], eps=1e-6))
+    logits = read.unflatten(-1, (READING_POINTS, -1)).float()
     with torch.no_grad():
         right = (logits.argmax(dim=-1) == wanted)[wanted > 0].float().mean()
-    return reading_loss(logits, wanted), right
+    return {"reading": reading_loss(logits, wanted), "letters": right}
 
 
 def _search_losses(queries: Outputs, documents: Outputs, batch: ImageBatch, recipe: Recipe) -> dict[str, Tensor]:

@@ -103,6 +103,8 @@ def test_native_checkpoint(folders: Callable[[str], Path]) -> None:
     reference = theirs(load_file(folders("native") / "model.safetensors"))
     assert_close(embedder.encode_text(TEXTS), pooled(reference, embedder, TEXTS), "native")
     assert embedder.tasks == ()
+    with pytest.raises(polylens.errors.InputError, match="no adapters, so it has no tasks: leave task out"):
+        embedder.encode_text("sea", task="retrieval")
 
 
 def test_clip_always_goes_through_its_adapter(folders: Callable[[str], Path]) -> None:

@@ -5,7 +5,6 @@ jina_clip_v2 facts, sections 1.4 and 1.6.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from polylens.errors import CheckpointError, InputError
+from polylens.models.files import read_json, read_tokenizer
 from polylens.models.jina_clip_v2.config import JinaClipConfig, adapter_key
 from polylens.models.protocol import Item
 
@@ -136,19 +136,9 @@ class JinaClipProcessor:
             CheckpointError: One of them is missing, broken, or belongs to another model.
         """
         image = None
-        try:
-            if config.vision is not None:
-                path = folder / "preprocessor_config.json"
-                image = parse_image_config(json.loads(path.read_text(encoding="utf-8")))
-            path = folder / "tokenizer.json"
-            tokenizer = Tokenizer.from_str(path.read_text(encoding="utf-8"))
-        except CheckpointError:
-            raise
-        except FileNotFoundError as missing:
-            raise CheckpointError(f"{folder} lacks {path.name}") from missing
-        except Exception as broken:  # the tokenizers library raises bare exceptions
-            raise CheckpointError(f"{path} cannot be read: {broken}") from broken
-        return cls(config, image, tokenizer)
+        if config.vision is not None:
+            image = parse_image_config(read_json(folder / "preprocessor_config.json"))
+        return cls(config, image, read_tokenizer(folder))
 
     def role(self, task: str | None, prompt_name: str | None) -> tuple[str | None, str]:
         """(adapter, name of the instruction). Nothing said is the published default: no instruction, and in
@@ -158,6 +148,8 @@ class JinaClipProcessor:
         name = "retrieval" if task is None else task
         if name == "retrieval":
             name = f"retrieval.{prompt_name or 'query'}"
+        if not self._names:
+            raise InputError(f"this checkpoint has no adapters, so it has no tasks: leave task out, got {name!r}")
         if name not in self._names:
             given = name if task != "retrieval" else f"{task!r} with prompt_name {prompt_name!r}"
             raise InputError(f"task must be one of {', '.join((*self._names, 'retrieval'))}, got {given}")

@@ -5,7 +5,6 @@ Shapes: H, W pixels; h, w patches.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from polylens.errors import CheckpointError, ImageError, InputError
+from polylens.models.files import read_json, read_tokenizer
 from polylens.models.jina_v4.config import JinaV4Config
 from polylens.models.protocol import Item
 
@@ -211,18 +211,8 @@ class JinaV4Processor:
         Raises:
             CheckpointError: One of them is missing, broken, or belongs to another model.
         """
-        try:
-            path = folder / "preprocessor_config.json"
-            image = parse_image_config(json.loads(path.read_text(encoding="utf-8")))
-            path = folder / "tokenizer.json"
-            tokenizer = Tokenizer.from_str(path.read_text(encoding="utf-8"))
-        except CheckpointError:
-            raise
-        except FileNotFoundError as missing:
-            raise CheckpointError(f"{folder} lacks {path.name}") from missing
-        except Exception as broken:  # the tokenizers library raises bare exceptions
-            raise CheckpointError(f"{path} cannot be read: {broken}") from broken
-        return cls(config, image, tokenizer)
+        image = parse_image_config(read_json(folder / "preprocessor_config.json"))
+        return cls(config, image, read_tokenizer(folder))
 
     def text(self, text: str, *, task: str | None, prompt_name: str, max_length: int | None) -> Item:
         """A text behind its prompt, cut on the right to `max_length` tokens, the prompt's counted.
