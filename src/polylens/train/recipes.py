@@ -184,7 +184,7 @@ def nano() -> Recipe:
         name="pages",
         height=1512,
         width=1064,
-        steps=450,
+        steps=250,
         images=3,
         queries_per_image=40,
         final_learning_rate=0.0,
