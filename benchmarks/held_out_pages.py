@@ -88,31 +88,31 @@ def measure(embedder: Embedder, pages: list[Rendered], queries: list[str]) -> di
     asked = embedder.embed(queries)
     late = embedder.similarity([a.multivector for a in asked], [d.multivector for d in documents])
     dense = embedder.similarity(np.stack([a.dense for a in asked]), np.stack([d.dense for d in documents]))
-    ranks = _ranks(late)
+    late_ranks = ranks(late)
     by_language = {
         language: float(
-            np.mean([rank <= 5 for rank, page in zip(ranks, pages, strict=True) if page.language == language])
+            np.mean([rank <= 5 for rank, page in zip(late_ranks, pages, strict=True) if page.language == language])
         )
         for language in sorted({page.language for page in pages})
     }
     peers = [sum(other.language == page.language for other in pages) for page in pages]
     return {
         "hit@5 if only the language were known": round(float(np.mean([min(1.0, 5 / count) for count in peers])), 4),
-        "multi-vector": _rates(ranks),
-        "dense": _rates(_ranks(dense)),
+        "multi-vector": rates(late_ranks),
+        "dense": rates(ranks(dense)),
         "multi-vector hit@5 by language": by_language,
         "pages/s": round(len(pages) / seconds, 2),
         "tokens a page": round(float(np.mean([d.num_tokens for d in documents]))),
     }
 
 
-def _ranks(scores: np.ndarray) -> list[int]:
+def ranks(scores: np.ndarray) -> list[int]:
     """Rank of each query's own page, from 1; equal scores count against it."""
     own = np.diagonal(scores)[:, None]
     return [int(rank) for rank in (scores >= own).sum(axis=1)]
 
 
-def _rates(ranks: list[int]) -> dict[str, Any]:
+def rates(ranks: list[int]) -> dict[str, Any]:
     hit = float(np.mean([rank <= 5 for rank in ranks]))
     spread = 1.96 * math.sqrt(hit * (1 - hit) / len(ranks))
     return {

@@ -50,7 +50,7 @@ WEIGHTS = ("model/model.safetensors", "model/adapters/adapter_model.safetensors"
 def small() -> Recipe:
     """nano with a step of reading, two of crops and one of pages, and a few thousand parameters."""
     recipe = nano()
-    read, crops, *_, pages = recipe.stages
+    read, crops, *_, pages, _ = recipe.stages
     model = replace(
         recipe.model,
         vision=VisionConfig(
@@ -97,7 +97,7 @@ def small() -> Recipe:
 def small_clip() -> Recipe:
     """nano-clip with a step of each stage, and a few thousand parameters."""
     recipe = nano_clip()
-    read, crops, pages = recipe.stages
+    read, crops, pages, _ = recipe.stages
     model, text, vision = recipe.model, recipe.model.text, recipe.model.vision
     assert isinstance(model, JinaClipConfig) and vision is not None
     size = 112

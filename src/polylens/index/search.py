@@ -13,11 +13,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from polylens.index.store import Kind, Snapshot, Store
+from polylens.index.store import Candidate, Kind, Snapshot, Store
 from polylens.types import Embedding, FloatArray
 
-CANDIDATES = 256
+CANDIDATES = 1_024
 """Pages of the first stage. Where the index holds no more than that, every page is scored exactly."""
+
+_FETCHED = 128  # pages whose multi-vectors are held at a time: 64 MB where a page has 2,000 of them
 
 SNIPPET_CHARS = 200
 
@@ -68,17 +70,20 @@ def search(
 
 def _search(snapshot: Snapshot, query: Embedding, top: int, candidates: int, query_words: str) -> list[Hit]:
     found = snapshot.dense_candidates(query.dense, max(candidates, top))
-    pages = snapshot.fetch([candidate.row for candidate in found])
-    scores = maxsim(query.multivector, [page.multivector for page in pages])
+    scored: list[tuple[float, Candidate]] = []
+    for start in range(0, len(found), _FETCHED):
+        some = found[start : start + _FETCHED]
+        pages = snapshot.fetch([candidate.row for candidate in some])
+        scores = maxsim(query.multivector, [page.multivector for page in pages])
+        scored += zip(scores.tolist(), some, strict=True)
     # What a product comes to in its last bits depends on where in the matrix it stands, so pages that are alike would
     # come in any order.
-    ranked = sorted(
-        zip(scores.tolist(), found, pages, strict=True),
-        key=lambda row: (-round(row[0], 4), -round(row[1].dense_score, 4), row[1].file, row[1].page),
-    )
+    best = sorted(scored, key=lambda row: (-round(row[0], 4), -round(row[1].dense_score, 4), row[1].file, row[1].page))
+    best = best[:top]
+    pages = snapshot.fetch([candidate.row for _, candidate in best])
     return [
         Hit(page.file, page.page, score, candidate.dense_score, page.text, page.kind, snippet(page.text, query_words))
-        for score, candidate, page in ranked[:top]
+        for (score, candidate), page in zip(best, pages, strict=True)
     ]
 
 

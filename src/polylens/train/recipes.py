@@ -25,7 +25,7 @@ class Stage:
     images: int  # a step
     queries_per_image: int
     transcripts: int  # how many of them stand among the documents as text too
-    texts: int  # a step, with a query each, in all languages
+    texts: int  # a step, with a query each, in one of all languages
     query_words: tuple[int, int]  # fewest and most
     learning_rate: float  # at its highest
     final_learning_rate: float  # where the stage ends; in between it falls along a cosine
@@ -72,6 +72,7 @@ def nano() -> Recipe:
     The vision tower is small because it sees the most tokens, four for each of the decoder's. Learning to read comes
     first, from dense little pictures; then searching, on crops. The tower reads a page as well as a crop, but the
     decoder has to get used to places so far from where a picture begins: larger crops and whole pages are for that.
+    The scripts that it does not read in pictures it learns from texts, at the end.
     """
     width = 256
     model = JinaV4Config(
@@ -189,11 +190,21 @@ def nano() -> Recipe:
         queries_per_image=40,
         final_learning_rate=0.0,
     )
+    texts = replace(
+        pages,
+        name="texts",
+        steps=350,
+        images=1,
+        queries_per_image=30,
+        transcripts=1,
+        texts=24,
+        learning_rate=2e-3,
+    )
     return Recipe(
         name="nano",
         model=model,
         images=images,
-        stages=(read, crops, sheets, half_pages, pages),
+        stages=(read, crops, sheets, half_pages, pages, texts),
         weights=Weights(late=1.0, dense=0.3, grounding=2.0, reading=1.0),
         late_temperature=0.03,
         dense_temperature=0.05,
@@ -241,7 +252,7 @@ def nano_clip() -> Recipe:
         ),
         matryoshka_dims=(64, 128, 256),
     )
-    read, crops, _, _, pages = like.stages
+    read, crops, _, _, pages, texts = like.stages
     return replace(
         like,
         name="nano-clip",
@@ -251,6 +262,7 @@ def nano_clip() -> Recipe:
             replace(read, height=side, width=side, images=4),
             replace(crops, height=side, width=side, images=8, queries_per_image=16),
             replace(pages, height=side, width=side, images=8, font_size=(8.0, 12.0), tower_learns=True),
+            replace(texts, height=side, width=side, images=2, font_size=(8.0, 12.0)),
         ),
         weights=replace(like.weights, dense=1.0),  # the only way in which this family compares
     )

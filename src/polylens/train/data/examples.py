@@ -112,6 +112,11 @@ def pick_query(
     return Query(text, spans)
 
 
+def written(words: Sequence[str], language: str) -> Rendered:
+    """A text as what it would be with pictures: words in reading order, drawn nowhere."""
+    return Rendered(_NO_PIXELS, [PlacedWord(word, 0, 0, 0, 0, False, ()) for word in words], language)
+
+
 def transcript(rendered: Rendered) -> str:
     """All words of a picture in reading order."""
     joiner = "" if LANGUAGES[rendered.language] in UNSPACED else " "
@@ -138,7 +143,7 @@ def make_batch(
         images: How many pictures.
         queries_per_image: How many queries about each: they cost little beside the picture itself.
         transcripts: For how many of them their words stand among the documents as a text too.
-        texts: How many texts besides, in all languages, with a query each.
+        texts: How many texts besides, in one of all languages, with a query each.
         words: Fewest and most words of a query.
     """
     rng = random.Random(seed)
@@ -152,16 +157,13 @@ def make_batch(
             queries += [query for query in picked if query is not None]
     image_of = [i for i in range(images) for _ in range(queries_per_image)]
     passages = [transcript(each) for each in rendered[:transcripts]]
+    language = rng.choice(tuple(LANGUAGES))
     while len(queries) < len(image_of) + texts:
-        language = rng.choice(tuple(LANGUAGES))
-        placed = [
-            PlacedWord(word, 0, 0, 0, 0, False, ()) for word in sample_text(rng, language, "train", rng.randint(8, 60))
-        ]
-        written = Rendered(_NO_PIXELS, placed, language)
-        query = pick_query(rng, written, words=words)
+        text_row = written(sample_text(rng, language, "train", rng.randint(8, 60)), language)
+        query = pick_query(rng, text_row, words=words)
         if query is not None:
             queries.append(query)
-            passages.append(transcript(written))
+            passages.append(transcript(text_row))
     text = functools.partial(processor.text, task=None, max_length=None)
     items = [text(query.text, prompt_name="query") for query in queries]
     here = same = torch.zeros(0, 0, dtype=torch.bool)
