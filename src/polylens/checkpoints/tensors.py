@@ -22,7 +22,7 @@ from polylens.models.rules import Rule
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
 
-MAPPED_BYTES = 256 * 1024**2
+MAPPED_BYTES = 64 * 1024**2
 """After so much has been read a file is opened anew: what was mapped and has been converted leaves the memory."""
 
 

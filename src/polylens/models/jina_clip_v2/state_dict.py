@@ -16,7 +16,7 @@ from polylens.models.jina_clip_v2.config import JinaClipConfig, TextConfig, Visi
 from polylens.models.protocol import Modality
 from polylens.models.rules import Rule, rename
 
-MERGE_ROWS = 16_384  # of a matrix, in float32 at a time: the whole word table would be a gigabyte
+MERGE_ROWS = 128  # of a matrix, in float32 at a time: larger pieces, freed between weights, leave holes in the memory
 
 LOGIT_SCALE = "logit_scale"
 """What training multiplies cosines by; no vector needs it."""
