@@ -87,7 +87,7 @@ class TestEmbed:
         lines.write_text("ein Hafen\n\nпорт\n", encoding="utf-8")
         texts = ["a harbour", str(picture)]  # a text is a text, whatever it looks like
         printed = json.loads(output("embed", *texts, "--file", lines, "--image", picture, "--model", model))
-        assert (printed["model"], printed["task"]) == (str(model), "retrieval")
+        assert (printed["model"], printed["task"]) == (str(model), None)  # nothing said: the model's default
         assert [row["index"] for row in printed["data"]] == [0, 1, 2, 3, 4]
         vectors = np.array([row["embedding"] for row in printed["data"]])
         expected = embedder.encode([*texts, "ein Hafen", "порт", polylens.Image(picture)])

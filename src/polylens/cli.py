@@ -87,8 +87,10 @@ def embed(
         list[str] | None, typer.Option(metavar="PATH", help="A picture: path, URL or data URI; may be repeated.")
     ] = None,
     model: Model = "nano",
-    task: Annotated[str, typer.Option(help="retrieval, text-matching or code.")] = "retrieval",
-    prompt_name: Annotated[str, typer.Option(help="query or passage, for texts.")] = "query",
+    task: Annotated[
+        str | None, typer.Option(help="retrieval, text-matching or code; by default what the model does by default.")
+    ] = None,
+    prompt_name: Annotated[str | None, typer.Option(help="query or passage, for texts; query if only a task.")] = None,
     dim: Annotated[int | None, typer.Option(help="Cut dense vectors to this many numbers (Matryoshka).")] = None,
     multivector: Annotated[
         bool, typer.Option("--multivector", help="One vector a token instead of one in all.")
@@ -284,7 +286,7 @@ def _update(library: Library, rebuild: bool) -> Report:
         raise
 
 
-def _print_vectors(vectors: Any, format: Format, *, model: str, task: str, multivector: bool) -> None:
+def _print_vectors(vectors: Any, format: Format, *, model: str, task: str | None, multivector: bool) -> None:
     if format is Format.npy:
         import numpy as np
 
