@@ -221,7 +221,7 @@ def nano() -> Recipe:
 def nano_clip() -> Recipe:
     """nano's counterpart with two towers, jina-clip-v2's family: the same data and about the same budget, to compare.
 
-    Its pictures have one size, as in that family; the last stage draws whole pages into it, in print as small as
+    Its tower sees the whole picture in every layer, so a step costs more and there are fewer. Its pictures have one size, as in that family; the last stage draws whole pages into it, in print as small as
     a page shrunk to that size has.
     """
     like = nano()
@@ -259,10 +259,10 @@ def nano_clip() -> Recipe:
         model=model,
         images=clip_processing.ImageConfig(size=side, mean=(0.9, 0.9, 0.9), std=(0.3, 0.3, 0.3)),
         stages=(
-            replace(read, height=side, width=side, images=4),
-            replace(crops, height=side, width=side, images=8, queries_per_image=16),
-            replace(pages, height=side, width=side, images=8, font_size=(8.0, 12.0), tower_learns=True),
-            replace(texts, height=side, width=side, images=2, font_size=(8.0, 12.0)),
+            replace(read, height=side, width=side, steps=2400, images=4),
+            replace(crops, height=side, width=side, steps=1000, images=8, queries_per_image=16),
+            replace(pages, height=side, width=side, steps=1000, images=8, font_size=(8.0, 12.0), tower_learns=True),
+            replace(texts, height=side, width=side, steps=600, images=2, font_size=(8.0, 12.0)),
         ),
         weights=replace(like.weights, dense=1.0),  # the only way in which this family compares
     )
