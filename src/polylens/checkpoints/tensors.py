@@ -60,7 +60,7 @@ def read_tensors(
     home = _homes(files)
     wanted = {name for rule in rules for name in rule.published}
     missing = [name for rule in rules for name in rule.published if name not in home]
-    left_over = [name for name in home if name not in wanted and not name.startswith(passed_over or ("\0",))]
+    left_over = [name for name in home if name not in wanted and not name.startswith(passed_over)]
     if missing or left_over:
         raise CheckpointError(
             f"the tensors in {files[0].parent} do not fit: "

@@ -221,8 +221,8 @@ def nano() -> Recipe:
 def nano_clip() -> Recipe:
     """nano's counterpart with two towers, jina-clip-v2's family: the same data and about the same budget, to compare.
 
-    Its tower sees the whole picture in every layer, so a step costs more and there are fewer. Its pictures have one size, as in that family; the last stage draws whole pages into it, in print as small as
-    a page shrunk to that size has.
+    Its tower sees the whole picture in every layer, so a step costs more and there are fewer. Its pictures have one
+    size, as in that family; whole pages are drawn into it in print as small as a page shrunk to that size has.
     """
     like = nano()
     side, width = 448, 256
