@@ -6,7 +6,6 @@ memory-mapped: those that a rule only renames and that already have the wanted t
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -110,19 +109,20 @@ class _Reader:
 def _homes(files: Sequence[Path]) -> dict[str, Path]:
     """Published name -> the file that holds it."""
     home: dict[str, Path] = {}
-    twice: Counter[str] = Counter()
+    twice: list[str] = []
     for path in files:
         try:
             with safe_open(path, framework="pt", device="cpu") as file:
                 for name in file.keys():  # noqa: SIM118 - a safetensors file is no mapping
-                    twice[name] += name in home
+                    if name in home:
+                        twice.append(name)
                     home[name] = path
         except FileNotFoundError as missing:
             raise CheckpointError(f"{path.parent} lacks {path.name}") from missing
         except SafetensorError as broken:
             raise CheckpointError(f"{path} is not a whole safetensors file: {broken}") from broken
-    if repeated := [name for name, count in twice.items() if count]:
-        raise CheckpointError(f"{some(repeated)} is there twice, the second time in {home[repeated[0]].name}")
+    if twice:
+        raise CheckpointError(f"{some(twice)} is there twice, the second time in {home[twice[0]].name}")
     return home
 
 

@@ -354,9 +354,7 @@ class Embedder:
         for name in names:
             if not isinstance(name, (str, type(None))):
                 raise InputError(f"task must be one of {', '.join(self.tasks)}, got {name!r}")
-        known = {
-            name: self.processor.role(name, prompt_name) for name in dict.fromkeys([*names, *([None] * (not names))])
-        }
+        known = {name: self.processor.role(name, prompt_name) for name in dict.fromkeys(names or [None])}
         return [known[name] for name in names]
 
     def _item(

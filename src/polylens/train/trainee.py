@@ -16,10 +16,12 @@ from polylens.models.jina_clip_v2 import processing as clip_processing
 from polylens.models.jina_clip_v2.config import JinaClipConfig
 from polylens.models.jina_clip_v2.model import JinaClip
 from polylens.models.jina_clip_v2.processing import JinaClipProcessor
+from polylens.models.jina_clip_v2.vision import VisionTower as JinaClipTower
 from polylens.models.jina_v4 import processing as v4_processing
 from polylens.models.jina_v4.config import JinaV4Config
 from polylens.models.jina_v4.model import JinaV4
 from polylens.models.jina_v4.processing import JinaV4Processor
+from polylens.models.jina_v4.vision import VisionTower as JinaV4Tower
 from polylens.models.protocol import Item
 from polylens.train.data.examples import NUM_LETTERS, READING_POINTS, AnyProcessor
 from polylens.train.recipes import Recipe
@@ -31,6 +33,12 @@ class Trainee(nn.Module, ABC):
 
     model: JinaV4 | JinaClip
     reader: nn.Linear
+
+    @property
+    def tower(self) -> JinaV4Tower | JinaClipTower:
+        """The vision tower."""
+        assert self.model.vision is not None
+        return self.model.vision
 
     @property
     @abstractmethod
@@ -46,9 +54,7 @@ class Trainee(nn.Module, ABC):
 
         What joins the tower to the decoder always learns.
         """
-        tower = self.model.vision
-        assert tower is not None
-        for part in (tower.patch_embed, tower.blocks, self.reader):
+        for part in (self.tower.patch_embed, self.tower.blocks, self.reader):
             part.requires_grad_(not still)
 
     @abstractmethod
@@ -101,12 +107,10 @@ class ClipTrainee(Trainee):
 
     @property
     def watched(self) -> nn.Module:
-        assert self.model.vision is not None
-        return self.model.vision.norm
+        return self.tower.get_submodule("norm")
 
     def look(self, images: Sequence[Item]) -> None:
-        assert self.model.vision is not None
-        self.model.vision(torch.stack(_patches(images)))
+        self.tower(torch.stack(_patches(images)))
 
     def legible(self, rows: Tensor, letters: Tensor, images: Sequence[Item]) -> tuple[Tensor, Tensor]:
         return rows.view(len(images), -1, rows.shape[1])[:, 1:].flatten(0, 1), letters  # without the class tokens
@@ -165,9 +169,7 @@ def initialise(trainee: Trainee, seed: int, tokenizer: Tokenizer) -> None:
                 parameter.copy_(spellings(tokenizer, parameter.shape[1], generator))
             else:
                 parameter.normal_(0.0, parameter.shape[-1] ** -0.5, generator=generator)
-        tower = trainee.model.vision
-        assert tower is not None
-        vision = tower.config
+        tower, vision = trainee.tower, trainee.tower.config
         shown = vision.patch_dim // vision.patch_size**2  # how often each pixel comes: in every channel and frame
         basis = cosine_basis(vision.patch_size)[: vision.width].repeat(1, shown) / shown
         tower.patch_embed.weight[: len(basis)] = basis

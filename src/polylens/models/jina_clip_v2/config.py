@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 from polylens.errors import CheckpointError
+from polylens.models.files import require_counts
 from polylens.nn.lora import LoRAConfig
 
 Json = Mapping[str, Any]
@@ -268,12 +269,7 @@ def _check(config: JinaClipConfig) -> None:
     for part in (config.text, config.vision, config.text.lora):
         if part is None:
             continue
-        for field in fields(part):
-            value = getattr(part, field.name)
-            if field.type == "int" and (type(value) is not int or value < 1):
-                raise CheckpointError(
-                    f"{field.name} of {type(part).__name__} must be a whole number above 0, the file has {value!r}"
-                )
+        require_counts(part)
         if isinstance(part, (TextConfig, VisionConfig)):
             step = 2 if isinstance(part, TextConfig) else 4  # rotated pairs, shared out between rows and columns
             if part.width % part.num_heads or part.head_dim % step:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 from polylens.errors import CheckpointError
+from polylens.models.files import require_counts
 from polylens.nn.lora import LoRAConfig
 
 Json = Mapping[str, Any]
@@ -144,12 +145,7 @@ def parse_config(config: Json, adapter: Json) -> JinaV4Config:
 def _check(config: JinaV4Config, adapter: Json) -> None:
     vision, decoder = config.vision, config.decoder
     for part in (vision, decoder, config.lora):
-        for field in fields(part):
-            value = getattr(part, field.name)
-            if field.type == "int" and (type(value) is not int or value < 1):
-                raise CheckpointError(
-                    f"{field.name} of {type(part).__name__} must be a whole number above 0, the file has {value!r}"
-                )
+        require_counts(part)
     for name, width, heads in (
         ("hidden_size", decoder.width, decoder.num_heads),
         ("vision_config.hidden_size", vision.width, vision.num_heads),
