@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -28,20 +27,6 @@ def read_json(path: Path) -> Mapping[str, Any]:
     if not isinstance(value, dict):
         raise CheckpointError(f"{path} must hold a JSON object, got {type(value).__name__}")
     return value
-
-
-def require_counts(part: Any) -> None:
-    """Every field of a configuration's dataclass that is an `int` counts something, so it is at least 1.
-
-    Raises:
-        CheckpointError: One is not; the message names it.
-    """
-    for field in fields(part):
-        value = getattr(part, field.name)
-        if field.type == "int" and (type(value) is not int or value < 1):
-            raise CheckpointError(
-                f"{field.name} of {type(part).__name__} must be a whole number above 0, the file has {value!r}"
-            )
 
 
 def read_tokenizer(folder: Path) -> Tokenizer:

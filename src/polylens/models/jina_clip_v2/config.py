@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from polylens.errors import CheckpointError
-from polylens.models.files import require_counts
+from polylens.models.counts import require_counts
 from polylens.nn.lora import LoRAConfig
 
 Json = Mapping[str, Any]
