@@ -10,7 +10,7 @@ import pytest
 from typer.main import get_command
 
 from polylens.cli import app
-from polylens.errors import STATUS_AND_EXIT
+from polylens.errors import STATUS_AND_EXIT, wire_code
 from polylens.train.recipes import nano
 
 ROOT = Path(__file__).parents[1]
@@ -19,11 +19,12 @@ PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 
 def test_every_error_is_documented_with_its_status_and_exit_code() -> None:
     text = (ROOT / "docs/reference/errors.md").read_text(encoding="utf-8")
-    written = re.findall(r"^\| `(\w+)` \| `(\w+)` \| (\d+) \| (\d+) \|", text, flags=re.MULTILINE)
+    written = re.findall(r"^\| `(\w+)` \| `(\w+)` \| (\d+) \| (\d+) \| `(\w+)`", text, flags=re.MULTILINE)
     standard = {cls: next(base for base in cls.__mro__ if base.__module__ == "builtins") for cls in STATUS_AND_EXIT}
+    published = {cls: wire_code(cls("a message")) for cls in STATUS_AND_EXIT}
     assert written == [
-        (cls.__name__, standard[cls].__name__, str(status), str(code))
-        for cls, (status, code) in STATUS_AND_EXIT.items()
+        (cls.__name__, standard[cls].__name__, str(status), str(exit_code), published[cls])
+        for cls, (status, exit_code, _) in STATUS_AND_EXIT.items()
     ]
 
 

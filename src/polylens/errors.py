@@ -3,13 +3,22 @@
     PolylensError
     |-- InputError (ValueError)             an argument or an input cannot be used as it came
     |   |-- ImageError                      an image cannot be read; the message names which one
-    |   `-- DocumentError                   a file cannot be turned into pages
+    |   |-- DocumentError                   a file cannot be turned into pages
+    |   |-- LabelError                      too few or too many labels to classify by
+    |   `-- TooLargeError                   a request is longer, or has more in it, than the server takes
     |-- ModelNotFoundError (LookupError)    no such name in the catalog and no such folder
     |-- HubUnavailableError (ConnectionError)  the weights are not here and the hub cannot be reached
     |-- CheckpointError (ValueError)        a checkpoint's tensors or files do not fit the model
     |-- LibraryNotFoundError (LookupError)  no index in this folder or above it
     |-- LibraryBusyError (RuntimeError)     another process is writing to this index
-    `-- ModelMismatchError (ValueError)     the index was made with another model
+    |-- ModelMismatchError (ValueError)     the index was made with another model
+    |-- UnauthorizedError (PermissionError)  a request came without a key that the server knows
+    |-- NotFoundError (LookupError)         the server has nothing of that name
+    |-- BusyError (RuntimeError)            what is asked for is being changed by another request
+    |-- RateLimitError (RuntimeError)       a key has used up what it may send for now
+    |-- OverloadedError (RuntimeError)      the server has more to do than it can do in time
+    |-- DeadlineError (TimeoutError)        an answer would have taken too long
+    `-- WorkerError (RuntimeError)          an input brought the model down, or the model failed on it
 
     try:
         embedder.encode_image(paths)
@@ -17,7 +26,7 @@
         ...  # error.index says which input
 
 A message says what was wrong, what came, and what would do. `STATUS_AND_EXIT` is the one table that turns a class
-into an HTTP status and a process exit code.
+into an HTTP status, a process exit code and the code that a body of the HTTP interface names.
 """
 
 from __future__ import annotations
@@ -52,6 +61,14 @@ class DocumentError(InputError):
     """A file cannot be turned into pages: broken, protected by a password, or of an unknown kind."""
 
 
+class LabelError(InputError):
+    """There are too few or too many labels to classify by."""
+
+
+class TooLargeError(InputError):
+    """A request is longer, or has more inputs, tokens, pixels or pages in it, than the server takes."""
+
+
 class ModelNotFoundError(PolylensError, LookupError):
     """No model of that name in the catalog, and no folder of that name either."""
 
@@ -76,19 +93,95 @@ class ModelMismatchError(PolylensError, ValueError):
     """The index holds vectors of another model; its vectors and yours cannot be compared."""
 
 
-STATUS_AND_EXIT: dict[type[PolylensError], tuple[int, int]] = {
-    PolylensError: (500, 1),
-    InputError: (422, 2),
-    ImageError: (422, 2),
-    DocumentError: (422, 2),
-    ModelNotFoundError: (404, 3),
-    HubUnavailableError: (503, 4),
-    CheckpointError: (500, 5),
-    LibraryNotFoundError: (404, 6),
-    LibraryBusyError: (409, 7),
-    ModelMismatchError: (409, 8),
+class UnauthorizedError(PolylensError, PermissionError):
+    """A request came without a key that the server knows.
+
+    Args:
+        message: What was missing or wrong.
+        code: The published name of the reason.
+    """
+
+    def __init__(self, message: str, code: str = "AUTH_INVALID_API_KEY") -> None:
+        super().__init__(message)
+        self.code = code
+
+    def __reduce__(self) -> tuple[type[UnauthorizedError], tuple[str, str]]:
+        return type(self), (str(self), self.code)
+
+
+class NotFoundError(PolylensError, LookupError):
+    """The server has nothing of that name, or not for this key."""
+
+
+class BusyError(PolylensError, RuntimeError):
+    """What is asked for is being changed by another request."""
+
+
+class RateLimitError(PolylensError, RuntimeError):
+    """A key has used up what it may send for now.
+
+    Args:
+        message: Which limit, and how much of it was used.
+        retry_after: Seconds after which it is worth trying again.
+        code: The published name of the limit.
+    """
+
+    def __init__(self, message: str, retry_after: float = 1.0, code: str = "RATE_REQUEST_LIMIT_EXCEEDED") -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+        self.code = code
+
+    def __reduce__(self) -> tuple[type[RateLimitError], tuple[str, float, str]]:
+        return type(self), (str(self), self.retry_after, self.code)
+
+
+class OverloadedError(PolylensError, RuntimeError):
+    """The server has more to do than it can do in time, or is not ready.
+
+    Args:
+        message: What it is doing instead.
+        retry_after: Seconds after which it is worth trying again.
+    """
+
+    def __init__(self, message: str, retry_after: float = 1.0) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+    def __reduce__(self) -> tuple[type[OverloadedError], tuple[str, float]]:
+        return type(self), (str(self), self.retry_after)
+
+
+class DeadlineError(PolylensError, TimeoutError):
+    """An answer would have taken longer than a request may."""
+
+
+class WorkerError(PolylensError, RuntimeError):
+    """An input brought the model's process down, or the model failed on it; other inputs are not affected."""
+
+
+STATUS_AND_EXIT: dict[type[PolylensError], tuple[int, int, str]] = {
+    PolylensError: (500, 1, "INTERNAL_ERROR"),
+    InputError: (422, 2, "INPUT_INVALID"),
+    ImageError: (422, 2, "INPUT_INVALID_IMAGE"),
+    DocumentError: (422, 2, "INPUT_INVALID_DOCUMENT"),
+    LabelError: (400, 2, "INPUT_INVALID_LABELS"),
+    TooLargeError: (413, 2, "INPUT_TOO_LARGE"),
+    ModelNotFoundError: (400, 3, "INPUT_MODEL_NOT_FOUND"),
+    HubUnavailableError: (503, 4, "SERVICE_UNAVAILABLE"),
+    CheckpointError: (500, 5, "INTERNAL_ERROR"),
+    LibraryNotFoundError: (404, 6, "RESOURCE_NOT_FOUND"),
+    LibraryBusyError: (409, 7, "CONFLICT_RESOURCE_BUSY"),
+    ModelMismatchError: (409, 8, "CONFLICT_MODEL_MISMATCH"),
+    UnauthorizedError: (401, 9, "AUTH_INVALID_API_KEY"),
+    NotFoundError: (404, 10, "RESOURCE_NOT_FOUND"),
+    BusyError: (409, 11, "CONFLICT_RESOURCE_BUSY"),
+    RateLimitError: (429, 12, "RATE_REQUEST_LIMIT_EXCEEDED"),
+    OverloadedError: (503, 13, "SERVICE_UNAVAILABLE"),
+    DeadlineError: (504, 14, "SERVICE_TIMEOUT"),
+    WorkerError: (500, 15, "INTERNAL_ERROR"),
 }
-"""Class -> (HTTP status, exit code). Exit code 2 is also what a wrong command line gives."""
+"""Class -> (HTTP status, exit code, code in the body of an HTTP answer). Exit code 2 is also what a wrong command line
+gives. The codes are those that the published interface has; the others are ours."""
 
 
 def http_status(error: PolylensError) -> int:
@@ -102,5 +195,15 @@ def http_status(error: PolylensError) -> int:
 
 
 def exit_code(error: PolylensError) -> int:
-    """Process exit code for an error, between 1 and 8."""
+    """Process exit code for an error, between 1 and 15."""
     return STATUS_AND_EXIT[type(error)][1]
+
+
+def wire_code(error: PolylensError) -> str:
+    """The code that names an error in the body of an HTTP answer.
+
+    Example:
+        >>> wire_code(DeadlineError("no answer within 60 s"))
+        'SERVICE_TIMEOUT'
+    """
+    return getattr(error, "code", STATUS_AND_EXIT[type(error)][2])

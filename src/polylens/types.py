@@ -40,6 +40,8 @@ class Embedding:
     multivector: FloatArray
     """One unit vector a token, `[tokens, 128]`: every token, the prompt's included. A model without late interaction
     gives its dense vector as the only row, so that MaxSim is its cosine."""
+    norm: float = 1.0
+    """Length of the dense vector before it was brought to one."""
 
     @property
     def num_tokens(self) -> int:

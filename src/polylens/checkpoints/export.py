@@ -33,7 +33,7 @@ SHARD_BYTES = 5_000_000_000
 
 
 def save_checkpoint(folder: Path, model: JinaV4, processor: JinaV4Processor) -> None:
-    """Writes jina-embeddings-v4's layout: what `load_checkpoint` reads, each tensor as the model holds it.
+    """Writes jina-embeddings-v4's layout: what `load_model` reads, each tensor as the model holds it.
 
     Args:
         folder: Made where it is missing; files of the same names are replaced.

@@ -9,10 +9,8 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import nn
 
 from polylens.checkpoints.tensors import assign, read_tensors, weight_files
 from polylens.errors import InputError
@@ -34,10 +32,11 @@ MODALITIES: tuple[Modality, ...] = ("text", "image")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Checkpoint:
-    """What a folder held."""
+class Header:
+    """What a folder's small files say: all but the weights."""
 
-    model: Model
+    folder: Path
+    config: JinaV4Config | clip_config.JinaClipConfig
     processor: Processor
     fingerprint: str
     """Twelve hexadecimal digits that change when the weights do."""
@@ -49,37 +48,69 @@ class Checkpoint:
     """Width of each vector of a multi-vector; None where there is no late interaction."""
     modalities: tuple[Modality, ...]
     """What the loaded model takes."""
+    context: int
+    """Tokens of the longest text."""
 
 
-def load_checkpoint(
-    folder: Path, *, device: torch.device, dtype: torch.dtype, modalities: Sequence[Modality] | None = None
-) -> Checkpoint:
-    """Loads a checkpoint of jina-embeddings-v4, jina-clip-v2 or jina-embeddings-v3.
+def read_header(folder: Path, *, modalities: Sequence[Modality] | None = None) -> Header:
+    """Reads what is known about a checkpoint of jina-embeddings-v4, jina-clip-v2 or jina-embeddings-v3 without its
+    weights; a matter of milliseconds.
 
     Args:
         folder: Holds `config.json`, `preprocessor_config.json`, `tokenizer.json` and one or several safetensors files
             with the published names; jina-embeddings-v4 has `adapters/` besides, jina-embeddings-v3 takes no images.
-        device: Where the weights go.
-        dtype: In which type they are held.
         modalities: What is wanted of a model with a tower for each; None is all there is.
 
     Raises:
-        CheckpointError: A file or a tensor is missing, left over or of the wrong shape; the message names it.
+        CheckpointError: A file is missing or broken, or they do not belong together.
         InputError: The model does not take these modalities, or cannot be loaded in part.
     """
-    config = read_json(folder / "config.json")
-    kind = config.get("model_type")
-    if kind == "jina_clip" or kind == "jina_embeddings_v3" or "lora_adaptations" in config:
-        return _load_clip(folder, config, device, dtype, modalities)
-    return _load_v4(folder, device, dtype, modalities)
-
-
-def _load_v4(
-    folder: Path, device: torch.device, dtype: torch.dtype, modalities: Sequence[Modality] | None
-) -> Checkpoint:
+    published = read_json(folder / "config.json")
+    kind = published.get("model_type")
+    if kind == "jina_clip" or kind == "jina_embeddings_v3" or "lora_adaptations" in published:
+        clip = clip_config.parse_config(published)
+        return Header(
+            folder=folder,
+            config=clip,
+            processor=JinaClipProcessor.from_folder(folder, clip),
+            fingerprint=fingerprint(folder),
+            dim=clip.text.width,
+            matryoshka_dims=clip.matryoshka_dims,
+            multivector_dim=None,
+            modalities=_wanted(modalities, MODALITIES if clip.vision is not None else ("text",), separable=True),
+            context=clip.text.max_length,
+        )
     config = read_config(folder)
-    _wanted(modalities, MODALITIES, separable=False)
-    processor = JinaV4Processor.from_folder(folder, config)  # before the weights: what is cheap to refuse comes first
+    return Header(
+        folder=folder,
+        config=config,
+        processor=JinaV4Processor.from_folder(folder, config),
+        fingerprint=fingerprint(folder),
+        dim=config.decoder.width,
+        matryoshka_dims=config.matryoshka_dims,
+        multivector_dim=config.multivector_dim,
+        modalities=_wanted(modalities, MODALITIES, separable=False),
+        context=config.max_length,
+    )
+
+
+def load_model(header: Header, *, device: torch.device, dtype: torch.dtype) -> Model:
+    """Reads the weights that belong to a header.
+
+    Args:
+        header: Of the same folder.
+        device: Where the weights go.
+        dtype: In which type they are held.
+
+    Raises:
+        CheckpointError: A tensor is missing, left over or of the wrong shape; the message names it.
+    """
+    if isinstance(header.config, JinaV4Config):
+        return _load_v4(header.folder, header.config, device, dtype)
+    return _load_clip(header.folder, header.config, header.modalities, device, dtype)
+
+
+def _load_v4(folder: Path, config: JinaV4Config, device: torch.device, dtype: torch.dtype) -> Model:
     with torch.device("meta"):
         model = JinaV4(config)
     shapes = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
@@ -93,47 +124,27 @@ def _load_v4(
     base = read_tensors(weight_files(folder), rules(base_names(config)), device=device, dtype=dtype)
     adapters = read_tensors([folder / ADAPTER], rules(adapter_names(config)), device=device, dtype=dtype)
     assign(model, {**base, **adapters})
-    return Checkpoint(
-        model=model,
-        processor=processor,
-        fingerprint=fingerprint(folder),
-        dim=config.decoder.width,
-        matryoshka_dims=config.matryoshka_dims,
-        multivector_dim=config.multivector_dim,
-        modalities=MODALITIES,
-    )
+    return model
 
 
 def _load_clip(
     folder: Path,
-    published: Mapping[str, Any],
+    config: clip_config.JinaClipConfig,
+    modalities: tuple[Modality, ...],
     device: torch.device,
     dtype: torch.dtype,
-    modalities: Sequence[Modality] | None,
-) -> Checkpoint:
-    config = clip_config.parse_config(published)
-    wanted = _wanted(modalities, MODALITIES if config.vision is not None else ("text",), separable=True)
-    processor = JinaClipProcessor.from_folder(folder, config)
-    model: nn.Module
+) -> Model:
     with torch.device("meta"):
-        model = JinaClip(config, wanted)
+        model = JinaClip(config, modalities)
     if config.vision is not None:
-        rules, left = clip_rules(config, wanted), passed_over(wanted)
-    elif published.get("model_type") == "jina_embeddings_v3":
+        rules, left = clip_rules(config, modalities), passed_over(modalities)
+    elif read_json(folder / "config.json").get("model_type") == "jina_embeddings_v3":
         rules, left = native_rules(config.text), ("pooler.",)
     else:
         rules, left = v3_rules(config.text), ("roberta.pooler.",)  # of the first training; no vector comes from it
     tensors = read_tensors(weight_files(folder), rules, device=device, dtype=dtype, passed_over=left)
     assign(model, tensors)
-    return Checkpoint(
-        model=model,
-        processor=processor,
-        fingerprint=fingerprint(folder),
-        dim=config.text.width,
-        matryoshka_dims=config.matryoshka_dims,
-        multivector_dim=None,
-        modalities=wanted,
-    )
+    return model
 
 
 def _wanted(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
@@ -34,6 +35,13 @@ class Item:
     """`[patches, numbers a patch]` float32, None for a text."""
     grid: tuple[int, int] | None = None
     """Rows and columns of patches, None for a text."""
+    chunks: tuple[tuple[int, int], ...] = ()
+    """Spans of rows that get a dense vector each instead of one for `pool`: late chunking."""
+
+    @property
+    def spans(self) -> tuple[tuple[int, int], ...]:
+        """Those that the dense vectors are the means of."""
+        return self.chunks or (self.pool,)
 
     @property
     def num_tokens(self) -> int:
@@ -42,14 +50,32 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Outputs:
-    """Of a packed batch of N items with T tokens together."""
+    """Of a packed batch of N items with T tokens and S spans together."""
 
     dense: Tensor
-    """`[N, dim]` float32, unit rows."""
+    """`[S, dim]` float32, unit rows: one for each span of each item, which mostly has one."""
+    norms: Tensor
+    """`[S]` float32: how long they were before."""
     multivector: Tensor | None
     """`[T, 128]` float32, unit rows; None from a family without late interaction."""
     lengths: tuple[int, ...]
     """Tokens of each item."""
+
+
+def packed_spans(items: Sequence[Item]) -> tuple[Tensor, Tensor]:
+    """First rows, and one past the last rows, of every span of every item in the packed batch, `[S]` each.
+
+    Example:
+        >>> item = Item(token_ids=np.zeros(5, dtype=np.int64), pool=(1, 5), task=None)
+        >>> [rows.tolist() for rows in packed_spans([item, item])]
+        [[1, 6], [5, 10]]
+    """
+    starts = np.cumsum([0, *(item.num_tokens for item in items)])
+    spans = [
+        (start + first, start + stop) for start, item in zip(starts, items, strict=False) for first, stop in item.spans
+    ]
+    packed = torch.from_numpy(np.asarray(spans, dtype=np.int64).reshape(-1, 2))
+    return packed[:, 0], packed[:, 1]
 
 
 class Model(Protocol):
@@ -80,5 +106,13 @@ class Processor(Protocol):
         ...
 
     def text(self, text: str, *, task: str | None, prompt_name: str, max_length: int | None) -> Item: ...
+
+    def chunks(self, texts: Sequence[str], *, task: str | None, prompt_name: str, max_length: int | None) -> Item:
+        """The texts in one sequence, each seeing all others, a span for each. Günther et al. 2024, "Late Chunking".
+
+        Raises:
+            InputError: A text has no token, or together they have more than `max_length`.
+        """
+        ...
 
     def image(self, image: PIL.Image.Image, *, task: str | None, max_pixels: int | None) -> Item: ...

@@ -13,20 +13,18 @@ import PIL.Image
 import torch
 
 from polylens.checkpoints.fetch import resolve
-from polylens.checkpoints.loading import Checkpoint, load_checkpoint
-from polylens.errors import ImageError, InputError
-from polylens.models.images import read_image
-from polylens.models.protocol import Item, Modality
+from polylens.checkpoints.loading import Header, load_model, read_header
+from polylens.errors import InputError
+from polylens.models.protocol import Modality, Model
 from polylens.nn.pooling import truncate
 from polylens.nn.similarity import ragged_maxsim
 from polylens.runtime.batching import TOKEN_BUDGET, batches
+from polylens.runtime.forward import Input, forward, prepare, require_unicode
 from polylens.types import Embedding, FloatArray, Image, ImageSource
 
 WINDOW_ITEMS = 256  # inputs whose pixels are held at once, so that a thousand photographs do not fill the memory
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-
-Input = str | Image | PIL.Image.Image
 
 
 def load(
@@ -61,13 +59,23 @@ def load(
         (2, 256)
     """
     folder = resolve(name, revision=revision, local_files_only=local_files_only)
-    target = _device(device)
-    checkpoint = load_checkpoint(folder, device=target, dtype=_dtype(dtype, target), modalities=modalities)
-    stem = Path(name).resolve().name if Path(name).is_dir() else str(name)
-    return Embedder(checkpoint, stem)
+    target = choose_device(device)
+    header = read_header(folder, modalities=modalities)  # before the weights: what is cheap to refuse comes first
+    model = load_model(header, device=target, dtype=choose_dtype(dtype, target))
+    return Embedder(header, model, model_stem(name))
 
 
-def _device(device: str | torch.device | None) -> torch.device:
+def model_stem(name: str | Path) -> str:
+    """What a model is called: a folder by its last part."""
+    return Path(name).resolve().name if Path(name).is_dir() else str(name)
+
+
+def choose_device(device: str | torch.device | None) -> torch.device:
+    """A GPU where there is one, unless told otherwise.
+
+    Raises:
+        InputError: The device does not exist here.
+    """
     if device is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -79,7 +87,12 @@ def _device(device: str | torch.device | None) -> torch.device:
     return target
 
 
-def _dtype(dtype: str | torch.dtype | None, device: torch.device) -> torch.dtype:
+def choose_dtype(dtype: str | torch.dtype | None, device: torch.device) -> torch.dtype:
+    """bfloat16 where the device computes in it, else float32, unless told otherwise.
+
+    Raises:
+        InputError: There is no such type for weights.
+    """
     if dtype is None:
         if device.type == "cuda":
             return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
@@ -95,7 +108,8 @@ class Embedder:
     """A loaded model.
 
     Args:
-        checkpoint: What a folder held.
+        header: What the folder's small files said.
+        model: What its weights became.
         name: What to call it.
 
     Attributes:
@@ -108,16 +122,16 @@ class Embedder:
         max_pixels: Largest area to which an image is resized, unless a call says otherwise.
     """
 
-    def __init__(self, checkpoint: Checkpoint, name: str) -> None:
-        self.model = checkpoint.model
-        self.processor = checkpoint.processor
-        self.model_id = f"{name}@{checkpoint.fingerprint}"
-        self.dim = checkpoint.dim
-        self.tasks = checkpoint.processor.tasks
-        self.matryoshka_dims = checkpoint.matryoshka_dims
-        self.multivector_dim = checkpoint.multivector_dim
-        self.modalities = checkpoint.modalities
-        self.max_pixels = checkpoint.processor.max_pixels
+    def __init__(self, header: Header, model: Model, name: str) -> None:
+        self.model = model
+        self.processor = header.processor
+        self.model_id = f"{name}@{header.fingerprint}"
+        self.dim = header.dim
+        self.tasks = header.processor.tasks
+        self.matryoshka_dims = header.matryoshka_dims
+        self.multivector_dim = header.multivector_dim
+        self.modalities = header.modalities
+        self.max_pixels = header.processor.max_pixels
 
     def encode_text(
         self,
@@ -272,13 +286,58 @@ class Embedder:
         results: list[Embedding | None] = [None] * len(inputs)
         for start in range(0, len(inputs), WINDOW_ITEMS):
             window = range(start, min(start + WINDOW_ITEMS, len(inputs)))
-            items = [self._item(inputs[i], i, *roles[i], max_length, max_pixels) for i in window]
+            items = [
+                prepare(
+                    self.processor,
+                    self.modalities,
+                    inputs[i],
+                    i,
+                    task=roles[i][0],
+                    prompt_name=roles[i][1],
+                    max_length=max_length,
+                    max_pixels=max_pixels,
+                )
+                for i in window
+            ]
             sizes = [item.num_tokens for item in items]
             for batch in batches(sizes, max_items=batch_size, token_budget=TOKEN_BUDGET):
-                for index, embedding in zip(batch, self._forward([items[i] for i in batch]), strict=True):
+                for index, (embedding,) in zip(batch, forward(self.model, [items[i] for i in batch]), strict=True):
                     results[start + index] = embedding
                 progress(len(batch))
         return cast("list[Embedding]", results)
+
+    def embed_chunks(
+        self,
+        chunks: Sequence[str],
+        *,
+        task: str | None = None,
+        prompt_name: str | None = None,
+        max_length: int | None = None,
+    ) -> list[Embedding]:
+        """Late chunking: the texts are read as one, so that each chunk's vectors know what stands around it.
+
+        Günther et al. 2024, https://arxiv.org/abs/2409.04701. A blank is set between chunks that have none where they
+        meet; the prompt stands once, before the first.
+
+        Args:
+            chunks: Parts of one text, in order.
+            task: As for `encode_text`, one for all.
+            prompt_name: As for `encode_text`.
+            max_length: Tokens of all together; None is the model's longest context.
+
+        Returns:
+            One `Embedding` a chunk; its multi-vector has the chunk's own tokens.
+
+        Raises:
+            InputError: A chunk is empty, or together they are too long.
+        """
+        for index, chunk in enumerate(chunks):
+            require_unicode(chunk, index)
+        if not chunks:
+            return []
+        adapter, prompt = self.processor.role(task, prompt_name)
+        item = self.processor.chunks(chunks, task=adapter, prompt_name=prompt, max_length=max_length)
+        return next(forward(self.model, [item]))
 
     def similarity(self, queries: Any, documents: Any) -> FloatArray:
         """Scores between queries and documents.
@@ -356,49 +415,6 @@ class Embedder:
                 raise InputError(f"task must be one of {', '.join(self.tasks)}, got {name!r}")
         known = {name: self.processor.role(name, prompt_name) for name in dict.fromkeys(names or [None])}
         return [known[name] for name in names]
-
-    def _item(
-        self,
-        value: Input,
-        index: int,
-        task: str | None,
-        prompt_name: str,
-        max_length: int | None,
-        max_pixels: int | None,
-    ) -> Item:
-        modality: Modality = "text" if isinstance(value, str) else "image"
-        if modality not in self.modalities:
-            raise InputError(f"input {index} is {modality}, this model takes {' and '.join(self.modalities)} only")
-        if isinstance(value, str):
-            try:
-                value.encode()
-            except UnicodeEncodeError as error:
-                raise InputError(
-                    f"text {index} is not valid Unicode: half of a surrogate pair stands at position {error.start}"
-                ) from error
-            return self.processor.text(value, task=task, prompt_name=prompt_name, max_length=max_length)
-        if isinstance(value, (Image, PIL.Image.Image)):
-            image = read_image(value, index=index)
-            try:
-                return self.processor.image(image, task=task, max_pixels=max_pixels)
-            except ImageError as error:
-                raise ImageError(error.message, index) from error
-        raise InputError(
-            f"input {index} must be a str, a polylens.Image or a PIL.Image, got {type(value).__name__}; "
-            "wrap paths and bytes of images in polylens.Image(...)"
-        )
-
-    def _forward(self, items: Sequence[Item]) -> Iterator[Embedding]:
-        with torch.inference_mode():
-            outputs = self.model.embed(items)
-        dense = outputs.dense.cpu().numpy()
-        if outputs.multivector is None:
-            rows = list(dense[:, None])
-        else:
-            rows = np.split(outputs.multivector.cpu().numpy(), np.cumsum(outputs.lengths)[:-1])
-        for vector, multivector in zip(dense, rows, strict=True):
-            # copies, so that keeping one result does not keep its whole batch
-            yield Embedding(vector.copy(), multivector.copy())
 
 
 def _listed(values: Any, single: bool, rule: str) -> list[Any]:

@@ -17,10 +17,10 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import tiny
 from polylens.checkpoints.export import export_merged
-from polylens.checkpoints.loading import load_checkpoint
 from polylens.models.jina_v4.model import JinaV4, token_positions
 from polylens.models.jina_v4.processing import JinaV4Processor
 from polylens.models.protocol import Item
+from polylens.runtime.embedder import load
 
 BOUND = 1e-4  # of the signal's standard deviation
 
@@ -38,7 +38,7 @@ GRIDS = {
 @pytest.fixture(scope="module")
 def ours(tmp_path_factory: pytest.TempPathFactory) -> tuple[JinaV4, JinaV4Processor, Path]:
     folder = tiny.write(tmp_path_factory.mktemp("tiny"))
-    loaded = load_checkpoint(folder, device=torch.device("cpu"), dtype=torch.float32)
+    loaded = load(folder, device="cpu", dtype=torch.float32)
     return loaded.model, loaded.processor, folder
 
 

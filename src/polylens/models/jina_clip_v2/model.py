@@ -1,6 +1,6 @@
 """jina-clip-v2: texts through one tower, images through the other, one vector each in one space.
 
-Shapes: N inputs, T tokens of all texts together, E width.
+Shapes: N inputs, S spans and T tokens of all texts together, E width.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from polylens.models.jina_clip_v2.config import JinaClipConfig
 from polylens.models.jina_clip_v2.text import TextTower
 from polylens.models.jina_clip_v2.vision import VisionTower
-from polylens.models.protocol import Item, Modality, Outputs
+from polylens.models.protocol import Item, Modality, Outputs, packed_spans
 from polylens.nn.attention import Packing
 from polylens.nn.lora import adapter_rows
 from polylens.nn.pooling import span_mean
@@ -41,22 +41,24 @@ class JinaClip(nn.Module):
         A text's vector is the mean over its tokens, `<s>` and `</s>` among them, an image's the class token.
         jina_clip_v2 facts, sections 1.4 and 1.5.
         """
-        dense = torch.empty(len(items), self.config.text.width, device=self._device())
+        is_image = [item.patches is not None for item in items for _ in item.spans]
+        dense = torch.empty(len(is_image), self.config.text.width, device=self._device())
         for are_images, encode in ((False, self._texts), (True, self._images)):
-            places = [i for i, item in enumerate(items) if (item.patches is not None) == are_images]
-            if places:
-                dense[places] = encode([items[i] for i in places])
-        return Outputs(F.normalize(dense, dim=-1), None, tuple(item.num_tokens for item in items))
+            chosen = [item for item in items if (item.patches is not None) == are_images]
+            if chosen:
+                dense[[row for row, image in enumerate(is_image) if image == are_images]] = encode(chosen)
+        lengths = tuple(item.num_tokens for item in items)
+        return Outputs(F.normalize(dense, dim=-1), dense.norm(dim=-1), None, lengths)
 
-    def _texts(self, items: Sequence[Item]) -> Float[Tensor, "N E"]:
+    def _texts(self, items: Sequence[Item]) -> Float[Tensor, "S E"]:
         assert self.text is not None
         device = self._device()
         lengths = [item.num_tokens for item in items]
         token_ids = torch.cat([torch.from_numpy(item.token_ids) for item in items]).to(device)
         adapters = adapter_rows([item.task for item in items], lengths, device)
         hidden = self.text(token_ids, Packing(lengths, device), adapters)
-        stops = torch.tensor(lengths).cumsum(0)
-        return span_mean(hidden, (stops - torch.tensor(lengths)).to(device), stops.to(device))
+        starts, stops = packed_spans(items)
+        return span_mean(hidden, starts.to(device), stops.to(device))
 
     def _images(self, items: Sequence[Item]) -> Float[Tensor, "N E"]:
         assert self.vision is not None

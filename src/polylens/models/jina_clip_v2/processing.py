@@ -5,7 +5,7 @@ jina_clip_v2 facts, sections 1.4 and 1.6.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from polylens.errors import CheckpointError, InputError
+from polylens.models.chunks import chunk_spans
 from polylens.models.files import read_json, read_tokenizer
 from polylens.models.jina_clip_v2.config import JinaClipConfig, adapter_key
 from polylens.models.protocol import Item
@@ -169,6 +170,20 @@ class JinaClipProcessor:
         if len(ids) > limit:
             ids = [*ids[: max(1, limit - 1)], self._end][:limit]
         return Item(token_ids=np.asarray(ids, dtype=np.int64), pool=(0, len(ids)), task=task)
+
+    def chunks(self, texts: Sequence[str], *, task: str | None, prompt_name: str, max_length: int | None) -> Item:
+        """Texts behind one instruction, `<s>` before and `</s>` behind all of them, a span for each."""
+        instruction = self.instructions.get(prompt_name, "")
+        before = self.tokenizer.encode(instruction).ids[:-1]
+        parts = [self._words(text) for text in texts]
+        limit = min(max_length or self.config.text.max_length, self.config.text.max_length)
+        spans = chunk_spans([len(part) for part in parts], start=len(before), limit=limit - 1)
+        ids = [*before, *(token for part in parts for token in part), self._end]
+        return Item(token_ids=np.asarray(ids, dtype=np.int64), pool=(0, len(ids)), task=task, chunks=spans)
+
+    def _words(self, text: str) -> list[int]:
+        ids = self.tokenizer.encode(text, add_special_tokens=False).ids
+        return [token for token in ids if token != self._pad]
 
     def image(self, image: PIL.Image.Image, *, task: str | None, max_pixels: int | None) -> Item:
         """An RGB image: its middle square, normalised, in patches. The tower takes this one size."""

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from polylens.models.jina_v4.config import JinaV4Config
 from polylens.models.jina_v4.decoder import Decoder
 from polylens.models.jina_v4.vision import Grid, VisionTower
-from polylens.models.protocol import Item, Outputs
+from polylens.models.protocol import Item, Outputs, packed_spans
 from polylens.nn.attention import Packing
 from polylens.nn.lora import LoRALinear, adapter_rows
 from polylens.nn.pooling import span_mean
@@ -73,12 +73,11 @@ class JinaV4(nn.Module):
         device = self.decoder.embed.weight.device
         lengths = tuple(item.num_tokens for item in items)
         hidden = self.hidden_states(items)
-        starts = torch.tensor((0, *lengths[:-1])).cumsum(0)
-        pools = torch.tensor([item.pool for item in items])
-        dense = span_mean(hidden, (starts + pools[:, 0]).to(device), (starts + pools[:, 1]).to(device))
+        starts, stops = packed_spans(items)
+        dense = span_mean(hidden, starts.to(device), stops.to(device))
         adapters = adapter_rows([item.task for item in items], lengths, device)
         multivector = self.projector(hidden, adapters).float()
-        return Outputs(F.normalize(dense, dim=-1), F.normalize(multivector, dim=-1), lengths)
+        return Outputs(F.normalize(dense, dim=-1), dense.norm(dim=-1), F.normalize(multivector, dim=-1), lengths)
 
     def hidden_states(self, items: Sequence[Item]) -> Tensor:
         """Last hidden states after the final norm, `[T, E]`."""

@@ -6,7 +6,7 @@ Shapes: H, W pixels; h, w patches.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from polylens.errors import CheckpointError, ImageError, InputError
+from polylens.models.chunks import chunk_spans, joined
 from polylens.models.files import read_json, read_tokenizer
 from polylens.models.jina_v4.config import JinaV4Config
 from polylens.models.protocol import Item
@@ -223,6 +224,16 @@ class JinaV4Processor:
         ids = self.tokenizer.encode(prefix + text, add_special_tokens=False).ids
         ids = ids[: min(max_length or self.max_length, self.max_length)]
         return Item(token_ids=np.asarray(ids, dtype=np.int64), pool=(0, len(ids)), task=task)
+
+    def chunks(self, texts: Sequence[str], *, task: str | None, prompt_name: str, max_length: int | None) -> Item:
+        """Texts behind one prompt, a blank between those that have none where they meet, a span for each."""
+        prefix = PREFIXES["query" if task == "text-matching" else prompt_name]
+        before = self.tokenizer.encode(prefix, add_special_tokens=False).ids
+        parts = [self.tokenizer.encode(text, add_special_tokens=False).ids for text in joined(texts)]
+        limit = min(max_length or self.max_length, self.max_length)
+        spans = chunk_spans([len(part) for part in parts], start=len(before), limit=limit)
+        ids = [*before, *(token for part in parts for token in part)]
+        return Item(token_ids=np.asarray(ids, dtype=np.int64), pool=(0, len(ids)), task=task, chunks=spans)
 
     def image(self, image: PIL.Image.Image, *, task: str | None, max_pixels: int | None) -> Item:
         """An RGB image in the published template; its dense vector is pooled over the vision span, marks included."""
