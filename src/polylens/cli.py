@@ -42,6 +42,14 @@ class Format(StrEnum):
     npy = "npy"
 
 
+class FetchMode(StrEnum):
+    """Which URLs `serve` fetches."""
+
+    public = "public"
+    allow = "allow"
+    off = "off"
+
+
 def main() -> None:
     """Entry point of the console script: runs a command and turns errors into a line and an exit code."""
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -207,6 +215,90 @@ def demo(
 
 
 @app.command()
+def serve(
+    model: Annotated[
+        list[str] | None,
+        typer.Option(help="A name of `polylens models` or a folder; may be repeated. By default nano."),
+    ] = None,
+    alias: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PUBLISHED=NAME", help="Another name for a served model; may be repeated."),
+    ] = None,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; 0.0.0.0 is every one of this machine.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any free one.")] = 8000,
+    lazy: Annotated[bool, typer.Option("--lazy", help="Load a model when it is first asked for.")] = False,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1; by default a GPU if there is one.")] = None,
+    dtype: Annotated[str | None, typer.Option(help="bfloat16, float32 or float16.")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes a model, each with its own copy of it.")] = 1,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Of each process on a CPU; by default the cores are shared out.")
+    ] = None,
+    batch_tokens: Annotated[
+        int | None, typer.Option(min=1, help="Tokens a forward pass; by default 512 on a CPU, 16384 on a GPU.")
+    ] = None,
+    max_wait: Annotated[
+        float, typer.Option(min=0, help="Seconds of work that may wait; what would wait longer is refused.")
+    ] = 60.0,
+    keys: Annotated[
+        Path | None, typer.Option(help="File of API keys, made with `polylens key`; without it anyone may ask.")
+    ] = None,
+    requests_per_minute: Annotated[int | None, typer.Option(min=1, help="Most requests of one key.")] = None,
+    tokens_per_minute: Annotated[int | None, typer.Option(min=1, help="Most tokens of one key.")] = None,
+    fetch: Annotated[
+        FetchMode, typer.Option(help="URLs of images: public addresses, only hosts of --fetch-host, or none.")
+    ] = FetchMode.public,
+    fetch_host: Annotated[
+        list[str] | None, typer.Option(metavar="HOST", help="host, host:port or *.host; may be repeated.")
+    ] = None,
+    cors_origin: Annotated[
+        list[str] | None, typer.Option(metavar="ORIGIN", help="Pages that may call from a browser; may be repeated.")
+    ] = None,
+    cache_mb: Annotated[int, typer.Option(min=0, help="Memory for finished vectors, in MB; 0 keeps none.")] = 256,
+) -> None:
+    """Answer the HTTP interface of the published models, for Jina's and OpenAI's clients, until interrupted."""
+    from polylens.server.fetching import FetchPolicy
+    from polylens.server.run import run
+    from polylens.server.settings import Limits, Settings
+
+    limits = Limits(requests_per_minute=requests_per_minute, tokens_per_minute=tokens_per_minute)
+    run(
+        Settings(
+            models=tuple(model or ["nano"]),
+            aliases=_aliases(alias or []),
+            lazy=lazy,
+            device=device,
+            dtype=dtype,
+            workers=workers,
+            threads=threads,
+            batch_tokens=batch_tokens,
+            max_wait=max_wait,
+            cache_bytes=cache_mb * 1024 * 1024,
+            keys=keys,
+            cors_origins=tuple(cors_origin or ()),
+            fetch=FetchPolicy(
+                mode=fetch.value, allowed_hosts=frozenset(fetch_host or ()), max_bytes=limits.image_bytes
+            ),
+            limits=limits,
+        ),
+        host,
+        port,
+    )
+
+
+@app.command()
+def key(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Whose it is; it stands in logs.")],
+    keys: Annotated[Path, typer.Option(help="The file that `serve --keys` reads; made if it is not there.")],
+) -> None:
+    """Make an API key for the server and print it. Only its hash is kept, so it cannot be shown again."""
+    from polylens.server.access import add_key
+
+    print(add_key(keys, name))
+
+
+@app.command()
 def train(
     recipe: Annotated[str | None, typer.Argument(metavar="RECIPE", help="Name of a recipe; see --list.")] = None,
     out: Annotated[
@@ -257,6 +349,16 @@ def models() -> None:
         late, takes = str(entry.multivector_dim or "-"), ", ".join(entry.modalities)
         table.add_row(entry.name, size, dims, late, f"{entry.context:,}", takes, entry.languages, entry.licence)
     Console(width=None if sys.stdout.isatty() else 180).print(table)
+
+
+def _aliases(pairs: list[str]) -> dict[str, str]:
+    aliases = {}
+    for pair in pairs:
+        published, equals, name = pair.partition("=")
+        if not (published and equals and name):
+            raise InputError(f"--alias must be PUBLISHED=NAME, such as jina-embeddings-v4=nano, got {pair!r}")
+        aliases[published] = name
+    return aliases
 
 
 def _lines(file: Path | None) -> list[str]:

@@ -4,6 +4,7 @@
     |-- InputError (ValueError)             an argument or an input cannot be used as it came
     |   |-- ImageError                      an image cannot be read; the message names which one
     |   |-- DocumentError                   a file cannot be turned into pages
+    |   |-- FieldError                      a field of a request cannot be used as it came
     |   |-- LabelError                      too few or too many labels to classify by
     |   `-- TooLargeError                   a request is longer, or has more in it, than the server takes
     |-- ModelNotFoundError (LookupError)    no such name in the catalog and no such folder
@@ -59,6 +60,24 @@ class ImageError(InputError):
 
 class DocumentError(InputError):
     """A file cannot be turned into pages: broken, protected by a password, or of an unknown kind."""
+
+
+class FieldError(InputError):
+    """A field of a request to the server is missing, or cannot be used as it came.
+
+    Args:
+        message: What is wrong with it.
+        field: Its path, such as `input.3.image`; "" for the request as a whole.
+        value: What came.
+        kind: A short name of the error.
+    """
+
+    def __init__(self, message: str, field: str = "", value: object = None, kind: str = "value_error") -> None:
+        super().__init__(f"{field}: {message}" if field else message)
+        self.message, self.field, self.value, self.kind = message, field, value, kind
+
+    def __reduce__(self) -> tuple[type[FieldError], tuple[str, str, object, str]]:
+        return type(self), (self.message, self.field, self.value, self.kind)
 
 
 class LabelError(InputError):
@@ -164,6 +183,7 @@ STATUS_AND_EXIT: dict[type[PolylensError], tuple[int, int, str]] = {
     InputError: (422, 2, "INPUT_INVALID"),
     ImageError: (422, 2, "INPUT_INVALID_IMAGE"),
     DocumentError: (422, 2, "INPUT_INVALID_DOCUMENT"),
+    FieldError: (422, 2, "INPUT_INVALID"),
     LabelError: (400, 2, "INPUT_INVALID_LABELS"),
     TooLargeError: (413, 2, "INPUT_TOO_LARGE"),
     ModelNotFoundError: (400, 3, "INPUT_MODEL_NOT_FOUND"),

@@ -46,6 +46,39 @@ _WHITE = (255, 255, 255, 255)
 _ADVICE = "pass a PNG, JPEG, WebP, TIFF, GIF or BMP file"
 
 
+def inline_image(text: str) -> bytes:
+    """The bytes of an image that came as a `data:` URI or as bare base64; nothing is opened or fetched.
+
+    Raises:
+        ImageError: It is neither.
+
+    Example:
+        >>> inline_image("data:image/gif;base64,R0lGODlhAQABAAAAACw=")[:6]
+        b'GIF89a'
+    """
+    if text[:5].lower() == "data:":
+        return _data_uri(text)
+    decoded = _base64(text)
+    if decoded is None:
+        raise ImageError(f"{_shown(text)} is neither a data: URI, base64 nor an http(s) URL")
+    return decoded
+
+
+def image_size(data: bytes, *, index: int | None = None) -> tuple[int, int]:
+    """Width and height of an image file in pixels, from its header.
+
+    Raises:
+        ImageError: It is no image of a supported kind.
+    """
+    try:
+        with quiet_pillow(), _opened(io.BytesIO(data)) as image:
+            return image.size
+    except ImageError as error:
+        raise ImageError(error.message, index) from error.__cause__
+    except Exception as error:  # a fuzzed file makes a decoder raise almost anything
+        raise ImageError(f"is broken ({_reason(error)}); {_ADVICE}", index) from error
+
+
 def read_image(source: types.ImageSource | types.Image | Any, *, index: int | None = None) -> PIL.Image.Image:
     """Read any image source as RGB.
 
@@ -125,8 +158,13 @@ def _to_bytes(values: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
 
 
 def _decode(file: io.BufferedIOBase) -> PIL.Image.Image:
+    with _opened(file) as image:
+        return _upright_rgb(image)
+
+
+def _opened(file: io.BufferedIOBase) -> PIL.Image.Image:
     try:
-        image = PIL.Image.open(cast(IO[bytes], file), formats=readable_formats())
+        return PIL.Image.open(cast(IO[bytes], file), formats=readable_formats())
     except PIL.UnidentifiedImageError as error:
         file.seek(0)
         head = file.read(8)
@@ -135,8 +173,6 @@ def _decode(file: io.BufferedIOBase) -> PIL.Image.Image:
         raise ImageError(f"is not a whole image of a supported kind (it starts with {head!r}); {_ADVICE}") from error
     except PIL.Image.DecompressionBombError as error:
         raise ImageError(_too_large(str(error))) from error
-    with image:
-        return _upright_rgb(image)
 
 
 def _upright_rgb(image: PIL.Image.Image) -> PIL.Image.Image:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 if TYPE_CHECKING:
     import PIL.Image
+    from tokenizers import Tokenizer
 
 Modality = Literal["text", "image"]
 
@@ -37,6 +38,8 @@ class Item:
     """Rows and columns of patches, None for a text."""
     chunks: tuple[tuple[int, int], ...] = ()
     """Spans of rows that get a dense vector each instead of one for `pool`: late chunking."""
+    truncated: bool = False
+    """Whether a text had more tokens than these."""
 
     @property
     def spans(self) -> tuple[tuple[int, int], ...]:
@@ -89,6 +92,8 @@ class Model(Protocol):
 class Processor(Protocol):
     """Tokens and pixels of a family."""
 
+    tokenizer: Tokenizer
+    """Of its `tokenizer.json`; neither cuts nor pads."""
     max_pixels: int
     """Largest area to which an image is resized, unless a call says otherwise."""
 
@@ -112,6 +117,14 @@ class Processor(Protocol):
 
         Raises:
             InputError: A text has no token, or together they have more than `max_length`.
+        """
+        ...
+
+    def num_image_tokens(self, width: int, height: int) -> int:
+        """Tokens that the model sees of an image of so many pixels, at the checkpoint's own `max_pixels`.
+
+        Raises:
+            ImageError: No image may have such a shape.
         """
         ...
 

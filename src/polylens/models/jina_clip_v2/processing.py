@@ -167,9 +167,10 @@ class JinaClipProcessor:
         limit = min(max_length or limits.default_length, limits.max_length)
         ids = self.tokenizer.encode(self.instructions.get(prompt_name, "") + text).ids
         ids = [token for token in ids if token != self._pad]
-        if len(ids) > limit:
+        truncated = len(ids) > limit
+        if truncated:
             ids = [*ids[: max(1, limit - 1)], self._end][:limit]
-        return Item(token_ids=np.asarray(ids, dtype=np.int64), pool=(0, len(ids)), task=task)
+        return Item(token_ids=np.asarray(ids, dtype=np.int64), pool=(0, len(ids)), task=task, truncated=truncated)
 
     def chunks(self, texts: Sequence[str], *, task: str | None, prompt_name: str, max_length: int | None) -> Item:
         """Texts behind one instruction, `<s>` before and `</s>` behind all of them, a span for each."""
@@ -184,6 +185,12 @@ class JinaClipProcessor:
     def _words(self, text: str) -> list[int]:
         ids = self.tokenizer.encode(text, add_special_tokens=False).ids
         return [token for token in ids if token != self._pad]
+
+    def num_image_tokens(self, width: int, height: int) -> int:  # noqa: ARG002
+        """The same for every picture."""
+        if self.config.vision is None:
+            raise InputError("this model takes texts only, it has no vision tower")
+        return self.config.vision.num_tokens
 
     def image(self, image: PIL.Image.Image, *, task: str | None, max_pixels: int | None) -> Item:
         """An RGB image: its middle square, normalised, in patches. The tower takes this one size."""

@@ -222,8 +222,9 @@ class JinaV4Processor:
         """
         prefix = PREFIXES["query" if task == "text-matching" else prompt_name]
         ids = self.tokenizer.encode(prefix + text, add_special_tokens=False).ids
-        ids = ids[: min(max_length or self.max_length, self.max_length)]
-        return Item(token_ids=np.asarray(ids, dtype=np.int64), pool=(0, len(ids)), task=task)
+        limit = min(max_length or self.max_length, self.max_length)
+        kept = np.asarray(ids[:limit], dtype=np.int64)
+        return Item(token_ids=kept, pool=(0, len(kept)), task=task, truncated=len(ids) > limit)
 
     def chunks(self, texts: Sequence[str], *, task: str | None, prompt_name: str, max_length: int | None) -> Item:
         """Texts behind one prompt, a blank between those that have none where they meet, a span for each."""
@@ -234,6 +235,14 @@ class JinaV4Processor:
         spans = chunk_spans([len(part) for part in parts], start=len(before), limit=limit)
         ids = [*before, *(token for part in parts for token in part)]
         return Item(token_ids=np.asarray(ids, dtype=np.int64), pool=(0, len(ids)), task=task, chunks=spans)
+
+    def num_image_tokens(self, width: int, height: int) -> int:
+        """The template's tokens and one for each square of merged patches after resizing."""
+        config = self.image_config
+        rows, columns = smart_resize(
+            height, width, factor=config.factor, min_pixels=config.min_pixels, max_pixels=config.max_pixels
+        )
+        return len(self._before) + rows * columns // config.factor**2 + len(self._after)
 
     def image(self, image: PIL.Image.Image, *, task: str | None, max_pixels: int | None) -> Item:
         """An RGB image in the published template; its dense vector is pooled over the vision span, marks included."""

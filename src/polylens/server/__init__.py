@@ -1,0 +1,1 @@
+"""The HTTP server and what it needs to take in what strangers send."""

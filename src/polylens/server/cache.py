@@ -1,0 +1,76 @@
+"""Finished vectors, so that the same input is not computed twice: the full ones, of which any size and type is made."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from dataclasses import dataclass
+
+from polylens.types import Embedding
+
+OVERHEAD = 512  # bytes that an entry takes besides its numbers
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One input's answer."""
+
+    embedding: Embedding
+    tokens: int
+    """That `usage` counts for it."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes it takes."""
+        return self.embedding.dense.nbytes + self.embedding.multivector.nbytes + OVERHEAD
+
+
+def cache_key(content: bytes, *parts: object) -> bytes:
+    """A key that is the same for the same input under the same conditions, and for no other.
+
+    Args:
+        content: The text or the image file.
+        parts: Whatever else makes a difference: model, owner, task.
+
+    Example:
+        >>> cache_key(b"a", "m", 1) == cache_key(b"a", "m", 1), cache_key(b"a", "m1") == cache_key(b"a", "m", 1)
+        (True, False)
+    """
+    digest = hashlib.blake2b(repr(parts).encode(), digest_size=32)
+    digest.update(b"\x00")
+    digest.update(content)
+    return digest.digest()
+
+
+class Cache:
+    """The entries used last, up to a number of bytes.
+
+    Args:
+        max_bytes: Of all entries; 0 keeps none.
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        self.max_bytes = max_bytes
+        self.nbytes = 0
+        self.hits = 0
+        self.misses = 0
+        self._entries: OrderedDict[bytes, Entry] = OrderedDict()
+
+    def get(self, key: bytes) -> Entry | None:
+        """The entry, which now counts as used."""
+        entry = self._entries.get(key)
+        if entry is None:
+            self.misses += 1
+            return None
+        self.hits += 1
+        self._entries.move_to_end(key)
+        return entry
+
+    def put(self, key: bytes, entry: Entry) -> None:
+        """Keeps an entry; those used longest ago make room."""
+        before = self._entries.pop(key, None)
+        self.nbytes += entry.nbytes - (before.nbytes if before is not None else 0)
+        self._entries[key] = entry
+        while self.nbytes > self.max_bytes:
+            _, oldest = self._entries.popitem(last=False)
+            self.nbytes -= oldest.nbytes

@@ -1,0 +1,317 @@
+"""From sources to vectors: fetch, decode, tokenise, look into the cache, ask the engine, count."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, ParamSpec, TypeVar
+
+import PIL.Image
+
+from polylens.documents.document import MAX_PIXELS
+from polylens.errors import DeadlineError, FieldError, ImageError, InputError, TooLargeError
+from polylens.models.images import image_size, inline_image, read_image
+from polylens.models.protocol import Item
+from polylens.runtime.forward import require_unicode
+from polylens.server.cache import Cache, Entry, cache_key
+from polylens.server.fetching import Fetcher
+from polylens.server.lanes import LaneName
+from polylens.server.pdf import render_pdf
+from polylens.server.published import image_tokens, role
+from polylens.server.registry import Served
+from polylens.server.settings import Limits
+from polylens.server.sources import Pdf, Picture, Source, Text, TokenIds
+from polylens.types import Embedding
+
+CHARS_PER_TOKEN = 64
+"""A text of more characters than this for each token it may have is too long without counting its tokens."""
+
+TEXTS_AT_ONCE = 64
+"""Texts that a thread tokenises before another request's turn comes."""
+
+PICTURES_AT_ONCE = 8
+"""Pictures of one model that lie in memory as patches; the others wait as the files they came as."""
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Wish:
+    """How inputs are to be embedded."""
+
+    task: str | None = None  # a published name; None is the model's default
+    truncate: bool = False  # cut texts that are too long instead of refusing them
+    wants_tokens: bool = False  # multi-vectors too
+    shows_tokens: bool = False  # and which token each is of, which the cache does not know
+    late_chunking: bool = False
+    owner: str = ""  # whose request it is
+    field: str = "input"  # where in the request the inputs stood
+
+
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """What came of one input, or of one page of a PDF."""
+
+    embedding: Embedding
+    tokens: int
+    """That `usage` counts for it."""
+    is_image: bool
+    token_ids: tuple[int, ...] = ()
+    """Of an input that did not come out of the cache."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Photo:
+    """An image that is in memory as the file it came as, or as a rendered page."""
+
+    file: bytes | PIL.Image.Image
+    size: tuple[int, int]
+
+
+_Ready = str | _Photo
+
+
+class EmbeddingService:
+    """Everything between a parsed request and the vectors of its inputs.
+
+    Args:
+        fetcher: Fetches URLs.
+        cache: Keeps finished vectors.
+        limits: What one request may ask for.
+    """
+
+    def __init__(self, fetcher: Fetcher, cache: Cache, limits: Limits) -> None:
+        self.fetcher = fetcher
+        self.cache = cache
+        self.limits = limits
+        self._threads = ThreadPoolExecutor(max_workers=max(2, os.cpu_count() or 1), thread_name_prefix="polylens-input")
+        self._pictures: dict[str, asyncio.Semaphore] = {}
+
+    async def close(self) -> None:
+        """Ends the threads and the connections."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        await self.fetcher.close()
+
+    async def embed(self, served: Served, sources: Sequence[Source], wish: Wish) -> list[Embedded]:
+        """Vectors of all inputs.
+
+        Args:
+            served: The model.
+            sources: At least one; a PDF is the only one and gives a result a page.
+            wish: How.
+
+        Returns:
+            In input order.
+
+        Raises:
+            InputError: An input cannot be used; the message says which.
+            OverloadedError: There is no room in the queue.
+            DeadlineError: It took too long.
+            WorkerError: The model failed on an input.
+        """
+        try:
+            async with asyncio.timeout(self.limits.request_seconds):
+                ready = await self._fetch_all(served, sources, wish)
+                if wish.late_chunking:
+                    return await self._embed_chunks(served, ready, wish)
+                return await self._embed_all(served, ready, wish)
+        except TimeoutError as late:
+            raise DeadlineError(
+                f"Request timed out after {self.limits.request_seconds:.0f} seconds. "
+                "Try with smaller inputs or retry later."
+            ) from late
+
+    async def _fetch_all(self, served: Served, sources: Sequence[Source], wish: Wish) -> list[_Ready]:
+        if len(sources) == 1 and isinstance(sources[0], Pdf):
+            return await self._pages(sources[0])
+        return list(await together([self._ready(served, source, index, wish) for index, source in enumerate(sources)]))
+
+    async def _ready(self, served: Served, source: Source, index: int, wish: Wish) -> _Ready:
+        if isinstance(source, Text):
+            require_unicode(source.text, index)
+            return source.text
+        if isinstance(source, TokenIds):
+            return self._decode_ids(served, source, f"{wish.field}.{index}")
+        assert isinstance(source, Picture)
+        if "image" not in served.header.modalities:
+            raise FieldError(f"{served.name} takes texts only, this is an image", f"{wish.field}.{index}")
+        try:
+            data = await self._bytes(source.place, self.limits.image_bytes, ("image/",))
+            return _Photo(data, await self._in_thread(self._measured, data))
+        except ImageError as error:
+            raise ImageError(error.message, index) from error
+        except InputError as error:
+            raise ImageError(str(error), index) from error
+
+    def _decode_ids(self, served: Served, source: TokenIds, field: str) -> str:
+        tokenizer = served.header.processor.tokenizer
+        size = tokenizer.get_vocab_size()
+        wrong = next((each for each in source.ids if not 0 <= each < size), None)
+        if wrong is not None:
+            raise FieldError(
+                f"token ids are of the model's own tokenizer, from 0 to {size - 1}, got {wrong}; send the text instead",
+                field,
+                wrong,
+            )
+        return str(tokenizer.decode(list(source.ids), skip_special_tokens=True))
+
+    async def _pages(self, source: Pdf) -> list[_Ready]:
+        data = await self._bytes(source.place, self.limits.image_bytes, ("application/pdf",))
+        pages = await render_pdf(
+            data,
+            max_pages=self.limits.pdf_pages,
+            max_pixels=MAX_PIXELS,
+            timeout=self.limits.pdf_seconds,
+        )
+        return [_Photo(page, page.size) for page in pages]
+
+    async def _bytes(self, place: str, limit: int, kinds: tuple[str, ...]) -> bytes:
+        if place[:8].lower().startswith(("http://", "https://")):
+            return await self.fetcher.fetch(place, kinds=kinds)
+        if len(place) > limit * 4 // 3 + 1024:
+            raise TooLargeError(f"is larger than {limit:,} bytes, the limit for one file")
+        return await self._in_thread(inline_image, place)
+
+    def _measured(self, data: bytes) -> tuple[int, int]:
+        width, height = image_size(data)
+        if width * height > self.limits.image_pixels:
+            raise ImageError(
+                f"is too large ({width} x {height} pixels), the limit is {self.limits.image_pixels:,} pixels; "
+                "scale it down before sending it"
+            )
+        return width, height
+
+    async def _embed_all(self, served: Served, ready: Sequence[_Ready], wish: Wish) -> list[Embedded]:
+        """Those that the cache has not, through the engine: texts at once, pictures a few at a time."""
+        adapter, prompt = role(served.header, wish.task)
+        keys = [self._key(served, each, (adapter, prompt), wish) for each in ready]
+        kept = [self.cache.get(key) if key is not None else None for key in keys]
+        missing = [index for index, entry in enumerate(kept) if entry is None]
+        items = await self._tokenise(served, ready, [index for index in missing if isinstance(ready[index], str)], wish)
+        tokens = sum(items[i].num_tokens if i in items else _seen(served, ready[i]) for i in missing)
+        self._refuse_too_many(tokens)
+        with served.engine.admitted(tokens) as lane:
+            computed = await together(
+                [
+                    self._text(served, items[i], lane, wish)
+                    if i in items
+                    else self._picture(served, ready[i], i, adapter, lane, wish)
+                    for i in missing
+                ]
+            )
+        new = dict(zip(missing, computed, strict=True))
+        for index, each in new.items():
+            key = keys[index]
+            if key is not None:
+                self.cache.put(key, Entry(each.embedding, each.tokens))
+        return [
+            Embedded(entry.embedding, entry.tokens, not isinstance(value, str)) if entry is not None else new[index]
+            for index, (entry, value) in enumerate(zip(kept, ready, strict=True))
+        ]
+
+    async def _tokenise(
+        self, served: Served, ready: Sequence[_Ready], indices: Sequence[int], wish: Wish
+    ) -> dict[int, Item]:
+        """Items of the texts among the inputs."""
+        adapter, prompt = role(served.header, wish.task)
+        limit = min(self.limits.input_tokens, served.header.context)
+
+        def tokenise(index: int) -> Item:
+            text = str(ready[index])
+            kept = text[: CHARS_PER_TOKEN * limit]  # so that a text of megabytes costs what its first tokens cost
+            item = served.header.processor.text(kept, task=adapter, prompt_name=prompt, max_length=limit)
+            if not wish.truncate and (item.truncated or len(kept) < len(text)):
+                raise FieldError(
+                    f"has more than {limit} tokens, the limit for one text; shorten it, or send truncate: true",
+                    f"{wish.field}.{index}",
+                )
+            return item
+
+        items: dict[int, Item] = {}
+        for start in range(0, len(indices), TEXTS_AT_ONCE):
+            batch = indices[start : start + TEXTS_AT_ONCE]
+            items.update(zip(batch, await self._in_thread(list, map(tokenise, batch)), strict=True))
+        return items
+
+    async def _embed_chunks(self, served: Served, ready: Sequence[_Ready], wish: Wish) -> list[Embedded]:
+        """Late chunking: all texts as one."""
+        if not all(isinstance(each, str) for each in ready):
+            raise FieldError("late_chunking joins texts; images cannot be among them", wish.field)
+        adapter, prompt = role(served.header, wish.task)
+        limit = min(self.limits.input_tokens, served.header.context)
+        chunks = [str(each) for each in ready]
+        if sum(map(len, chunks)) > CHARS_PER_TOKEN * limit:
+            raise FieldError(f"late_chunking joins all texts, together they may have {limit} tokens", wish.field)
+        prepare = partial(served.header.processor.chunks, chunks, task=adapter, prompt_name=prompt, max_length=limit)
+        item = await self._in_thread(prepare)
+        with served.engine.admitted(item.num_tokens) as lane:
+            embeddings = await self._run(served, item, lane, wish)
+        sizes = [stop - start for start, stop in item.chunks]
+        sizes[0] += item.num_tokens - sum(sizes)  # the prompt's tokens stand before the first
+        return [Embedded(*pair, is_image=False) for pair in zip(embeddings, sizes, strict=True)]
+
+    async def _text(self, served: Served, item: Item, lane: LaneName, wish: Wish) -> Embedded:
+        (embedding,) = await self._run(served, item, lane, wish)
+        return Embedded(embedding, item.num_tokens, is_image=False, token_ids=tuple(item.token_ids.tolist()))
+
+    async def _picture(
+        self, served: Served, photo: _Ready, index: int, adapter: str | None, lane: LaneName, wish: Wish
+    ) -> Embedded:
+        assert isinstance(photo, _Photo)
+        file, size = photo.file, photo.size
+
+        def prepare() -> Item:
+            try:
+                return served.header.processor.image(read_image(file), task=adapter, max_pixels=None)
+            except ImageError as error:
+                raise ImageError(error.message, index) from error
+
+        async with self._pictures.setdefault(served.name, asyncio.Semaphore(PICTURES_AT_ONCE)):
+            item = await self._in_thread(prepare)
+            (embedding,) = await self._run(served, item, lane, wish)
+        return Embedded(embedding, image_tokens(served.kind, *size), is_image=True)
+
+    async def _run(self, served: Served, item: Item, lane: LaneName, wish: Wish) -> list[Embedding]:
+        return await served.engine.submit(item, lane, owner=wish.owner, wants_tokens=wish.wants_tokens)
+
+    def _key(self, served: Served, ready: _Ready, found: tuple[str | None, str], wish: Wish) -> bytes | None:
+        if not self.cache.max_bytes or wish.shows_tokens:
+            return None
+        shared = (served.model_id, wish.owner, wish.wants_tokens, *found)
+        if isinstance(ready, str):
+            return cache_key(ready.encode(), *shared, wish.truncate)
+        if isinstance(ready.file, bytes):
+            return cache_key(ready.file, *shared, "image")
+        return cache_key(ready.file.tobytes(), *shared, "page", *ready.size)
+
+    def _refuse_too_many(self, tokens: int) -> None:
+        if tokens > self.limits.request_tokens:
+            raise TooLargeError(
+                f"the request has {tokens} tokens for the model, images counted, the limit is "
+                f"{self.limits.request_tokens}; send several"
+            )
+
+    async def _in_thread(self, function: Callable[P, T], *args: P.args, **options: P.kwargs) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, partial(function, *args, **options))
+
+
+def _seen(served: Served, ready: _Ready) -> int:
+    assert isinstance(ready, _Photo)
+    return served.header.processor.num_image_tokens(*ready.size)
+
+
+async def together(coroutines: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
+    """All results in order; the first that fails ends the others."""
+    tasks = [asyncio.ensure_future(each) for each in coroutines]
+    try:
+        return list(await asyncio.gather(*tasks))
+    except BaseException:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        raise

@@ -1,0 +1,99 @@
+"""The server as a process: listens, logs one JSON object a line, and ends in order."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import signal
+import socket
+import sys
+import time
+from collections.abc import Iterator
+
+import uvicorn
+
+from polylens.errors import InputError
+from polylens.server.app import create_app
+from polylens.server.settings import Settings
+
+GRACE_SECONDS = 120  # for requests under way once the server was told to end
+
+_FIELDS = ("request_id", "route", "status", "seconds", "owner", "model", "inputs", "tokens")
+
+
+class JsonLines(logging.Formatter):
+    """One JSON object a line, with the fields of a request where it is about one."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = {
+            "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(record.created)),
+            "level": record.levelname.lower(),
+            "message": record.getMessage(),
+            **{name: getattr(record, name) for name in _FIELDS if hasattr(record, name)},
+        }
+        if record.exc_info:
+            line["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=False)
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's, but for its way with signals: it would end the process by the one it caught, not with exit code 0."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        for each in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(each, self._end)
+        yield
+
+    def _end(self) -> None:
+        self.force_exit = self.should_exit  # asked a second time: at once
+        self.should_exit = True
+
+
+def run(settings: Settings, host: str, port: int) -> None:
+    """Serves until SIGTERM or Ctrl-C; then finishes what is under way and takes nothing new.
+
+    Args:
+        settings: How.
+        host: Address to listen on.
+        port: 0 takes any free one; the log's first line says which.
+
+    Raises:
+        InputError: The address cannot be listened on.
+        PolylensError: A model, the file of keys or the folder of classifiers cannot be used.
+    """
+    listener = _listen(host, port)
+    app = create_app(settings)
+    _log_to_stderr()
+    config = uvicorn.Config(
+        app, log_config=None, access_log=False, timeout_graceful_shutdown=GRACE_SECONDS, server_header=False
+    )
+    address, bound = listener.getsockname()[:2]
+    names = ", ".join(app.state.server.models.names())
+    shown = f"[{address}]" if ":" in address else address
+    logging.getLogger("polylens.server").info("listening on http://%s:%d, serving %s", shown, bound, names)
+    asyncio.run(_Server(config).serve(sockets=[listener]))
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, kind, protocol)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+    except OSError as error:
+        raise InputError(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
+    listener.set_inheritable(True)
+    return listener
+
+
+def _log_to_stderr() -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonLines())
+    for name, level in (("polylens", logging.INFO), ("uvicorn", logging.WARNING)):
+        logger = logging.getLogger(name)
+        logger.handlers, logger.propagate = [handler], False
+        logger.setLevel(level)

@@ -1,0 +1,48 @@
+"""Everything that can be set about a server, with its unit; `polylens serve --help` shows the same."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from polylens.server.fetching import FetchPolicy
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Limits:
+    """What one request, and one key, may ask for."""
+
+    body_bytes: int = 64 * 1024 * 1024  # of a request as it comes
+    inputs: int = 2_048  # items in one list, as OpenAI's interface has it
+    input_tokens: int = 8_192  # of one text, as the published interface has it; a model may take fewer
+    request_tokens: int = 600_000  # that the model would see of one request, images counted
+    image_bytes: int = 20 * 1024 * 1024  # of one image file
+    image_pixels: int = 64_000_000  # of one image, read from its header
+    pdf_pages: int = 200
+    pdf_seconds: float = 60.0  # to render one PDF
+    request_seconds: float = 600.0  # from the whole request read to its answer
+    requests_per_minute: int | None = None  # of one key; None sets no limit
+    tokens_per_minute: int | None = None  # of one key, as `usage` counts them
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settings:
+    """How a server runs."""
+
+    models: tuple[str, ...] = ("nano",)  # names of the catalog or folders; the first one is the default
+    aliases: Mapping[str, str] = field(default_factory=dict)  # published name -> one of `models`
+    lazy: bool = False  # load a model when it is first asked for, not at start
+    device: str | None = None
+    dtype: str | None = None
+    workers: int = 1  # processes a model, each with its own copy of the weights
+    threads: int | None = None  # of each process; None shares the cores among the workers
+    batch_tokens: int | None = None  # of one forward pass; None goes by the device
+    max_wait: float = 60.0  # seconds of work that may wait in a lane before requests are refused
+    stall_seconds: float = 30.0  # beyond what a batch should take, after which its worker counts as hung
+    cache_bytes: int = 256 * 1024 * 1024  # of finished vectors; 0 keeps none
+    keys: Path | None = None  # file of hashed API keys; None asks for none
+    cors_origins: tuple[str, ...] = ()
+    fetch: FetchPolicy = field(default_factory=lambda: FetchPolicy(mode="public"))
+    classifiers: Path = field(default_factory=lambda: Path.home() / ".local/share/polylens/classifiers")
+    limits: Limits = field(default_factory=Limits)

@@ -1,0 +1,115 @@
+"""What a client sent as input, sorted into texts, pictures and PDFs. Nothing is opened or fetched here.
+
+Every form that clients send is understood (jina_http_api facts, sections 1.1, 1.3 and 6): a string, `{"text"}`,
+`{"image"}`, `{"url"}`, `{"bytes"}`, `{"pdf"}`, a bare `data:image/...` string, token ids, one of them or a list.
+A string that merely looks like a path or a URL is a text.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from polylens.errors import FieldError, TooLargeError
+
+FORMS = 'a string, {"text": ...}, {"image": URL, data URI or base64}, or a list of token ids'
+_KEYS = ("text", "image", "url", "bytes", "pdf")
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A text, as it came."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class TokenIds:
+    """A text as ids of the model's own tokenizer."""
+
+    ids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """An image: an http(s) URL, a `data:` URI, or base64."""
+
+    place: str
+
+
+@dataclass(frozen=True, slots=True)
+class Pdf:
+    """A PDF, every page of which is an image: an http(s) URL, a `data:` URI, or base64."""
+
+    place: str
+
+
+Source = Text | TokenIds | Picture | Pdf
+
+
+def parse_input(value: Any, *, field: str = "input", max_items: int) -> list[Source]:
+    """A request's input.
+
+    Args:
+        value: As it came out of the JSON.
+        field: Its name, for error messages.
+        max_items: Longest list.
+
+    Returns:
+        At least one source; a PDF is the only one.
+
+    Raises:
+        FieldError: It is empty, or an item has none of the known forms; the message names the item.
+        TooLargeError: The list is too long.
+    """
+    if not isinstance(value, list):
+        return [parse_item(value, field)]
+    if not value:
+        raise FieldError(f"is an empty list; send {FORMS}, or a list of them", field, value)
+    if all(_is_id(each) for each in value):
+        return [TokenIds(tuple(value))]
+    if len(value) > max_items:
+        raise TooLargeError(f"{field} has {len(value)} items, the limit is {max_items} a request; send several")
+    sources = [parse_item(each, f"{field}.{index}") for index, each in enumerate(value)]
+    if len(sources) > 1 and any(isinstance(source, Pdf) for source in sources):
+        raise FieldError("a PDF must be the only input of its request", field)
+    return sources
+
+
+def parse_item(value: Any, field: str) -> Source:
+    """One input.
+
+    Raises:
+        FieldError: It has none of the known forms.
+    """
+    if isinstance(value, str):
+        return Picture(value) if value[:11].lower() == "data:image/" else Text(value)
+    if isinstance(value, list):
+        if value and all(_is_id(each) for each in value):
+            return TokenIds(tuple(value))
+        raise FieldError(f"must be {FORMS}, got a list of something else", field, value)
+    if isinstance(value, dict):
+        return _parse_dict(value, field)
+    raise FieldError(f"must be {FORMS}, got {_kind(value)}", field, value)
+
+
+def _parse_dict(value: dict[str, Any], field: str) -> Source:
+    given = [key for key in _KEYS if value.get(key) is not None]
+    if len(given) != 1:
+        found = " and ".join(given) if given else ", ".join(sorted(value)[:5]) or "nothing"
+        raise FieldError(f"must have exactly one of {', '.join(_KEYS)}, got {found}", field, value)
+    key, content = given[0], value[given[0]]
+    if not isinstance(content, str):
+        raise FieldError(f"must be a string, got {_kind(content)}", f"{field}.{key}", content)
+    if key == "text":
+        return Text(content)
+    return Pdf(content) if key == "pdf" else Picture(content)
+
+
+def _is_id(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _kind(value: Any) -> str:
+    names = {bool: "a boolean", int: "a number", float: "a number", list: "a list", dict: "an object"}
+    return "null" if value is None else names.get(type(value), type(value).__name__)

@@ -1,0 +1,216 @@
+"""One process that holds a model, and the parent's handle on it.
+
+A process rather than a thread: whatever an input does to it, it can be ended and started anew, and the server in front
+of it keeps answering.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import multiprocessing.connection
+import os
+import signal
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from polylens.errors import WorkerError
+from polylens.models.protocol import Item, Modality
+from polylens.types import Embedding
+
+START_SECONDS = 900.0  # to load the largest checkpoint from a slow disk
+WARM_UP_TOKENS = 128  # in one text; the longest there is in a batch, and a short one, are tried too
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WorkerConfig:
+    """What a worker needs to load its model."""
+
+    folder: Path
+    modalities: tuple[Modality, ...]
+    device: str | None
+    dtype: str | None
+    threads: int | None
+
+
+class Died(Exception):
+    """The process ended, or had to be ended, before it answered.
+
+    Args:
+        message: How.
+        hung: Whether it had to be ended, because it took far too long.
+    """
+
+    def __init__(self, message: str, *, hung: bool = False) -> None:
+        super().__init__(message)
+        self.hung = hung
+
+
+class Worker:
+    """Starts a process and talks to it; every method blocks, so call it from a thread of its own.
+
+    Args:
+        config: What to load.
+    """
+
+    def __init__(self, config: WorkerConfig) -> None:
+        self.config = config
+        self._process: Any = None
+        self._pipe: Any = None
+
+    def start(self) -> float:
+        """Starts the process and waits until its model is loaded and warm.
+
+        Returns:
+            Seconds a token took in the warm-up.
+
+        Raises:
+            Died: It could not; the message says what the process said.
+        """
+        context = multiprocessing.get_context("spawn")
+        self._pipe, theirs = context.Pipe()
+        self._process = context.Process(target=serve, args=(theirs, self.config), daemon=True, name="polylens-worker")
+        self._process.start()
+        theirs.close()
+        kind, value = self._receive(START_SECONDS)
+        if kind != "ready":
+            self.stop()
+            raise Died(f"the model could not be loaded: {value}")
+        return float(value)
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process runs."""
+        return self._process is not None and self._process.is_alive()
+
+    @property
+    def pid(self) -> int | None:
+        return None if self._process is None else self._process.pid
+
+    def run(self, items: Sequence[Item], wants_tokens: Sequence[bool], timeout: float) -> list[list[Embedding]]:
+        """Runs a batch.
+
+        Args:
+            items: The batch.
+            wants_tokens: For each whether its multi-vector is to come back; it is empty otherwise.
+            timeout: Seconds after which the process counts as hung.
+
+        Raises:
+            WorkerError: The model failed; the process goes on.
+            Died: The process ended or hung; it has to be started again.
+        """
+        try:
+            self._pipe.send([(packed(item), wants) for item, wants in zip(items, wants_tokens, strict=True)])
+        except OSError as gone:
+            raise Died("the model's process has ended") from gone
+        kind, value = self._receive(timeout)
+        if kind == "failed":
+            raise WorkerError(str(value))
+        return [[Embedding(*parts) for parts in chunks] for chunks in value]
+
+    def stop(self) -> None:
+        """Ends the process, whatever it is doing; a call that waits for it raises `Died`."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+            process.join()
+            self._pipe.close()
+
+    def _receive(self, timeout: float) -> tuple[str, Any]:
+        pipe, process = self._pipe, self._process
+        if process is None:
+            raise Died("the model's process was ended")
+        if not multiprocessing.connection.wait([pipe, process.sentinel], timeout):
+            self.stop()
+            raise Died(f"the model gave no answer within {timeout:.0f} s, its process was ended", hung=True)
+        try:
+            answer: tuple[str, Any] = pipe.recv()
+        except (EOFError, OSError) as gone:
+            process.join()
+            self.stop()
+            raise Died(f"the model's process ended with exit code {process.exitcode}") from gone
+        return answer
+
+
+Packed = tuple[
+    npt.NDArray[np.int64],
+    tuple[int, int],
+    str | None,
+    npt.NDArray[np.float32] | None,
+    tuple[int, int] | None,
+    tuple[tuple[int, int], ...],
+]
+
+
+def packed(item: Item) -> Packed:
+    """An item as plain arrays: torch would send its tensors through shared memory, one file a tensor."""
+    patches = None if item.patches is None else item.patches.numpy()
+    return item.token_ids, item.pool, item.task, patches, item.grid, item.chunks
+
+
+def unpacked(parts: Packed) -> Item:
+    """The way back."""
+    import torch
+
+    token_ids, pool, task, patches, grid, chunks = parts
+    tensor = None if patches is None else torch.from_numpy(patches)
+    return Item(token_ids=token_ids, pool=pool, task=task, patches=tensor, grid=grid, chunks=chunks)
+
+
+def serve(pipe: Any, config: WorkerConfig) -> None:
+    """The process: loads the model, then answers batches until the pipe closes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when to stop, and closes the pipe
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        run, seconds = _load(config)
+    except BaseException as error:  # noqa: BLE001  whatever it was, the parent has to hear of it
+        pipe.send(("failed", f"{type(error).__name__}: {error}"))
+        return
+    pipe.send(("ready", seconds))
+    while True:
+        try:
+            batch = pipe.recv()
+        except (EOFError, OSError):
+            os._exit(0)
+        try:
+            answer: tuple[str, Any] = ("done", run(batch))
+        except Exception as error:  # noqa: BLE001  the model failed on this batch; the next one may be fine
+            answer = ("failed", f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
+        pipe.send(answer)
+
+
+def _load(config: WorkerConfig) -> tuple[Any, float]:
+    import torch
+
+    from polylens.checkpoints.loading import load_model, read_header
+    from polylens.runtime.embedder import choose_device, choose_dtype
+    from polylens.runtime.forward import forward
+
+    if config.threads is not None:
+        torch.set_num_threads(config.threads)
+    device = choose_device(config.device)
+    header = read_header(config.folder, modalities=config.modalities)
+    model = load_model(header, device=device, dtype=choose_dtype(config.dtype, device))
+
+    def run(batch: list[tuple[Packed, bool]]) -> list[list[tuple[Any, Any, float]]]:
+        empty = np.zeros((0, 0), dtype=np.float32)
+        wants = [each for _, each in batch]
+        return [
+            [(found.dense, found.multivector if want else empty, found.norm) for found in chunks]
+            for chunks, want in zip(forward(model, [unpacked(parts) for parts, _ in batch]), wants, strict=True)
+        ]
+
+    seconds = 0.0
+    if "text" in config.modalities:
+        adapter, prompt = header.processor.role(None, None)
+        for length in (4, WARM_UP_TOKENS, WARM_UP_TOKENS):  # the last one counts: by then all is warm
+            text = header.processor.text("warm " * length, task=adapter, prompt_name=prompt, max_length=length)
+            started = time.perf_counter()
+            run([(packed(text), False)])
+            seconds = (time.perf_counter() - started) / text.num_tokens
+    return run, seconds
