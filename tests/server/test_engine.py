@@ -77,8 +77,8 @@ class Pretend(Worker):
 
 
 def engine(make: Callable[[WorkerConfig], Worker] = Pretend, **config: Any) -> Engine:
-    settings = {"workers": 1, "batch_tokens": 64, "max_wait": 60.0, "stall_seconds": 30.0, **config}
-    return Engine(CONFIG, EngineConfig(**settings), make)
+    settings = {"batch_tokens": 64, "max_wait": 60.0, "stall_seconds": 30.0, **config}
+    return Engine([CONFIG], EngineConfig(**settings), make)
 
 
 def run(engine: Engine, work: Callable[[], Awaitable[T]]) -> T:
@@ -233,13 +233,13 @@ class TestProcesses:
     def test_vectors_are_those_of_python(self, real: WorkerConfig) -> None:
         embedder = polylens.load(real.folder, dtype="float32", device="cpu")
         item = embedder.processor.text("a harbour", task=None, prompt_name="", max_length=None)
-        tested = Engine(real, EngineConfig(workers=2, batch_tokens=64, max_wait=60, stall_seconds=30))
+        tested = Engine([real] * 2, EngineConfig(batch_tokens=64, max_wait=60, stall_seconds=30))
         results = run(tested, lambda: outcomes(tested, [item] * 20))
         expected = embedder.encode_text("a harbour")
         assert max(np.abs(result[0].dense - expected).max() for result in results) < 2e-6
 
     def test_killed_while_idle_and_while_busy(self, real: WorkerConfig) -> None:
-        tested = Engine(real, EngineConfig(workers=1, batch_tokens=8, max_wait=60, stall_seconds=30))
+        tested = Engine([real], EngineConfig(batch_tokens=8, max_wait=60, stall_seconds=30))
         item = text(8, first=5)
 
         async def work() -> list[Any]:
@@ -255,7 +255,7 @@ class TestProcesses:
         assert tested.figures.restarts >= 2
 
     def test_one_that_hangs_is_ended(self, real: WorkerConfig) -> None:
-        tested = Engine(real, EngineConfig(workers=1, batch_tokens=8, max_wait=60, stall_seconds=0.3))
+        tested = Engine([real], EngineConfig(batch_tokens=8, max_wait=60, stall_seconds=0.3))
 
         async def work() -> list[Any]:
             await outcomes(tested, [text(8, first=5)])
@@ -270,7 +270,7 @@ class TestProcesses:
         assert isinstance(second, list)
 
     def test_a_model_that_fails_on_an_input_goes_on(self, real: WorkerConfig) -> None:
-        tested = Engine(real, EngineConfig(workers=1, batch_tokens=64, max_wait=60, stall_seconds=30))
+        tested = Engine([real], EngineConfig(batch_tokens=64, max_wait=60, stall_seconds=30))
         results = run(tested, lambda: outcomes(tested, [text(first=3), text(first=10**6), text(first=4)]))
         assert kinds(results) == ["list", "WorkerError", "list"]
         assert tested.figures.restarts == 0
@@ -281,7 +281,7 @@ class TestProcesses:
             Worker(config).start()
 
     def test_stopping_ends_the_processes(self, real: WorkerConfig) -> None:
-        tested = Engine(real, EngineConfig(workers=1, batch_tokens=64, max_wait=60, stall_seconds=30))
+        tested = Engine([real], EngineConfig(batch_tokens=64, max_wait=60, stall_seconds=30))
 
         async def work() -> int:
             await outcomes(tested, [text()])

@@ -374,6 +374,12 @@ class TestUnderStress:
 
 
 class TestStarting:
+    def test_lazily(self, models: dict[str, Path], tmp_path: Path) -> None:
+        with serving("--lazy", "--model", "nano", "--model", str(models["tiny-v3"]), home=tmp_path) as running:
+            assert running.http.get("/ready").json()["models"] == {"nano": "idle", "tiny-v3": "idle"}
+            assert len(running.embed("a", model="tiny-v3")["data"]) == 1
+            assert running.http.get("/ready").json()["models"] == {"nano": "idle", "tiny-v3": "ready"}
+
     def test_a_port_that_is_taken(self, server: Running) -> None:
         port = str(urlsplit(server.url).port)
         ended = subprocess.run(

@@ -21,6 +21,7 @@ from polylens.errors import NotFoundError, OverloadedError, PolylensError, TooLa
 from polylens.server import schemas
 from polylens.server.access import Keys, RateLimits, read_keys
 from polylens.server.cache import Cache
+from polylens.server.callers import Caller, Memory
 from polylens.server.classifiers import ClassifierStore
 from polylens.server.embedding import EmbeddingService
 from polylens.server.fetching import Fetcher
@@ -71,6 +72,7 @@ class Server:
         self.cache = Cache(settings.cache_bytes)
         self.embedding = EmbeddingService(Fetcher(settings.fetch), self.cache, settings.limits)
         self.classifiers = ClassifierStore(settings.classifiers)
+        self.memory = Memory(settings.limits.request_bytes, settings.limits.held_bytes)
         self.operations = Operations(self.models, self.embedding, self.classifiers, settings.limits.inputs)
         self.metrics = Metrics(self.models, self.cache)
         self.stopping = False
@@ -98,14 +100,14 @@ class Server:
         return ready, {**body, "reasons": reasons} if reasons else body
 
     async def respond(
-        self, request: Request, schema: type[R] | None, work: Callable[[R, str], Awaitable[Answer]]
+        self, request: Request, schema: type[R] | None, work: Callable[[R, Caller], Awaitable[Answer]]
     ) -> Response:
         """Runs an endpoint: asks for the key, reads the body, turns errors into answers, ends with a line in the log.
 
         Args:
             request: As it came.
             schema: Of its body; None for one without, whose `work` gets an empty request.
-            work: Request and owner -> answer; cancelled if the client goes away.
+            work: Request and caller -> answer; cancelled if the client goes away.
         """
         call = Call(secrets.token_hex(8), request.scope["route"].path, time.perf_counter())
         try:
@@ -113,9 +115,10 @@ class Server:
             self.rates.take_request(call.owner)
             if self.stopping:
                 raise OverloadedError("the server is shutting down")
-            parsed = await self._parsed(request, schema, call)
-            call.answer = await _unless_gone(request, work(parsed, call.owner))
-            response = self._answered(call)
+            with self.memory.caller(call.owner) as caller:
+                parsed = await self._parsed(request, schema, call, caller)
+                call.answer = await _unless_gone(request, work(parsed, caller))
+                response = self._answered(call)
         except ClientDisconnect:
             response = Response(status_code=CLIENT_GONE)
         except PolylensError as error:
@@ -138,21 +141,22 @@ class Server:
             self.metrics.count_usage(answer.model, answer.inputs, answer.tokens)
         return Response(to_json(answer.value), media_type=JSON)
 
-    async def _parsed(self, request: Request, schema: type[R] | None, call: Call) -> R:
+    async def _parsed(self, request: Request, schema: type[R] | None, call: Call, caller: Caller) -> R:
         call.as_openai = "x-stainless-lang" in request.headers
         if schema is None:
             return cast("R", schemas.Request())
-        body = await self._body(request)
+        body = await self._body(request, caller)
         call.as_openai = call.as_openai or b'"encoding_format"' in body
         return schemas.parse(body, schema)
 
-    async def _body(self, request: Request) -> bytes:
+    async def _body(self, request: Request, caller: Caller) -> bytes:
         limit = self.settings.limits.body_bytes
         length = request.headers.get("content-length", "")
         received = bytearray()
         if not (length.isdecimal() and int(length) > limit):
             async for chunk in request.stream():
                 received += chunk
+                caller.hold(len(chunk))
                 if len(received) > limit:
                     break
             else:
@@ -234,7 +238,7 @@ def _add_work(app: FastAPI, server: Server) -> None:
     """The endpoints that take a body."""
     operations = server.operations
 
-    def post(path: str, schema: type[R], work: Callable[[R, str], Awaitable[Answer]], answer: str) -> None:
+    def post(path: str, schema: type[R], work: Callable[[R, Caller], Awaitable[Answer]], answer: str) -> None:
         async def endpoint(request: Request) -> Response:
             return await server.respond(request, schema, work)
 
@@ -248,7 +252,7 @@ def _add_work(app: FastAPI, server: Server) -> None:
             openapi_extra={"requestBody": {"required": True, "content": {JSON: {"schema": {"$ref": _ref(schema)}}}}},
         )
 
-    async def segment(request: schemas.SegmentRequest, _owner: str) -> Answer:
+    async def segment(request: schemas.SegmentRequest, _caller: Caller) -> Answer:
         return await operations.segment(request)
 
     post("/v1/embeddings", schemas.EmbeddingsRequest, operations.embeddings, "EmbeddingResponse")
@@ -265,14 +269,14 @@ def _add_lists(app: FastAPI, server: Server) -> None:
 
     @app.get("/v1/models", responses=responses("ModelList"), summary="The models that are served.")
     async def list_models(request: Request) -> Response:
-        async def work(_request: schemas.Request, _owner: str) -> Answer:
+        async def work(_request: schemas.Request, _caller: Caller) -> Answer:
             return Answer({"object": "list", "data": [model_info(served) for served in server.models]}, 0)
 
         return await server.respond(request, None, work)
 
     @app.get("/v1/models/{model_id:path}", responses=responses("ModelInfo"), summary="One model, by any of its names.")
     async def show_model(request: Request, model_id: str) -> Response:
-        async def work(_request: schemas.Request, _owner: str) -> Answer:
+        async def work(_request: schemas.Request, _caller: Caller) -> Answer:
             try:
                 return Answer(model_info(server.models.find(model_id)), 0)
             except LookupError as unknown:
@@ -282,8 +286,8 @@ def _add_lists(app: FastAPI, server: Server) -> None:
 
     @app.get("/v1/classifiers", responses=responses("ClassifierList"), summary="The caller's trained classifiers.")
     async def list_classifiers(request: Request) -> Response:
-        async def work(_request: schemas.Request, owner: str) -> Answer:
-            return Answer([record.summary() for record in server.classifiers.list(owner)], 0)
+        async def work(_request: schemas.Request, caller: Caller) -> Answer:
+            return Answer([record.summary() for record in server.classifiers.list(caller.owner)], 0)
 
         return await server.respond(request, None, work)
 
@@ -291,8 +295,8 @@ def _add_lists(app: FastAPI, server: Server) -> None:
         "/v1/classifiers/{classifier_id}", responses=responses("Deleted"), summary="Forget a trained classifier."
     )
     async def delete_classifier(request: Request, classifier_id: str) -> Response:
-        async def work(_request: schemas.Request, owner: str) -> Answer:
-            await asyncio.to_thread(server.classifiers.delete, classifier_id, owner=owner)
+        async def work(_request: schemas.Request, caller: Caller) -> Answer:
+            await asyncio.to_thread(server.classifiers.delete, classifier_id, owner=caller.owner)
             return Answer({"classifier_id": classifier_id, "deleted": True}, 0)
 
         return await server.respond(request, None, work)
@@ -323,7 +327,7 @@ def _add_health(app: FastAPI, server: Server) -> None:
             body = {"name": "polylens", "version": __version__, "docs": "/docs", "models": server.models.names()}
             return Response(to_json(body), media_type=JSON)
 
-        async def work(_request: schemas.Request, _owner: str) -> Answer:
+        async def work(_request: schemas.Request, _caller: Caller) -> Answer:
             return await server.operations.segment(schemas.checked(dict(request.query_params), schemas.SegmentRequest))
 
         return await server.respond(request, None, work)

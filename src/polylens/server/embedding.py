@@ -18,6 +18,7 @@ from polylens.models.images import image_size, inline_image, read_image
 from polylens.models.protocol import Item
 from polylens.runtime.forward import require_unicode
 from polylens.server.cache import Cache, Entry, cache_key
+from polylens.server.callers import Caller
 from polylens.server.fetching import Fetcher
 from polylens.server.lanes import LaneName
 from polylens.server.pdf import render_pdf
@@ -44,12 +45,12 @@ T = TypeVar("T")
 class Wish:
     """How inputs are to be embedded."""
 
+    caller: Caller
     task: str | None = None  # a published name; None is the model's default
     truncate: bool = False  # cut texts that are too long instead of refusing them
     wants_tokens: bool = False  # multi-vectors too
     shows_tokens: bool = False  # and which token each is of, which the cache does not know
     late_chunking: bool = False
-    owner: str = ""  # whose request it is
     field: str = "input"  # where in the request the inputs stood
 
 
@@ -128,7 +129,7 @@ class EmbeddingService:
 
     async def _fetch_all(self, served: Served, sources: Sequence[Source], wish: Wish) -> list[_Ready]:
         if len(sources) == 1 and isinstance(sources[0], Pdf):
-            return await self._pages(sources[0])
+            return await self._pages(sources[0], wish.caller)
         return list(await together([self._ready(served, source, index, wish) for index, source in enumerate(sources)]))
 
     async def _ready(self, served: Served, source: Source, index: int, wish: Wish) -> _Ready:
@@ -141,10 +142,12 @@ class EmbeddingService:
         if "image" not in served.header.modalities:
             raise FieldError(f"{served.name} takes texts only, this is an image", f"{wish.field}.{index}")
         try:
-            data = await self._bytes(source.place, self.limits.image_bytes, ("image/",))
+            data = await self._bytes(source.place, self.limits.image_bytes, ("image/",), wish.caller)
             return _Photo(data, await self._in_thread(self._measured, data))
         except ImageError as error:
             raise ImageError(error.message, index) from error
+        except TooLargeError as error:
+            raise TooLargeError(f"image {index}: {error}") from error
         except InputError as error:
             raise ImageError(str(error), index) from error
 
@@ -160,22 +163,26 @@ class EmbeddingService:
             )
         return str(tokenizer.decode(list(source.ids), skip_special_tokens=True))
 
-    async def _pages(self, source: Pdf) -> list[_Ready]:
-        data = await self._bytes(source.place, self.limits.image_bytes, ("application/pdf",))
+    async def _pages(self, source: Pdf, caller: Caller) -> list[_Ready]:
+        data = await self._bytes(source.place, self.limits.image_bytes, ("application/pdf",), caller)
         pages = await render_pdf(
             data,
             max_pages=self.limits.pdf_pages,
             max_pixels=MAX_PIXELS,
             timeout=self.limits.pdf_seconds,
         )
+        caller.hold(sum(3 * page.width * page.height for page in pages))
         return [_Photo(page, page.size) for page in pages]
 
-    async def _bytes(self, place: str, limit: int, kinds: tuple[str, ...]) -> bytes:
+    async def _bytes(self, place: str, limit: int, kinds: tuple[str, ...], caller: Caller) -> bytes:
         if place[:8].lower().startswith(("http://", "https://")):
-            return await self.fetcher.fetch(place, kinds=kinds)
-        if len(place) > limit * 4 // 3 + 1024:
+            data = await self.fetcher.fetch(place, kinds=kinds)
+        elif len(place) > limit * 4 // 3 + 1024:
             raise TooLargeError(f"is larger than {limit:,} bytes, the limit for one file")
-        return await self._in_thread(inline_image, place)
+        else:
+            data = await self._in_thread(inline_image, place)
+        caller.hold(len(data))
+        return data
 
     def _measured(self, data: bytes) -> tuple[int, int]:
         width, height = image_size(data)
@@ -277,12 +284,12 @@ class EmbeddingService:
         return Embedded(embedding, image_tokens(served.kind, *size), is_image=True)
 
     async def _run(self, served: Served, item: Item, lane: LaneName, wish: Wish) -> list[Embedding]:
-        return await served.engine.submit(item, lane, owner=wish.owner, wants_tokens=wish.wants_tokens)
+        return await served.engine.submit(item, lane, owner=wish.caller.owner, wants_tokens=wish.wants_tokens)
 
     def _key(self, served: Served, ready: _Ready, found: tuple[str | None, str], wish: Wish) -> bytes | None:
         if not self.cache.max_bytes or wish.shows_tokens:
             return None
-        shared = (served.model_id, wish.owner, wish.wants_tokens, *found)
+        shared = (served.model_id, wish.caller.owner, wish.wants_tokens, *found)
         if isinstance(ready, str):
             return cache_key(ready.encode(), *shared, wish.truncate)
         if isinstance(ready.file, bytes):

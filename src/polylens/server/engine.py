@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -57,7 +57,6 @@ State = Literal["idle", "loading", "ready", "failed", "stopped"]
 class EngineConfig:
     """How an engine runs its workers."""
 
-    workers: int
     batch_tokens: int
     max_wait: float  # seconds of work that a lane may hold
     stall_seconds: float
@@ -79,24 +78,27 @@ class Engine:
     """One model, its queue and its workers.
 
     Args:
-        worker: What each process loads.
+        workers: What each process loads, and where.
         config: How they are run.
         make_worker: Makes the handle on a process; tests put others in its place.
     """
 
     def __init__(
-        self, worker: WorkerConfig, config: EngineConfig, make_worker: Callable[[WorkerConfig], Worker] = Worker
+        self,
+        workers: Sequence[WorkerConfig],
+        config: EngineConfig,
+        make_worker: Callable[[WorkerConfig], Worker] = Worker,
     ) -> None:
         self.config = config
         self.figures = Figures()
         self.admitted_tokens: dict[LaneName, int] = dict.fromkeys(SHARES, 0)
         """Of the requests that are under way in each lane."""
-        self._workers = [make_worker(worker) for _ in range(config.workers)]
-        self._states: list[State] = ["idle"] * config.workers
+        self._workers = [make_worker(worker) for worker in workers]
+        self._states: list[State] = ["idle"] * len(workers)
         self._reason = ""
         self._lanes = Lanes()
         self._arrived = [asyncio.Event() for _ in self._workers]
-        self._threads = ThreadPoolExecutor(max_workers=config.workers, thread_name_prefix="polylens-engine")
+        self._threads = ThreadPoolExecutor(max_workers=len(workers), thread_name_prefix="polylens-engine")
         self._tasks: list[asyncio.Task[None]] = []
         self._seconds_per_token = 0.0
         self._running: set[Job] = set()

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from polylens.errors import FieldError, InputError, LabelError, ModelMismatchError, TooLargeError
+from polylens.server.callers import Caller
 from polylens.server.classifiers import Classifier, ClassifierStore
 from polylens.server.embedding import Embedded, EmbeddingService, Wish, together
 from polylens.server.published import KINDS
@@ -67,7 +68,7 @@ class Operations:
         self.classifiers = classifiers
         self.max_inputs = max_inputs
 
-    async def embeddings(self, request: EmbeddingsRequest, owner: str) -> Answer:
+    async def embeddings(self, request: EmbeddingsRequest, caller: Caller) -> Answer:
         """POST /v1/embeddings."""
         served = self.registry.find(request.model)
         sources = parse_input(request.input, max_items=self.max_inputs)
@@ -78,7 +79,7 @@ class Operations:
             wants_tokens=bool(request.return_multivector),
             shows_tokens=bool(request.return_tokenized_input),
             late_chunking=bool(request.late_chunking),
-            owner=owner,
+            caller=caller,
         )
         found = await self.embedding.embed(served, sources, wish)
         usage = _usage(found)
@@ -86,14 +87,16 @@ class Operations:
         value = {"model": request.model, "object": "list", "usage": usage, "data": rows}
         return Answer(value, usage["total_tokens"], served.name, len(found))
 
-    async def rerank(self, request: RerankRequest, owner: str) -> Answer:
+    async def rerank(self, request: RerankRequest, caller: Caller) -> Answer:
         """POST /v1/rerank: MaxSim where the model has multi-vectors, cosine where it has not."""
         served = self.registry.find(request.model)
         query = parse_item(request.query, "query")
         documents = parse_input(request.documents, field="documents", max_items=self.max_inputs)
         if any(isinstance(source, Pdf) for source in (query, *documents)):
             raise FieldError("a PDF cannot be ranked; send its pages as images", "documents")
-        asked, found = await self._both_sides(served, query, documents, truncate=bool(request.truncation), owner=owner)
+        asked, found = await self._both_sides(
+            served, query, documents, truncate=bool(request.truncation), caller=caller
+        )
         scores = [_relevance(served, asked, each) for each in found]
         best = sorted(range(len(scores)), key=lambda index: -scores[index])[: request.top_n]
         results: list[dict[str, Any]] = [{"index": index, "relevance_score": scores[index]} for index in best]
@@ -106,12 +109,12 @@ class Operations:
         return Answer(value, tokens, served.name, 1 + len(found))
 
     async def _both_sides(
-        self, served: Served, query: Source, documents: Sequence[Source], *, truncate: bool, owner: str
+        self, served: Served, query: Source, documents: Sequence[Source], *, truncate: bool, caller: Caller
     ) -> tuple[Embedded, list[Embedded]]:
         wants_tokens = served.header.multivector_dim is not None
         prompts = ("retrieval.query", "retrieval.passage") if served.header.processor.tasks else (None, None)
         wishes = [
-            Wish(task=task, truncate=truncate, wants_tokens=wants_tokens, owner=owner, field=field)
+            Wish(task=task, truncate=truncate, wants_tokens=wants_tokens, caller=caller, field=field)
             for task, field in zip(prompts, ("query", "documents"), strict=True)
         ]
         asked, found = await together(
@@ -122,17 +125,17 @@ class Operations:
         )
         return asked[0], found
 
-    async def classify(self, request: ClassifyRequest, owner: str) -> Answer:
+    async def classify(self, request: ClassifyRequest, caller: Caller) -> Answer:
         """POST /v1/classify."""
         if request.classifier_id is not None:
-            return await self._classify_trained(request, request.classifier_id, owner)
+            return await self._classify_trained(request, request.classifier_id, caller)
         if request.model is None or request.labels is None:
             raise FieldError("model and labels are needed, or the classifier_id of a trained classifier", "labels")
         served = self.registry.find(request.model)
         groups = _label_groups(request.labels)
         sources = parse_input(request.input, max_items=MAX_CLASSIFIED)
         names = list(dict.fromkeys(label for labels in groups.values() for label in labels))
-        wish, named = self._classifying(served, owner), self._classifying(served, owner, field="labels")
+        wish, named = self._classifying(served, caller), self._classifying(served, caller, field="labels")
         found, labelled = await together(
             [
                 self.embedding.embed(served, sources, wish),
@@ -154,11 +157,11 @@ class Operations:
         tokens = sum(each.tokens for each in (*found, *labelled))
         return Answer({"usage": {"total_tokens": tokens}, "data": rows}, tokens, served.name, len(found))
 
-    async def _classify_trained(self, request: ClassifyRequest, classifier_id: str, owner: str) -> Answer:
-        classifier = await asyncio.to_thread(self.classifiers.get, classifier_id, owner=owner)
+    async def _classify_trained(self, request: ClassifyRequest, classifier_id: str, caller: Caller) -> Answer:
+        classifier = await asyncio.to_thread(self.classifiers.get, classifier_id, owner=caller.owner)
         served = self._model_of(classifier)
         sources = parse_input(request.input, max_items=MAX_CLASSIFIED)
-        found = await self.embedding.embed(served, sources, self._classifying(served, owner))
+        found = await self.embedding.embed(served, sources, self._classifying(served, caller))
         vectors = np.stack([each.embedding.dense for each in found])
         scores = classifier.scores(vectors, model_id=served.model_id)
         await asyncio.to_thread(self.classifiers.used, classifier_id)
@@ -167,12 +170,12 @@ class Operations:
         tokens = sum(each.tokens for each in found)
         return Answer({"usage": {"total_tokens": tokens}, "data": rows}, tokens, served.name, len(found))
 
-    async def train(self, request: TrainRequest, owner: str) -> Answer:
+    async def train(self, request: TrainRequest, caller: Caller) -> Answer:
         """POST /v1/train."""
         items = request.input if isinstance(request.input, list) else [request.input]
         labels, sources = _samples(items)
         if request.classifier_id is not None:
-            classifier = await asyncio.to_thread(self.classifiers.get, request.classifier_id, owner=owner)
+            classifier = await asyncio.to_thread(self.classifiers.get, request.classifier_id, owner=caller.owner)
             served = self._model_of(classifier)
         elif request.model is not None:
             served = self.registry.find(request.model)
@@ -180,9 +183,9 @@ class Operations:
                 raise LabelError("Invalid training labels. At least 2 unique labels are required for training.")
         else:
             raise FieldError("is needed for a new classifier, or classifier_id for one that is there", "model")
-        found = await self.embedding.embed(served, sources, self._classifying(served, owner))
+        found = await self.embedding.embed(served, sources, self._classifying(served, caller))
         vectors = np.stack([each.embedding.dense for each in found])
-        trained = await asyncio.to_thread(self._learn, request, served, owner, vectors, labels)
+        trained = await asyncio.to_thread(self._learn, request, served, caller, vectors, labels)
         tokens = request.num_iters * sum(each.tokens for each in found)
         value = {
             "classifier_id": trained.classifier_id,
@@ -192,19 +195,19 @@ class Operations:
         return Answer(value, tokens, served.name, len(labels))
 
     def _learn(
-        self, request: TrainRequest, served: Served, owner: str, vectors: FloatArray, labels: Sequence[str]
+        self, request: TrainRequest, served: Served, caller: Caller, vectors: FloatArray, labels: Sequence[str]
     ) -> Classifier:
         if request.classifier_id is not None:
             return self.classifiers.update(
                 request.classifier_id,
-                owner=owner,
+                owner=caller.owner,
                 model_id=served.model_id,
                 vectors=vectors,
                 labels=labels,
                 num_iters=request.num_iters,
             )
         return self.classifiers.train(
-            owner=owner,
+            owner=caller.owner,
             model=served.name,
             model_id=served.model_id,
             vectors=vectors,
@@ -221,9 +224,9 @@ class Operations:
             )
         return served
 
-    def _classifying(self, served: Served, owner: str, field: str = "input") -> Wish:
+    def _classifying(self, served: Served, caller: Caller, field: str = "input") -> Wish:
         task = "classification" if "classification" in served.header.processor.tasks else None
-        return Wish(task=task, truncate=True, owner=owner, field=field)
+        return Wish(task=task, truncate=True, caller=caller, field=field)
 
     async def segment(self, request: SegmentRequest) -> Answer:
         """POST /v1/segment."""
@@ -254,7 +257,7 @@ class Operations:
             return published_tokenizer(name)
         return OffsetTokenizer(served.name, served.header.processor.tokenizer)
 
-    async def invoke(self, request: InvocationRequest, owner: str) -> Answer:
+    async def invoke(self, request: InvocationRequest, caller: Caller) -> Answer:
         """POST /invocations: SageMaker's form of embedding and of ranking."""
         parameters = request.parameters
         name = parameters.model or next(iter(self.registry)).name
@@ -262,13 +265,13 @@ class Operations:
         data = request.data
         ranked = data[0] if isinstance(data, list) and len(data) == 1 else data
         if isinstance(ranked, dict) and "query" in ranked:
-            answer = await self.rerank(checked({"model": name, **ranked}, RerankRequest), owner)
+            answer = await self.rerank(checked({"model": name, **ranked}, RerankRequest), caller)
             return Answer({"data": [answer.value], "parameters": {}}, answer.tokens, served.name, answer.inputs)
         normalised = parameters.normalized
         if normalised is None:
             normalised = KINDS[served.kind].normalised_in_batch_jobs
         fields = {**parameters.model_dump(exclude_none=True), "model": name, "input": data, "normalized": normalised}
-        return await self.embeddings(checked(fields, EmbeddingsRequest), owner)
+        return await self.embeddings(checked(fields, EmbeddingsRequest), caller)
 
 
 def _check_outputs(request: EmbeddingsRequest, served: Served, sources: Sequence[Source]) -> None:

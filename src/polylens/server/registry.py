@@ -93,20 +93,24 @@ def _open(name: str, settings: Settings, device: torch.device) -> Served:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     threads = settings.threads or (max(1, cores // settings.workers) if device.type == "cpu" else None)
     budget = settings.batch_tokens or (CPU_BATCH_TOKENS if device.type == "cpu" else GPU_BATCH_TOKENS)
+    workers = [
+        WorkerConfig(folder=folder, modalities=header.modalities, device=place, dtype=settings.dtype, threads=threads)
+        for place in _places(device, settings)
+    ]
     engine = Engine(
-        WorkerConfig(
-            folder=folder, modalities=header.modalities, device=settings.device, dtype=settings.dtype, threads=threads
-        ),
-        EngineConfig(
-            workers=settings.workers,
-            batch_tokens=budget,
-            max_wait=settings.max_wait,
-            stall_seconds=settings.stall_seconds,
-        ),
+        workers,
+        EngineConfig(batch_tokens=budget, max_wait=settings.max_wait, stall_seconds=settings.stall_seconds),
     )
     entry = find(name) if name in known_names() else None
     stem = entry.name if entry is not None else model_stem(name)
     return Served(name=stem, header=header, engine=engine, entry=entry, model_id=f"{stem}@{header.fingerprint}")
+
+
+def _places(device: torch.device, settings: Settings) -> list[str]:
+    """Where each worker computes: on GPUs in turn, unless a certain one was named."""
+    if device.type != "cuda" or device.index is not None:
+        return [str(device)] * settings.workers
+    return [f"cuda:{number % torch.cuda.device_count()}" for number in range(settings.workers)]
 
 
 def _names(served: Served) -> list[str]:

@@ -17,9 +17,11 @@ class Limits:
     inputs: int = 2_048  # items in one list, as OpenAI's interface has it
     input_tokens: int = 8_192  # of one text, as the published interface has it; a model may take fewer
     request_tokens: int = 600_000  # that the model would see of one request, images counted
+    request_bytes: int = 512 * 1024 * 1024  # of the body, fetched files and rendered pages of one request
+    held_bytes: int = 2 * 1024 * 1024 * 1024  # likewise of all requests under way
     image_bytes: int = 20 * 1024 * 1024  # of one image file
     image_pixels: int = 64_000_000  # of one image, read from its header
-    pdf_pages: int = 200
+    pdf_pages: int = 100
     pdf_seconds: float = 60.0  # to render one PDF
     request_seconds: float = 600.0  # from the whole request read to its answer
     requests_per_minute: int | None = None  # of one key; None sets no limit

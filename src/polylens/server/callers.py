@@ -1,0 +1,64 @@
+"""Who asks, and how much memory is held for them until they have their answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from polylens.errors import OverloadedError, TooLargeError
+
+
+@dataclass(slots=True)
+class Caller:
+    """One request under way.
+
+    Args:
+        owner: Name of its key.
+        memory: Where what it holds is counted.
+    """
+
+    owner: str
+    memory: Memory
+    held: int = 0
+
+    def hold(self, nbytes: int) -> None:
+        """Counts bytes that stay in memory until the answer is there.
+
+        Raises:
+            TooLargeError: The request alone would hold too much.
+            OverloadedError: All requests together would.
+        """
+        self.memory.take(self.held, nbytes)
+        self.held += nbytes
+
+
+class Memory:
+    """Bytes that requests hold: bodies, fetched files, rendered pages.
+
+    Args:
+        of_one: Most bytes of one request.
+        of_all: Most bytes of all requests under way.
+    """
+
+    def __init__(self, of_one: int, of_all: int) -> None:
+        self.of_one, self.of_all, self.held = of_one, of_all, 0
+
+    @contextmanager
+    def caller(self, owner: str) -> Iterator[Caller]:
+        """A caller, whose bytes are free again in the end."""
+        caller = Caller(owner, self)
+        try:
+            yield caller
+        finally:
+            self.held -= caller.held
+
+    def take(self, before: int, nbytes: int) -> None:
+        """Counts bytes of a request that holds `before` already."""
+        if before + nbytes > self.of_one:
+            raise TooLargeError(
+                f"the request holds more than {self.of_one:,} bytes of files and pages in memory; send several"
+            )
+        if self.held + nbytes > self.of_all:
+            raise OverloadedError("the server holds as much in memory as it may; try again in a moment")
+        self.held += nbytes
