@@ -43,6 +43,7 @@ import httpx2
 import numpy as np
 import PIL.Image
 import torch
+from safetensors.torch import save_file
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors
 
 CLIENTS = (1, 4, 16, 64)
@@ -149,7 +150,10 @@ def make_model(folder: Path) -> Path:
         rope_parameters={"rope_type": "default", "rope_theta": 20_000.0},
         matryoshka_dimensions=[64, 128, 384],
     )
-    JinaEmbeddingsV3Model(config).save_pretrained(folder)
+    config.architectures = ["JinaEmbeddingsV3Model"]
+    config.save_pretrained(folder)
+    weights = JinaEmbeddingsV3Model(config, add_pooling_layer=False).state_dict()
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})  # transformers would rename them
     return folder
 
 
@@ -315,7 +319,9 @@ def killed(url: str, pid: int) -> dict[str, float]:
 
 
 def children(pid: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    """Of any of its threads."""
+    files = Path(f"/proc/{pid}/task").glob("*/children")
+    return [int(child) for file in files for child in file.read_text().split()]
 
 
 def memory(pid: int) -> int:

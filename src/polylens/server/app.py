@@ -220,6 +220,7 @@ def create_app(settings: Settings) -> FastAPI:
         lifespan=server.running,
         docs_url="/docs",
         redoc_url=None,
+        redirect_slashes=False,
     )
     app.state.server = server
     if settings.cors_origins:

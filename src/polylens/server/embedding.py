@@ -52,6 +52,11 @@ class Wish:
     shows_tokens: bool = False  # and which token each is of, which the cache does not know
     late_chunking: bool = False
     field: str = "input"  # where in the request the inputs stood
+    listed: bool = True  # as a list, or as the one input
+
+    def place(self, index: int) -> str:
+        """The path of an input in the request."""
+        return f"{self.field}.{index}" if self.listed else self.field
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,19 +142,19 @@ class EmbeddingService:
             require_unicode(source.text, index)
             return source.text
         if isinstance(source, TokenIds):
-            return self._decode_ids(served, source, f"{wish.field}.{index}")
+            return self._decode_ids(served, source, wish.place(index))
         assert isinstance(source, Picture)
         if "image" not in served.header.modalities:
-            raise FieldError(f"{served.name} takes texts only, this is an image", f"{wish.field}.{index}")
+            raise FieldError(f"{served.name} takes texts only, this is an image", wish.place(index))
         try:
             data = await self._bytes(source.place, self.limits.image_bytes, ("image/",), wish.caller)
             return _Photo(data, await self._in_thread(self._measured, data))
         except ImageError as error:
-            raise ImageError(error.message, index) from error
+            raise ImageError(error.message, index if wish.listed else None) from error
         except TooLargeError as error:
             raise TooLargeError(f"image {index}: {error}") from error
         except InputError as error:
-            raise ImageError(str(error), index) from error
+            raise ImageError(str(error), index if wish.listed else None) from error
 
     def _decode_ids(self, served: Served, source: TokenIds, field: str) -> str:
         tokenizer = served.header.processor.tokenizer
@@ -235,7 +240,7 @@ class EmbeddingService:
             if not wish.truncate and (item.truncated or len(kept) < len(text)):
                 raise FieldError(
                     f"has more than {limit} tokens, the limit for one text; shorten it, or send truncate: true",
-                    f"{wish.field}.{index}",
+                    wish.place(index),
                 )
             return item
 
@@ -276,7 +281,7 @@ class EmbeddingService:
             try:
                 return served.header.processor.image(read_image(file), task=adapter, max_pixels=None)
             except ImageError as error:
-                raise ImageError(error.message, index) from error
+                raise ImageError(error.message, index if wish.listed else None) from error
 
         async with self._pictures.setdefault(served.name, asyncio.Semaphore(PICTURES_AT_ONCE)):
             item = await self._in_thread(prepare)

@@ -33,7 +33,7 @@ from polylens.server.segmenter import (
     published_tokenizer,
     segment,
 )
-from polylens.server.sources import Pdf, Source, Text, parse_input, parse_item
+from polylens.server.sources import Pdf, Source, Text, TokenIds, parse_input, parse_item
 from polylens.server.wire import multi, single, sized
 from polylens.types import FloatArray
 
@@ -80,6 +80,7 @@ class Operations:
             shows_tokens=bool(request.return_tokenized_input),
             late_chunking=bool(request.late_chunking),
             caller=caller,
+            listed=len(sources) > 1 or (isinstance(request.input, list) and not isinstance(sources[0], TokenIds)),
         )
         found = await self.embedding.embed(served, sources, wish)
         usage = _usage(found)

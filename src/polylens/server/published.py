@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from polylens.checkpoints.loading import Header
-from polylens.errors import InputError
+from polylens.errors import FieldError, InputError
 from polylens.models.jina_v4.config import JinaV4Config
 
 Kind = Literal["v4", "clip", "text"]
@@ -56,16 +56,16 @@ def role(header: Header, task: str | None) -> tuple[str | None, str]:
     """(adapter, prompt) for a task of the published interface; None is the model's default.
 
     Raises:
-        InputError: The model has no such task; the message lists those it has.
+        FieldError: The model has no such task; the message lists those it has.
     """
     published = KINDS[kind_of(header)]
     asked = published.default_task if task is None else task
     try:
         return header.processor.role(asked, None)
-    except InputError:
+    except InputError as unknown:
         if asked in published.ignored_tasks:
             return header.processor.role(None, None)
-        raise
+        raise FieldError(str(unknown).removeprefix("task "), "task", task) from unknown
 
 
 def image_tokens(kind: Kind, width: int, height: int) -> int:
