@@ -20,15 +20,17 @@ from polylens import __version__
 from polylens.errors import NotFoundError, OverloadedError, PolylensError, TooLargeError
 from polylens.server import schemas
 from polylens.server.access import Keys, RateLimits, read_keys
+from polylens.server.answer import Answer
 from polylens.server.cache import Cache
 from polylens.server.callers import Caller, Memory
 from polylens.server.classifiers import ClassifierStore
 from polylens.server.embedding import EmbeddingService
 from polylens.server.fetching import Fetcher
+from polylens.server.labelling import Labelling
 from polylens.server.listing import model_info
 from polylens.server.metrics import Metrics
 from polylens.server.openapi import describe, responses
-from polylens.server.operations import Answer, Operations
+from polylens.server.operations import Operations
 from polylens.server.problems import problem
 from polylens.server.registry import Registry
 from polylens.server.settings import Settings
@@ -73,7 +75,8 @@ class Server:
         self.embedding = EmbeddingService(Fetcher(settings.fetch), self.cache, settings.limits)
         self.classifiers = ClassifierStore(settings.classifiers)
         self.memory = Memory(settings.limits.request_bytes, settings.limits.held_bytes)
-        self.operations = Operations(self.models, self.embedding, self.classifiers, settings.limits.inputs)
+        self.operations = Operations(self.models, self.embedding, settings.limits.inputs)
+        self.labelling = Labelling(self.models, self.embedding, self.classifiers)
         self.metrics = Metrics(self.models, self.cache)
         self.stopping = False
 
@@ -258,8 +261,8 @@ def _add_work(app: FastAPI, server: Server) -> None:
 
     post("/v1/embeddings", schemas.EmbeddingsRequest, operations.embeddings, "EmbeddingResponse")
     post("/v1/rerank", schemas.RerankRequest, operations.rerank, "RerankingResponse")
-    post("/v1/classify", schemas.ClassifyRequest, operations.classify, "ClassificationResponse")
-    post("/v1/train", schemas.TrainRequest, operations.train, "TrainingResponse")
+    post("/v1/classify", schemas.ClassifyRequest, server.labelling.classify, "ClassificationResponse")
+    post("/v1/train", schemas.TrainRequest, server.labelling.train, "TrainingResponse")
     post("/v1/segment", schemas.SegmentRequest, segment, "SegmentResponse")
     post("/", schemas.SegmentRequest, segment, "SegmentResponse")
     post("/invocations", schemas.InvocationRequest, operations.invoke, "InvocationResponse")

@@ -1,31 +1,27 @@
-"""From sources to vectors: fetch, decode, tokenise, look into the cache, ask the engine, count."""
+"""From inputs in memory to vectors: tokenise, look into the cache, ask the engine, count."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ParamSpec, TypeVar
 
-import PIL.Image
-
-from polylens.documents.document import MAX_PIXELS
-from polylens.errors import DeadlineError, FieldError, ImageError, InputError, TooLargeError
-from polylens.models.images import image_size, inline_image, read_image
+from polylens.errors import DeadlineError, FieldError, ImageError, TooLargeError
+from polylens.models.images import read_image
 from polylens.models.protocol import Item
-from polylens.runtime.forward import require_unicode
 from polylens.server.cache import Cache, Entry, cache_key
-from polylens.server.callers import Caller
+from polylens.server.concurrency import in_thread, together
 from polylens.server.fetching import Fetcher
 from polylens.server.lanes import LaneName
-from polylens.server.pdf import render_pdf
 from polylens.server.published import image_tokens, role
+from polylens.server.reading import Photo, Reader, Ready
 from polylens.server.registry import Served
 from polylens.server.settings import Limits
-from polylens.server.sources import Pdf, Picture, Source, Text, TokenIds
+from polylens.server.sources import Source
+from polylens.server.wish import Wish
 from polylens.types import Embedding
 
 CHARS_PER_TOKEN = 64
@@ -36,27 +32,6 @@ TEXTS_AT_ONCE = 64
 
 PICTURES_AT_ONCE = 8
 """Pictures of one model that lie in memory as patches; the others wait as the files they came as."""
-
-P = ParamSpec("P")
-T = TypeVar("T")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Wish:
-    """How inputs are to be embedded."""
-
-    caller: Caller
-    task: str | None = None  # a published name; None is the model's default
-    truncate: bool = False  # cut texts that are too long instead of refusing them
-    wants_tokens: bool = False  # multi-vectors too
-    shows_tokens: bool = False  # and which token each is of, which the cache does not know
-    late_chunking: bool = False
-    field: str = "input"  # where in the request the inputs stood
-    listed: bool = True  # as a list, or as the one input
-
-    def place(self, index: int) -> str:
-        """The path of an input in the request."""
-        return f"{self.field}.{index}" if self.listed else self.field
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,17 +46,6 @@ class Embedded:
     """Of an input that did not come out of the cache."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Photo:
-    """An image that is in memory as the file it came as, or as a rendered page."""
-
-    file: bytes | PIL.Image.Image
-    size: tuple[int, int]
-
-
-_Ready = str | _Photo
-
-
 class EmbeddingService:
     """Everything between a parsed request and the vectors of its inputs.
 
@@ -92,16 +56,16 @@ class EmbeddingService:
     """
 
     def __init__(self, fetcher: Fetcher, cache: Cache, limits: Limits) -> None:
-        self.fetcher = fetcher
         self.cache = cache
         self.limits = limits
         self._threads = ThreadPoolExecutor(max_workers=max(2, os.cpu_count() or 1), thread_name_prefix="polylens-input")
+        self.reader = Reader(fetcher, limits, self._threads)
         self._pictures: dict[str, asyncio.Semaphore] = {}
 
     async def close(self) -> None:
         """Ends the threads and the connections."""
         self._threads.shutdown(wait=False, cancel_futures=True)
-        await self.fetcher.close()
+        await self.reader.fetcher.close()
 
     async def embed(self, served: Served, sources: Sequence[Source], wish: Wish) -> list[Embedded]:
         """Vectors of all inputs.
@@ -122,7 +86,7 @@ class EmbeddingService:
         """
         try:
             async with asyncio.timeout(self.limits.request_seconds):
-                ready = await self._fetch_all(served, sources, wish)
+                ready = await self.reader.read(served, sources, wish)
                 if wish.late_chunking:
                     return await self._embed_chunks(served, ready, wish)
                 return await self._embed_all(served, ready, wish)
@@ -132,73 +96,7 @@ class EmbeddingService:
                 "Try with smaller inputs or retry later."
             ) from late
 
-    async def _fetch_all(self, served: Served, sources: Sequence[Source], wish: Wish) -> list[_Ready]:
-        if len(sources) == 1 and isinstance(sources[0], Pdf):
-            return await self._pages(sources[0], wish.caller)
-        return list(await together([self._ready(served, source, index, wish) for index, source in enumerate(sources)]))
-
-    async def _ready(self, served: Served, source: Source, index: int, wish: Wish) -> _Ready:
-        if isinstance(source, Text):
-            require_unicode(source.text, index)
-            return source.text
-        if isinstance(source, TokenIds):
-            return self._decode_ids(served, source, wish.place(index))
-        assert isinstance(source, Picture)
-        if "image" not in served.header.modalities:
-            raise FieldError(f"{served.name} takes texts only, this is an image", wish.place(index))
-        try:
-            data = await self._bytes(source.place, self.limits.image_bytes, ("image/",), wish.caller)
-            return _Photo(data, await self._in_thread(self._measured, data))
-        except ImageError as error:
-            raise ImageError(error.message, index if wish.listed else None) from error
-        except TooLargeError as error:
-            raise TooLargeError(f"image {index}: {error}") from error
-        except InputError as error:
-            raise ImageError(str(error), index if wish.listed else None) from error
-
-    def _decode_ids(self, served: Served, source: TokenIds, field: str) -> str:
-        tokenizer = served.header.processor.tokenizer
-        size = tokenizer.get_vocab_size()
-        wrong = next((each for each in source.ids if not 0 <= each < size), None)
-        if wrong is not None:
-            raise FieldError(
-                f"token ids are of the model's own tokenizer, from 0 to {size - 1}, got {wrong}; send the text instead",
-                field,
-                wrong,
-            )
-        return str(tokenizer.decode(list(source.ids), skip_special_tokens=True))
-
-    async def _pages(self, source: Pdf, caller: Caller) -> list[_Ready]:
-        data = await self._bytes(source.place, self.limits.image_bytes, ("application/pdf",), caller)
-        pages = await render_pdf(
-            data,
-            max_pages=self.limits.pdf_pages,
-            max_pixels=MAX_PIXELS,
-            timeout=self.limits.pdf_seconds,
-        )
-        caller.hold(sum(3 * page.width * page.height for page in pages))
-        return [_Photo(page, page.size) for page in pages]
-
-    async def _bytes(self, place: str, limit: int, kinds: tuple[str, ...], caller: Caller) -> bytes:
-        if place[:8].lower().startswith(("http://", "https://")):
-            data = await self.fetcher.fetch(place, kinds=kinds)
-        elif len(place) > limit * 4 // 3 + 1024:
-            raise TooLargeError(f"is larger than {limit:,} bytes, the limit for one file")
-        else:
-            data = await self._in_thread(inline_image, place)
-        caller.hold(len(data))
-        return data
-
-    def _measured(self, data: bytes) -> tuple[int, int]:
-        width, height = image_size(data)
-        if width * height > self.limits.image_pixels:
-            raise ImageError(
-                f"is too large ({width} x {height} pixels), the limit is {self.limits.image_pixels:,} pixels; "
-                "scale it down before sending it"
-            )
-        return width, height
-
-    async def _embed_all(self, served: Served, ready: Sequence[_Ready], wish: Wish) -> list[Embedded]:
+    async def _embed_all(self, served: Served, ready: Sequence[Ready], wish: Wish) -> list[Embedded]:
         """Those that the cache has not, through the engine: texts at once, pictures a few at a time."""
         adapter, prompt = role(served.header, wish.task)
         keys = [self._key(served, each, (adapter, prompt), wish) for each in ready]
@@ -227,7 +125,7 @@ class EmbeddingService:
         ]
 
     async def _tokenise(
-        self, served: Served, ready: Sequence[_Ready], indices: Sequence[int], wish: Wish
+        self, served: Served, ready: Sequence[Ready], indices: Sequence[int], wish: Wish
     ) -> dict[int, Item]:
         """Items of the texts among the inputs."""
         adapter, prompt = role(served.header, wish.task)
@@ -247,10 +145,10 @@ class EmbeddingService:
         items: dict[int, Item] = {}
         for start in range(0, len(indices), TEXTS_AT_ONCE):
             batch = indices[start : start + TEXTS_AT_ONCE]
-            items.update(zip(batch, await self._in_thread(list, map(tokenise, batch)), strict=True))
+            items.update(zip(batch, await in_thread(self._threads, list, map(tokenise, batch)), strict=True))
         return items
 
-    async def _embed_chunks(self, served: Served, ready: Sequence[_Ready], wish: Wish) -> list[Embedded]:
+    async def _embed_chunks(self, served: Served, ready: Sequence[Ready], wish: Wish) -> list[Embedded]:
         """Late chunking: all texts as one."""
         if not all(isinstance(each, str) for each in ready):
             raise FieldError("late_chunking joins texts; images cannot be among them", wish.field)
@@ -260,7 +158,7 @@ class EmbeddingService:
         if sum(map(len, chunks)) > CHARS_PER_TOKEN * limit:
             raise FieldError(f"late_chunking joins all texts, together they may have {limit} tokens", wish.field)
         prepare = partial(served.header.processor.chunks, chunks, task=adapter, prompt_name=prompt, max_length=limit)
-        item = await self._in_thread(prepare)
+        item = await in_thread(self._threads, prepare)
         with served.engine.admitted(item.num_tokens) as lane:
             embeddings = await self._run(served, item, lane, wish)
         sizes = [stop - start for start, stop in item.chunks]
@@ -272,9 +170,9 @@ class EmbeddingService:
         return Embedded(embedding, item.num_tokens, is_image=False, token_ids=tuple(item.token_ids.tolist()))
 
     async def _picture(
-        self, served: Served, photo: _Ready, index: int, adapter: str | None, lane: LaneName, wish: Wish
+        self, served: Served, photo: Ready, index: int, adapter: str | None, lane: LaneName, wish: Wish
     ) -> Embedded:
-        assert isinstance(photo, _Photo)
+        assert isinstance(photo, Photo)
         file, size = photo.file, photo.size
 
         def prepare() -> Item:
@@ -284,14 +182,14 @@ class EmbeddingService:
                 raise ImageError(error.message, index if wish.listed else None) from error
 
         async with self._pictures.setdefault(served.name, asyncio.Semaphore(PICTURES_AT_ONCE)):
-            item = await self._in_thread(prepare)
+            item = await in_thread(self._threads, prepare)
             (embedding,) = await self._run(served, item, lane, wish)
         return Embedded(embedding, image_tokens(served.kind, *size), is_image=True)
 
     async def _run(self, served: Served, item: Item, lane: LaneName, wish: Wish) -> list[Embedding]:
         return await served.engine.submit(item, lane, owner=wish.caller.owner, wants_tokens=wish.wants_tokens)
 
-    def _key(self, served: Served, ready: _Ready, found: tuple[str | None, str], wish: Wish) -> bytes | None:
+    def _key(self, served: Served, ready: Ready, found: tuple[str | None, str], wish: Wish) -> bytes | None:
         if not self.cache.max_bytes or wish.shows_tokens:
             return None
         shared = (served.model_id, wish.caller.owner, wish.wants_tokens, *found)
@@ -308,22 +206,7 @@ class EmbeddingService:
                 f"{self.limits.request_tokens}; send several"
             )
 
-    async def _in_thread(self, function: Callable[P, T], *args: P.args, **options: P.kwargs) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, partial(function, *args, **options))
 
-
-def _seen(served: Served, ready: _Ready) -> int:
-    assert isinstance(ready, _Photo)
+def _seen(served: Served, ready: Ready) -> int:
+    assert isinstance(ready, Photo)
     return served.header.processor.num_image_tokens(*ready.size)
-
-
-async def together(coroutines: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
-    """All results in order; the first that fails ends the others."""
-    tasks = [asyncio.ensure_future(each) for each in coroutines]
-    try:
-        return list(await asyncio.gather(*tasks))
-    except BaseException:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        raise

@@ -13,11 +13,11 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
-from typing import Literal, ParamSpec, TypeVar
+from typing import Literal
 
 from polylens.errors import OverloadedError, WorkerError
 from polylens.models.protocol import Item
+from polylens.server.concurrency import in_thread
 from polylens.server.lanes import SHARES, Job, LaneName, Lanes
 from polylens.server.worker import Died, Worker, WorkerConfig
 from polylens.types import Embedding
@@ -46,9 +46,6 @@ RETRY_SECONDS = 5.0
 
 IDLE_SECONDS = 1.0
 """Between two looks at whether a process that has nothing to do is still there."""
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 State = Literal["idle", "loading", "ready", "failed", "stopped"]
 
@@ -214,7 +211,7 @@ class Engine:
     async def _start(self, number: int) -> None:
         while True:
             try:
-                seconds = await self._in_thread(self._workers[number].start)
+                seconds = await in_thread(self._threads, self._workers[number].start)
                 break
             except Died as died:
                 self._states[number], self._reason = "failed", str(died)
@@ -240,7 +237,7 @@ class Engine:
         items, wants = [job.item for job in batch], [job.wants_tokens for job in batch]
         started = time.perf_counter()
         try:
-            results = await self._in_thread(worker.run, items, wants, timeout)
+            results = await in_thread(self._threads, worker.run, items, wants, timeout)
         except Died as died:
             await self._replace(number, str(died))
             await self._after_death(number, batch, died)
@@ -289,9 +286,6 @@ class Engine:
     def _measure(self, seconds: float) -> None:
         before = self._seconds_per_token
         self._seconds_per_token = MEMORY * before + (1 - MEMORY) * seconds if before else seconds
-
-    async def _in_thread(self, function: Callable[P, T], *args: P.args, **options: P.kwargs) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, partial(function, *args, **options))
 
 
 def _settle(job: Job, outcome: list[Embedding] | Exception) -> None:
