@@ -276,6 +276,7 @@ async def _send(http: httpx2.AsyncClient, body: dict[str, Any], load: Load) -> N
 
 def overload(url: str, pid: int, inputs_a_second: float, seconds: float) -> dict[str, Any]:
     """Requests come at a fixed rate, whether earlier ones were answered or not."""
+    run(url, eight_texts, 16, seconds)  # what an ordinary load takes
     note(f"{url}: overload, {inputs_a_second:.0f} inputs/s")
     before = memory(pid)
     load = asyncio.run(_open(url, inputs_a_second / 8, seconds))
