@@ -21,7 +21,8 @@ from polylens.errors import InputError, PolylensError, exit_code
 if TYPE_CHECKING:
     from polylens.index.search import Hit
     from polylens.library import Library, Progress, Report
-    from polylens.train.loop import Progress as TrainingProgress
+    from polylens.train.finetune import FinetuneRecipe
+    from polylens.train.progress import Progress as TrainingProgress
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -305,17 +306,44 @@ def train(
         Path | None, typer.Option(help="Folder of the run; by default runs/RECIPE. A run that is there goes on.")
     ] = None,
     minutes: Annotated[float | None, typer.Option(help="Stop at the next checkpoint after this many minutes.")] = None,
+    model: Annotated[str, typer.Option(help="Of finetune: what to start from, a name or a folder.")] = "nano",
+    data: Annotated[
+        list[str] | None, typer.Option(metavar="FILE", help="Of finetune: JSON lines of pairs; may be repeated.")
+    ] = None,
+    evaluation: Annotated[
+        str | None, typer.Option("--eval", metavar="FILE", help="Of finetune: pairs that are held out.")
+    ] = None,
+    task: Annotated[str, typer.Option(help="Of finetune: whose adapter learns.")] = "retrieval",
+    steps: Annotated[int, typer.Option(min=1, help="Of finetune.")] = 500,
+    batch_size: Annotated[int, typer.Option(min=2, help="Of finetune: pairs a step.")] = 64,
+    learning_rate: Annotated[float, typer.Option(min=0, help="Of finetune, at its highest.")] = 2e-4,
     list_recipes: Annotated[bool, typer.Option("--list", help="Name the recipes.")] = False,
 ) -> None:
     """Train a model after a recipe. Interrupted, it goes on from its last checkpoint when called again."""
+    from polylens.train.finetune import finetune
     from polylens.train.recipes import RECIPES
 
+    every = {**RECIPES, "finetune": finetune}
     if list_recipes:
-        for name, make in RECIPES.items():
+        for name, make in every.items():
             print(f"{name}: {(make.__doc__ or '').strip().splitlines()[0]}")
         return
-    if recipe not in RECIPES:
-        raise InputError(f"recipe must be one of {', '.join(RECIPES)}, got {recipe!r}")
+    if recipe not in every:
+        raise InputError(f"recipe must be one of {', '.join(every)}, got {recipe!r}")
+    if recipe == "finetune":
+        if not data:
+            raise InputError("finetune needs --data FILE: JSON lines, each with a query and a document")
+        chosen = finetune(
+            model,
+            data,
+            evaluation=evaluation,
+            task=task,
+            steps=steps,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+        )
+        _finetune(chosen, out or Path("runs") / recipe, minutes)
+        return
     try:
         from polylens.train import loop
     except ModuleNotFoundError as missing:
@@ -328,10 +356,7 @@ def train(
         finished = loop.train(
             RECIPES[recipe](), folder, report=report, max_seconds=None if minutes is None else minutes * 60
         )
-    if finished is None:
-        print(f"stopped at a checkpoint in {folder}; the same command goes on from there", file=sys.stderr)
-    else:
-        print(finished)
+    _say_where(finished, folder)
 
 
 @app.command()
@@ -349,6 +374,21 @@ def models() -> None:
         late, takes = str(entry.multivector_dim or "-"), ", ".join(entry.modalities)
         table.add_row(entry.name, size, dims, late, f"{entry.context:,}", takes, entry.languages, entry.licence)
     Console(width=None if sys.stdout.isatty() else 180).print(table)
+
+
+def _finetune(recipe: FinetuneRecipe, folder: Path, minutes: float | None) -> None:
+    from polylens.train.finetune import run_finetune
+
+    with _training_bar() as report:
+        finished = run_finetune(recipe, folder, report=report, max_seconds=None if minutes is None else minutes * 60)
+    _say_where(finished, folder)
+
+
+def _say_where(finished: Path | None, folder: Path) -> None:
+    if finished is None:
+        print(f"stopped at a checkpoint in {folder}; the same command goes on from there", file=sys.stderr)
+    else:
+        print(finished)
 
 
 def _aliases(pairs: list[str]) -> dict[str, str]:

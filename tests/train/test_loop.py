@@ -29,13 +29,13 @@ from polylens.train import loop, tokenizer
 from polylens.train.data import fonts
 from polylens.train.data.lexicon import sample_text
 from polylens.train.loop import (
-    Progress,
     learning_rate,
     make_optimisers,
     stage_at,
     train,
     train_step,
 )
+from polylens.train.progress import Progress
 from polylens.train.recipes import Recipe, nano, nano_clip
 from polylens.train.state import load_state
 from polylens.train.trainee import Trainee, initialise, make_processor, make_trainee, spellings
@@ -230,13 +230,15 @@ class TestResume:
         for name in ("state.safetensors", "step.json"):
             shutil.copy(expected / "checkpoint" / name, tmp_path / "checkpoint.old" / name)
         trainee = make_trainee(small())
-        assert load_state(tmp_path / "checkpoint", trainee, make_optimisers(trainee, small())) == 4
+        named, optimisers = dict(trainee.named_parameters()), make_optimisers(trainee, small())
+        assert load_state(tmp_path / "checkpoint", named, optimisers) == 4
         state = load_file(expected / STATE)
         assert all(torch.equal(tensor, state[f"weights.{name}"]) for name, tensor in trainee.named_parameters())
 
     def test_nothing_to_resume(self, tmp_path: Path) -> None:
         trainee = make_trainee(small())
-        assert load_state(tmp_path / "checkpoint", trainee, make_optimisers(trainee, small())) == 0
+        named, optimisers = dict(trainee.named_parameters()), make_optimisers(trainee, small())
+        assert load_state(tmp_path / "checkpoint", named, optimisers) == 0
 
 
 class TestRun:

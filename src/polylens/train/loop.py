@@ -13,7 +13,7 @@ import random
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
@@ -36,22 +36,12 @@ from polylens.train.data.examples import (
 )
 from polylens.train.data.render import Rendered, render_crop, render_page
 from polylens.train.losses import batched_maxsim, grounding_nce, info_nce, matryoshka_nce, reading_loss
+from polylens.train.progress import Progress
 from polylens.train.recipes import Recipe, Stage
 from polylens.train.state import load_state, save_state
 from polylens.train.trainee import Trainee, initialise, make_processor, make_tokenizer, make_trainee
 
 LOG_EVERY = 10  # steps
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """What a caller is told after each step."""
-
-    step: int
-    total: int
-    loss: float
-    seconds: float
-    """Of this step."""
 
 
 def train(
@@ -83,7 +73,7 @@ def train(
         for block in trainee.tower.blocks:
             block.compile()
     optimisers = make_optimisers(trainee, recipe)
-    start = load_state(folder / "checkpoint", trainee, optimisers)
+    start = load_state(folder / "checkpoint", dict(trainee.named_parameters()), optimisers)
     total = sum(stage.steps for stage in recipe.stages)
     began = time.monotonic()
     with (folder / "log.jsonl").open("a", encoding="utf-8") as log:
@@ -97,7 +87,7 @@ def train(
                 log.write(json.dumps(line) + "\n")
                 log.flush()
             if (step + 1) % recipe.checkpoint_every == 0 or step + 1 == total:
-                save_state(folder / "checkpoint", trainee, optimisers, step + 1)
+                save_state(folder / "checkpoint", dict(trainee.named_parameters()), optimisers, step + 1)
                 if max_seconds is not None and time.monotonic() - began > max_seconds and step + 1 < total:
                     return None
     trainee.to(device="cpu", dtype=torch.bfloat16).save(folder / "model", processor)

@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor
-
-from polylens.train.trainee import Trainee
+from torch import Tensor, nn
 
 
-def save_state(folder: Path, trainee: Trainee, optimisers: list[torch.optim.Optimizer], step: int) -> None:
-    """Writes everything that the next step depends on; the old checkpoint goes once the new one is whole."""
-    tensors = {f"weights.{name}": parameter.detach().cpu() for name, parameter in trainee.named_parameters()}
+def save_state(
+    folder: Path, named: Mapping[str, nn.Parameter], optimisers: Sequence[torch.optim.Optimizer], step: int
+) -> None:
+    """Writes everything that the next step depends on; the old checkpoint goes once the new one is whole.
+
+    Args:
+        folder: Of the checkpoint.
+        named: What learns.
+        optimisers: Of it.
+        step: How many steps it has behind it.
+    """
+    tensors = {f"weights.{name}": parameter.detach().cpu() for name, parameter in named.items()}
     for i, optimiser in enumerate(optimisers):
         for index, state in optimiser.state_dict()["state"].items():
             for key, value in state.items():
@@ -33,7 +41,7 @@ def save_state(folder: Path, trainee: Trainee, optimisers: list[torch.optim.Opti
     shutil.rmtree(old, ignore_errors=True)
 
 
-def load_state(folder: Path, trainee: Trainee, optimisers: list[torch.optim.Optimizer]) -> int:
+def load_state(folder: Path, named: Mapping[str, nn.Parameter], optimisers: Sequence[torch.optim.Optimizer]) -> int:
     """Restores a checkpoint; returns the number of steps it has behind it, 0 where there is none."""
     if not folder.exists() and folder.with_name(folder.name + ".old").exists():
         folder = folder.with_name(folder.name + ".old")  # killed between two renames
@@ -41,7 +49,7 @@ def load_state(folder: Path, trainee: Trainee, optimisers: list[torch.optim.Opti
         return 0
     tensors = load_file(folder / "state.safetensors")
     with torch.no_grad():
-        for name, parameter in trainee.named_parameters():
+        for name, parameter in named.items():
             parameter.copy_(tensors[f"weights.{name}"])
     for i, optimiser in enumerate(optimisers):
         state: dict[int, dict[str, Tensor]] = {}

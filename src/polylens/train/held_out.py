@@ -1,0 +1,55 @@
+"""How well vectors fit pairs that training does not see."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from polylens.train.joint import Vectors
+
+
+@torch.no_grad()
+def recall_at_1(queries: Vectors, documents: Vectors, keys: Sequence[str]) -> dict[str, float]:
+    """Share of the queries whose own document comes first among all, by both kinds of vectors.
+
+    Args:
+        queries: One a pair.
+        documents: In the same order.
+        keys: What each document is; the same document twice is one.
+    """
+    found = {}
+    for name, scores in _scores(queries, documents).items():
+        best = scores.argmax(dim=1).tolist()
+        found[f"recall@1 {name}"] = round(sum(keys[i] == own for i, own in zip(best, keys, strict=True)) / len(keys), 4)
+    return found
+
+
+@torch.no_grad()
+def rank_correlation(queries: Vectors, documents: Vectors, truth: Sequence[float]) -> dict[str, float]:
+    """Spearman's correlation between the similarity of each pair and how alike people found it."""
+    given = _ranks(np.asarray(truth, dtype=np.float64))
+    found = {}
+    for name, scores in _scores(queries, documents).items():
+        ours = _ranks(scores.diagonal().double().cpu().numpy())
+        correlations = np.asarray(np.corrcoef(ours, given))
+        found[f"spearman {name}"] = round(float(correlations[0, 1]), 4)
+    return found
+
+
+def _scores(queries: Vectors, documents: Vectors) -> dict[str, Float[Tensor, "Q D"]]:
+    rows = torch.split(queries.tokens, list(queries.lengths))
+    columns = torch.split(documents.tokens, list(documents.lengths))
+    late = [torch.stack([(query @ each.T).amax(dim=1).mean() for each in columns]) for query in rows]
+    return {"dense": queries.dense @ documents.dense.T, "late": torch.stack(late)}
+
+
+def _ranks(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Equal values share their mean rank."""
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    ranks: npt.NDArray[np.float64] = (np.cumsum(counts) - (counts - 1) / 2)[inverse]
+    return ranks

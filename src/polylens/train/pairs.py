@@ -1,0 +1,144 @@
+"""A person's own pairs: JSON lines on disk to seeded batches of a single source.
+
+    {"query": "when does the harbour freeze", "document": "The harbour freezes in January."}
+    {"query": "invoice for the mast", "document": {"image": "scans/0017.png"}, "negatives": ["...", {"image": "..."}]}
+    {"query": "a ship leaves", "document": "a vessel departs", "score": 4.5}
+
+A file is a source. A batch never mixes sources, or telling them apart would win the contrast (jina-embeddings-v3,
+section 4). Paths of images are relative to the file's folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from polylens.errors import InputError
+
+Side = str | Path
+"""A text, or the file of an image."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """What belongs together."""
+
+    query: Side
+    document: Side
+    negatives: tuple[Side, ...] = ()
+    """Documents that look right and are wrong."""
+    score: float | None = None
+    """How alike the two are, on any scale; None where they simply belong together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One file of pairs."""
+
+    path: Path
+    pairs: tuple[Pair, ...]
+    sha256: str
+
+    @property
+    def graded(self) -> bool:
+        """Whether its pairs have scores."""
+        return self.pairs[0].score is not None
+
+    @property
+    def has_images(self) -> bool:
+        """Whether any side of any pair is an image."""
+        return any(
+            isinstance(side, Path) for pair in self.pairs for side in (pair.query, pair.document, *pair.negatives)
+        )
+
+
+def read_source(path: Path) -> Source:
+    """Reads a file of pairs.
+
+    Raises:
+        InputError: It cannot be read, a line is no pair, or some pairs have scores and others none; the message names
+            the line.
+    """
+    try:
+        data = path.read_bytes()
+        lines = data.decode("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as unreadable:
+        raise InputError(f"{path} cannot be read as UTF-8 text: {unreadable}") from unreadable
+    numbered = [(number, line) for number, line in enumerate(lines, start=1) if line.strip()]
+    pairs = [_pair(line, path, number) for number, line in numbered]
+    if len(pairs) < 2:
+        raise InputError(f"{path} has {len(pairs)} pairs; at least two are needed to tell one from the other")
+    for (number, _), pair in zip(numbered, pairs, strict=True):
+        if (pair.score is None) != (pairs[0].score is None):
+            raise InputError(f"{path}:{number}: either all pairs of a file have a score, or none has; split the file")
+    return Source(path, tuple(pairs), hashlib.sha256(data).hexdigest())
+
+
+def _pair(line: str, path: Path, number: int) -> Pair:
+    try:
+        value = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise InputError(f"{path}:{number}: not JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise InputError(f"{path}:{number}: must be an object with query and document")
+    where = f"{path}:{number}"
+    negatives = value.get("negatives", [])
+    score = value.get("score")
+    if not isinstance(negatives, list):
+        raise InputError(f"{where}: negatives must be a list")
+    if score is not None and (
+        isinstance(score, bool) or not isinstance(score, (int, float)) or not math.isfinite(score)
+    ):
+        raise InputError(f"{where}: score must be a number, got {score!r}")
+    if score is not None and negatives:
+        raise InputError(f"{where}: a pair has negatives or a score, not both")
+    return Pair(
+        _side(value, "query", path.parent, where),
+        _side(value, "document", path.parent, where),
+        tuple(_side({"negatives": each}, "negatives", path.parent, where) for each in negatives),
+        None if score is None else float(score),
+    )
+
+
+def _side(value: Mapping[str, Any], name: str, folder: Path, where: str) -> Side:
+    side = value.get(name)
+    if isinstance(side, str) and side:
+        return side
+    if isinstance(side, dict) and set(side) == {"image"} and isinstance(side["image"], str):
+        image = folder / side["image"]
+        if not image.is_file():
+            raise InputError(f"{where}: {name}: there is no image {image}")
+        return image
+    raise InputError(f'{where}: {name} must be a text or {{"image": "a path"}}, got {str(side)[:60]!r}')
+
+
+def batches(sources: Sequence[Source], *, size: int, steps: int, seed: int) -> Iterator[tuple[Source, list[Pair]]]:
+    """What each step sees: a function of the seed, so that a run taken up again sees what it would have seen.
+
+    A source is drawn as often as it has pairs; within it, each pair once before any comes twice.
+
+    Args:
+        sources: At least one.
+        size: Pairs a batch; a smaller source gives all of its own.
+        steps: How many.
+        seed: Of everything that is drawn.
+    """
+    rng = random.Random(seed)
+    weights = [len(source.pairs) for source in sources]
+    waiting: list[list[int]] = [[] for _ in sources]
+    for _ in range(steps):
+        (which,) = rng.choices(range(len(sources)), weights)
+        source, queue = sources[which], waiting[which]
+        wanted = min(size, len(source.pairs))
+        if len(queue) < wanted:
+            left = set(queue)
+            fresh = rng.sample(range(len(source.pairs)), len(source.pairs))
+            queue.extend(sorted(fresh, key=left.__contains__))  # those still waiting come last, not twice in a batch
+        yield source, [source.pairs[index] for index in queue[:wanted]]
+        del queue[:wanted]

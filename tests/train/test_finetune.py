@@ -1,0 +1,292 @@
+"""Fine-tuning on pairs: what is learned, cached gradients, taking up again, two processes, and what comes out."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL.Image
+import pytest
+import torch
+from safetensors.torch import load_file
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import polylens
+import tiny
+from polylens.checkpoints.export import export_merged
+from polylens.checkpoints.loading import read_header
+from polylens.errors import InputError
+from polylens.models.jina_v4.model import JinaV4
+from polylens.train.finetune import FinetuneRecipe, _Run, finetune, run_finetune
+from polylens.train.pairs import Source, batches, read_source
+
+WORDS = ["harbour", "winter", "bread", "tower", "salt", "letter", "storm", "light", "oven", "ship", "north", "price"]
+
+
+def write(path: Path, rows: list[dict[str, Any]]) -> str:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(path)
+
+
+def codes(path: Path) -> str:
+    """A word belongs to the next one: nothing but the pairs says so."""
+    return write(
+        path, [{"query": q, "document": f"{d} {d}"} for q, d in zip(WORDS, [*WORDS[1:], WORDS[0]], strict=True)]
+    )
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny.write(tmp_path_factory.mktemp("base") / "tiny")
+
+
+def recipe(base: Path, data: str, **changes: Any) -> FinetuneRecipe:
+    plain = finetune(str(base), [data], steps=12, batch_size=8, learning_rate=1e-2)
+    return replace(plain, dtype="float32", checkpoint_every=4, **changes)
+
+
+def lines(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+
+
+class TestPairs:
+    @pytest.mark.parametrize(
+        ("line", "says"),
+        [
+            ("{", "not JSON"),
+            ("[]", "must be an object"),
+            ('{"query": "a"}', "document"),
+            ('{"query": "", "document": "b"}', "query"),
+            ('{"query": 3, "document": "b"}', "query"),
+            ('{"query": "a", "document": {"image": "none.png"}}', "there is no image"),
+            ('{"query": "a", "document": "b", "negatives": "c"}', "negatives must be a list"),
+            ('{"query": "a", "document": "b", "negatives": [1]}', "negatives"),
+            ('{"query": "a", "document": "b", "score": "high"}', "score must be a number"),
+            ('{"query": "a", "document": "b", "score": NaN}', "score must be a number"),
+            ('{"query": "a", "document": "b", "score": 1, "negatives": ["c"]}', "not both"),
+            ('{"query": "a", "document": "b", "score": 1}', "either all pairs"),
+        ],
+    )
+    def test_a_wrong_line_is_named(self, tmp_path: Path, line: str, says: str) -> None:
+        path = tmp_path / "pairs.jsonl"
+        path.write_text('{"query": "a", "document": "b"}\n\n' + line + "\n")
+        with pytest.raises(InputError, match=says) as refused:
+            read_source(path)
+        assert f"{path}:3" in str(refused.value)
+
+    def test_files_that_do_not_do(self, tmp_path: Path) -> None:
+        with pytest.raises(InputError, match="cannot be read"):
+            read_source(tmp_path / "none")
+        (tmp_path / "one").write_text('{"query": "a", "document": "b"}\n')
+        with pytest.raises(InputError, match="at least two"):
+            read_source(tmp_path / "one")
+
+    def test_batches_are_of_one_source_and_show_each_pair_once_before_any_twice(self, tmp_path: Path) -> None:
+        sources = [
+            read_source(Path(write(tmp_path / name, [{"query": f"{name}{i}", "document": "d"} for i in range(n)])))
+            for name, n in (("a", 10), ("b", 30))
+        ]
+        drawn = list(batches(sources, size=4, steps=400, seed=1))
+        assert all(pair in source.pairs for source, pairs in drawn for pair in pairs)
+        assert sum(source is sources[1] for source, _ in drawn) == pytest.approx(300, abs=40)
+        seen = [pair for source, pairs in drawn if source is sources[0] for pair in pairs]
+        counts = [seen[:k].count(pair) for k in (20, 40) for pair in sources[0].pairs]
+        assert max(counts[:10]) - min(counts[:10]) <= 1 and max(counts[10:]) - min(counts[10:]) <= 1
+        assert all(len(set(map(str, pairs))) == len(pairs) for _, pairs in drawn)
+        again = list(batches(sources, size=4, steps=400, seed=1))
+        assert again == drawn
+        assert list(batches(sources, size=4, steps=400, seed=2)) != drawn
+
+
+def run_of(recipe: FinetuneRecipe, base: Path) -> _Run:
+    return _Run(recipe, read_header(base), torch.device("cpu"), 0, 1)
+
+
+def gradients(run: _Run) -> dict[str, torch.Tensor]:
+    return {name: each.grad.clone() for name, each in run.named.items() if each.grad is not None}
+
+
+class TestGradients:
+    @pytest.fixture
+    def source(self, tmp_path: Path) -> Source:
+        PIL.Image.new("RGB", (56, 84), "red").save(tmp_path / "red.png")
+        rows: list[dict[str, Any]] = [
+            {"query": "red", "document": {"image": "red.png"}},
+            {"query": "harbour", "document": "a ship", "negatives": ["a shop", "a sheep"]},
+            {"query": "bread", "document": "an oven", "negatives": ["an oval"]},
+            {"query": "ship", "document": "a ship"},
+        ]
+        return read_source(Path(write(tmp_path / "pairs.jsonl", rows)))
+
+    def test_part_by_part_is_the_whole_at_once(self, base: Path, source: Source) -> None:
+        found = []
+        for part_tokens in (20, 10**9):
+            run = run_of(recipe(base, str(source.path), part_tokens=part_tokens), base)
+            items = [run.item(pair.query, "query") for pair in source.pairs]
+            assert len(list(run.parts(items))) == (1 if part_tokens > 100 else 4)
+            run.step(source, source.pairs, 1)
+            found.append(gradients(run))
+        assert found[0].keys() == found[1].keys() and len(found[0]) > 10
+        for name, small in found[0].items():
+            assert (small - found[1][name]).abs().max() <= 1e-5 * found[1][name].abs().max() + 1e-8, name
+
+    def test_they_are_those_of_plain_backpropagation(self, base: Path, source: Source) -> None:
+        run = run_of(recipe(base, str(source.path), gradient_clip=1e9), base)
+        run.step(source, source.pairs, 1)
+        cached = gradients(run)
+        plain = run_of(recipe(base, str(source.path)), base)
+        pairs = source.pairs
+        sides = [
+            [plain.item(pair.query, "query") for pair in pairs],
+            [plain.item(pair.document, "passage") for pair in pairs],
+            [plain.item(each, "passage") for pair in pairs for each in pair.negatives],
+        ]
+        from polylens.train.joint import Vectors
+
+        vectors = []
+        for items in sides:
+            out = plain.model.embed(items)
+            assert out.multivector is not None
+            vectors.append(Vectors(out.dense, out.multivector, tuple(item.num_tokens for item in items)))
+        plain.loss(source, pairs, vectors)["total"].backward()
+        for name, each in gradients(plain).items():
+            assert (each - cached[name]).abs().max() <= 1e-5 * each.abs().max() + 1e-8, name
+
+    def test_only_the_tasks_adapter_learns(self, base: Path, source: Source) -> None:
+        run = run_of(recipe(base, str(source.path), task="code"), base)
+        assert all(name.endswith((".code",)) for name in run.named)
+        before = {name: each.detach().clone() for name, each in run.model.named_parameters()}
+        run.step(source, source.pairs, 1)
+        changed = {n for n, each in run.model.named_parameters() if not torch.equal(each, before[n])}
+        assert changed and changed <= set(run.named)
+
+
+class TestRuns:
+    def test_it_learns_what_only_the_pairs_say(self, base: Path, tmp_path: Path) -> None:
+        data = codes(tmp_path / "pairs.jsonl")
+        plan = replace(recipe(base, data, evaluation=data), steps=60, batch_size=12, checkpoint_every=60)
+        model = run_finetune(plan, tmp_path / "run", report=lambda _: None)
+        scores = [line for line in lines(tmp_path / "run") if "recall@1 late" in line]
+        assert scores[0]["recall@1 late"] <= 0.5 and scores[-1]["recall@1 late"] >= 0.9
+        assert scores[-1]["recall@1 dense"] >= 0.9
+        assert model is not None
+        embedder = polylens.load(model, dtype="float32", device="cpu")
+        queries = embedder.encode_text(WORDS, task="retrieval.query", return_multivector=True)
+        documents = embedder.encode_text([f"{w} {w}" for w in WORDS], task="retrieval.passage", return_multivector=True)
+        best = embedder.similarity(queries, documents).argmax(axis=1)
+        assert np.mean(best == (np.arange(12) + 1) % 12) >= 0.9
+        untouched = polylens.load(base, dtype="float32", device="cpu")
+        assert np.array_equal(
+            embedder.encode_text(WORDS, task="code.query"), untouched.encode_text(WORDS, task="code.query")
+        )
+        assert isinstance(embedder.model, JinaV4)
+        export_merged(tmp_path / "merged", embedder.model, embedder.processor, "retrieval")  # type: ignore[arg-type]
+        assert (tmp_path / "merged/config.json").exists()
+
+    def test_graded_pairs_are_learned(self, base: Path, tmp_path: Path) -> None:
+        rows = [{"query": word, "document": WORDS[(i + 5) % 12], "score": i % 4} for i, word in enumerate(WORDS)]
+        data = write(tmp_path / "graded.jsonl", rows)
+        plan = replace(
+            recipe(base, data, evaluation=data, task="text-matching"), steps=60, batch_size=12, checkpoint_every=60
+        )
+        run_finetune(plan, tmp_path / "run", report=lambda _: None)
+        scores = [line for line in lines(tmp_path / "run") if "spearman late" in line]
+        assert scores[0]["spearman late"] < 0.6 < 0.9 < scores[-1]["spearman late"]
+
+    def test_taken_up_again_it_is_the_same_to_the_last_digit(self, base: Path, tmp_path: Path) -> None:
+        data = codes(tmp_path / "pairs.jsonl")
+        plan = recipe(base, data)
+        losses: dict[str, list[float]] = {"whole": [], "halves": []}
+        run_finetune(plan, tmp_path / "whole", report=lambda p: losses["whole"].append(p.loss))
+        stopped = run_finetune(
+            plan, tmp_path / "halves", report=lambda p: losses["halves"].append(p.loss), max_seconds=0.0
+        )
+        assert stopped is None and len(losses["halves"]) == 4
+        run_finetune(plan, tmp_path / "halves", report=lambda p: losses["halves"].append(p.loss))
+        assert losses["halves"] == losses["whole"] and len(losses["whole"]) == 12
+        ours, theirs = (
+            load_file(tmp_path / name / "model/adapters/adapter_model.safetensors") for name in ("whole", "halves")
+        )
+        assert all(torch.equal(each, theirs[name]) for name, each in ours.items())
+
+    def test_another_recipe_or_other_data_in_the_same_folder_is_refused(self, base: Path, tmp_path: Path) -> None:
+        data = codes(tmp_path / "pairs.jsonl")
+        plan = recipe(base, data, evaluation=None)
+        run_finetune(plan, tmp_path / "run", report=lambda _: None, max_seconds=0.0)
+        with pytest.raises(InputError, match="learning_rate"):
+            run_finetune(replace(plan, learning_rate=1.0), tmp_path / "run", report=lambda _: None)
+        write(tmp_path / "pairs.jsonl", [{"query": "a", "document": "b"}] * 2)
+        with pytest.raises(InputError, match="what the files of pairs hold"):
+            run_finetune(plan, tmp_path / "run", report=lambda _: None)
+
+    def test_models_and_tasks_that_do_not_do(self, base: Path, tmp_path: Path) -> None:
+        import tiny_clip
+
+        data = codes(tmp_path / "pairs.jsonl")
+        clip = tiny_clip.write(tmp_path / "clip")
+        with pytest.raises(InputError, match="jina-embeddings-v4's family"):
+            run_finetune(recipe(clip, data), tmp_path / "run", report=lambda _: None)
+        with pytest.raises(InputError, match="task must be one of"):
+            run_finetune(recipe(base, data, task="poetry"), tmp_path / "run", report=lambda _: None)
+        assert not (tmp_path / "run").exists()
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from dataclasses import replace
+import torch
+torch.set_num_threads(1)
+from polylens.train.finetune import finetune, run_finetune
+base, data, out = sys.argv[1:]
+plan = replace(finetune(base, [data], steps=4, batch_size=7, learning_rate=1e-2), dtype="float32", checkpoint_every=4)
+run_finetune(plan, Path(out), report=lambda _: None)
+"""
+
+
+def test_two_processes_are_one_with_the_whole_batch(base: Path, tmp_path: Path) -> None:
+    rows: list[dict[str, Any]] = [{"query": q, "document": f"the {d}"} for q, d in zip(WORDS, WORDS[::-1], strict=True)]
+    rows[3]["negatives"] = ["the storm", "a lighthouse"]
+    rows[8]["negatives"] = ["nothing"]
+    data = write(tmp_path / "pairs.jsonl", rows)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    for world in (1, 2):
+        places = {"WORLD_SIZE": str(world), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+        started = [
+            subprocess.Popen(
+                [sys.executable, "-c", SCRIPT, str(base), data, str(tmp_path / f"of-{world}")],
+                env={**os.environ, **(places if world > 1 else {}), "RANK": str(rank)},
+            )
+            for rank in range(world)
+        ]
+        assert [process.wait(timeout=120) for process in started] == [0] * world
+    one, two = (load_file(tmp_path / f"of-{world}/model/adapters/adapter_model.safetensors") for world in (1, 2))
+    assert one.keys() == two.keys()
+    before = load_file(base / "adapters/adapter_model.safetensors")
+    moved = max((one[name] - before[name]).abs().max() for name in one)
+    apart = max((one[name] - two[name]).abs().max() for name in one)
+    assert apart <= 1e-3 * moved  # Adam divides by small second moments: rounding of 1e-7 grows a little
+
+
+def test_on_the_command_line(base: Path, tmp_path: Path) -> None:
+    data = codes(tmp_path / "pairs.jsonl")
+    command = [sys.executable, "-m", "polylens.cli", "train", "finetune", "--out", str(tmp_path / "run")]
+    options = ["--model", str(base), "--data", data, "--steps", "2", "--batch-size", "4"]
+    done = subprocess.run([*command, *options], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, f"{tmp_path / 'run/model'}\n"), done.stderr
+    assert done.stderr == ""
+    written = json.loads((tmp_path / "run/recipe.json").read_text())
+    assert set(written) == {"recipe", "data", "versions"}
+    assert written["data"][data]["pairs"] == 12 and len(written["data"][data]["sha256"]) == 64
+    refused = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert refused.returncode == 2 and "--data FILE" in refused.stderr
