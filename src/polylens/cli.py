@@ -212,7 +212,8 @@ def demo(
     print("\nSearch a folder of your own:")
     print("  .venv/bin/polylens index ~/Documents")
     print("  .venv/bin/polylens search --library ~/Documents 'what you are looking for'")
-    print(f"\nThe pages are files under {folder}/; open one with the viewer you like, at the page named above.")
+    print("\nLook at the pages, and see why each was found:")
+    print(f"  .venv/bin/polylens open {folder}")
 
 
 @app.command()
@@ -229,6 +230,9 @@ def serve(
         str, typer.Option(help="Address to listen on; 0.0.0.0 is every one of this machine.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any free one.")] = 8000,
+    library: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Keep a folder searchable, with a page to search it on.")
+    ] = None,
     lazy: Annotated[bool, typer.Option("--lazy", help="Load a model when it is first asked for.")] = False,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1; by default a GPU if there is one.")] = None,
     dtype: Annotated[str | None, typer.Option(help="bfloat16, float32 or float16.")] = None,
@@ -266,8 +270,11 @@ def serve(
     limits = Limits(requests_per_minute=requests_per_minute, tokens_per_minute=tokens_per_minute)
     run(
         Settings(
-            models=tuple(model or ["nano"]),
+            models=tuple(model or [_model_of(library)]),
             aliases=_aliases(alias or []),
+            library=library,
+            host=host,
+            port=port,
             lazy=lazy,
             device=device,
             dtype=dtype,
@@ -282,10 +289,27 @@ def serve(
                 mode=fetch.value, allowed_hosts=frozenset(fetch_host or ()), max_bytes=limits.image_bytes
             ),
             limits=limits,
-        ),
-        host,
-        port,
+        )
     )
+
+
+@app.command(name="open")
+def open_page(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="The folder to search.")] = Path(),
+    model: Annotated[str | None, typer.Option(help="As for index.")] = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any free one.")] = 0,
+) -> None:
+    """Open the search page of a folder in the browser, and keep the folder searchable until interrupted."""
+    import webbrowser
+
+    from polylens.server.run import run
+    from polylens.server.settings import Settings
+
+    def show(address: str) -> None:
+        print(f"{address}  (Ctrl-C ends it)", file=sys.stderr)
+        webbrowser.open(address)
+
+    run(Settings(models=(model or _model_of(folder),), library=folder, port=port), show=show)
 
 
 @app.command()
@@ -389,6 +413,17 @@ def _say_where(finished: Path | None, folder: Path) -> None:
         print(f"stopped at a checkpoint in {folder}; the same command goes on from there", file=sys.stderr)
     else:
         print(finished)
+
+
+def _model_of(library: Path | None) -> str:
+    """The model that a folder's index was made with; nano where there is none."""
+    from polylens.index.store import Store, read_manifest
+    from polylens.library import DEFAULT_MODEL, INDEX_FOLDER
+
+    if library is None or not Store.exists(library / INDEX_FOLDER):
+        return DEFAULT_MODEL
+    made_with = read_manifest(library / INDEX_FOLDER).model_id
+    return made_with.rpartition("@")[0] or made_with
 
 
 def _aliases(pairs: list[str]) -> dict[str, str]:

@@ -46,6 +46,8 @@ MAX_FILE_BYTES = 512 * 1024 * 1024  # larger files are left out, as are those of
 MAX_EMBEDDED_CHARS = 6_000  # of a page's text layer; the rest is kept for display only
 IGNORED_FOLDERS = frozenset({"__pycache__", "node_modules"})
 
+LIKE_TOKENS = 64  # vectors by which a page is compared with all others
+
 BATCH_PAGES = 8  # pages handed to the embedder at a time, or fewer where they have as many pixels as this:
 BATCH_PIXELS = 50_000_000
 COMMIT_PAGES = 64  # pages, or seconds, after which finished files are written
@@ -141,12 +143,21 @@ class Library:
     def index_path(self) -> Path:
         return self.folder / INDEX_FOLDER
 
-    def search(self, query: str | types.Image | PIL.Image.Image, top: int = 10) -> list[Hit]:
+    def search(
+        self,
+        query: str | types.Image | PIL.Image.Image | Sequence[str | types.Image | PIL.Image.Image],
+        top: int = 10,
+        *,
+        folder: str | None = None,
+        kinds: Sequence[Kind] | None = None,
+    ) -> list[Hit]:
         """The pages that best fit a text, or that look most like an image.
 
         Args:
-            query: A text (never opened as a path), or an image.
+            query: A text (never opened as a path), an image, or several of them that are looked for together.
             top: How many pages are wanted.
+            folder: Look below this folder only, named as in `Hit.file`.
+            kinds: Look among these kinds only: "pdf", "image", "text".
 
         Returns:
             At most `top` pages, best first.
@@ -155,14 +166,64 @@ class Library:
             LibraryNotFoundError: There is no index.
             ModelMismatchError: It was made with another model than the embedder's.
         """
-        from polylens.index.search import search
-
-        if top < 1:
-            raise InputError(f"top must be at least 1, got {top}")
-        words = query if isinstance(query, str) else ""
+        _require_top(top)
+        parts = [query] if isinstance(query, (str, types.Image, PIL.Image.Image)) else list(query)
+        if not parts:
+            raise InputError("the query is empty; say what to look for")
         store = self._reader()
-        [embedding] = self._loaded().embed([query], task="retrieval", prompt_name="query")
-        return search(store, embedding, top, query_words=words)
+        embedding = join(self._loaded().embed(parts, task="retrieval", prompt_name="query"))
+        words = " ".join(part for part in parts if isinstance(part, str))
+        return self._ranked(store, embedding, top, words, folder, kinds)
+
+    def like(
+        self, file: str, page: int, top: int = 10, *, folder: str | None = None, kinds: Sequence[Kind] | None = None
+    ) -> list[Hit]:
+        """The pages most like one that is in the index, that one left out.
+
+        Of its vectors as many as a long query has are taken, evenly spread, so that it costs what a search costs.
+
+        Raises:
+            InputError: The index has no such page.
+        """
+        _require_top(top)
+        store = self._reader()
+        snapshot = store.snapshot()
+        row = snapshot.row_of(file, page)
+        if row is None:
+            raise InputError(f"the index has no page {page} of {file!r}")
+        [stored] = snapshot.fetch([row])
+        tokens = stored.multivector.astype(np.float32)
+        spread = tokens[np.linspace(0, len(tokens) - 1, min(LIKE_TOKENS, len(tokens))).round().astype(int)]
+        found = self._ranked(store, Embedding(snapshot.dense_of(row), spread), top + 1, stored.text, folder, kinds)
+        return [hit for hit in found if (hit.file, hit.page) != (file, page)][:top]
+
+    def _ranked(
+        self,
+        store: Store,
+        query: Embedding,
+        top: int,
+        words: str,
+        folder: str | None,
+        kinds: Sequence[Kind] | None,
+    ) -> list[Hit]:
+        from polylens.index.search import search
+        from polylens.index.store import among
+
+        return search(store, query, top, query_words=words, where=among(folder, kinds))
+
+    def page(self, file: str, number: int) -> Page:
+        """A page of the index as it lies in its file now.
+
+        Raises:
+            InputError: The index has no such page.
+            DocumentError: The file has gone or cannot be read any more.
+        """
+        if self._reader().snapshot().row_of(file, number) is None:
+            raise InputError(f"the index has no page {number} of {file!r}")
+        with open_document(self.folder / file, max_pixels=self._loaded().max_pixels) as document:
+            if number > document.num_pages:
+                raise DocumentError(f"{file} has changed since it was indexed: it has {document.num_pages} pages now")
+            return document.page(number)
 
     def count(self) -> int:
         """Number of pages in the index."""
@@ -171,6 +232,10 @@ class Library:
     def files(self) -> dict[str, FileRecord]:
         """The files in the index."""
         return self._reader().files()
+
+    def num_pages(self, files: Sequence[str]) -> dict[str, int]:
+        """Pages of each of these files that the index has."""
+        return self._reader().snapshot().num_pages(files)
 
     def update(self, progress: Callable[[Progress], None] | None = None, *, rebuild: bool = False) -> Report:
         """Bring the index up to date with the folder.
@@ -233,6 +298,11 @@ class Library:
         read_manifest(self.index_path, model_id=embedder.model_id)
         self._embedder = embedder
         return embedder
+
+
+def _require_top(top: int) -> None:
+    if top < 1:
+        raise InputError(f"top must be at least 1, got {top}")
 
 
 def find_library(start: str | Path = ".") -> Path:

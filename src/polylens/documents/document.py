@@ -29,7 +29,12 @@ class Document(ABC):
         """How many pages `__iter__` will yield; cheap."""
 
     @abstractmethod
-    def __iter__(self) -> Iterator[Page]: ...
+    def page(self, number: int) -> Page:
+        """One page, counted from 1."""
+
+    def __iter__(self) -> Iterator[Page]:
+        for number in range(1, self.num_pages + 1):
+            yield self.page(number)
 
     def close(self) -> None:
         """Let go of the file; harmless when repeated."""

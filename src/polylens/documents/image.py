@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import PIL.Image
@@ -26,13 +25,12 @@ class ImageFile(Document):
     def num_pages(self) -> int:
         return self._num_pages
 
-    def __iter__(self) -> Iterator[Page]:
-        for number in range(1, self._num_pages + 1):
-            try:
-                yield Page(number, self._frame(number - 1), "")
-            except (ImageError, OSError, EOFError) as error:
-                reason = error.message if isinstance(error, ImageError) else error
-                raise DocumentError(f"{self.path.name}: {reason}") from error
+    def page(self, number: int) -> Page:
+        try:
+            return Page(number, self._frame(number - 1), "")
+        except (ImageError, OSError, EOFError) as error:
+            reason = error.message if isinstance(error, ImageError) else error
+            raise DocumentError(f"{self.path.name}: {reason}") from error
 
     def _frame(self, frame: int) -> PIL.Image.Image:
         if frame == 0:

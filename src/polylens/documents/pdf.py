@@ -8,7 +8,6 @@ import mmap
 import os
 import re
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import PIL.Image
@@ -59,15 +58,11 @@ class Pdf(Document):
     def num_pages(self) -> int:
         return self._num_pages
 
-    def __iter__(self) -> Iterator[Page]:
-        for number in range(1, self._num_pages + 1):
-            yield self._page(number)
-
     def close(self) -> None:
         with _pdfium:
             self._pdf.close()
 
-    def _page(self, number: int) -> Page:
+    def page(self, number: int) -> Page:
         with _pdfium:
             try:
                 page = self._pdf[number - 1]

@@ -50,9 +50,8 @@ class TextFile(Document):
     def num_pages(self) -> int:
         return len(self._passages)
 
-    def __iter__(self) -> Iterator[Page]:
-        for number, passage in enumerate(self._passages, start=1):
-            yield Page(number, None, passage)
+    def page(self, number: int) -> Page:
+        return Page(number, None, self._passages[number - 1])
 
 
 def decode(data: bytes, name: str = "the file") -> str:

@@ -41,12 +41,20 @@ class Hit:
     text: str
     """All text of the page; "" for a picture without any."""
     kind: Kind
+    query_tokens: int
+    """Tokens of the query: the most that `score` can be."""
     snippet: str = ""
     """The part of the text that shares most with the query."""
 
 
 def search(
-    store: Store, query: Embedding, top: int = 10, candidates: int = CANDIDATES, *, query_words: str = ""
+    store: Store,
+    query: Embedding,
+    top: int = 10,
+    candidates: int = CANDIDATES,
+    *,
+    query_words: str = "",
+    where: str | None = None,
 ) -> list[Hit]:
     """The best pages for a query.
 
@@ -56,20 +64,23 @@ def search(
         top: How many pages are wanted.
         candidates: How many the first stage hands to the second; at least `top` are taken.
         query_words: The query as text, to choose the snippets by.
+        where: SQL over the columns, to look among some pages only; it holds before anything is ranked.
 
     Returns:
         At most `top` pages, best first. Scores that agree to four decimals, and then dense scores that do, are ordered
         by file and page.
     """
     try:
-        return _search(store.snapshot(), query, top, candidates, query_words)
+        return _search(store.snapshot(), query, top, candidates, query_words, where)
     except (OSError, RuntimeError):
         # That very version was compacted away under a slow search: once more, on the latest.
-        return _search(store.snapshot(), query, top, candidates, query_words)
+        return _search(store.snapshot(), query, top, candidates, query_words, where)
 
 
-def _search(snapshot: Snapshot, query: Embedding, top: int, candidates: int, query_words: str) -> list[Hit]:
-    found = snapshot.dense_candidates(query.dense, max(candidates, top))
+def _search(
+    snapshot: Snapshot, query: Embedding, top: int, candidates: int, query_words: str, where: str | None
+) -> list[Hit]:
+    found = snapshot.dense_candidates(query.dense, max(candidates, top), where=where)
     scored: list[tuple[float, Candidate]] = []
     for start in range(0, len(found), _FETCHED):
         some = found[start : start + _FETCHED]
@@ -82,7 +93,16 @@ def _search(snapshot: Snapshot, query: Embedding, top: int, candidates: int, que
     best = best[:top]
     pages = snapshot.fetch([candidate.row for _, candidate in best])
     return [
-        Hit(page.file, page.page, score, candidate.dense_score, page.text, page.kind, snippet(page.text, query_words))
+        Hit(
+            page.file,
+            page.page,
+            score,
+            candidate.dense_score,
+            page.text,
+            page.kind,
+            len(query.multivector),
+            snippet(page.text, query_words),
+        )
         for (score, candidate), page in zip(best, pages, strict=True)
     ]
 

@@ -127,6 +127,18 @@ class Snapshot:
             for row in rows.sort_by("file").to_pylist()
         }
 
+    def num_pages(self, files: Sequence[str]) -> dict[str, int]:
+        """Pages of each of these files that the index has."""
+        rows = self._table.search().where(_in_files(files)).select(["file"]).to_arrow()
+        counted = rows.group_by(["file"]).aggregate([([], "count_all")])
+        return {row["file"]: row["count_all"] for row in counted.to_pylist()}
+
+    def row_of(self, file: str, page: int) -> int | None:
+        """Where a page lies, for `fetch`; None where the index does not have it."""
+        rows = self._table.search().where(f"{_in_files([file])} AND page = {page:d}").select(["page"]).with_row_id(True)
+        found = rows.to_arrow().column("_rowid").to_pylist()
+        return found[0] if found else None
+
     def pages_of(self, file: str) -> pa.Table:
         """The stored pages of a file, to be committed again under another name or time."""
         return self._table.search().where(_in_files([file])).select(_PAGE_COLUMNS).to_arrow().sort_by("page")
@@ -145,6 +157,11 @@ class Snapshot:
         found = found.limit(n).select(["file", "page", "_distance"]).with_row_id(True)
         rows = (found.where(where) if where else found).to_arrow().to_pylist()
         return [Candidate(row["_rowid"], row["file"], row["page"], 1.0 - row["_distance"]) for row in rows]
+
+    def dense_of(self, row: int) -> FloatArray:
+        """A page's dense vector, `[dim]`."""
+        found = self._table.take_row_ids([row]).select(["dense"]).to_arrow().column("dense").to_pylist()
+        return np.asarray(found[0], dtype=np.float32)
 
     def fetch(self, rows: Sequence[int]) -> list[StoredPage]:
         """Pages with their multi-vectors, in the order asked for."""
@@ -429,6 +446,22 @@ def _schema(dim: int, token_dim: int) -> pa.Schema:
             ("model_id", pa.string()),
         ]
     )
+
+
+def among(folder: str | None, kinds: Sequence[Kind] | None) -> str | None:
+    """SQL that keeps the pages below a folder and of some kinds; None where that is all of them.
+
+    Example:
+        >>> among("it's", ["pdf"])
+        "starts_with(file, 'it''s/') AND kind IN ('pdf')"
+    """
+    parts = []
+    if folder:
+        quoted = folder.strip("/").replace("'", "''")
+        parts.append(f"starts_with(file, '{quoted}/')")
+    if kinds is not None:
+        parts.append("kind IN (" + ", ".join(f"'{kind}'" for kind in kinds) + ")" if kinds else "false")
+    return " AND ".join(parts) or None
 
 
 def _in_files(files: Sequence[str]) -> str:

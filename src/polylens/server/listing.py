@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from polylens.server.published import published_tasks
 from polylens.server.registry import PREFIX, Served
 
 FREE = {
@@ -34,6 +35,8 @@ def model_info(served: Served) -> dict[str, Any]:
         "quantization": "",
         "context_length": header.context,
         "max_output_length": header.dim,
+        "matryoshka_dims": list(header.matryoshka_dims),
+        "tasks": list(published_tasks(header)),
         "pricing": FREE,
         "supported_sampling_parameters": [],
         "supported_features": features,

@@ -68,6 +68,15 @@ def role(header: Header, task: str | None) -> tuple[str | None, str]:
         raise FieldError(str(unknown).removeprefix("task "), "task", task) from unknown
 
 
+def published_tasks(header: Header) -> tuple[str, ...]:
+    """The names under which a request may ask for each task."""
+    names = []
+    for task in header.processor.tasks:
+        both = task in ("retrieval", "code")
+        names += [f"{task}.query", f"{task}.passage"] if both else [task]
+    return tuple(names)
+
+
 def image_tokens(kind: Kind, width: int, height: int) -> int:
     """Tokens that an image is counted as in `usage`: so many for each tile that it covers, at its size as it came.
 

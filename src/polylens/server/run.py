@@ -10,7 +10,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import uvicorn
 
@@ -53,21 +53,20 @@ class _Server(uvicorn.Server):
         self.should_exit = True
 
 
-def run(settings: Settings, host: str, port: int) -> None:
+def run(settings: Settings, *, show: Callable[[str], None] | None = None) -> None:
     """Serves until SIGTERM or Ctrl-C; then finishes what is under way and takes nothing new.
 
     Args:
-        settings: How.
-        host: Address to listen on.
-        port: 0 takes any free one; the log's first line says which.
+        settings: How; the log's first line says where.
+        show: Called with the address once it is listened on; then only what goes wrong is logged.
 
     Raises:
         InputError: The address cannot be listened on.
         PolylensError: A model, the file of keys or the folder of classifiers cannot be used.
     """
-    listener = _listen(host, port)
+    listener = _listen(settings.host, settings.port)
     app = create_app(settings)
-    _log_to_stderr()
+    _log_to_stderr(logging.INFO if show is None else logging.WARNING)
     config = uvicorn.Config(
         app, log_config=None, access_log=False, timeout_graceful_shutdown=GRACE_SECONDS, server_header=False
     )
@@ -75,6 +74,8 @@ def run(settings: Settings, host: str, port: int) -> None:
     names = ", ".join(app.state.server.models.names())
     shown = f"[{address}]" if ":" in address else address
     logging.getLogger("polylens.server").info("listening on http://%s:%d, serving %s", shown, bound, names)
+    if show is not None:
+        show(f"http://{shown}:{bound}")
     asyncio.run(_Server(config).serve(sockets=[listener]))
 
 
@@ -90,10 +91,10 @@ def _listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def _log_to_stderr() -> None:
+def _log_to_stderr(ours: int) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
-    for name, level in (("polylens", logging.INFO), ("uvicorn", logging.WARNING)):
+    for name, level in (("polylens", ours), ("uvicorn", logging.WARNING)):
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [handler], False
         logger.setLevel(level)

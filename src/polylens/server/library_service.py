@@ -1,0 +1,247 @@
+"""A library beside the models of a server: kept up to date in the background, searched from requests."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import io
+import logging
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import PIL.Image
+
+from polylens.documents import Kind
+from polylens.errors import InputError, NotFoundError, PolylensError
+from polylens.index.store import Store, read_manifest
+from polylens.library import INDEX_FOLDER, Library, Progress
+from polylens.server.bridge import ServedEmbedder
+from polylens.server.concurrency import in_thread
+from polylens.server.explaining import explain
+from polylens.server.registry import Served
+
+if TYPE_CHECKING:
+    from polylens.index.search import Hit
+
+log = logging.getLogger("polylens.server")
+
+RESCAN_SECONDS = 30.0
+"""Between two looks at the folder, or longer where a look takes long: a fiftieth of the time is spent looking."""
+
+SHOWN_FAILURES = 200
+
+THREADS = 4  # searches and pages at once
+
+
+class _Stop(Exception):
+    """Raised out of an update when the server ends."""
+
+
+class LibraryService:
+    """One folder.
+
+    Args:
+        folder: That is searched.
+        served: The model that its pages are embedded with.
+
+    Raises:
+        LibraryNotFoundError: There is no such folder.
+        ModelMismatchError: Its index was made with another model.
+    """
+
+    def __init__(self, folder: Path, served: Served) -> None:
+        self.folder = Library(folder).folder  # refuses one that is not there
+        if Store.exists(self.folder / INDEX_FOLDER):
+            read_manifest(self.folder / INDEX_FOLDER, model_id=served.model_id)
+        self._served = served
+        self._library: Library | None = None
+        self._progress: Progress | None = None
+        self._began = 0.0  # when the pages of this update began
+        self._failed: list[tuple[str, str]] = []
+        self._problem = ""
+        self._stopping = False
+        self._threads = ThreadPoolExecutor(max_workers=THREADS, thread_name_prefix="polylens-library")
+        self._updates = ThreadPoolExecutor(max_workers=1, thread_name_prefix="polylens-update")
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begins to keep the library up to date. From the event loop's thread."""
+        self._embedder = ServedEmbedder(self._served, asyncio.get_running_loop())
+        self._library = Library(self.folder, self._embedder)
+        self._task = asyncio.create_task(self._keep_up())
+
+    async def stop(self) -> None:
+        """Ends the update under way after what it is at; what is finished is kept."""
+        self._stopping = True
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        await asyncio.to_thread(self._updates.shutdown, wait=True)
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def state(self) -> dict[str, Any]:
+        """What the page shows of the library."""
+        files = await self._call(self._files)
+        folders = sorted({file.rpartition("/")[0] for file in files if "/" in file})
+        return {
+            "folder": str(self.folder),
+            "name": self.folder.name,
+            "model": self._served.name,
+            "files": len(files),
+            "pages": sum(files.values()),
+            "folders": folders,
+            "updating": self._updating(),
+            "problem": self._problem,
+            "failed": [{"file": file, "reason": reason} for file, reason in self._failed[:SHOWN_FAILURES]],
+        }
+
+    async def search(
+        self, parts: Sequence[Any], *, top: int, folder: str | None, kinds: Sequence[Kind] | None
+    ) -> dict[str, Any]:
+        """The pages that fit texts and images best."""
+        require_query(parts)
+        started = time.perf_counter()
+        hits = await self._call(self._open().search, parts, top, folder=folder, kinds=kinds)
+        return await self._results(hits, started, folder, kinds)
+
+    async def like(
+        self, file: str, page: int, *, top: int, folder: str | None, kinds: Sequence[Kind] | None
+    ) -> dict[str, Any]:
+        """The pages most like one of the index."""
+        started = time.perf_counter()
+        hits = await self._call(self._open().like, file, page, top, folder=folder, kinds=kinds)
+        return await self._results(hits, started, folder, kinds)
+
+    async def picture(self, file: str, page: int, width: int) -> bytes:
+        """A page as PNG, at most so many pixels wide.
+
+        Raises:
+            NotFoundError: It is a text without a picture.
+        """
+        return await self._call(self._picture, file, page, width)
+
+    async def text(self, file: str, page: int) -> str:
+        """The text of a page."""
+        return (await self._call(self._open().page, file, page)).text
+
+    async def file(self, name: str) -> Path:
+        """Where a file of the index lies.
+
+        Raises:
+            NotFoundError: The index has no such file.
+        """
+        if name not in await self._call(self._files):
+            raise NotFoundError(f"the index has no file {name!r}")
+        return self.folder / name
+
+    async def why(self, query: str, file: str, page: int) -> dict[str, Any]:
+        """Where on a page the words of a query are."""
+        return await self._call(self._why, query, file, page)
+
+    async def _keep_up(self) -> None:
+        while True:
+            started = time.monotonic()
+            try:
+                report = await in_thread(self._updates, self._open().update, self._note)
+                self._failed, self._problem = report.failed, ""
+            except _Stop:
+                return
+            except PolylensError as error:
+                self._problem = str(error)
+                log.error("the library could not be brought up to date: %s", error)
+            except OSError as error:  # a full disk, a folder that has gone
+                self._problem = f"the library could not be brought up to date: {error}"
+                log.error(self._problem)
+            finally:
+                self._progress = None
+            await asyncio.sleep(max(RESCAN_SECONDS, 50 * (time.monotonic() - started)))
+
+    def _note(self, progress: Progress) -> None:
+        if self._stopping:
+            raise _Stop
+        if self._progress is None or self._progress.phase != progress.phase:
+            self._began = time.monotonic()
+        self._progress = progress
+
+    def _updating(self) -> dict[str, Any] | None:
+        progress = self._progress
+        if progress is None or (progress.phase != "indexing" and not progress.file):
+            return None
+        left = progress.total_pages - progress.done_pages
+        rate = progress.done_pages / max(1e-3, time.monotonic() - self._began)
+        eta = round(left / rate, 1) if progress.done_pages and left else None
+        fields = {name: value for name, value in asdict(progress).items() if name in _SHOWN}
+        return {**fields, "eta_seconds": eta}
+
+    async def _results(
+        self, hits: Sequence[Hit], started: float, folder: str | None, kinds: Sequence[Kind] | None
+    ) -> dict[str, Any]:
+        counts = await self._call(self._num_pages, [hit.file for hit in hits])
+        rows = [
+            {
+                "file": hit.file,
+                "page": hit.page,
+                "pages": counts.get(hit.file, hit.page),
+                "score": round(hit.score / hit.query_tokens, 4),
+                "dense_score": round(hit.dense_score, 4),
+                "text": hit.snippet,
+                "kind": hit.kind,
+            }
+            for hit in hits
+        ]
+        reason = None if rows else self._why_nothing(folder, kinds)
+        return {"results": rows, "seconds": round(time.perf_counter() - started, 4), "reason": reason}
+
+    def _why_nothing(self, folder: str | None, kinds: Sequence[Kind] | None) -> str:
+        if self._updating():
+            return "nothing is indexed yet; it is being done right now"
+        if folder or kinds is not None:
+            return "no page is in this folder and of these kinds; take a filter away"
+        return f"{self.folder} has nothing that can be searched: no PDF, picture or text"
+
+    def _open(self) -> Library:
+        assert self._library is not None, "start comes first"
+        return self._library
+
+    def _files(self) -> dict[str, int]:
+        """File -> pages; nothing while there is no index yet."""
+        with contextlib.suppress(LookupError):
+            return {name: record.num_pages for name, record in self._open().files().items()}
+        return {}
+
+    def _num_pages(self, files: Sequence[str]) -> dict[str, int]:
+        return self._open().num_pages(files) if files else {}
+
+    def _picture(self, name: str, number: int, width: int) -> bytes:
+        page = self._open().page(name, number)
+        if page.image is None:
+            raise NotFoundError(f"page {number} of {name!r} is a text without a picture")
+        image = page.image
+        if image.width > width:
+            height = max(1, round(image.height * width / image.width))
+            image = image.resize((width, height), PIL.Image.Resampling.LANCZOS, reducing_gap=2.0)
+        buffer = io.BytesIO()
+        image.save(buffer, "PNG")
+        return buffer.getvalue()
+
+    def _why(self, query: str, name: str, number: int) -> dict[str, Any]:
+        page = self._open().page(name, number)
+        if page.image is None or not query.strip():
+            return {"rows": 0, "columns": 0, "words": [], "whole": []}
+        return asdict(explain(self._embedder, query, page.image))
+
+    async def _call(self, function: Any, *args: Any, **options: Any) -> Any:
+        return await in_thread(self._threads, function, *args, **options)
+
+
+_SHOWN = frozenset({"phase", "file", "done_pages", "total_pages"})
+
+
+def require_query(parts: Sequence[Any]) -> None:
+    """Refuses a search for nothing."""
+    if not any(part.strip() if isinstance(part, str) else True for part in parts):
+        raise InputError("the query is empty; say what to look for, or send an image")

@@ -1,0 +1,225 @@
+// polylens: search a folder. The address says what is shown; this file keeps the two together.
+// The other modules: state (address), results, viewer and heat (an opened page), library (its state), playground.
+
+import * as api from "./api.js";
+import { find, icon, later, make, tell } from "./dom.js";
+import { showFolders, watchLibrary } from "./library.js";
+import { picturesForPlayground, preparePlayground } from "./playground.js";
+import { readPicture, watchForPictures } from "./picture.js";
+import { showResults } from "./results.js";
+import { addressOf, readState, wishOf } from "./state.js";
+import { hidePage, prepareViewer, showPage } from "./viewer.js";
+
+const MORE = 24; // results at a time
+const MOST = 96;
+
+let state = readState();
+let found = null; // the last answer to a search
+let asked = ""; // what it was the answer to
+let top = MORE;
+let request = null;
+let libraryName = "";
+
+/** Goes somewhere: changes the address, and with it what is shown. */
+function go(changes, { replace = false, opened = false } = {}) {
+  state = { ...state, ...changes };
+  const kept = { image: state.image, opened };
+  if (replace) history.replaceState(kept, "", addressOf(state));
+  else history.pushState(kept, "", addressOf(state));
+  show();
+}
+
+function show() {
+  showTab();
+  if (state.tab === "playground") return hidePage();
+  showForm();
+  search();
+  showOpened();
+}
+
+function showTab() {
+  const playing = state.tab === "playground";
+  find("search-view").hidden = playing;
+  find("playground-view").hidden = !playing;
+  for (const [id, current] of [["to-search", !playing], ["to-playground", playing]]) {
+    if (current) find(id).setAttribute("aria-current", "page");
+    else find(id).removeAttribute("aria-current");
+  }
+  if (playing) preparePlayground();
+  const what = playing ? "Playground" : state.q;
+  document.title = [what, libraryName, "polylens"].filter(Boolean).join(" – ");
+}
+
+function showForm() {
+  if (find("q").value.trim() !== state.q) find("q").value = state.q;
+  for (const box of document.getElementsByName("kind")) box.checked = state.kinds.includes(box.value);
+  find("folder").value = state.folder;
+  find("least").value = state.least;
+  find("least-shown").textContent = state.least ? state.least.toFixed(2) : "any";
+  const given = [];
+  if (state.image) given.push(token("Picture", state.image, { image: null }));
+  if (state.like) {
+    const { file, page } = state.like;
+    const source = api.kindOf(file) === "text" ? null : api.pageAddress(file, page, 120);
+    given.push(token(`Like ${file}, page ${page}`, source, { like: null }));
+  }
+  find("given").replaceChildren(...given);
+}
+
+/** Something to search by that is not words, with a button that takes it away again. */
+function token(label, source, without) {
+  const remove = make("button", { type: "button", className: "button quiet" }, icon("close"),
+    make("span", { className: "unseen" }, `Remove: ${label}`));
+  remove.addEventListener("click", () => {
+    go(without);
+    find("q").focus();
+  });
+  const picture = source ? make("img", { src: source, alt: "" }) : null;
+  return make("span", { className: "token" }, picture, make("span", {}, label), remove);
+}
+
+/** Asks the server, unless it has answered this already. */
+async function search({ again = false } = {}) {
+  const wish = wishOf(state, top);
+  const asking = JSON.stringify(wish);
+  if (asking === asked && !again) return render();
+  asked = asking;
+  request?.abort();
+  tell(find("problem"), "");
+  if (!wish) {
+    found = null;
+    return render();
+  }
+  request = new AbortController();
+  find("results").setAttribute("aria-busy", "true");
+  try {
+    found = await api.search(wish, request.signal);
+  } catch (error) {
+    if (error.name === "AbortError") return;
+    asked = ""; // to be asked again
+    found = { results: [], seconds: 0, reason: " " };
+    tell(find("problem"), error.message);
+  }
+  render();
+  showOpened(); // now it is known how many pages the opened file has
+}
+
+function render() {
+  find("results").removeAttribute("aria-busy");
+  showResults(found, state, ({ file, page }) => addressOf({ ...state, file, page }));
+  find("more").hidden = !found || found.results.length < top || top >= MOST;
+}
+
+function showOpened() {
+  if (!state.file || state.tab !== "search") return hidePage();
+  const { file, page, q } = state;
+  const result = found?.results.find((each) => each.file === file);
+  showPage({ file, page, pages: result?.pages ?? null, kind: result?.kind ?? api.kindOf(file), query: q });
+}
+
+function close() {
+  if (history.state?.opened) history.back(); // so that no trail of opened pages is left behind
+  else go({ file: null }, { replace: true });
+}
+
+function alike(file, page) {
+  top = MORE;
+  go({ like: { file, page: Number(page) }, q: "", image: null, file: null });
+  window.scrollTo({ top: 0 });
+  find("q").focus();
+}
+
+async function takePicture(files) {
+  if (state.tab === "playground") return picturesForPlayground(files);
+  if (!files.length) return;
+  try {
+    top = MORE;
+    go({ image: await readPicture(files[0]), like: null, file: null });
+  } catch (error) {
+    tell(find("problem"), error.message);
+  }
+}
+
+/** Words as they are typed: one step in the history for all of them. */
+function listenToForm() {
+  let typing = false;
+  const searchTyped = (replace) => {
+    top = MORE;
+    const q = find("q").value.trim();
+    if (q !== state.q) go({ q }, { replace });
+  };
+  const searchSoon = later(400, () => {
+    searchTyped(typing);
+    typing = true;
+  });
+  find("q").addEventListener("input", searchSoon);
+  find("search").addEventListener("submit", (event) => {
+    event.preventDefault();
+    searchTyped(typing);
+    typing = false;
+    search({ again: find("problem").textContent !== "" });
+  });
+  find("picture").addEventListener("change", (event) => {
+    takePicture([...event.target.files]);
+    event.target.value = ""; // so that the same one can be chosen again
+  });
+  for (const box of document.getElementsByName("kind")) {
+    box.addEventListener("change", () => go({ kinds: new FormData(find("search")).getAll("kind") }));
+  }
+  find("folder").addEventListener("change", (event) => go({ folder: event.target.value }));
+  find("least").addEventListener("input", (event) => go({ least: Number(event.target.value) }, { replace: true }));
+}
+
+function listenToResults() {
+  find("results").addEventListener("click", (event) => {
+    const { file, page } = event.target.closest("[data-file]")?.dataset ?? {};
+    if (!file) return;
+    if (event.target.closest(".alike")) return alike(file, page);
+    if (event.ctrlKey || event.metaKey || event.shiftKey) return; // to a tab of its own
+    event.preventDefault();
+    go({ file, page: Number(page) }, { opened: true });
+  });
+  find("more").addEventListener("click", () => {
+    top += MORE;
+    search();
+  });
+}
+
+function listenToViews() {
+  const visit = (tab) => (event) => {
+    if (event.ctrlKey || event.metaKey || event.shiftKey) return;
+    event.preventDefault();
+    if (tab !== state.tab) go({ tab, file: null });
+  };
+  find("to-search").addEventListener("click", visit("search"));
+  find("to-playground").addEventListener("click", visit("playground"));
+  document.addEventListener("keydown", (event) => {
+    const writing = event.target.closest("input:not([type=checkbox]), textarea, select, dialog");
+    if (event.key !== "/" || writing || state.tab !== "search") return;
+    event.preventDefault();
+    find("q").select();
+  });
+  addEventListener("popstate", () => {
+    state = readState();
+    show();
+  });
+}
+
+function libraryChanged(library, first) {
+  libraryName = library.name;
+  showFolders(library.folders, state.folder);
+  showTab();
+  if (!first && state.tab === "search") search({ again: true }); // there may be better pages now
+}
+
+listenToForm();
+listenToResults();
+listenToViews();
+prepareViewer({
+  turn: (page) => go({ page }, { replace: true, opened: history.state?.opened }),
+  close,
+  alike,
+});
+watchForPictures(takePicture);
+watchLibrary(libraryChanged);
+show();

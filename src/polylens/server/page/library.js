@@ -1,0 +1,81 @@
+// The state of the library: how much there is, what is being indexed, what could not be read.
+
+import * as api from "./api.js";
+import { counted, find, make, tell } from "./dom.js";
+
+const BUSY_PAUSE = 1000; // milliseconds between two looks while the index grows
+const CALM_PAUSE = 20000;
+
+/** Keeps the library's state on the page, and calls back with it whenever its pages have changed. */
+export function watchLibrary(changed) {
+  let timer;
+  let pages = null;
+  async function look() {
+    clearTimeout(timer);
+    let busy = true;
+    try {
+      const library = await api.library();
+      show(library);
+      busy = library.updating !== null;
+      if (library.pages !== pages) changed(library, pages === null);
+      pages = library.pages;
+    } catch (error) {
+      find("library-line").textContent = error.message;
+    }
+    if (!document.hidden) timer = setTimeout(look, busy ? BUSY_PAUSE : CALM_PAUSE);
+  }
+  document.addEventListener("visibilitychange", () => document.hidden || look());
+  look();
+}
+
+function show(library) {
+  const line = find("library-line");
+  line.title = library.folder;
+  line.replaceChildren(make("strong", {}, library.name),
+    ` ${counted(library.files, "file")}, ${counted(library.pages, "page")}, seen by ${library.model}`);
+  tell(find("library-problem"), library.problem);
+  showUpdating(library.updating);
+  showFailed(library.failed);
+}
+
+function showUpdating(updating) {
+  find("updating").hidden = !updating;
+  if (!updating) return;
+  const progress = find("progress");
+  if (updating.total_pages) {
+    progress.max = updating.total_pages;
+    progress.value = updating.done_pages;
+  } else {
+    progress.removeAttribute("value"); // not known yet
+  }
+  find("updating-line").textContent = updatingLine(updating);
+}
+
+function updatingLine({ phase, file, done_pages: done, total_pages: total, eta_seconds: eta }) {
+  if (phase === "scanning") return file ? `Looking at ${file}` : "Looking at the folder";
+  if (phase === "finishing") return "Finishing the index";
+  const left = typeof eta === "number" ? `, ${duration(eta)} left` : "";
+  return `Indexing ${file ? `${file}, ` : ""}${done} of ${counted(total, "page")}${left}`;
+}
+
+function duration(seconds) {
+  if (seconds < 90) return `about ${Math.max(1, Math.round(seconds))} s`;
+  if (seconds < 5400) return `about ${Math.round(seconds / 60)} min`;
+  return `about ${Math.round(seconds / 3600)} h`;
+}
+
+function showFailed(failed) {
+  const details = find("failed");
+  details.hidden = !failed.length;
+  tell(details.querySelector("summary"), failed.length ? `${counted(failed.length, "file")} could not be read` : "");
+  details.querySelector("ul").replaceChildren(
+    ...failed.map(({ file, reason }) => make("li", {}, make("strong", {}, file), ` ${reason}`)));
+}
+
+/** The folders to choose from; the choice is hidden where there is nothing to choose. */
+export function showFolders(folders, chosen) {
+  const names = chosen && !folders.includes(chosen) ? [...folders, chosen] : folders;
+  find("folder").replaceChildren(new Option("All", ""), ...names.map((name) => new Option(name, name)));
+  find("folder").value = chosen;
+  find("folder-label").hidden = !names.length;
+}

@@ -1,0 +1,27 @@
+// A request of the playground as something to run elsewhere.
+
+/** @param short Pictures cut short, to be read rather than run. */
+export function asCurl(address, body, { short = false } = {}) {
+  const written = json(body, short).replaceAll("'", String.raw`'\''`);
+  return `curl ${address} \\\n  -H 'Content-Type: application/json' \\\n  -d '${written}'`;
+}
+
+/** JSON of texts and numbers is Python as well. */
+export function asPython(address, body, { short = false } = {}) {
+  return `import json
+from urllib.request import Request, urlopen
+
+body = ${json(body, short)}
+request = Request(
+    "${address}",
+    data=json.dumps(body).encode(),
+    headers={"Content-Type": "application/json"},
+)
+for row in json.load(urlopen(request))["data"]:
+    print(row["index"], row["embedding"][:4])`;
+}
+
+function json(body, short) {
+  const cut = (name, value) => (short && name === "image" ? `${value.slice(0, 32)}…` : value);
+  return JSON.stringify(body, cut, 2);
+}

@@ -1,0 +1,62 @@
+// The list of found pages.
+
+import * as api from "./api.js";
+import { counted, find, icon, make, marked } from "./dom.js";
+
+const KINDS = { pdf: "PDF", image: "Picture", text: "Text" };
+const THUMBNAIL_WIDTH = 480; // pixels, for screens with two a CSS pixel
+
+/**
+ * Shows results.
+ *
+ * @param found The server's answer, or null before anything was asked.
+ * @param state What is asked, for the words to mark and the least score.
+ * @param addressOf Address of an opened result, so that it can also be opened in a tab of its own.
+ */
+export function showResults(found, state, addressOf) {
+  const shown = found ? found.results.filter((result) => !state.least || result.score >= state.least) : [];
+  find("results").replaceChildren(...shown.map((result) => card(result, state.q, addressOf)));
+  find("hint").hidden = found !== null;
+  find("count").textContent = found ? summary(found, shown.length, state.least) : "";
+}
+
+function summary(found, shown, least) {
+  const total = found.results.length;
+  if (!total) return found.reason || "Nothing was found.";
+  if (!shown) {
+    const best = Math.max(...found.results.map((result) => result.score));
+    return `None of ${counted(total, "page")} scores ${least.toFixed(2)} or more; the best has ${best.toFixed(2)}.`;
+  }
+  const part = shown < total ? `${shown} of ${counted(total, "page")}` : counted(total, "page");
+  return `${part}, best first, in ${found.seconds.toFixed(2)} s`;
+}
+
+function card(result, query, addressOf) {
+  const { file, page } = result;
+  const where = result.pages > 1 ? `page ${page} of ${result.pages}` : KINDS[result.kind];
+  const link = make("a", { className: "open", href: addressOf(result) }, make("span", { className: "file" }, file),
+    make("span", { className: "unseen" }, ", "), make("span", { className: "where" }, where));
+  const alike = make("button", { type: "button", className: "button quiet alike", title: "More like this" },
+    icon("alike"), make("span", { className: "unseen" }, `More like ${file}, page ${page}`));
+  for (const element of [link, alike]) Object.assign(element.dataset, { file, page });
+  const score = make("span", { className: "score", title: "Score: 1 is a perfect match" },
+    make("span", { className: "unseen" }, "Score "), result.score.toFixed(2));
+  return make("li", { className: "card" }, thumbnail(result),
+    make("div", { className: "about" }, link, make("div", { className: "side" }, score, alike)),
+    result.text && result.kind !== "text" ? snippet(result.text, query) : null);
+}
+
+const snippet = (text, query) => make("p", { className: "snippet", dir: "auto" }, ...marked(text, query));
+
+function thumbnail(result) {
+  if (result.kind === "text") {
+    return make("div", { className: "thumbnail written" }, snippet(result.text, ""));
+  }
+  const image = make("img", {
+    alt: "", // the link beside it says what it is
+    loading: "lazy",
+    decoding: "async",
+    src: api.pageAddress(result.file, result.page, THUMBNAIL_WIDTH),
+  });
+  return make("div", { className: "thumbnail" }, image);
+}

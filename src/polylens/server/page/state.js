@@ -1,0 +1,51 @@
+// What is shown, as an address and back. A picture is too long for an address: it lies in the history's own state,
+// which reloading and going back keep as well.
+
+export function readState() {
+  const address = new URLSearchParams(location.search);
+  return {
+    tab: address.get("tab") === "playground" ? "playground" : "search",
+    q: address.get("q") ?? "",
+    image: history.state?.image ?? null,
+    like: address.has("like") ? { file: address.get("like"), page: numbered(address.get("like_page")) } : null,
+    kinds: address.getAll("kind"),
+    folder: address.get("folder") ?? "",
+    least: Math.min(1, Math.max(0, Number(address.get("least")) || 0)),
+    file: address.get("file"),
+    page: numbered(address.get("page")),
+  };
+}
+
+export function addressOf(state) {
+  if (state.tab === "playground") return "/?tab=playground";
+  const address = new URLSearchParams();
+  if (state.q) address.set("q", state.q);
+  if (state.like) {
+    address.set("like", state.like.file);
+    address.set("like_page", state.like.page);
+  }
+  for (const kind of state.kinds) address.append("kind", kind);
+  if (state.folder) address.set("folder", state.folder);
+  if (state.least) address.set("least", state.least);
+  if (state.file) {
+    address.set("file", state.file);
+    address.set("page", state.page);
+  }
+  const written = address.toString();
+  return written ? `/?${written}` : "/";
+}
+
+/** What the server is to search for; null where nothing is asked. */
+export function wishOf(state, top) {
+  if (!state.q && !state.image && !state.like) return null;
+  return {
+    query: state.q || null,
+    image: state.image,
+    like: state.like,
+    top,
+    folder: state.folder || null,
+    kinds: state.kinds.length ? state.kinds : null,
+  };
+}
+
+const numbered = (text) => Math.max(1, Math.trunc(Number(text)) || 1);

@@ -1,0 +1,105 @@
+// One page at full size, over the results.
+
+import * as api from "./api.js";
+import { find, marked, tell } from "./dom.js";
+import { hideHeat, showHeat } from "./heat.js";
+
+const dialog = find("viewer");
+const image = find("page-image");
+let open = null; // { file, page, pages, kind, query }
+let request = null; // for the text
+
+/** @param actions What to do when the reader asks: { turn(page), close(), alike(file, page) }. */
+export function prepareViewer(actions) {
+  const turn = (step) => canTurn(step) && actions.turn(open.page + step);
+  find("previous").addEventListener("click", () => turn(-1));
+  find("next").addEventListener("click", () => turn(1));
+  find("close").addEventListener("click", actions.close);
+  find("viewer-alike").addEventListener("click", () => actions.alike(open.file, open.page));
+  find("whole-page").addEventListener("click", toggleFit);
+  dialog.addEventListener("cancel", (event) => {
+    event.preventDefault(); // Escape: the address says whether it is open
+    actions.close();
+  });
+  dialog.addEventListener("click", (event) => event.target === dialog && actions.close());
+  dialog.addEventListener("keydown", (event) => {
+    if (event.altKey || event.ctrlKey || event.metaKey || event.shiftKey) return;
+    if (event.key === "ArrowLeft") turn(-1);
+    if (event.key === "ArrowRight") turn(1);
+  });
+  image.addEventListener("error", () => open && tell(find("viewer-problem"), "This page has no picture to show."));
+  image.addEventListener("load", () => find("paper").classList.remove("waiting"));
+}
+
+/** Shows a page; `pages` is null where it is not known how many the file has. */
+export function showPage({ file, page, pages, kind, query }) {
+  const same = open && open.file === file && open.page === page && open.query === query && dialog.open;
+  open = { file, page, pages, kind, query };
+  label();
+  if (same) return;
+  if (!dialog.open) dialog.showModal();
+  tell(find("viewer-problem"), "");
+  find("stage").scrollTop = 0;
+  showPaper();
+  showText();
+  if (kind === "text") hideHeat();
+  else showHeat(query, file, page);
+}
+
+export function hidePage() {
+  open = null;
+  request?.abort();
+  hideHeat();
+  image.removeAttribute("src");
+  if (dialog.open) dialog.close();
+}
+
+const canTurn = (step) => open && open.page + step >= 1 && open.page + step <= (open.pages ?? Infinity);
+
+function label() {
+  const { file, page, pages } = open;
+  find("viewer-file").textContent = file;
+  find("viewer-page").textContent = pages ? `Page ${page} of ${pages}` : `Page ${page}`;
+  // Not `disabled`: that would throw the focus out of the button at the last page.
+  find("previous").setAttribute("aria-disabled", String(!canTurn(-1)));
+  find("next").setAttribute("aria-disabled", String(!canTurn(1)));
+  find("download").href = api.fileAddress(file);
+}
+
+function showPaper() {
+  const { file, page, kind } = open;
+  find("paper").hidden = kind === "text";
+  find("passage").hidden = kind !== "text";
+  find("whole-page").hidden = kind === "text";
+  if (kind === "text") return;
+  find("paper").classList.add("waiting");
+  image.alt = `Page ${page} of ${file}`;
+  image.src = api.pageAddress(file, page, 1600);
+}
+
+async function showText() {
+  const { file, page, kind, query } = open;
+  const place = find(kind === "text" ? "passage" : "page-text");
+  place.replaceChildren();
+  find("text-side").hidden = true;
+  request?.abort();
+  request = new AbortController();
+  try {
+    const answer = await api.text(file, page, request.signal);
+    place.append(...marked(answer.text.trim(), query));
+    find("text-side").hidden = kind === "text" || !answer.text.trim();
+    if (answer.pages && !open.pages) {
+      open.pages = answer.pages;
+      label();
+    }
+  } catch (error) {
+    if (error.name !== "AbortError") tell(find("viewer-problem"), error.message);
+  }
+}
+
+function toggleFit(event) {
+  const button = event.currentTarget;
+  const whole = button.getAttribute("aria-pressed") !== "true";
+  button.setAttribute("aria-pressed", String(whole));
+  find("stage").classList.toggle("fits", whole);
+}

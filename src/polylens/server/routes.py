@@ -1,0 +1,147 @@
+"""The routes of the HTTP interface. What an endpoint does is in `operations.py` and `labelling.py`."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, TypeVar
+
+from fastapi import FastAPI, Request, Response
+from starlette.exceptions import HTTPException
+
+from polylens import __version__
+from polylens.errors import NotFoundError
+from polylens.server import schemas
+from polylens.server.answer import Answer
+from polylens.server.callers import Caller
+from polylens.server.listing import model_info
+from polylens.server.openapi import responses
+from polylens.server.responding import JSON
+from polylens.server.wire import to_json
+
+if TYPE_CHECKING:
+    from polylens.server.app import Server
+
+R = TypeVar("R", bound=schemas.Request)
+
+
+def add_routes(app: FastAPI, server: Server) -> None:
+    """All of them."""
+    _add_work(app, server)
+    _add_lists(app, server)
+    _add_health(app, server)
+
+
+def _add_work(app: FastAPI, server: Server) -> None:
+    """The endpoints that take a body."""
+    operations = server.operations
+
+    def post(path: str, schema: type[R], work: Callable[[R, Caller], Awaitable[Answer]], answer: str) -> None:
+        async def endpoint(request: Request) -> Response:
+            return await server.responder.respond(request, schema, work)
+
+        app.add_api_route(
+            path,
+            endpoint,
+            methods=["POST"],
+            name=path.strip("/").replace("/", "_") or "segment_at_root",
+            summary=(schema.__doc__ or "").splitlines()[0],
+            responses=responses(answer),
+            openapi_extra={"requestBody": {"required": True, "content": {JSON: {"schema": {"$ref": _ref(schema)}}}}},
+        )
+
+    async def segment(request: schemas.SegmentRequest, _caller: Caller) -> Answer:
+        return await operations.segment(request)
+
+    post("/v1/embeddings", schemas.EmbeddingsRequest, operations.embeddings, "EmbeddingResponse")
+    post("/v1/rerank", schemas.RerankRequest, operations.rerank, "RerankingResponse")
+    post("/v1/classify", schemas.ClassifyRequest, server.labelling.classify, "ClassificationResponse")
+    post("/v1/train", schemas.TrainRequest, server.labelling.train, "TrainingResponse")
+    post("/v1/segment", schemas.SegmentRequest, segment, "SegmentResponse")
+    post("/", schemas.SegmentRequest, segment, "SegmentResponse")
+    post("/invocations", schemas.InvocationRequest, operations.invoke, "InvocationResponse")
+
+
+def _add_lists(app: FastAPI, server: Server) -> None:
+    """The endpoints that list things."""
+
+    @app.get("/v1/models", responses=responses("ModelList"), summary="The models that are served.")
+    async def list_models(request: Request) -> Response:
+        async def work(_request: schemas.Request, _caller: Caller) -> Answer:
+            return Answer({"object": "list", "data": [model_info(served) for served in server.models]}, 0)
+
+        return await server.responder.respond(request, None, work)
+
+    @app.get("/v1/models/{model_id:path}", responses=responses("ModelInfo"), summary="One model, by any of its names.")
+    async def show_model(request: Request, model_id: str) -> Response:
+        async def work(_request: schemas.Request, _caller: Caller) -> Answer:
+            try:
+                return Answer(model_info(server.models.find(model_id)), 0)
+            except LookupError as unknown:
+                raise NotFoundError(str(unknown)) from unknown
+
+        return await server.responder.respond(request, None, work)
+
+    @app.get("/v1/classifiers", responses=responses("ClassifierList"), summary="The caller's trained classifiers.")
+    async def list_classifiers(request: Request) -> Response:
+        async def work(_request: schemas.Request, caller: Caller) -> Answer:
+            return Answer([record.summary() for record in server.classifiers.list(caller.owner)], 0)
+
+        return await server.responder.respond(request, None, work)
+
+    @app.delete(
+        "/v1/classifiers/{classifier_id}", responses=responses("Deleted"), summary="Forget a trained classifier."
+    )
+    async def delete_classifier(request: Request, classifier_id: str) -> Response:
+        async def work(_request: schemas.Request, caller: Caller) -> Answer:
+            await asyncio.to_thread(server.classifiers.delete, classifier_id, owner=caller.owner)
+            return Answer({"classifier_id": classifier_id, "deleted": True}, 0)
+
+        return await server.responder.respond(request, None, work)
+
+
+def _add_health(app: FastAPI, server: Server) -> None:
+    """What orchestrators ask; no key is needed, nothing is logged."""
+
+    @app.get("/health", responses=responses("Status"), summary="The process answers.")
+    @app.get("/live", responses=responses("Status"), summary="The process answers.")
+    async def live() -> Response:
+        return Response(to_json({"status": "ok"}), media_type=JSON)
+
+    @app.get("/ready", responses=responses("Readiness"), summary="Every model can answer, or 503.")
+    @app.get("/ping", responses=responses("Readiness"), summary="SageMaker's name for /ready.")
+    async def ready() -> Response:
+        is_ready, body = server.readiness()
+        return Response(to_json(body), status_code=200 if is_ready else 503, media_type=JSON)
+
+    @app.get("/metrics", include_in_schema=False)
+    async def metrics() -> Response:
+        return Response(server.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    @app.get("/", include_in_schema=False)
+    async def root(request: Request) -> Response:
+        """The published segmenter, which takes its fields from the address too; else the search page, or a greeting."""
+        if "content" not in request.query_params and server.library is not None:
+            page: Response = app.state.index_page()
+            return page
+        if "content" not in request.query_params:
+            body = {"name": "polylens", "version": __version__, "docs": "/docs", "models": server.models.names()}
+            return Response(to_json(body), media_type=JSON)
+
+        async def work(_request: schemas.Request, _caller: Caller) -> Answer:
+            return await server.operations.segment(schemas.checked(dict(request.query_params), schemas.SegmentRequest))
+
+        return await server.responder.respond(request, None, work)
+
+
+async def not_routed(_request: Request, error: Exception) -> Response:
+    """A path that there is not, or a method that a path has not."""
+    assert isinstance(error, HTTPException)
+    code = {404: "RESOURCE_NOT_FOUND", 405: "METHOD_NOT_ALLOWED"}.get(error.status_code, "INTERNAL_ERROR")
+    body = {"detail": str(error.detail), "code": code, "request_id": secrets.token_hex(8)}
+    return Response(to_json(body), status_code=error.status_code, headers=error.headers, media_type=JSON)
+
+
+def _ref(schema: type[schemas.Request]) -> str:
+    return f"#/components/schemas/{schema.__name__}"
