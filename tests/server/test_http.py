@@ -234,9 +234,12 @@ class TestLists:
         assert {"polylens_requests", "polylens_request_seconds", "polylens_engine_tokens"} <= names
 
     def test_the_page_of_the_interface(self, server: Running) -> None:
-        assert "swagger" in server.http.get("/docs").text.lower()
         document = server.http.get("/openapi.json").json()
         assert "/v1/embeddings" in document["paths"]
+        page = server.http.get("/docs").text
+        assert all(f"<code>{path}</code>" in page for path in document["paths"])
+        assert "<code>late_chunking</code>" in page
+        assert "://" not in page and "<script" not in page  # it needs no other host, and runs nothing
 
     def test_no_page_may_call_from_elsewhere(self, server: Running) -> None:
         answer = server.http.get("/v1/models", headers={"Origin": "https://elsewhere.example"})

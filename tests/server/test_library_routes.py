@@ -132,7 +132,8 @@ class TestPages:
 
     def test_texts(self, library: Running) -> None:
         place = {"file": "notes/radio.txt", "page": 1}
-        assert library.http.get("/library/text", params=place).json()["text"].startswith("RADIO PROCEDURE")
+        found = library.http.get("/library/text", params=place).json()
+        assert found["text"].startswith("RADIO PROCEDURE") and found["pages"] == 1
         assert library.http.get("/library/page", params=place).status_code == 404
 
     def test_a_file(self, library: Running, folder: Path) -> None:

@@ -113,7 +113,7 @@ def create_app(settings: Settings) -> FastAPI:
         version=__version__,
         description="Universal embeddings one can run oneself, behind the interface of the published models.",
         lifespan=server.running,
-        docs_url="/docs",
+        docs_url=None,  # FastAPI's own page fetches its scripts from another host
         redoc_url=None,
         redirect_slashes=False,
     )

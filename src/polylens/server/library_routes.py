@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import mimetypes
 from importlib.resources import files
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from fastapi import FastAPI, Request, Response
@@ -34,6 +34,9 @@ PAGE_HEADERS = {
     "Cache-Control": "no-cache",
 }
 PICTURE_HEADERS = {"Cache-Control": "private, max-age=300", "X-Content-Type-Options": "nosniff"}
+
+KINDS = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
+"""Of the page's files; what a system says of them differs, and a browser runs no script of another kind."""
 
 MAX_WIDTH = 2_400  # pixels of a picture that is sent
 MAX_TOP = 200
@@ -93,8 +96,7 @@ def _add_page(app: FastAPI) -> None:
         if name not in there:
             error = {"detail": f"the page has no part {name!r}", "code": "RESOURCE_NOT_FOUND", "request_id": ""}
             return Response(to_json(error), status_code=404, media_type="application/json")
-        kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
-        return Response(there[name], media_type=kind, headers=PAGE_HEADERS)
+        return Response(there[name], media_type=KINDS[Path(name).suffix], headers=PAGE_HEADERS)
 
     app.state.index_page = lambda: Response(there["index.html"], media_type="text/html", headers=PAGE_HEADERS)
 
@@ -144,7 +146,7 @@ def _add_pages(app: FastAPI, library: LibraryService, responder: Responder) -> N
     @app.get("/library/text", include_in_schema=False)
     async def text(request: Request) -> Response:
         async def work(_request: schemas.Request, _caller: Caller) -> Answer:
-            return Answer({"text": await library.text(*_place(request))}, 0)
+            return Answer(await library.text(*_place(request)), 0)
 
         return await responder.respond(request, None, work)
 

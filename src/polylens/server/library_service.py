@@ -124,9 +124,10 @@ class LibraryService:
         """
         return await self._call(self._picture, file, page, width)
 
-    async def text(self, file: str, page: int) -> str:
-        """The text of a page."""
-        return (await self._call(self._open().page, file, page)).text
+    async def text(self, file: str, page: int) -> dict[str, Any]:
+        """The text of a page, and how many pages its file has."""
+        found = await self._call(self._open().page, file, page)
+        return {"text": found.text, "pages": (await self._call(self._num_pages, [file]))[file]}
 
     async def file(self, name: str) -> Path:
         """Where a file of the index lies.

@@ -17,6 +17,7 @@ from polylens.server.answer import Answer
 from polylens.server.callers import Caller
 from polylens.server.listing import model_info
 from polylens.server.openapi import responses
+from polylens.server.reference_page import reference_page
 from polylens.server.responding import JSON
 from polylens.server.wire import to_json
 
@@ -118,6 +119,10 @@ def _add_health(app: FastAPI, server: Server) -> None:
     @app.get("/metrics", include_in_schema=False)
     async def metrics() -> Response:
         return Response(server.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    @app.get("/docs", include_in_schema=False)
+    async def reference() -> Response:
+        return Response(reference_page(app.openapi()), media_type="text/html; charset=utf-8")
 
     @app.get("/", include_in_schema=False)
     async def root(request: Request) -> Response:

@@ -260,9 +260,9 @@ def nano_clip() -> Recipe:
         images=clip_processing.ImageConfig(size=side, mean=(0.9, 0.9, 0.9), std=(0.3, 0.3, 0.3)),
         stages=(
             replace(read, height=side, width=side, steps=2400, images=4),
-            replace(crops, height=side, width=side, steps=1000, images=8, queries_per_image=16),
-            replace(pages, height=side, width=side, steps=1000, images=8, font_size=(8.0, 12.0), tower_learns=True),
-            replace(texts, height=side, width=side, steps=600, images=2, font_size=(8.0, 12.0)),
+            replace(crops, height=side, width=side, steps=800, images=8, queries_per_image=16),
+            replace(pages, height=side, width=side, steps=800, images=8, font_size=(8.0, 12.0), tower_learns=True),
+            replace(texts, height=side, width=side, steps=500, images=2, font_size=(8.0, 12.0)),
         ),
         weights=replace(like.weights, dense=1.0),  # the only way in which this family compares
     )

@@ -2,7 +2,7 @@
 // The other modules: state (address), results, viewer and heat (an opened page), library (its state), playground.
 
 import * as api from "./api.js";
-import { find, icon, later, make, tell } from "./dom.js";
+import { find, icon, later, make, sentence, tell } from "./dom.js";
 import { showFolders, watchLibrary } from "./library.js";
 import { picturesForPlayground, preparePlayground } from "./playground.js";
 import { readPicture, watchForPictures } from "./picture.js";
@@ -16,6 +16,7 @@ const MOST = 96;
 let state = readState();
 let found = null; // the last answer to a search
 let asked = ""; // what it was the answer to
+let drawn = {}; // the answer and the least score that the list shows
 let top = MORE;
 let request = null;
 let libraryName = "";
@@ -55,7 +56,9 @@ function showForm() {
   for (const box of document.getElementsByName("kind")) box.checked = state.kinds.includes(box.value);
   find("folder").value = state.folder;
   find("least").value = state.least;
-  find("least-shown").textContent = state.least ? state.least.toFixed(2) : "any";
+  const least = state.least ? state.least.toFixed(2) : "any";
+  find("least-shown").textContent = least;
+  find("least").setAttribute("aria-valuetext", least);
   const given = [];
   if (state.image) given.push(token("Picture", state.image, { image: null }));
   if (state.like) {
@@ -97,8 +100,8 @@ async function search({ again = false } = {}) {
   } catch (error) {
     if (error.name === "AbortError") return;
     asked = ""; // to be asked again
-    found = { results: [], seconds: 0, reason: " " };
-    tell(find("problem"), error.message);
+    found = { results: [], seconds: 0, reason: "" };
+    tell(find("problem"), sentence(error.message));
   }
   render();
   showOpened(); // now it is known how many pages the opened file has
@@ -106,6 +109,8 @@ async function search({ again = false } = {}) {
 
 function render() {
   find("results").removeAttribute("aria-busy");
+  if (drawn.found === found && drawn.least === state.least) return; // a new list would lose the focus
+  drawn = { found, least: state.least };
   showResults(found, state, ({ file, page }) => addressOf({ ...state, file, page }));
   find("more").hidden = !found || found.results.length < top || top >= MOST;
 }
@@ -143,19 +148,18 @@ async function takePicture(files) {
 /** Words as they are typed: one step in the history for all of them. */
 function listenToForm() {
   let typing = false;
-  const searchTyped = (replace) => {
-    top = MORE;
+  const searchTyped = () => {
     const q = find("q").value.trim();
-    if (q !== state.q) go({ q }, { replace });
-  };
-  const searchSoon = later(400, () => {
-    searchTyped(typing);
+    if (q === state.q) return;
+    top = MORE;
+    go({ q, like: q ? null : state.like }, { replace: typing });
     typing = true;
-  });
-  find("q").addEventListener("input", searchSoon);
+  };
+  find("q").addEventListener("input", later(400, searchTyped));
+  find("q").addEventListener("blur", () => (typing = false));
   find("search").addEventListener("submit", (event) => {
     event.preventDefault();
-    searchTyped(typing);
+    searchTyped();
     typing = false;
     search({ again: find("problem").textContent !== "" });
   });
@@ -209,7 +213,8 @@ function libraryChanged(library, first) {
   libraryName = library.name;
   showFolders(library.folders, state.folder);
   showTab();
-  if (!first && state.tab === "search") search({ again: true }); // there may be better pages now
+  const reading = document.activeElement.closest("#results, dialog"); // not to be disturbed
+  if (!first && !reading && state.tab === "search") search({ again: true }); // there may be better pages now
 }
 
 listenToForm();

@@ -6,7 +6,7 @@ export const find = (id) => document.getElementById(id);
 export function make(tag, properties = {}, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(properties)) {
-    if (name in element && name !== "list") element[name] = value;
+    if (name in element) element[name] = value;
     else element.setAttribute(name, value);
   }
   element.append(...children.filter((child) => child !== null));
@@ -40,12 +40,22 @@ export function later(milliseconds, work) {
   };
 }
 
-/** A text as nodes in which the words of a query stand out. */
+const LETTER = "[\\p{L}\\p{M}\\p{N}]";
+const UNSPACED = /[\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Thai}]/u; // no spaces between words
+
+/** A text as nodes in which the words of a query stand out, with up to two letters of an ending. */
 export function marked(text, query) {
-  const words = (query.match(/[\p{L}\p{M}\p{N}]{3,}/gu) || []).map((word) => word.toLowerCase());
-  const parts = text.split(/([\p{L}\p{M}\p{N}]+)/u);
-  return parts.map((part) => (words.some((word) => part.toLowerCase().startsWith(word)) ? make("mark", {}, part) : part));
+  const words = query.match(new RegExp(`${LETTER}+`, "gu")) ?? [];
+  const telling = words.filter((word) => word.length > 3 || UNSPACED.test(word)); // not "the", "und", "les"
+  const patterns = (telling.length ? telling : words).map((word) =>
+    UNSPACED.test(word) ? word : `(?<!${LETTER})${word}${word.length > 3 ? `${LETTER}{0,2}` : ""}(?!${LETTER})`);
+  if (!patterns.length) return [text];
+  const parts = text.split(new RegExp(`(${patterns.join("|")})`, "giu")); // every other one is a match
+  return parts.map((part, at) => (at % 2 ? make("mark", {}, part) : part));
 }
 
 /** "1 page", "2 pages". */
 export const counted = (number, noun) => `${number.toLocaleString("en")} ${noun}${number === 1 ? "" : "s"}`;
+
+/** With a capital, as a sentence of its own begins. */
+export const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1);

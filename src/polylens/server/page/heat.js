@@ -1,12 +1,12 @@
 // "Why this result": where on the page the words of the query find their match.
 
 import * as api from "./api.js";
-import { find, make } from "./dom.js";
+import { find, make, sentence } from "./dom.js";
 
 // From nothing over amber to a deep red. The page stays readable below the strongest spot.
 const COLD = [255, 196, 0];
 const HOT = [196, 22, 58];
-const MOST_OPAQUE = 0.62;
+const MOST_OPAQUE = 0.68;
 
 let answer = null; // of the server, for the page that is open
 let pinned = "whole"; // "whole", the number of a word, or null for none; "whole" and null outlive the page
@@ -25,17 +25,16 @@ export function hideHeat() {
 export async function showHeat(query, file, page) {
   hideHeat();
   if (!query) return;
+  find("why").hidden = false;
+  find("words").replaceChildren(make("span", { className: "looking" }, "Looking where it matches…"));
   request = new AbortController();
   try {
     answer = await api.why(query, file, page, request.signal);
   } catch (error) {
-    if (error.name === "AbortError") return;
-    find("why").hidden = false;
-    find("words").replaceChildren(make("span", {}, error.message));
+    if (error.name !== "AbortError") find("words").replaceChildren(make("span", {}, sentence(error.message)));
     return;
   }
-  if (!answer.rows) return; // the page is text, which has no places
-  find("why").hidden = false;
+  find("why").hidden = !answer.rows; // of a text, which has no places
   find("words").replaceChildren(chip("whole", "Whole query"),
     ...answer.words.map((word, number) => chip(number, word.text, word.score)));
   draw(pinned);

@@ -32,7 +32,7 @@ function show(library) {
   const line = find("library-line");
   line.title = library.folder;
   line.replaceChildren(make("strong", {}, library.name),
-    ` ${counted(library.files, "file")}, ${counted(library.pages, "page")}, seen by ${library.model}`);
+    ` ${counted(library.files, "file")}, ${counted(library.pages, "page")}, indexed with ${library.model}`);
   tell(find("library-problem"), library.problem);
   showUpdating(library.updating);
   showFailed(library.failed);

@@ -32,10 +32,11 @@ export async function preparePlayground() {
 /** Pictures that were dropped or pasted while the playground is shown. */
 export async function picturesForPlayground(files) {
   try {
-    for (const file of files.slice(0, MOST - items.length)) {
+    const room = MOST - items.length;
+    for (const file of files.slice(0, room)) {
       items.push({ image: await readPicture(file), name: file.name || "pasted" });
     }
-    tell(find("playground-problem"), "");
+    tell(find("playground-problem"), files.length > room ? `${MOST} texts and pictures are the most.` : "");
   } catch (error) {
     tell(find("playground-problem"), error.message);
   }
@@ -64,7 +65,7 @@ function listen() {
     event.target.value = "";
   });
   for (const button of document.querySelectorAll("[data-copy]")) {
-    button.addEventListener("click", () => copy(button.dataset.copy));
+    button.addEventListener("click", () => copy(button));
   }
 }
 
@@ -159,7 +160,7 @@ function showMatrix(shown, vectors) {
   const head = make("tr", {}, make("td"), ...numbers.map((number, at) =>
     make("th", { scope: "col", title: names[at] }, number)));
   const rows = vectors.map((one, at) => make("tr", {},
-    make("th", { scope: "row", title: names[at] }, make("span", {}, numbers[at]), ` ${names[at]}`),
+    make("th", { scope: "row", title: names[at] }, make("div", {}, make("span", {}, numbers[at]), ` ${names[at]}`)),
     ...vectors.map((other) => cell(dot(one, other)))));
   find("matrix").replaceChildren(make("table", {},
     make("caption", { className: "unseen" }, "Cosine of each pair, 1 being the same direction"),
@@ -176,19 +177,20 @@ function showRequest(wish) {
   const address = `${location.origin}/v1/embeddings`;
   for (const [id, write] of [["curl", asCurl], ["python", asPython]]) {
     find(id).textContent = write(address, wish, { short: true });
-    find(id).dataset.made = "true";
   }
 }
 
-async function copy(id) {
+async function copy(button) {
+  const id = button.dataset.copy;
   const write = id === "curl" ? asCurl : asPython;
   const written = write(`${location.origin}/v1/embeddings`, body());
-  let said = "Copied.";
+  const label = button.querySelector(".label");
   try {
     await navigator.clipboard.writeText(written);
+    label.textContent = "Copied";
   } catch {
-    said = "The browser does not let this page copy; select the lines instead."; // as without https
-    getSelection().selectAllChildren(find(id));
+    getSelection().selectAllChildren(find(id)); // without https browsers do not let a page copy
+    label.textContent = "Press Ctrl+C";
   }
-  find("playground-status").textContent = said;
+  setTimeout(() => (label.textContent = "Copy"), 2500);
 }

@@ -21,7 +21,12 @@ for row in json.load(urlopen(request))["data"]:
     print(row["index"], row["embedding"][:4])`;
 }
 
+/** One item of a list a line. */
 function json(body, short) {
   const cut = (name, value) => (short && name === "image" ? `${value.slice(0, 32)}…` : value);
-  return JSON.stringify(body, cut, 2);
+  const written = (value) => JSON.stringify(value, cut);
+  const listed = (items) => `[\n${items.map((item) => `    ${written(item)}`).join(",\n")}\n  ]`;
+  const lines = Object.entries(body).map(([name, value]) =>
+    `  "${name}": ${Array.isArray(value) ? listed(value) : written(value)}`);
+  return `{\n${lines.join(",\n")}\n}`;
 }

@@ -1,7 +1,7 @@
 // The list of found pages.
 
 import * as api from "./api.js";
-import { counted, find, icon, make, marked } from "./dom.js";
+import { counted, find, icon, make, marked, sentence } from "./dom.js";
 
 const KINDS = { pdf: "PDF", image: "Picture", text: "Text" };
 const THUMBNAIL_WIDTH = 480; // pixels, for screens with two a CSS pixel
@@ -22,7 +22,7 @@ export function showResults(found, state, addressOf) {
 
 function summary(found, shown, least) {
   const total = found.results.length;
-  if (!total) return found.reason || "Nothing was found.";
+  if (!total) return sentence(found.reason ?? "");
   if (!shown) {
     const best = Math.max(...found.results.map((result) => result.score));
     return `None of ${counted(total, "page")} scores ${least.toFixed(2)} or more; the best has ${best.toFixed(2)}.`;
@@ -33,24 +33,29 @@ function summary(found, shown, least) {
 
 function card(result, query, addressOf) {
   const { file, page } = result;
-  const where = result.pages > 1 ? `page ${page} of ${result.pages}` : KINDS[result.kind];
-  const link = make("a", { className: "open", href: addressOf(result) }, make("span", { className: "file" }, file),
-    make("span", { className: "unseen" }, ", "), make("span", { className: "where" }, where));
+  const link = make("a", { className: "open", href: addressOf(result), title: file },
+    make("span", { className: "file" }, file.replace(/^.*\//, "")), make("span", { className: "unseen" }, ", "),
+    make("span", { className: "where" }, whereabouts(result)));
   const alike = make("button", { type: "button", className: "button quiet alike", title: "More like this" },
     icon("alike"), make("span", { className: "unseen" }, `More like ${file}, page ${page}`));
   for (const element of [link, alike]) Object.assign(element.dataset, { file, page });
   const score = make("span", { className: "score", title: "Score: 1 is a perfect match" },
     make("span", { className: "unseen" }, "Score "), result.score.toFixed(2));
-  return make("li", { className: "card" }, thumbnail(result),
-    make("div", { className: "about" }, link, make("div", { className: "side" }, score, alike)),
+  return make("li", { className: "card" }, thumbnail(result, query),
+    make("div", { className: "about" }, link, score, alike),
     result.text && result.kind !== "text" ? snippet(result.text, query) : null);
 }
 
 const snippet = (text, query) => make("p", { className: "snippet", dir: "auto" }, ...marked(text, query));
 
-function thumbnail(result) {
+function whereabouts({ file, page, pages, kind }) {
+  const folder = file.includes("/") ? [file.replace(/\/[^/]*$/, "")] : [];
+  return [pages > 1 ? `page ${page} of ${pages}` : KINDS[kind], ...folder].join(" · ");
+}
+
+function thumbnail(result, query) {
   if (result.kind === "text") {
-    return make("div", { className: "thumbnail written" }, snippet(result.text, ""));
+    return make("div", { className: "thumbnail written" }, snippet(result.text, query));
   }
   const image = make("img", {
     alt: "", // the link beside it says what it is

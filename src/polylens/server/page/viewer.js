@@ -1,7 +1,7 @@
 // One page at full size, over the results.
 
 import * as api from "./api.js";
-import { find, marked, tell } from "./dom.js";
+import { find, marked, sentence, tell } from "./dom.js";
 import { hideHeat, showHeat } from "./heat.js";
 
 const dialog = find("viewer");
@@ -21,6 +21,7 @@ export function prepareViewer(actions) {
     event.preventDefault(); // Escape: the address says whether it is open
     actions.close();
   });
+  dialog.addEventListener("close", () => open && actions.close()); // browsers do not let Escape be held up twice
   dialog.addEventListener("click", (event) => event.target === dialog && actions.close());
   dialog.addEventListener("keydown", (event) => {
     if (event.altKey || event.ctrlKey || event.metaKey || event.shiftKey) return;
@@ -37,7 +38,10 @@ export function showPage({ file, page, pages, kind, query }) {
   open = { file, page, pages, kind, query };
   label();
   if (same) return;
-  if (!dialog.open) dialog.showModal();
+  if (!dialog.open) {
+    dialog.showModal();
+    find("viewer-file").focus(); // its name is the first thing to be read out
+  }
   tell(find("viewer-problem"), "");
   find("stage").scrollTop = 0;
   showPaper();
@@ -93,7 +97,7 @@ async function showText() {
       label();
     }
   } catch (error) {
-    if (error.name !== "AbortError") tell(find("viewer-problem"), error.message);
+    if (error.name !== "AbortError") tell(find("viewer-problem"), sentence(error.message));
   }
 }
 

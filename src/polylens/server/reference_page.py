@@ -1,0 +1,72 @@
+"""The interface as a page to read, from its own OpenAPI document: no script, nothing from any other host."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from html import escape
+from typing import Any
+
+STYLE = """
+:root { color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif; }
+body { max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
+h2 { margin-top: 2.5rem; font-size: 1.1rem; } code { font-size: .95em; }
+.verb { display: inline-block; min-width: 4.5rem; font-weight: 700; }
+table { border-collapse: collapse; width: 100%; }
+td { text-align: left; vertical-align: top; padding: .25rem .75rem .25rem 0; }
+tr + tr td { border-top: 1px solid color-mix(in srgb, currentColor 15%, transparent); }
+"""
+
+
+def reference_page(document: Mapping[str, Any]) -> str:
+    """HTML.
+
+    Args:
+        document: What `/openapi.json` gives.
+    """
+    head = f"<!doctype html><html lang=en><meta charset=utf-8><title>{escape(document['info']['title'])}</title>"
+    intro = (
+        f"<h1>{escape(document['info']['title'])} {escape(document['info']['version'])}</h1>"
+        f"<p>{escape(document['info']['description'])} For programs: <a href=/openapi.json>openapi.json</a>.</p>"
+    )
+    return "".join((head, f"<style>{STYLE}</style><body>", intro, *_operations(document)))
+
+
+def _operations(document: Mapping[str, Any]) -> Iterator[str]:
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            yield f"<h2><span class=verb>{method.upper()}</span> <code>{escape(path)}</code></h2>"
+            yield f"<p>{escape(operation.get('summary', ''))}</p>"
+            yield from _fields(document, operation)
+            statuses = ((code, answer["description"]) for code, answer in operation["responses"].items())
+            yield "<p>" + " ".join(f"<b>{code}</b> {escape(text)}" for code, text in statuses) + "</p>"
+
+
+def _fields(document: Mapping[str, Any], operation: Mapping[str, Any]) -> Iterator[str]:
+    """A table of the fields of a request's body."""
+    if "requestBody" not in operation:
+        return
+    reference = operation["requestBody"]["content"]["application/json"]["schema"]["$ref"]
+    schema = document["components"]["schemas"][reference.rpartition("/")[2]]
+    required = schema.get("required", ())
+    yield "<table>"
+    for name, field in schema["properties"].items():
+        needed = " (needed)" if name in required else ""
+        meaning = escape(field.get("description", ""))
+        yield f"<tr><td><code>{escape(name)}</code>{needed}<td>{escape(_type(field))}<td>{meaning}"
+    yield "</table>"
+
+
+def _type(field: Mapping[str, Any]) -> str:
+    """A field's type in a few words."""
+    if "anyOf" in field:
+        kinds = dict.fromkeys(_type(each) for each in field["anyOf"])
+        return " or ".join(kind for kind in kinds if kind != "null")
+    if "enum" in field:
+        return " or ".join(map(str, field["enum"]))
+    if "const" in field:
+        return str(field["const"])
+    if field.get("type") == "array":
+        return f"list of {_type(field.get('items', {}))}"
+    if field.get("type") == "object" and "properties" in field:
+        return "{" + ", ".join(field["properties"]) + "}"
+    return str(field.get("type", "object"))

@@ -1,0 +1,495 @@
+"""The search page in a real browser against a real server: `apt-get install chromium`, `pip install playwright`.
+
+With POLYLENS_SCREENSHOTS set, the pictures of the documentation are taken as well.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from serving import Running, serving
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page, Route
+
+CHROMIUM = Path("/usr/bin/chromium")
+if not CHROMIUM.exists():
+    pytest.skip(f"needs {CHROMIUM}: apt-get install chromium", allow_module_level=True)
+sync_api = pytest.importorskip("playwright.sync_api", reason="needs pip install playwright")
+
+expect = sync_api.expect
+expect.set_options(timeout=20_000)
+
+ROOT = Path(__file__).parents[2]
+SAMPLES = ROOT / "samples"
+FILES = {  # of the samples, and the folder in which each is put
+    "tide-forecast-slides.pdf": "",
+    "galley-recipes.pdf": "",
+    "keepers-letter.jpg": "",
+    "lighthouse-night.png": "",
+    "red-bicycle.jpg": "",
+    "radio-procedure.txt": "",
+    "invoice-2024-0417.pdf": "reports",
+}
+TIDES = "new moon and full moon spring tide"  # tide-forecast-slides.pdf, page 2 of 6
+PHONE = {"width": 360, "height": 740}
+
+HAND_OVER = """
+([kind, name, encoded]) => {
+  const bytes = Uint8Array.from(atob(encoded), (each) => each.charCodeAt(0));
+  const given = new DataTransfer();
+  given.items.add(new File([bytes], name, { type: name.endsWith("png") ? "image/png" : "application/pdf" }));
+  const how = { bubbles: true, cancelable: true };
+  const events = {
+    drop: [new DragEvent("dragover", { ...how, dataTransfer: given }),
+           new DragEvent("drop", { ...how, dataTransfer: given })],
+    paste: [new ClipboardEvent("paste", { ...how, clipboardData: given })],
+  };
+  for (const event of events[kind]) document.body.dispatchEvent(event);
+}
+"""
+
+FAINT_TEXTS = """
+() => {
+  const pen = Object.assign(document.createElement("canvas"), { width: 1, height: 1 })
+    .getContext("2d", { willReadFrequently: true });
+  const layers = (element) => {
+    const colours = [];
+    for (let each = element; each; each = each.parentElement) colours.unshift(getComputedStyle(each).backgroundColor);
+    return colours;
+  };
+  const painted = (colours) => {
+    for (const colour of ["white", ...colours]) { pen.fillStyle = colour; pen.fillRect(0, 0, 1, 1); }
+    return [...pen.getImageData(0, 0, 1, 1).data].slice(0, 3);
+  };
+  const luminance = (colour) => {
+    const [r, g, b] = colour.map((v) => v / 255).map((v) => (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4));
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const contrast = (element) => {
+    const ground = layers(element);
+    const two = [painted(ground), painted([...ground, getComputedStyle(element).color])].map(luminance);
+    return (Math.max(...two) + 0.05) / (Math.min(...two) + 0.05);
+  };
+  return [...document.querySelectorAll("body *")]
+    .filter((each) => [...each.childNodes].some((node) => node.nodeType === 3 && node.data.trim()))
+    .filter((each) => each.checkVisibility() && !each.closest("noscript, :disabled, [aria-disabled=true]"))
+    .filter((each) => contrast(each) < 4.5)
+    .map((each) => `${each.tagName} ${each.textContent.trim().slice(0, 30)}: ${contrast(each).toFixed(2)}`);
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """A server whose library is indexed."""
+    folder = tmp_path_factory.mktemp("samples") / "papers"
+    for name, inside in FILES.items():
+        (folder / inside).mkdir(parents=True, exist_ok=True)
+        shutil.copy(SAMPLES / name, folder / inside / name)
+    (folder / "broken.pdf").write_text("not a PDF")
+    with serving("--library", str(folder), home=tmp_path_factory.mktemp("home")) as running:
+        deadline = time.monotonic() + 120
+        while not _is_indexed(running) and time.monotonic() < deadline:
+            time.sleep(0.2)
+        yield running
+
+
+def _is_indexed(running: Running) -> bool:
+    library = running.http.get("/library").json()
+    return library["updating"] is None and library["pages"] > 0 and bool(library["failed"])
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Chromium. Of this module only: while Playwright runs, nothing else can run an event loop."""
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@contextmanager
+def watched(browser: Browser, server: Running, **options: Any) -> Iterator[Page]:
+    """A page of its own, which must not ask any other host for anything, nor complain on the console."""
+    context = browser.new_context(base_url=server.url, **options)
+    page = context.new_page()
+    page.set_default_timeout(20_000)
+    strangers: list[str] = []
+    complaints: list[str] = []
+    allowed = (server.url + "/", "data:", "blob:")
+    page.on("request", lambda request: request.url.startswith(allowed) or strangers.append(request.url))
+    page.on("console", lambda message: message.type in ("error", "warning") and complaints.append(message.text))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    yield page
+    context.close()
+    assert not strangers
+    assert not complaints
+
+
+@pytest.fixture
+def page(browser: Browser, server: Running) -> Iterator[Page]:
+    with watched(browser, server, viewport={"width": 1120, "height": 740}) as page:
+        yield page
+
+
+def find(page: Page, query: str = TIDES) -> None:
+    """Types a query and waits for what is found."""
+    page.goto("/")
+    page.get_by_role("searchbox", name="Search for").fill(query)
+    expect(page.locator(".card").first).to_be_visible()
+
+
+def open_best(page: Page) -> None:
+    page.locator(".card .open").first.click()
+    expect(page.get_by_role("dialog")).to_be_visible()
+    expect(page.locator("#page-image")).to_have_js_property("complete", True)
+
+
+def give(page: Page, how: str, name: str) -> None:
+    """Drops or pastes a sample."""
+    page.evaluate(HAND_OVER, [how, name, base64.b64encode((SAMPLES / name).read_bytes()).decode()])
+
+
+def address(page: Page) -> dict[str, list[str]]:
+    return parse_qs(urlsplit(page.url).query)
+
+
+def picture(page: Page, name: str) -> None:
+    """A picture for the documentation, if they are wanted."""
+    if not os.environ.get("POLYLENS_SCREENSHOTS"):
+        return
+    page.wait_for_load_state("networkidle")
+    folder = ROOT / "docs" / "images"
+    folder.mkdir(exist_ok=True)
+    page.screenshot(path=folder / name)
+    assert (folder / name).stat().st_size < 200_000
+
+
+def test_typing_finds_pages(page: Page) -> None:
+    find(page)
+    best = page.locator(".card").first
+    expect(best.get_by_role("link")).to_have_text("tide-forecast-slides.pdf, page 2 of 6")
+    expect(best.locator(".score")).to_have_text(re.compile(r"^Score 0\.\d\d$"))
+    expect(best.locator("mark").first).to_have_text("moon")
+    expect(page.get_by_role("status").first).to_have_text(re.compile(r"^\d+ pages, best first, in \d\.\d\d s$"))
+    assert address(page) == {"q": [TIDES]}
+    heights = {box["height"] for box in (each.bounding_box() for each in page.locator(".thumbnail").all()) if box}
+    assert len(heights) == 1
+    picture(page, "search.png")
+
+
+def test_everything_with_the_keyboard(page: Page) -> None:
+    page.goto("/")
+    page.keyboard.type(TIDES)  # the field has the focus
+    page.keyboard.press("Enter")
+    expect(page.locator(".card").first).to_be_visible()
+    best = page.locator(".card .open").first
+    for _ in range(20):
+        page.keyboard.press("Tab")
+        if best.evaluate("each => each === document.activeElement"):
+            break
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("dialog", name="tide-forecast-slides.pdf")).to_be_visible()
+    page.keyboard.press("ArrowRight")
+    expect(page.locator("#viewer-page")).to_have_text("Page 3 of 6")
+    expect(page.locator(".word").first).to_be_visible()
+    for _ in range(20):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.textContent") == "tide":
+            break
+    expect(page.locator("#heat")).to_have_attribute("data-choice", "6")
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog")).to_be_hidden()
+    expect(best).to_be_focused()
+    page.keyboard.press("/")
+    expect(page.locator("#q")).to_be_focused()
+
+
+def test_turning_pages(page: Page) -> None:
+    find(page)
+    open_best(page)
+    expect(page.locator("#viewer-file")).to_have_text("tide-forecast-slides.pdf")
+    expect(page.locator("#viewer-page")).to_have_text("Page 2 of 6")
+    expect(page.locator("#page-text")).to_contain_text("The moon lifts the ocean")
+    page.get_by_role("button", name="Previous page").click()
+    expect(page.locator("#viewer-page")).to_have_text("Page 1 of 6")
+    expect(page.get_by_role("button", name="Previous page")).to_have_attribute("aria-disabled", "true")
+    for number in range(2, 7):
+        page.get_by_role("button", name="Next page").click()
+        expect(page.locator("#viewer-page")).to_have_text(f"Page {number} of 6")
+    expect(page.get_by_role("button", name="Next page")).to_have_attribute("aria-disabled", "true")
+    assert address(page) == {"q": [TIDES], "file": ["tide-forecast-slides.pdf"], "page": ["6"]}
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Download the file").click()
+    assert download.value.path().read_bytes() == (SAMPLES / "tide-forecast-slides.pdf").read_bytes()
+
+
+def test_escape_back_forward_and_reload(page: Page) -> None:
+    find(page)
+    dialog = page.get_by_role("dialog")
+    open_best(page)
+    page.keyboard.press("Escape")
+    expect(dialog).to_be_hidden()
+    assert address(page) == {"q": [TIDES]}
+    page.go_forward()
+    expect(dialog).to_be_visible()
+    page.reload()
+    expect(page.locator("#viewer-page")).to_have_text("Page 2 of 6")
+    page.go_back()
+    expect(dialog).to_be_hidden()
+    expect(page.locator(".card").first).to_be_visible()
+    page.go_back()
+    expect(page.locator(".card")).to_have_count(0)
+    expect(page.locator("#q")).to_have_value("")
+
+
+def test_a_page_by_its_address(page: Page) -> None:
+    page.goto("/?q=ginger&file=galley-recipes.pdf&page=2")
+    expect(page.locator("#viewer-page")).to_have_text("Page 2 of 2")
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog")).to_be_hidden()
+    assert address(page) == {"q": ["ginger"]}
+
+
+def test_heat_map(page: Page) -> None:
+    find(page, "lighthouse keeper cracked lens")
+    page.locator(".card .open", has_text="keepers-letter.jpg").click()
+    heat = page.locator("#heat")
+    expect(heat).to_be_visible()
+    expect(heat).to_have_attribute("data-choice", "whole")
+    expect(heat).to_have_attribute("aria-label", re.compile(r"^Heat map, Whole query: strongest at the \w+ \w+$"))
+    drawn = "each => each.toDataURL()"
+    whole = heat.evaluate(drawn)
+    assert [each.inner_text() for each in page.locator(".word").all()][:2] == ["Whole query", "lighthouse"]
+    page.get_by_role("button", name="lighthouse", exact=True).hover()
+    expect(heat).to_have_attribute("data-choice", "0")
+    assert heat.evaluate(drawn) != whole
+    page.locator("#viewer-file").hover()
+    expect(heat).to_have_attribute("data-choice", "whole")
+    assert heat.evaluate(drawn) == whole
+    page.get_by_role("button", name="lens", exact=True).click()
+    page.locator("#viewer-file").hover()
+    expect(heat).to_have_attribute("data-choice", "3")
+    expect(page.get_by_role("button", name="lens", exact=True)).to_have_attribute("aria-pressed", "true")
+    page.get_by_role("button", name="lens", exact=True).click()
+    page.locator("#viewer-file").hover()
+    page.locator("#viewer-file").focus()
+    expect(heat).to_be_hidden()
+
+
+def test_heat_map_covers_the_picture(page: Page) -> None:
+    find(page)
+    open_best(page)
+    expect(page.locator("#heat")).to_be_visible()
+    picture(page, "why.png")
+    for _ in range(2):
+        assert page.locator("#heat").bounding_box() == page.locator("#page-image").bounding_box()
+        page.get_by_role("button", name="Fit the whole page").click()
+
+
+@pytest.mark.parametrize("how", ["drop", "paste"])
+def test_a_picture_is_searched_for(page: Page, how: str) -> None:
+    page.goto("/")
+    give(page, how, "lighthouse-night.png")
+    expect(page.locator(".card .file").first).to_have_text("lighthouse-night.png")
+    expect(page.locator(".token")).to_contain_text("Picture")
+    page.reload()
+    expect(page.locator(".card .file").first).to_have_text("lighthouse-night.png")
+    with page.expect_request("**/library/search") as both:
+        page.locator("#q").fill(TIDES)
+    sent = json.loads(both.value.post_data or "")
+    assert sent["query"] == TIDES
+    assert sent["image"].startswith("data:image/jpeg;base64,")
+    page.get_by_role("button", name="Remove: Picture").click()
+    expect(page.locator(".card .file").first).to_have_text("tide-forecast-slides.pdf")
+    expect(page.locator(".token")).to_have_count(0)
+
+
+def test_a_picture_by_the_file_button(page: Page) -> None:
+    page.goto("/")
+    page.get_by_label("Search by a picture").set_input_files(SAMPLES / "red-bicycle.jpg")
+    expect(page.locator(".card .file").first).to_have_text("red-bicycle.jpg")
+
+
+def test_what_is_no_picture_is_refused(page: Page) -> None:
+    page.goto("/")
+    give(page, "drop", "galley-recipes.pdf")
+    expect(page.get_by_role("alert").first).to_have_text(
+        "galley-recipes.pdf is not a picture that this browser can read."
+    )
+
+
+def test_more_like_this(page: Page) -> None:
+    find(page)
+    page.get_by_role("button", name="More like tide-forecast-slides.pdf, page 2").click()
+    expect(page.locator(".token")).to_contain_text("Like tide-forecast-slides.pdf, page 2")
+    expect(page.locator("#q")).to_have_value("")
+    expect(page.locator(".card .file").first).to_have_text("tide-forecast-slides.pdf")
+    assert address(page) == {"like": ["tide-forecast-slides.pdf"], "like_page": ["2"]}
+    page.go_back()
+    expect(page.locator("#q")).to_have_value(TIDES)
+
+
+def test_filters(page: Page) -> None:
+    find(page)
+    page.get_by_label("Pictures", exact=True).check()
+    expect(page.locator(".card")).to_have_count(3)
+    page.get_by_label("Pictures", exact=True).uncheck()
+    page.get_by_label("Folder").select_option("reports")
+    expect(page.locator(".card .where").first).to_have_text(re.compile("· reports$"))
+    assert {each.inner_text() for each in page.locator(".card .file").all()} == {"invoice-2024-0417.pdf"}
+    page.reload()
+    expect(page.get_by_label("Folder")).to_have_value("reports")
+
+
+def test_text_results_are_read_in_place(page: Page) -> None:
+    find(page, "radio")
+    page.get_by_label("Text", exact=True).check()
+    expect(page.locator(".card")).to_have_count(1)
+    page.locator(".card .open").click()
+    expect(page.locator("#passage mark").first).to_have_text(re.compile("radio", re.I))
+    expect(page.locator("#why")).to_be_hidden()
+
+
+def test_why_nothing_was_found(page: Page) -> None:
+    find(page)
+    page.get_by_label("Score from").fill("0.99")
+    expect(page.locator("#count")).to_have_text(
+        re.compile(r"^None of \d+ pages scores 0\.99 or more; the best has 0\.\d\d")
+    )
+    page.get_by_label("Score from").fill("0")
+    expect(page.locator(".card").first).to_be_visible()
+    with page.expect_response("**/library/search") as answer:
+        page.goto(f"/?q={TIDES}&folder=reports&kind=text")
+    reason = answer.value.json()["reason"]
+    expect(page.locator("#count")).to_have_text(reason[0].upper() + reason[1:])
+
+
+def test_errors_are_shown_in_the_words_of_the_server(browser: Browser, server: Running) -> None:
+    def fail(route: Route) -> None:
+        route.fulfill(status=200, content_type="text/plain", body="no JSON")
+
+    with watched(browser, server) as page:
+        page.route("**/library/search", fail)
+        page.goto("/?q=tide")
+        expect(page.locator("#problem")).to_be_visible()
+        page.unroute("**/library/search")
+        page.get_by_role("button", name="Search", exact=True).click()
+        expect(page.locator(".card").first).to_be_visible()
+        expect(page.locator("#problem")).to_be_hidden()
+
+
+def test_state_of_the_library(page: Page, server: Running) -> None:
+    page.goto("/")
+    pages = server.http.get("/library").json()["pages"]
+    expect(page.locator("#library-line")).to_have_text(f"papers 7 files, {pages} pages, indexed with nano")
+    page.get_by_text("1 file could not be read").click()
+    expect(page.locator("#failed li")).to_contain_text("broken.pdf")
+    expect(page.locator("#updating")).to_be_hidden()
+
+
+def test_progress_of_the_index(page: Page, server: Running) -> None:
+    library = server.http.get("/library").json()
+    updating = {"phase": "indexing", "file": "atlas.pdf", "done_pages": 5, "total_pages": 20, "eta_seconds": 12.4}
+    page.route("**/library", lambda route: route.fulfill(json={**library, "updating": updating}))
+    page.goto("/")
+    bar = page.get_by_role("progressbar", name="Indexing atlas.pdf, 5 of 20 pages, about 12 s left")
+    expect(bar).to_have_js_property("position", 0.25)
+    updating.update(phase="scanning", total_pages=0)
+    expect(page.get_by_role("progressbar", name="Looking at atlas.pdf")).to_have_js_property("position", -1)
+
+
+def test_playground(page: Page) -> None:
+    page.goto("/")
+    page.get_by_role("link", name="Playground").click()
+    expect(page.locator(".cell")).to_have_count(9)
+    expect(page.locator(".cell").nth(0)).to_have_text("1.00")
+    said = subprocess.run(
+        [sys.executable, "-c", page.locator("#python").inner_text()], capture_output=True, text=True, check=True
+    )
+    assert re.match(r"0 \[-?0\.\d+, .*\]\n1 \[", said.stdout)
+    page.get_by_label("Picture", exact=True).set_input_files(SAMPLES / "sailing-boat.png")
+    expect(page.locator(".cell")).to_have_count(16)
+    page.get_by_label("Vector size").select_option("64")
+    page.get_by_label("Task").select_option("retrieval.query")
+    expect(page.locator("#playground-status")).to_have_text("4 vectors of 64 numbers")
+    for shown in (page.locator("#curl"), page.locator("#python")):
+        expect(shown).to_contain_text('"dimensions": 64')
+        expect(shown).to_contain_text('"task": "retrieval.query"')
+        expect(shown).to_contain_text('{"image":"data:image/jpeg;base64,')
+    page.get_by_label("Text 3").fill("it's a harbour")
+    expect(page.locator("#curl")).to_contain_text(r"it'\''s a harbour")
+    page.get_by_role("button", name="Remove 1").click()
+    expect(page.locator(".cell")).to_have_count(9)
+    page.go_back()
+    expect(page.locator("#q")).to_be_visible()
+
+
+def test_the_request_is_copied_whole(browser: Browser, server: Running) -> None:
+    with watched(browser, server, permissions=["clipboard-read", "clipboard-write"]) as page:
+        page.goto("/?tab=playground")
+        expect(page.locator(".cell")).to_have_count(9)
+        give(page, "paste", "sailing-boat.png")
+        expect(page.locator(".cell")).to_have_count(16)
+        page.get_by_role("button", name="the curl command").click()
+        expect(page.get_by_role("button", name="Copied the curl command")).to_be_visible()
+        copied = page.evaluate("navigator.clipboard.readText()")
+    assert subprocess.run(["bash", "-n"], input=copied, text=True, check=True).returncode == 0
+    assert len(copied) > 5_000
+
+
+def test_a_narrow_screen_does_not_scroll_sideways(browser: Browser, server: Running) -> None:
+    with watched(browser, server, viewport=PHONE, device_scale_factor=2) as page:
+        find(page, "full moon")
+        width = "() => Math.max(document.documentElement.scrollWidth, document.querySelector('dialog').scrollWidth)"
+        assert page.evaluate(width) <= PHONE["width"]
+        picture(page, "phone.png")
+        open_best(page)
+        expect(page.locator("#heat")).to_be_visible()
+        assert page.evaluate(width) <= PHONE["width"]
+        page.goto("/?tab=playground")
+        expect(page.locator(".cell")).to_have_count(9)
+        for text in ["a harbour", "the pier", "its cranes", "two ferries", "fog"]:
+            page.get_by_role("button", name="Text", exact=True).click()
+            page.keyboard.type(text)
+        expect(page.locator(".cell")).to_have_count(64)
+        expect(page.get_by_role("button", name="Text", exact=True)).to_be_disabled()
+        assert page.evaluate(width) <= PHONE["width"]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_texts_stand_out_in_light_and_dark(browser: Browser, server: Running, scheme: Any) -> None:
+    with watched(browser, server, color_scheme=scheme) as page:
+        find(page)
+        ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        assert (int(re.findall(r"\d+", ground)[0]) > 128) == (scheme == "light")
+        assert page.evaluate(FAINT_TEXTS) == []
+        open_best(page)
+        expect(page.locator(".word").first).to_be_visible()
+        assert page.evaluate(FAINT_TEXTS) == []
+        page.goto("/?tab=playground")
+        expect(page.locator(".cell")).to_have_count(9)
+        assert page.evaluate(FAINT_TEXTS) == []
+
+
+def test_motion_is_left_out_where_it_is_not_wanted(browser: Browser, server: Running) -> None:
+    with watched(browser, server, reduced_motion="reduce") as page:
+        find(page)
+        assert page.locator(".card").first.evaluate("each => getComputedStyle(each).transitionProperty") == "none"
