@@ -12,13 +12,13 @@ from pathlib import Path
 
 import torch
 
-from polylens.checkpoints.tensors import assign, read_tensors, weight_files
+from polylens.checkpoints.tensors import assign, names_in, read_tensors, weight_files
 from polylens.errors import InputError
 from polylens.models.files import read_json
 from polylens.models.jina_clip_v2 import config as clip_config
 from polylens.models.jina_clip_v2.model import JinaClip
 from polylens.models.jina_clip_v2.processing import JinaClipProcessor
-from polylens.models.jina_clip_v2.state_dict import clip_rules, native_rules, passed_over, v3_rules
+from polylens.models.jina_clip_v2.state_dict import clip_rules, native_rules, passed_over, saved_rules, v3_rules
 from polylens.models.jina_v4.config import JinaV4Config, parse_config
 from polylens.models.jina_v4.model import JinaV4
 from polylens.models.jina_v4.processing import JinaV4Processor
@@ -139,7 +139,8 @@ def _load_clip(
     if config.vision is not None:
         rules, left = clip_rules(config, modalities), passed_over(modalities)
     elif read_json(folder / "config.json").get("model_type") == "jina_embeddings_v3":
-        rules, left = native_rules(config.text), ("pooler.",)
+        saved = any(name.startswith("encoder.") for name in names_in(weight_files(folder)))
+        rules, left = (saved_rules if saved else native_rules)(config.text), ("pooler.",)
     else:
         rules, left = v3_rules(config.text), ("roberta.pooler.",)  # of the first training; no vector comes from it
     tensors = read_tensors(weight_files(folder), rules, device=device, dtype=dtype, passed_over=left)

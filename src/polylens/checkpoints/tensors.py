@@ -106,6 +106,15 @@ class _Reader:
         return tensor
 
 
+def names_in(files: Sequence[Path]) -> frozenset[str]:
+    """The names of all tensors in these files.
+
+    Raises:
+        CheckpointError: A file is missing or broken.
+    """
+    return frozenset(_homes(files))
+
+
 def _homes(files: Sequence[Path]) -> dict[str, Path]:
     """Published name -> the file that holds it."""
     home: dict[str, Path] = {}

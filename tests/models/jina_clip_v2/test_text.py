@@ -107,6 +107,17 @@ def test_native_checkpoint(folders: Callable[[str], Path]) -> None:
         embedder.encode_text("sea", task="retrieval")
 
 
+def test_what_transformers_saves(folders: Callable[[str], Path], tmp_path: Path) -> None:
+    """`save_pretrained` gives most weights other names than the class itself has."""
+    reference = theirs(load_file(folders("native") / "model.safetensors"))
+    reference.config.matryoshka_dimensions = tiny_clip.NATIVE["matryoshka_dimensions"]
+    reference.save_pretrained(tmp_path)
+    assert "encoder.layers.0.mixer.Wqkv.weight" in load_file(tmp_path / "model.safetensors")
+    (tmp_path / "tokenizer.json").write_bytes((folders("native") / "tokenizer.json").read_bytes())
+    embedder = load(tmp_path)
+    assert_close(embedder.encode_text(TEXTS), pooled(reference, embedder, TEXTS), "saved by transformers")
+
+
 def test_clip_always_goes_through_its_adapter(folders: Callable[[str], Path]) -> None:
     embedder = load(folders("clip"))
     tensors = load_file(folders("clip") / "model.safetensors")

@@ -47,7 +47,7 @@ def v3_rules(config: TextConfig) -> list[Rule]:
 
 
 def native_rules(config: TextConfig) -> list[Rule]:
-    """The rules of a checkpoint that transformers' own `JinaEmbeddingsV3Model` wrote: no adapters in it."""
+    """The rules of a checkpoint with the names of transformers' own `JinaEmbeddingsV3Model`: no adapters in it."""
     width = config.width
     rules = [
         rename("embeddings.word_embeddings.weight", (config.vocab_size, width), "text.embed.weight"),
@@ -67,13 +67,36 @@ def native_rules(config: TextConfig) -> list[Rule]:
     return rules
 
 
+def saved_rules(config: TextConfig) -> list[Rule]:
+    """The rules of what `save_pretrained` of that class writes: the official names, without adapters and prefix."""
+    width = config.width
+    rules = [
+        rename("embeddings.word_embeddings.weight", (config.vocab_size, width), "text.embed.weight"),
+        rename("embeddings.token_type_embeddings.weight", (1, width), "text.segment.weight"),
+        *_norm("emb_ln", "text.embed_norm", width),
+    ]
+    for i in range(config.num_layers):
+        theirs, ours = f"encoder.layers.{i}", f"text.blocks.{i}"
+        for (published, name), (outputs, inputs) in zip(_TEXT_LINEAR, _text_shapes(config), strict=True):
+            rules += _linear(f"{theirs}.{published}", f"{ours}.{name}", outputs, inputs)
+        rules += _norm(f"{theirs}.norm1", f"{ours}.attention_norm", width)
+        rules += _norm(f"{theirs}.norm2", f"{ours}.mlp_norm", width)
+    return rules
+
+
+def _text_shapes(config: TextConfig) -> tuple[tuple[int, int], ...]:
+    """Outputs and inputs of each of `_TEXT_LINEAR`."""
+    width = config.width
+    return ((3 * width, width), (width, width), (config.mlp_width, width), (width, config.mlp_width))
+
+
 def _official_text(config: TextConfig, prefix: str) -> Iterator[Rule]:
     width = config.width
     embeddings = f"{prefix}embeddings."
     yield _adapted(config, f"{embeddings}word_embeddings", "text.embed", (config.vocab_size, width), table=True)
     yield _adapted(config, f"{embeddings}token_type_embeddings", "text.segment", (1, width), table=True)
     yield from _norm(f"{prefix}emb_ln", "text.embed_norm", width)
-    shapes = ((3 * width, width), (width, width), (config.mlp_width, width), (width, config.mlp_width))
+    shapes = _text_shapes(config)
     for i in range(config.num_layers):
         theirs, ours = f"{prefix}encoder.layers.{i}", f"text.blocks.{i}"
         for (published, name), shape in zip(_TEXT_LINEAR, shapes, strict=True):
