@@ -188,6 +188,25 @@ class TestIndexAndSearch:
         assert len(ranked) == 3 and "Die Flut kommt mit der F\\xe4hre." in printed
         assert ranked[0].startswith("1. ") and ", page " in ranked[0] and ranked[0].endswith(")")
 
+    def test_export(self, library: Path, embedder: Embedder, tmp_path: Path) -> None:
+        import pyarrow.parquet as pq
+
+        for name in ("pages.parquet", "pages.jsonl"):
+            assert run("export", "--library", library, "--out", tmp_path / name).returncode == 0
+        rows = pq.read_table(tmp_path / "pages.parquet").to_pylist()
+        lines = [json.loads(line) for line in (tmp_path / "pages.jsonl").read_text(encoding="utf-8").splitlines()]
+        assert len(rows) == 4 and {(row["file"], row["page"]) for row in rows} >= {("notes/tide.md", 1), ("red.png", 1)}
+        for row, line in zip(rows, lines, strict=True):
+            assert np.allclose(row["dense"], line["dense"]) and np.allclose(row["multivector"], line["multivector"])
+            assert {row[key] == line[key] for key in ("file", "page", "kind", "text", "model_id")} == {True}
+        [tide] = [row for row in rows if row["file"] == "notes/tide.md"]
+        [expected] = embedder.embed([tide["text"]], task="retrieval", prompt_name="passage")
+        assert np.allclose(tide["dense"], expected.dense, atol=1e-2)  # bfloat16, another batch
+        assert "must end in .parquet or .jsonl" in refusal(
+            "export", "--library", library, "--out", tmp_path / "pages.csv", code=2
+        )
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["pages.jsonl", "pages.parquet"]
+
     def test_an_index_of_another_model_is_refused(self, library: Path, tmp_path: Path) -> None:
         other = tiny.write(tmp_path / "other", seed=1)
         line = refusal("search", "Flut", "--library", library, "--model", other, code=8)

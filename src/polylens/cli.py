@@ -178,6 +178,21 @@ def search(
 
 
 @app.command()
+def export(
+    out: Annotated[Path, typer.Option(metavar="FILE", help="A .parquet or a .jsonl file.")],
+    library: Annotated[
+        Path | None, typer.Option(help="The indexed folder; by default the nearest one upwards.")
+    ] = None,
+) -> None:
+    """Write every page of an index with its text and its vectors to a file that other programs read."""
+    from polylens.index.export import export as write
+    from polylens.library import INDEX_FOLDER, find_library
+
+    pages = write((library if library is not None else find_library()) / INDEX_FOLDER, out)
+    print(f"{pages} pages in {out}", file=sys.stderr)
+
+
+@app.command()
 def demo(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="The samples that came with the project.")] = Path(
         "samples"

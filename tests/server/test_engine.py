@@ -208,6 +208,24 @@ class TestStates:
         run(tested, work)
         assert tested.figures.restarts == 1
 
+    def test_while_its_process_is_replaced_it_is_not_ready(self) -> None:
+        tested = engine()
+        seen: list[str] = []
+
+        class Watched(Pretend):
+            def start(self) -> float:
+                seen.append(f"{tested.state}: {tested.reason}")
+                return super().start()
+
+        tested._workers = [Watched(CONFIG)]
+
+        async def work() -> None:
+            await outcomes(tested, [text(first=KILLER)])
+            assert (tested.state, tested.reason) == ("ready", "")
+
+        run(tested, work)
+        assert seen == ["loading: ", "loading: gone", "loading: gone"]
+
     def test_stopping_refuses_what_waits_and_what_comes(self) -> None:
         tested = engine()
 

@@ -163,6 +163,11 @@ class Snapshot:
         found = self._table.take_row_ids([row]).select(["dense"]).to_arrow().column("dense").to_pylist()
         return np.asarray(found[0], dtype=np.float32)
 
+    def batches(self, size: int = 256) -> Iterator[pa.RecordBatch]:
+        """All pages with everything the index holds of them, so many at a time."""
+        columns = ["file", "page", "kind", "text", "model_id", "dense", "multivector"]
+        yield from self._table.search().select(columns).to_batches(size)
+
     def fetch(self, rows: Sequence[int]) -> list[StoredPage]:
         """Pages with their multi-vectors, in the order asked for."""
         if not rows:

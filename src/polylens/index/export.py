@@ -1,0 +1,75 @@
+"""An index as files that other programs read: Parquet, or JSON lines."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from polylens.errors import InputError
+from polylens.index.store import Store
+
+SUFFIXES = (".parquet", ".jsonl")
+
+
+def export(index: Path, out: Path) -> int:
+    """Writes every page with its text, its vectors and the model they are of.
+
+    Columns: `file`, `page`, `kind`, `text`, `model_id`, `dense` (float32), `multivector` (lists of float16; in JSON
+    lines numbers). The file is written beside and renamed, so that it is whole or not there.
+
+    Args:
+        index: Folder of the index.
+        out: `.parquet` or `.jsonl`; replaced if it is there.
+
+    Returns:
+        Number of pages.
+
+    Raises:
+        InputError: Its name says another kind of file.
+        LibraryNotFoundError: There is no index.
+    """
+    if out.suffix not in SUFFIXES:
+        raise InputError(f"--out must end in {' or '.join(SUFFIXES)}, got {out.name!r}")
+    store = Store.open(index)
+    batches = store.snapshot().batches()
+    partial = out.with_name(out.name + ".partial")
+    write = _parquet if out.suffix == ".parquet" else _json_lines
+    try:
+        count = write(batches, partial)
+        os.replace(partial, out)  # noqa: PTH105 - as Path.replace, but says both names when it fails
+    finally:
+        partial.unlink(missing_ok=True)
+    return count
+
+
+def _parquet(batches: Iterator[pa.RecordBatch], out: Path) -> int:
+    count = 0
+    writer: pq.ParquetWriter | None = None
+    try:
+        for batch in batches:
+            writer = writer or pq.ParquetWriter(out, batch.schema, compression="zstd")
+            writer.write_batch(batch)
+            count += batch.num_rows
+    finally:
+        if writer is not None:
+            writer.close()
+    if writer is None:
+        raise InputError("the index is empty, there is nothing to export")
+    return count
+
+
+def _json_lines(batches: Iterator[pa.RecordBatch], out: Path) -> int:
+    count = 0
+    with out.open("wb") as file:
+        for batch in batches:
+            for row in batch.to_pylist():
+                row = {**row, **{name: np.asarray(row[name], dtype=np.float32) for name in ("dense", "multivector")}}
+                file.write(orjson.dumps(row, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE))
+                count += 1
+    return count
