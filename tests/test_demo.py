@@ -56,7 +56,7 @@ def check(printed: str) -> None:
     assert asked >= 20 and right > asked / 2
     closing = printed[outcome.end() :]
     assert "polylens index ~/Documents" in closing and "polylens search --library ~/Documents" in closing
-    assert "open one" in closing
+    assert "polylens open samples" in closing
 
 
 def test_a_fresh_clone_finds_things_offline(clone: Path) -> None:
