@@ -437,8 +437,7 @@ def _model_of(library: Path | None) -> str:
 
     if library is None or not Store.exists(library / INDEX_FOLDER):
         return DEFAULT_MODEL
-    made_with = read_manifest(library / INDEX_FOLDER).model_id
-    return made_with.rpartition("@")[0] or made_with
+    return read_manifest(library / INDEX_FOLDER).model_name
 
 
 def _aliases(pairs: list[str]) -> dict[str, str]:

@@ -287,13 +287,13 @@ class Library:
         if not Store.exists(self.index_path):
             self._embedder = load(DEFAULT_MODEL)
             return self._embedder
-        wanted = read_manifest(self.index_path).model_id
+        manifest = read_manifest(self.index_path)
         try:
-            embedder: PageEmbedder = load(wanted.rpartition("@")[0] or wanted)  # the name before the fingerprint
+            embedder: PageEmbedder = load(manifest.model_name)
         except ModelNotFoundError as error:
             raise ModelMismatchError(
-                f"the index in {self.index_path} was made with the model {wanted!r}, which is not found by that name; "
-                "say where it is with --model, or make the index anew with `polylens index --rebuild`"
+                f"the index in {self.index_path} was made with the model {manifest.model_id!r}, which is not found by "
+                "that name; say where it is with --model, or make the index anew with `polylens index --rebuild`"
             ) from error
         read_manifest(self.index_path, model_id=embedder.model_id)
         self._embedder = embedder

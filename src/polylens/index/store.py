@@ -50,6 +50,11 @@ class Manifest:
     table: str
     created: str  # ISO 8601, UTC
 
+    @property
+    def model_name(self) -> str:
+        """The model by the name that it is loaded by: what stands before the fingerprint."""
+        return self.model_id.rpartition("@")[0] or self.model_id
+
 
 @dataclass(frozen=True, slots=True)
 class FileRecord:

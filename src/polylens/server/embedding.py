@@ -43,7 +43,7 @@ class Embedded:
     """That `usage` counts for it."""
     is_image: bool
     token_ids: tuple[int, ...] = ()
-    """Of an input that did not come out of the cache."""
+    """Of a text, where the request shows them."""
 
 
 class EmbeddingService:
@@ -99,7 +99,8 @@ class EmbeddingService:
     async def _embed_all(self, served: Served, ready: Sequence[Ready], wish: Wish) -> list[Embedded]:
         """Those that the cache has not, through the engine: texts at once, pictures a few at a time."""
         adapter, prompt = role(served.header, wish.task)
-        keys = [self._key(served, each, (adapter, prompt), wish) for each in ready]
+        hashing = partial(self._key, served, (adapter, prompt), wish)  # of files that may be megabytes
+        keys = await in_thread(self._threads, list, map(hashing, ready))
         kept = [self.cache.get(key) if key is not None else None for key in keys]
         missing = [index for index, entry in enumerate(kept) if entry is None]
         items = await self._tokenise(served, ready, [index for index in missing if isinstance(ready[index], str)], wish)
@@ -167,7 +168,8 @@ class EmbeddingService:
 
     async def _text(self, served: Served, item: Item, lane: LaneName, wish: Wish) -> Embedded:
         (embedding,) = await self._run(served, item, lane, wish)
-        return Embedded(embedding, item.num_tokens, is_image=False, token_ids=tuple(item.token_ids.tolist()))
+        shown = tuple(item.token_ids.tolist()) if wish.shows_tokens else ()
+        return Embedded(embedding, item.num_tokens, is_image=False, token_ids=shown)
 
     async def _picture(
         self, served: Served, photo: Ready, index: int, adapter: str | None, lane: LaneName, wish: Wish
@@ -189,7 +191,7 @@ class EmbeddingService:
     async def _run(self, served: Served, item: Item, lane: LaneName, wish: Wish) -> list[Embedding]:
         return await served.engine.submit(item, lane, owner=wish.caller.owner, wants_tokens=wish.wants_tokens)
 
-    def _key(self, served: Served, ready: Ready, found: tuple[str | None, str], wish: Wish) -> bytes | None:
+    def _key(self, served: Served, found: tuple[str | None, str], wish: Wish, ready: Ready) -> bytes | None:
         if not self.cache.max_bytes or wish.shows_tokens:
             return None
         shared = (served.model_id, wish.caller.owner, wish.wants_tokens, *found)

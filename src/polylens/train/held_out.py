@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from polylens.train.joint import Vectors
+from polylens.train.joint import Vectors, late_scores
 
 
 @torch.no_grad()
@@ -42,10 +42,7 @@ def rank_correlation(queries: Vectors, documents: Vectors, truth: Sequence[float
 
 
 def _scores(queries: Vectors, documents: Vectors) -> dict[str, Float[Tensor, "Q D"]]:
-    rows = torch.split(queries.tokens, list(queries.lengths))
-    columns = torch.split(documents.tokens, list(documents.lengths))
-    late = [torch.stack([(query @ each.T).amax(dim=1).mean() for each in columns]) for query in rows]
-    return {"dense": queries.dense @ documents.dense.T, "late": torch.stack(late)}
+    return {"dense": queries.dense @ documents.dense.T, "late": late_scores(queries, documents)}
 
 
 def _ranks(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -117,9 +117,7 @@ def contrastive_loss(
         images: Whether images are in the batch.
     """
     temperature = objective.temperature
-    device = queries.dense.device
-    owner = torch.repeat_interleave(torch.arange(len(queries.lengths)), torch.tensor(queries.lengths)).to(device)
-    late = batched_maxsim(queries.tokens, owner, documents.tokens, documents.lengths, len(queries.lengths))
+    late = late_scores(queries, documents)
     dense = queries.dense @ documents.dense.T
     terms = {
         "dense": matryoshka_nce(queries.dense, documents.dense, positives, ignore, temperature, objective.dims),
@@ -127,6 +125,13 @@ def contrastive_loss(
         "divergence": divergence(dense, late.detach() if objective.late_teaches else late, ignore, temperature),
     }
     return _weighted(terms, objective.images if images else objective.texts)
+
+
+def late_scores(queries: Vectors, documents: Vectors) -> Float[Tensor, "Q D"]:
+    """MaxSim of every query with every document, over the number of the query's tokens."""
+    owner = torch.repeat_interleave(torch.arange(len(queries.lengths)), torch.tensor(queries.lengths))
+    owner = owner.to(queries.tokens.device)
+    return batched_maxsim(queries.tokens, owner, documents.tokens, documents.lengths, len(queries.lengths))
 
 
 def graded_loss(

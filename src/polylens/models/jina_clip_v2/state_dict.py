@@ -49,11 +49,7 @@ def v3_rules(config: TextConfig) -> list[Rule]:
 def native_rules(config: TextConfig) -> list[Rule]:
     """The rules of a checkpoint with the names of transformers' own `JinaEmbeddingsV3Model`: no adapters in it."""
     width = config.width
-    rules = [
-        rename("embeddings.word_embeddings.weight", (config.vocab_size, width), "text.embed.weight"),
-        rename("embeddings.token_type_embeddings.weight", (1, width), "text.segment.weight"),
-        *_norm("embeddings.LayerNorm", "text.embed_norm", width),
-    ]
+    rules = [*_plain_tables(config), *_norm("embeddings.LayerNorm", "text.embed_norm", width)]
     for i in range(config.num_layers):
         theirs, ours = f"layers.{i}", f"text.blocks.{i}"
         for part, shape in (("weight", (width, width)), ("bias", (width,))):
@@ -70,11 +66,7 @@ def native_rules(config: TextConfig) -> list[Rule]:
 def saved_rules(config: TextConfig) -> list[Rule]:
     """The rules of what `save_pretrained` of that class writes: the official names, without adapters and prefix."""
     width = config.width
-    rules = [
-        rename("embeddings.word_embeddings.weight", (config.vocab_size, width), "text.embed.weight"),
-        rename("embeddings.token_type_embeddings.weight", (1, width), "text.segment.weight"),
-        *_norm("emb_ln", "text.embed_norm", width),
-    ]
+    rules = [*_plain_tables(config), *_norm("emb_ln", "text.embed_norm", width)]
     for i in range(config.num_layers):
         theirs, ours = f"encoder.layers.{i}", f"text.blocks.{i}"
         for (published, name), (outputs, inputs) in zip(_TEXT_LINEAR, _text_shapes(config), strict=True):
@@ -82,6 +74,12 @@ def saved_rules(config: TextConfig) -> list[Rule]:
         rules += _norm(f"{theirs}.norm1", f"{ours}.attention_norm", width)
         rules += _norm(f"{theirs}.norm2", f"{ours}.mlp_norm", width)
     return rules
+
+
+def _plain_tables(config: TextConfig) -> Iterator[Rule]:
+    """The embeddings of a checkpoint without adapters."""
+    yield rename("embeddings.word_embeddings.weight", (config.vocab_size, config.width), "text.embed.weight")
+    yield rename("embeddings.token_type_embeddings.weight", (1, config.width), "text.segment.weight")
 
 
 def _text_shapes(config: TextConfig) -> tuple[tuple[int, int], ...]:
