@@ -179,7 +179,7 @@ def faces(language: str, split: Split) -> tuple[Face, ...]:
     return found
 
 
-@functools.lru_cache(maxsize=2048)
+@functools.lru_cache(maxsize=256)  # each holds its font file in memory, up to 20 MB
 def sized(face: Face, size: float) -> SizedFont:
     """A face opened at a size.
 
