@@ -15,7 +15,7 @@ import numpy as np
 
 from polylens.errors import InputError
 from polylens.index.search import Hit, maxsim, search
-from polylens.index.store import FilePages, PageRow, Store, page_table
+from polylens.index.store import FilePages, Kind, PageRow, Store, page_table
 from polylens.library import PageEmbedder
 from polylens.train.pairs import Pair, Side, Source
 from polylens.types import Embedding, Image
@@ -91,7 +91,7 @@ def _indexed(
         if store is None:
             shape = len(embedding.dense), embedding.multivector.shape[1]
             store = Store.create(folder / "index", embedder.model_id, *shape)
-        kind = "image" if isinstance(document, Path) else "text"
+        kind: Kind = "image" if isinstance(document, Path) else "text"
         lot.append(PageRow(len(lot) + 1, kind, "", embedding.dense, embedding.multivector.astype(np.float16)))
         if len(lot) == AT_A_TIME or done == len(documents):
             name = str((done - 1) // AT_A_TIME)
