@@ -79,12 +79,12 @@ class TaskResult:
 
 
 def check_tasks(names: Sequence[str]) -> None:
-    """Refuses names that are no tasks.
+    """Refuses names that are no tasks, and no names at all.
 
     Raises:
         InputError: Names the first of them.
     """
-    for name in names:
+    for name in names or [""]:
         if name not in TASKS:
             raise InputError(f"tasks must be some of {', '.join(TASKS)}, got {name!r}")
 

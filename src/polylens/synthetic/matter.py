@@ -59,7 +59,7 @@ class Matter:
         """A printed word with a part to play, such as what a bill calls its total; "" where the language has none."""
         if self.language != "en":
             return ""
-        return self.rng.choice(of_split(ROLES[name], self.split)).capitalize()
+        return self._capital(self.rng.choice(of_split(ROLES[name], self.split))).text
 
     def years(self, count: int) -> list[Term]:
         """Years in a row; in a language that has enough of them in the split, sometimes months in a row."""

@@ -72,6 +72,10 @@ class Page:
     summary: Term | None = None
     """A sentence on the page that says what it is about, such as the first of a docstring."""
 
+    def prints(self, term: Term) -> bool:
+        """Whether a term stands on the page as it is spelled."""
+        return any(term.text in box.text for box in self.boxes)
+
     @property
     def terms(self) -> tuple[Term, ...]:
         """All that the page names, each once."""

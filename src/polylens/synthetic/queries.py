@@ -94,7 +94,9 @@ def _neighbour(rng: random.Random, page: Page, fact: Fact) -> Term:
     """Something else that the page says in the language of a fact, or the fact's own value."""
     language = fact.about[0].language
     others = [f.about[0] for f in page.facts if f.about[0].language == language and f.about[0].key != fact.about[0].key]
-    return rng.choice(others) if others else fact.value
+    if others:
+        return rng.choice(others)
+    return fact.value if page.prints(fact.value) else page.title[0]
 
 
 def _together(rng: random.Random, page: Page, count: int) -> list[Term]:
@@ -106,9 +108,10 @@ def _together(rng: random.Random, page: Page, count: int) -> list[Term]:
     chosen = {term.key: term for term in (*title, first.about[0])}
     rest = [term for key, term in pool.items() if key not in chosen]
     rng.shuffle(rest)
+    numbers = [term for term in first.about if not term.language]
     values = [fact.value for fact in (first, *page.facts) if fact.value.language in ("", language)]
-    values += [term for term in first.about if not term.language]
-    return list({term.key: term for term in (*chosen.values(), *rest, *values)}.values())[:count]
+    printed = [value for value in values if page.prints(value)]  # a line of a chart has values that stand nowhere
+    return list({term.key: term for term in (*chosen.values(), *rest, *numbers, *printed)}.values())[:count]
 
 
 def _translated(rng: random.Random, page: Page, split: Split) -> Query | None:

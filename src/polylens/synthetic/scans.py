@@ -22,7 +22,7 @@ def scan(rng: random.Random, language: str, split: Split) -> Page:
     """A report, a form or a receipt, scanned."""
     sheet = rng.choice((report, report, form, receipt))(rng, language, split)
     image = Image.fromarray(sheet.image)
-    paper = tuple(int(level) for level in np.median(sheet.image[:8].reshape(-1, 3), axis=0))
+    paper = tuple(int(level) for level in np.median(sheet.image[::8, ::8].reshape(-1, 3), axis=0))
     degrees = rng.uniform(0.3, SKEW) * rng.choice((-1, 1))
     image = image.rotate(degrees, Image.Resampling.BICUBIC, fillcolor=paper)
     image = image.filter(ImageFilter.GaussianBlur(rng.uniform(0.3, 0.9)))
