@@ -175,11 +175,18 @@ def _hex(design: Design) -> str:
 def _boxes(figure: Figure, canvas: FigureCanvasAgg) -> tuple[Box, ...]:
     """Every text that was drawn and where, from top to bottom."""
     renderer = canvas.get_renderer()
-    shown = [text for text in figure.findobj(Text) if text.get_visible() and text.get_text().strip()]
-    boxes = []
-    for text in shown:
-        extent = text.get_window_extent(renderer)
-        if text.get_in_layout() and extent.width > 0:
+    boxes, beyond = [], _beyond(figure)
+    for text in figure.findobj(Text):
+        if text.get_visible() and text.get_text().strip() and text not in beyond:
+            extent = text.get_window_extent(renderer)
             boxes.append(Box(text.get_text(), extent.x0, HEIGHT - extent.y1, extent.x1, HEIGHT - extent.y0))
-    unique = {(box.text, round(box.left), round(box.top)): box for box in boxes}
-    return tuple(sorted(unique.values(), key=lambda box: (box.top, box.left)))
+    return tuple(sorted(boxes, key=lambda box: (box.top, box.left)))
+
+
+def _beyond(figure: Figure) -> set[Text]:
+    """Labels of ticks beyond the ends of their axis: they are there, but never drawn."""
+    labels = set()
+    for axis in (axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)):
+        low, high = sorted(axis.get_view_interval())
+        labels |= {tick.label1 for tick in axis.get_major_ticks() if not low <= tick.get_loc() <= high}
+    return labels

@@ -84,10 +84,10 @@ def names(kind: Kind, language: str, split: Split, also: str | None = None) -> t
 
 
 def belongs(text: str, language: str, split: Split) -> bool:
-    """Whether every word of a text is of a split; what has no letters belongs to both."""
+    """Whether every word of a text is of a split, those of a single letter too."""
     script = LANGUAGES[language]
     runs = re.findall(f"[{LETTERS[script]}]+", text)
-    words = [word for run in runs for word in pieces(run, script)]
+    words = [word for run in runs for word in (*pieces(run, script),) or (run,)]
     return bool(words) and all(is_held_out(word) == (split == "held_out") for word in words)
 
 
