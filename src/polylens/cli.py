@@ -408,7 +408,9 @@ def evaluate(
     ] = None,
     pages: Annotated[int, typer.Option(min=1, help="Pages of each task.")] = 60,
     seed: Annotated[int, typer.Option(help="Decides pages and queries.")] = 1,
-    json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the figures here too.")] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Write the figures here too.")
+    ] = None,
 ) -> None:
     """Measure how well a model finds pages: nDCG@5 on pages that are made here and held out from training."""
     if suite != "synthetic":

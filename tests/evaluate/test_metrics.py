@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from polylens.evaluate.bm25 import B, K1, bm25, terms
+from polylens.evaluate.bm25 import K1, B, bm25, terms
 from polylens.evaluate.metrics import bootstrap, chance_ndcg, ndcg, recall
 
 

@@ -89,7 +89,8 @@ def test_splits_share_no_design_and_no_fact(kind: str) -> None:
     assert all(is_held_out_design(each.design.removeprefix("scan of ")) for each in held_out)
     assert not any(is_held_out_design(each.design.removeprefix("scan of ")) for each in train)
     said = [
-        {(fact.about[0].text, fact.value.text) for each in stream for fact in each.facts} for stream in (train, held_out)
+        {(fact.about[0].text, fact.value.text) for each in stream for fact in each.facts}
+        for stream in (train, held_out)
     ]
     assert all(said) and not said[0] & said[1]
 

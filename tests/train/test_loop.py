@@ -25,9 +25,9 @@ from polylens.models.jina_clip_v2.config import JinaClipConfig
 from polylens.models.jina_v4.config import DecoderConfig, VisionConfig
 from polylens.models.jina_v4.processing import JinaV4Processor
 from polylens.nn.lora import LoRAConfig
-from polylens.train import loop, tokenizer
 from polylens.synthetic import fonts
 from polylens.synthetic.lexicon import sample_text
+from polylens.train import loop, tokenizer
 from polylens.train.loop import (
     learning_rate,
     make_optimisers,

@@ -176,9 +176,7 @@ class Canvas:
             while waiting and self.length(pen, " ".join([*line, waiting[0]]), size, bold=bold) <= right - left:
                 line.append(waiting.pop(0))
             side, align = (right, "right") if pen.rtl else (left, "left")
-            self.text(
-                pen, side, baseline, " ".join(line), size, ink=ink, align=align, bold=bold, widest=right - left
-            )
+            self.text(pen, side, baseline, " ".join(line), size, ink=ink, align=align, bold=bold, widest=right - left)
             baseline += step
         return baseline - 0.95 * size
 

@@ -27,7 +27,9 @@ from polylens.synthetic.page import Box, Fact, Page, Term
 WIDTH, HEIGHT = 1120, 784
 LONGEST = 88  # letters of a line
 LINES = 26  # of a picture
-_LEFT_OUT = frozenset({"test", "tests", "idlelib", "lib2to3", "site-packages", "dist-packages", "encodings", "pydoc_data"})
+_LEFT_OUT = frozenset(
+    {"test", "tests", "idlelib", "lib2to3", "site-packages", "dist-packages", "encodings", "pydoc_data"}
+)
 
 _THEMES: dict[str, dict[str, Colour]] = {
     "light": {
@@ -107,7 +109,7 @@ def code(rng: random.Random, language: str, split: Split) -> Page:
     top = 24.0
     file = f"{snippet.module.replace('.', '/')}.py"
     if design["bar"] == "top":
-        canvas.block(0, 0, WIDTH, 40, tuple(round(0.9 * p + 0.1 * i) for p, i in zip(theme["paper"], theme["ink"])))
+        canvas.block(0, 0, WIDTH, 40, _between(theme["paper"], theme["ink"]))
         _write(canvas, font, 28, 27, file, theme["ink"])
         top = 58.0
     colours = _colours("\n".join(snippet.lines), theme)
@@ -147,6 +149,12 @@ def code(rng: random.Random, language: str, split: Split) -> Page:
 def _term(text: str) -> Term:
     """Something written in code: asked about in English."""
     return Term(text, f"code:{text}", "en")
+
+
+def _between(paper: Colour, ink: Colour) -> Colour:
+    """The paper, a little darker or lighter."""
+    red, green, blue = (round(0.9 * p + 0.1 * i) for p, i in zip(paper, ink, strict=True))
+    return red, green, blue
 
 
 def _write(canvas: Canvas, font: SizedFont, x: float, baseline: float, text: str, ink: Colour) -> None:
@@ -199,7 +207,9 @@ def snippets(module: str) -> tuple[Snippet, ...]:
         inside = sorted((each.lineno, each.name) for each in defined if node.lineno <= each.lineno < last)
         summary = (ast.get_docstring(node) or "").partition("\n")[0].strip()
         visible = summary if len(summary) > 20 and any(summary in line for line in body) else ""
-        used = sorted(set(re.findall(r"(?<![\w'\"])[A-Za-z_]{7,}(?=[.(\[ =,)])", "\n".join(body))), key=lambda n: (-len(n), n))
+        used = sorted(
+            set(re.findall(r"(?<![\w'\"])[A-Za-z_]{7,}(?=[.(\[ =,)])", "\n".join(body))), key=lambda n: (-len(n), n)
+        )
         names = tuple(dict.fromkeys([*(name for _, name in inside), *used[:5]]))
         if len(names) > 2:
             found.append(Snippet(module, node.lineno, body, names, visible))

@@ -29,7 +29,9 @@ class Matter:
     def __init__(self, rng: random.Random, language: str, split: Split) -> None:
         self.rng, self.language, self.split = rng, language, split
 
-    def subjects(self, count: int, kinds: tuple[Kind, ...] = ("territory", "territory", "language", "city")) -> list[Term]:
+    def subjects(
+        self, count: int, kinds: tuple[Kind, ...] = ("territory", "territory", "language", "city")
+    ) -> list[Term]:
         """Different names of one kind: rows of a table, bars of a chart."""
         fitting = [kind for kind in kinds if len(names(kind, self.language, self.split)) >= count]
         kind = self.rng.choice(fitting or ["language"])

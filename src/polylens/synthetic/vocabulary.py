@@ -76,9 +76,11 @@ vendor village visa visitor voucher ward warden weight witness workplace zone
 ROLES: dict[str, tuple[str, ...]] = {
     "invoice": tuple("invoice bill statement demand account tally voucher debit billing docket".split()),
     "receipt": tuple("receipt ticket slip counterfoil stub proof chit voucher docket bon".split()),
-    "total": tuple("total sum amount due payable balance aggregate payment gross final full settlement remittance tally toll pay".split()),
+    "total": tuple(
+        "total sum amount due payable balance aggregate payment gross final full settlement remittance tally".split()
+    ),
     "quantity": tuple("quantity qty pieces count units number pcs volume packs items".split()),
-    "price": tuple("price each rate cost unit tariff charge fee value net amount apiece pricing quote fare worth".split()),
+    "price": tuple("price rate cost unit tariff charge fee value net amount apiece pricing quote fare worth".split()),
     "tax": tuple("tax VAT levy duty surcharge excise GST impost taxation".split()),
     "customer": tuple("customer client buyer purchaser recipient payer consignee receiver debtor addressee".split()),
     "form": tuple("form application request questionnaire registration declaration enquiry enrolment petition".split()),

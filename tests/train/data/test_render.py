@@ -9,8 +9,8 @@ import pytest
 
 from polylens.errors import InputError
 from polylens.synthetic import fonts
-from polylens.train.data import render
 from polylens.synthetic.lexicon import LANGUAGES, Split, is_held_out
+from polylens.train.data import render
 
 SCRIPTS = {script: language for language, script in reversed(LANGUAGES.items())}
 

@@ -43,11 +43,12 @@ def form(rng: random.Random, language: str, split: Split) -> Page:
         y = 180 + i * step
         value = _answer(rng, matter)
         left = 64.0 if design["label"] == "above" else 330.0
+        edge = 78.0 if design["field"] == "table" else 64.0
         if design["label"] == "above":
-            canvas.text(hand, 64, y + 22, label.text, 17, ink=GREY, widest=400)
-            low, high = y + 32, y + 78
+            canvas.text(hand, edge, y + 22, label.text, 17, ink=GREY, widest=400)
+            low, high = y + 32, y + 76
         else:
-            canvas.text(hand, 64, y + 42, label.text, 20, widest=250)
+            canvas.text(hand, edge, y + 42, label.text, 20, widest=250)
             low, high = y + 10, y + 60
         if design["field"] == "line":
             canvas.rule(left, high, WIDTH - 64, high)

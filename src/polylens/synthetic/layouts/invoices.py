@@ -40,7 +40,9 @@ def invoice(rng: random.Random, language: str, split: Split) -> Page:
     place = matter.subjects(1, ("territory",))[0]
     canvas.text(hand, SIDE, y + 64, f"{rng.randint(1000, 99999)} {place.text}", 19, widest=430)
     title = matter.role("invoice") or "№"
-    canvas.text(hand, WIDTH - SIDE, y + 4, f"{title} {bill.text}", 26, ink=design.accent, bold=True, align="right", widest=420)
+    canvas.text(
+        hand, WIDTH - SIDE, y + 4, f"{title} {bill.text}", 26, ink=design.accent, bold=True, align="right", widest=420
+    )
     canvas.text(hand, WIDTH - SIDE, y + 44, date.text, 20, align="right")
 
     sign, goods = rng.choice(SIGNS), matter.goods(rng.randint(3, 8))

@@ -29,7 +29,9 @@ def report(rng: random.Random, language: str, split: Split) -> Page:
     canvas = Canvas(WIDTH, HEIGHT)
     side, size = 76.0, 19.0
     topic, place = matter.topic(), matter.proper(1)
-    canvas.text(hand, side, 104, f"{topic.text} {place.text}", 38, bold=True, ink=design.accent, widest=WIDTH - 2 * side)
+    canvas.text(
+        hand, side, 104, f"{topic.text} {place.text}", 38, bold=True, ink=design.accent, widest=WIDTH - 2 * side
+    )
     if design["head"] == "band":
         canvas.block(0, 0, WIDTH, 24, design.accent)
     if design["head"] == "line":
