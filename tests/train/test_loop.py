@@ -24,6 +24,7 @@ from polylens.errors import InputError
 from polylens.models.jina_clip_v2.config import JinaClipConfig
 from polylens.models.jina_v4.config import DecoderConfig, VisionConfig
 from polylens.models.jina_v4.processing import JinaV4Processor
+from polylens.models.protocol import Outputs
 from polylens.nn.lora import LoRAConfig
 from polylens.synthetic import fonts
 from polylens.synthetic.lexicon import sample_text
@@ -97,7 +98,7 @@ def small() -> Recipe:
 def small_clip() -> Recipe:
     """nano-clip with a step of each stage, and a few thousand parameters."""
     recipe = nano_clip()
-    read, crops, pages, _ = recipe.stages
+    read, texts, crops, pages = recipe.stages
     model, text, vision = recipe.model, recipe.model.text, recipe.model.vision
     assert isinstance(model, JinaClipConfig) and vision is not None
     size = 112
@@ -113,7 +114,8 @@ def small_clip() -> Recipe:
         images=replace(recipe.images, size=size),
         stages=(
             replace(read, height=size, width=size, steps=1, images=2),
-            replace(crops, height=size, width=size, steps=2, images=3, queries_per_image=2, transcripts=1, texts=1),
+            replace(texts, height=size, width=size, steps=1, texts=3),
+            replace(crops, height=size, width=size, steps=1, images=3, queries_per_image=2, transcripts=1, texts=1),
             replace(pages, height=size, width=size, steps=1, images=2, queries_per_image=2, transcripts=1, texts=1),
         ),
         languages=("en", "de"),
@@ -313,7 +315,9 @@ class TestDualEncoder:
     def test_losses(self, finished: Path) -> None:
         lines = logged(finished)
         assert "dense" not in lines[0] and all("dense" in line for line in lines[1:])
-        assert not any("late" in line or "grounding" in line for line in lines)
+        assert not any("late" in line for line in lines)
+        assert ["grounding" in line for line in lines] == [False, False, True, True]  # texts alone stand nowhere
+        assert lines[1]["recall@1"] in (0.0, 0.3333, 0.6667, 1.0)  # of three texts
         assert all(np.isfinite(value) for line in lines for value in line.values())
 
     def test_every_part_has_moved(self, finished: Path) -> None:
@@ -331,6 +335,49 @@ class TestDualEncoder:
             assert torch.equal(tensor, state[f"weights.model.{name}"].bfloat16()), name
         vectors = embedder.encode(["ein Hafen", PIL.Image.new("RGB", (300, 200), "white")])
         np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, rtol=0, atol=1e-6)
+
+    def test_a_querys_words_stand_in_its_own_picture(self, finished: Path) -> None:
+        recipe = small_clip()
+        processor = make_processor(recipe, loop._tokenizer(recipe, finished))
+        batch = loop._Batches(recipe, processor)[2]
+        assert batch.here.shape == batch.same.shape == (7, 3 * 64)  # six queries of pictures, one of a text
+        assert not (batch.here & ~batch.same).any()
+        for own, drawn in zip([*batch.image_of, None], batch.here, strict=True):
+            assert [bool(part.any()) for part in drawn.split(64)] == [own == j for j in range(3)]
+        letters = batch.letters.view(3, 64, 2)
+        for row, own in enumerate(batch.image_of):
+            there = batch.here[row].view(3, 64)[own]
+            assert (letters[own][there] > 0).any(), "no letter where the words are"
+
+    def test_grounding_compares_queries_with_patches_as_the_class_token_is_read(self) -> None:
+        """Through the tower's last norm, class tokens left out, to unit length."""
+        trainee = make_trainee(small_clip())
+        torch.manual_seed(0)
+        rows, dense = torch.randn(2 * 65, 32), torch.nn.functional.normalize(torch.randn(5, 32), dim=1)
+        for parameter in trainee.watched.parameters():
+            torch.nn.init.normal_(parameter)
+        outputs = Outputs(dense, torch.ones(5), None, (1,) * 5)
+        queries, cells = trainee.pointed_at(outputs, outputs, rows, [object(), object()])  # type: ignore[list-item]
+        assert queries is dense
+        scale, shift = trainee.watched.weight, trainee.watched.bias
+        for cell, row in ((0, 1), (63, 64), (64, 66), (127, 129)):
+            x = (rows[row] - rows[row].mean()) / (rows[row].var(correction=0) + 1e-6) ** 0.5 * scale + shift
+            torch.testing.assert_close(cells[cell], x / x.norm(), rtol=0, atol=1e-5)
+
+    def test_rates(self) -> None:
+        """The text tower's blocks take a tenth of a step's rate, its tokens' vectors all of it, other vectors less."""
+        trainee = make_trainee(small_clip())
+        names = {id(parameter): name for name, parameter in trainee.named_parameters()}
+        muon, adam = make_optimisers(trainee, small_clip())
+        shares = {
+            names[id(p)]: group["share"] for o in (muon, adam) for group in o.param_groups for p in group["params"]
+        }
+        assert set(shares) == set(names.values())
+        assert shares["model.text.blocks.0.mlp.up.weight"] == 0.1
+        assert shares["model.text.embed.weight"] == shares["model.vision.blocks.0.mlp.up.weight"] == 1.0
+        assert shares["model.text.embed_norm.bias"] == shares["reader.weight"] == 0.3
+        held = {names[id(p)] for group in muon.param_groups for p in group["params"]}
+        assert "model.vision.blocks.1.mlp.down.weight" in held and "model.text.embed.weight" not in held
 
     def test_letters_stand_row_by_row(self) -> None:
         recipe = small_clip()

@@ -10,7 +10,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from polylens.nn.similarity import maxsim
-from polylens.train.losses import batched_maxsim, grounding_nce, info_nce, matryoshka_nce, reading_loss
+from polylens.train.losses import (
+    batched_maxsim,
+    grounding_nce,
+    info_nce,
+    info_nce_back,
+    matryoshka_nce,
+    reading_loss,
+)
 
 EXACT = 1e-10  # float64 rounding of logarithms of sums of exponentials
 
@@ -54,6 +61,32 @@ def test_an_ignored_document_has_no_gradient(ignore: Tensor) -> None:
     info_nce(scores, torch.tensor(POSITIVES), ignore, 0.1).backward()
     assert scores.grad is not None
     assert (scores.grad[ignore] == 0).all() and (scores.grad[~ignore] != 0).all()
+
+
+def slow_back(scores: Tensor, positives: list[int], temperature: float) -> float:
+    """From each query's document, that query among those of other documents."""
+    losses = []
+    for query, document in enumerate(positives):
+        rivals = [other for other, own in enumerate(positives) if own != document]
+        mass = {other: math.exp(float(scores[other, document]) / temperature) for other in (query, *rivals)}
+        losses.append(-math.log(mass[query] / sum(mass.values())))
+    return sum(losses) / len(losses)
+
+
+def test_looking_back() -> None:
+    scores, positives = draw(5, 3).tanh(), [0, 2, 0, 1, 2]
+    mine = info_nce_back(scores, torch.tensor(positives), 0.1)
+    assert float(mine) == pytest.approx(slow_back(scores, positives, 0.1), abs=EXACT)
+
+
+def test_matryoshka_nce_both_ways(ignore: Tensor) -> None:
+    queries, documents = units(4, 8).float(), units(6, 8, seed=1).float()
+    forth, both = (
+        matryoshka_nce(queries, documents, torch.tensor(POSITIVES), ignore, 0.1, (8,), both_ways)
+        for both_ways in (False, True)
+    )
+    back = slow_back(queries.double() @ documents.double().T, POSITIVES, 0.1)
+    assert float(both) == pytest.approx((float(forth) + back) / 2, abs=1e-5)
 
 
 def test_matryoshka_nce(ignore: Tensor) -> None:

@@ -212,7 +212,7 @@ def monospaced(split: Split) -> tuple[Face, ...]:
     return tuple(sorted(found, key=lambda face: face.path.name))
 
 
-@functools.lru_cache(maxsize=2048)
+@functools.lru_cache(maxsize=256)  # each holds its font file in memory, up to 20 MB
 def sized(face: Face, size: float) -> SizedFont:
     """A face opened at a size.
 

@@ -24,7 +24,6 @@ from torch import Tensor, nn
 
 import polylens
 from polylens.errors import InputError
-from polylens.models.jina_v4.config import JinaV4Config
 from polylens.models.protocol import Outputs
 from polylens.train.data.examples import (
     READING_POINTS,
@@ -118,14 +117,16 @@ def make_optimisers(trainee: Trainee, recipe: Recipe) -> list[torch.optim.Optimi
     Jordan et al. 2024, https://kellerjordan.github.io/posts/muon; its step is scaled to AdamW's, so one rate serves
     both.
     """
-    hidden: list[nn.Parameter] = []
-    rest: list[nn.Parameter] = []
+    groups: dict[tuple[bool, float], list[nn.Parameter]] = {}
     for name, parameter in trainee.named_parameters():
-        inside = parameter.ndim == 2 and "embed" not in name and "reader" not in name and "lora" not in name
-        (hidden if inside else rest).append(parameter)
+        groups.setdefault((trainee.is_matrix(name), trainee.share(name)), []).append(parameter)
+    hidden, rest = (
+        [{"params": found, "share": share} for (is_matrix, share), found in groups.items() if is_matrix == wanted]
+        for wanted in (True, False)
+    )
     return [
         torch.optim.Muon(hidden, weight_decay=recipe.weight_decay, adjust_lr_fn="match_rms_adamw"),
-        torch.optim.AdamW([{"params": rest, "share": 0.3}], betas=(0.9, 0.98), weight_decay=0.0),
+        torch.optim.AdamW(rest, betas=(0.9, 0.98), weight_decay=0.0),
     ]
 
 
@@ -137,7 +138,7 @@ def train_step(
     trainee.hold(still=not stage_at(recipe, step)[0].tower_learns)
     for optimiser in optimisers:
         for group in optimiser.param_groups:
-            group["lr"] = rate * group.get("share", 1.0)
+            group["lr"] = rate * group["share"]
         optimiser.zero_grad(set_to_none=True)
     device = trainee.reader.weight.device
     with torch.autocast(device.type, torch.bfloat16):
@@ -154,30 +155,33 @@ def compute_losses(trainee: Trainee, batch: ImageBatch, recipe: Recipe) -> dict[
     """The weighted sum and its parts; nothing of reading where the tower is held still.
 
     Pictures and passages stand among the documents together: a query must prefer its own picture to any text and its
-    own text to any picture, which keeps the scores of both kinds comparable.
+    own text to any picture, which keeps the scores of both kinds comparable. A batch may have no pictures.
     """
-    if not batch.queries:
-        losses = _reading(trainee, batch, lambda: trainee.look(batch.images))
+    seen: list[Tensor] = []
+    hook = trainee.watched.register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0]))
+    if batch.queries:
+        documents = trainee.model.embed([*batch.images, *batch.passages])
     else:
-        documents: list[Outputs] = []
-        embed = trainee.model.embed
-        read = _reading(trainee, batch, lambda: documents.append(embed([*batch.images, *batch.passages])))
-        losses = {**_search_losses(embed(batch.queries), documents[0], batch, recipe), **read}
+        trainee.look(batch.images)
+    hook.remove()
+    losses = {}
+    if batch.images and trainee.reader.weight.requires_grad:
+        losses.update(_reading(trainee, batch, seen[0]))
+    if batch.queries:
+        queries = trainee.model.embed(batch.queries)
+        losses.update(_search_losses(queries, documents, batch, recipe))
+        if batch.images:
+            pointed = trainee.pointed_at(queries, documents, seen[0], batch.images)
+            here, same = (places.to(queries.dense.device) for places in (batch.here, batch.same))
+            losses["grounding"] = grounding_nce(*pointed, here, same, recipe.grounding_temperature)
     shares = asdict(recipe.weights)
     total = torch.stack([share * losses[name] for name, share in shares.items() if name in losses]).sum()
     return {"total": total, **losses}
 
 
-def _reading(trainee: Trainee, batch: ImageBatch, run: Callable[[], None]) -> dict[str, Tensor]:
-    """Reading loss of whatever goes through the vision tower in `run`, and the share of letters that it got right."""
-    if not trainee.reader.weight.requires_grad:
-        run()
-        return {}
-    seen: list[Tensor] = []
-    hook = trainee.watched.register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0]))
-    run()
-    hook.remove()
-    features, wanted = trainee.legible(seen[0], batch.letters, batch.images)
+def _reading(trainee: Trainee, batch: ImageBatch, rows: Tensor) -> dict[str, Tensor]:
+    """Reading loss of what came out of the vision tower's last block, and the share of letters that it got right."""
+    features, wanted = trainee.legible(rows, batch.letters, batch.images)
     wanted = wanted.to(features.device)
     read = trainee.reader(F.rms_norm(features, features.shape[-1:], eps=1e-6))
     logits = read.unflatten(-1, (READING_POINTS, -1)).float()
@@ -187,8 +191,8 @@ def _reading(trainee: Trainee, batch: ImageBatch, run: Callable[[], None]) -> di
 
 
 def _search_losses(queries: Outputs, documents: Outputs, batch: ImageBatch, recipe: Recipe) -> dict[str, Tensor]:
-    """Dense loss, and with late interaction the late and the grounding loss; how often a query's own picture comes
-    first among the pictures."""
+    """Dense loss, and the late one where there is late interaction; how often a query's own picture comes
+    first among the pictures, or its own text among the texts where there are no pictures."""
     device = queries.dense.device
     num_images, num_queries = len(batch.images), len(batch.queries)
     own_image = torch.tensor(batch.image_of, dtype=torch.long, device=device)
@@ -203,27 +207,26 @@ def _search_losses(queries: Outputs, documents: Outputs, batch: ImageBatch, reci
     to_image = (own_image, is_own_passage[about_image])
     to_passage = (own_passage, is_own_image[about_passage])
 
-    dense = partial(matryoshka_nce, temperature=recipe.dense_temperature, dims=recipe.model.matryoshka_dims)
-    losses = {"dense": dense(queries.dense[about_image], documents.dense, *to_image)}
-    if batch.passages:
-        losses["dense"] = losses["dense"] + dense(queries.dense[about_passage], documents.dense, *to_passage)
+    dense = partial(
+        matryoshka_nce,
+        temperature=recipe.dense_temperature,
+        dims=recipe.model.matryoshka_dims,
+        both_ways=recipe.dense_both_ways,
+    )
+    kinds = [(about_image, to_image)] * bool(batch.images) + [(about_passage, to_passage)] * bool(batch.passages)
+    parts = [dense(queries.dense[about], documents.dense, *to) for about, to in kinds]
+    losses = {"dense": torch.stack(parts).sum()}
     scores = queries.dense.detach() @ documents.dense.detach().T
     if queries.multivector is not None and documents.multivector is not None:
-        assert isinstance(recipe.model, JinaV4Config)
         owner = torch.repeat_interleave(torch.arange(num_queries), torch.tensor(queries.lengths)).to(device)
         scores = batched_maxsim(queries.multivector, owner, documents.multivector, documents.lengths, num_queries)
-        losses["late"] = info_nce(scores[about_image], *to_image, recipe.late_temperature)
-        if batch.passages:
-            losses["late"] = losses["late"] + info_nce(scores[about_passage], *to_passage, recipe.late_temperature)
-        is_visual = torch.cat(
-            [torch.from_numpy(item.token_ids == recipe.model.image_token_id) for item in batch.images]
-        )
-        cells = documents.multivector[: len(is_visual)][is_visual.to(device)]
-        losses["grounding"] = grounding_nce(
-            queries.multivector, cells, batch.here.to(device), batch.same.to(device), recipe.grounding_temperature
-        )
+        parts = [info_nce(scores[about], *to, recipe.late_temperature) for about, to in kinds]
+        losses["late"] = torch.stack(parts).sum()
     with torch.no_grad():
-        first = (scores[about_image, :num_images].argmax(dim=1) == own_image).float().mean()
+        if batch.images:
+            first = (scores[about_image, :num_images].argmax(dim=1) == own_image).float().mean()
+        else:
+            first = (scores[about_passage].argmax(dim=1) == own_passage).float().mean()
     return {**losses, "recall@1": first}
 
 

@@ -38,6 +38,28 @@ def info_nce(
     return F.cross_entropy(logits, positives)
 
 
+def info_nce_back(scores: Float[Tensor, "Q D"], positives: Int[Tensor, " Q"], temperature: float) -> Float[Tensor, ""]:
+    """The other direction: each query is looked for from its document, among all queries that have another one.
+
+    Radford et al. 2021, arXiv 2103.00020, figure 3, where each document has one query; here it may have many, which are
+    no negatives of each other.
+
+    Args:
+        scores: Similarities.
+        positives: The document that belongs to each query.
+        temperature: Divides the scores.
+
+    Example:
+        >>> scores = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
+        >>> round(float(info_nce_back(scores, torch.tensor([0, 0, 1]), 1.0)), 4)
+        0.3927
+    """
+    siblings = positives[:, None] == positives[None, :]
+    itself = torch.arange(len(positives), device=scores.device)
+    siblings[itself, itself] = False
+    return info_nce(scores.T[positives], itself, siblings, temperature)
+
+
 def matryoshka_nce(
     queries: Float[Tensor, "Q E"],
     documents: Float[Tensor, "D E"],
@@ -45,11 +67,17 @@ def matryoshka_nce(
     ignore: Bool[Tensor, "Q D"],
     temperature: float,
     dims: Sequence[int],
+    both_ways: bool = False,
 ) -> Float[Tensor, ""]:
-    """`info_nce` of the dense vectors cut to each of `dims`, averaged. Kusupati et al. 2022, arXiv 2205.13147."""
-    losses = [
-        info_nce(truncate(queries, dim) @ truncate(documents, dim).T, positives, ignore, temperature) for dim in dims
-    ]
+    """`info_nce` of the dense vectors cut to each of `dims`, averaged. Kusupati et al. 2022, arXiv 2205.13147.
+
+    With `both_ways` the mean of it and `info_nce_back`.
+    """
+    losses = []
+    for dim in dims:
+        scores = truncate(queries, dim) @ truncate(documents, dim).T
+        loss = info_nce(scores, positives, ignore, temperature)
+        losses.append((loss + info_nce_back(scores, positives, temperature)) / 2 if both_ways else loss)
     return torch.stack(losses).mean()
 
 

@@ -22,7 +22,7 @@ class Stage:
     width: int  # pixels, a multiple of a cell
     font_size: tuple[float, float]  # pixels per em, smallest and largest; of a page, its body
     steps: int
-    images: int  # a step
+    images: int  # a step; with none, texts alone are learned from
     queries_per_image: int
     transcripts: int  # how many of them stand among the documents as text too
     texts: int  # a step, with a query each, in one of all languages
@@ -53,6 +53,7 @@ class Recipe:
     weights: Weights
     late_temperature: float
     dense_temperature: float
+    dense_both_ways: bool  # whether documents look for their queries too, as CLIP does
     grounding_temperature: float
     warmup_steps: int  # from zero, at the start of the run
     weight_decay: float
@@ -208,6 +209,7 @@ def nano() -> Recipe:
         weights=Weights(late=1.0, dense=0.3, grounding=2.0, reading=1.0),
         late_temperature=0.03,
         dense_temperature=0.05,
+        dense_both_ways=False,
         grounding_temperature=0.05,
         warmup_steps=100,
         weight_decay=0.01,
@@ -222,7 +224,9 @@ def nano_clip() -> Recipe:
     """nano's counterpart with two towers, jina-clip-v2's family: the same data and about the same budget, to compare.
 
     Its tower sees the whole picture in every layer, so a step costs more and there are fewer. Its pictures have one
-    size, as in that family; whole pages are drawn into it in print as small as a page shrunk to that size has.
+    size, as in that family; whole pages are drawn into it in print as small as a page shrunk to that size has. Texts
+    alone come before texts and pictures, and pictures look for their texts as well as the other way round, as in that
+    family: without either both towers end in one vector for everything (docs/log.md, 2026-11-24 and 25).
     """
     like = nano()
     side, width = 448, 256
@@ -259,12 +263,36 @@ def nano_clip() -> Recipe:
         model=model,
         images=clip_processing.ImageConfig(size=side, mean=(0.9, 0.9, 0.9), std=(0.3, 0.3, 0.3)),
         stages=(
-            replace(read, height=side, width=side, steps=2400, images=4),
-            replace(crops, height=side, width=side, steps=800, images=8, queries_per_image=16),
-            replace(pages, height=side, width=side, steps=800, images=8, font_size=(8.0, 12.0), tower_learns=True),
-            replace(texts, height=side, width=side, steps=500, images=2, font_size=(8.0, 12.0)),
+            replace(read, height=side, width=side, steps=1800, images=4),
+            replace(
+                texts,
+                height=side,
+                width=side,
+                steps=500,
+                images=0,
+                transcripts=0,
+                texts=40,
+                query_words=(1, 6),
+                learning_rate=4e-3,
+                final_learning_rate=4e-3,
+            ),
+            replace(
+                crops, height=side, width=side, steps=900, images=8, queries_per_image=24, query_words=(1, 3), texts=8
+            ),
+            replace(
+                pages,
+                height=side,
+                width=side,
+                font_size=(8.0, 12.0),  # as a page shrunk to that size has
+                steps=450,
+                images=8,
+                queries_per_image=24,
+                texts=8,
+                tower_learns=True,
+            ),
         ),
         weights=replace(like.weights, dense=1.0),  # the only way in which this family compares
+        dense_both_ways=True,
     )
 
 

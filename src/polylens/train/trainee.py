@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
@@ -22,7 +23,7 @@ from polylens.models.jina_v4.config import JinaV4Config
 from polylens.models.jina_v4.model import JinaV4
 from polylens.models.jina_v4.processing import JinaV4Processor
 from polylens.models.jina_v4.vision import VisionTower as JinaV4Tower
-from polylens.models.protocol import Item
+from polylens.models.protocol import Item, Outputs
 from polylens.train.data.examples import NUM_LETTERS, READING_POINTS, AnyProcessor
 from polylens.train.recipes import Recipe
 from polylens.train.tokenizer import CLIP_TOKENS, train_tokenizer
@@ -46,8 +47,17 @@ class Trainee(nn.Module, ABC):
         """The part of the tower that is handed what came out of its last block."""
 
     @abstractmethod
+    def share(self, name: str) -> float:
+        """How much of the step's learning rate a parameter takes."""
+
+    @abstractmethod
     def look(self, images: Sequence[Item]) -> None:
         """Sends images through the vision tower alone."""
+
+    def is_matrix(self, name: str) -> bool:
+        """Whether a parameter maps one hidden state to another, as neither embeddings nor heads do."""
+        outside = any(part in name for part in ("embed", "reader", "lora"))
+        return self.get_parameter(name).ndim == 2 and not outside
 
     def hold(self, still: bool) -> None:
         """Keeps the tower's blocks and the reader from learning, or lets them learn again.
@@ -68,6 +78,19 @@ class Trainee(nn.Module, ABC):
         """
 
     @abstractmethod
+    def pointed_at(
+        self, queries: Outputs, documents: Outputs, rows: Tensor, images: Sequence[Item]
+    ) -> tuple[Tensor, Tensor]:
+        """What grounding compares, unit rows both: the tokens of queries, or queries, and the cells of the pictures.
+
+        Args:
+            queries: What came out for the queries.
+            documents: What came out for the pictures and the texts after them.
+            rows: What came out of the tower's last block.
+            images: The pictures.
+        """
+
+    @abstractmethod
     def save(self, folder: Path, processor: AnyProcessor) -> None:
         """Writes the model in its family's layout."""
 
@@ -84,12 +107,28 @@ class V4Trainee(Trainee):
     def watched(self) -> nn.Module:
         return self.model.vision.merger
 
+    def share(self, name: str) -> float:
+        return 1.0 if self.is_matrix(name) else 0.3
+
     def look(self, images: Sequence[Item]) -> None:
         self.model.vision(torch.cat(_patches(images)), _grids(images))
 
     def legible(self, rows: Tensor, letters: Tensor, images: Sequence[Item]) -> tuple[Tensor, Tensor]:
         order, _ = self.model.vision.window_order(_grids(images))
         return rows, letters[self.model.vision.patches_of(order)]
+
+    def pointed_at(
+        self,
+        queries: Outputs,
+        documents: Outputs,
+        rows: Tensor,  # noqa: ARG002  # the other family's
+        images: Sequence[Item],
+    ) -> tuple[Tensor, Tensor]:
+        assert queries.multivector is not None and documents.multivector is not None
+        image_token = self.model.config.image_token_id
+        is_visual = torch.cat([torch.from_numpy(item.token_ids == image_token) for item in images])
+        cells = documents.multivector[: len(is_visual)][is_visual.to(documents.multivector.device)]
+        return queries.multivector, cells
 
     def save(self, folder: Path, processor: AnyProcessor) -> None:
         assert isinstance(processor, JinaV4Processor)
@@ -109,11 +148,36 @@ class ClipTrainee(Trainee):
     def watched(self) -> nn.Module:
         return self.tower.get_submodule("norm")
 
+    def share(self, name: str) -> float:
+        # Post-norm blocks that begin as the identity are soon mostly noise at the rates of the pre-norm tower, and all
+        # texts become one; a token's own vector may learn fast (docs/log.md, 2026-11-25).
+        if name.startswith("model.text.blocks"):
+            return 0.1
+        if name.startswith("model.text.embed.weight"):
+            return 1.0
+        return 1.0 if self.is_matrix(name) else 0.3
+
     def look(self, images: Sequence[Item]) -> None:
         self.tower(torch.stack(_patches(images)))
 
     def legible(self, rows: Tensor, letters: Tensor, images: Sequence[Item]) -> tuple[Tensor, Tensor]:
-        return rows.view(len(images), -1, rows.shape[1])[:, 1:].flatten(0, 1), letters  # without the class tokens
+        return self._patch_rows(rows, len(images)), letters
+
+    def pointed_at(
+        self,
+        queries: Outputs,
+        documents: Outputs,  # noqa: ARG002  # the other family's
+        rows: Tensor,
+        images: Sequence[Item],
+    ) -> tuple[Tensor, Tensor]:
+        # Patches have no place in the common space when the model is used. They are taught one because a class token
+        # is one attention away from them, and its own contrast tells next to nothing from eight pictures a step.
+        return queries.dense, F.normalize(self.watched(self._patch_rows(rows, len(images))).float(), dim=-1)
+
+    @staticmethod
+    def _patch_rows(rows: Tensor, num_images: int) -> Tensor:
+        """Without those of the class tokens."""
+        return rows.view(num_images, -1, rows.shape[1])[:, 1:].flatten(0, 1)
 
     def save(self, folder: Path, processor: AnyProcessor) -> None:
         assert isinstance(processor, JinaClipProcessor)

@@ -42,9 +42,10 @@ class ImageBatch:
     passage_of: list[int | None]
     """Passage that each query is about, where there is one."""
     here: Tensor
-    """`[query tokens, cells]` bool: where the token's letters are drawn; empty without late interaction."""
+    """`[query tokens, cells]` bool: where the token's letters are drawn. Without late interaction `[queries, cells]`:
+    where the query's words are."""
     same: Tensor
-    """`[query tokens, cells]` bool: where the token's whole word is drawn, here or anywhere else."""
+    """Of the same shape: where the token's whole word is drawn, or the query's, here or anywhere else."""
     letters: Tensor
     """`[patches, READING_POINTS]`: see `letter_grid`."""
 
@@ -166,9 +167,10 @@ def make_batch(
             passages.append(transcript(text_row))
     text = functools.partial(processor.text, task=None, max_length=None)
     items = [text(query.text, prompt_name="query") for query in queries]
-    here = same = torch.zeros(0, 0, dtype=torch.bool)
     if isinstance(processor, JinaV4Processor):
         here, same = ground(queries, items, rendered, image_of, processor)
+    else:
+        here, same = ground_whole(queries, rendered, image_of, processor)
     return ImageBatch(
         queries=items,
         images=[picture_item(each, processor) for each in rendered],
@@ -209,7 +211,8 @@ def _grids(rendered: Sequence[Rendered], processor: AnyProcessor) -> Tensor:
     vision = processor.config.vision
     assert vision is not None
     merge = processor.image_config.merge_size if isinstance(processor, JinaV4Processor) else 1
-    return torch.from_numpy(np.concatenate([letter_grid(r, vision.patch_size, merge) for r in rendered]))
+    none = np.zeros((0, READING_POINTS), dtype=np.int64)
+    return torch.from_numpy(np.concatenate([none, *(letter_grid(r, vision.patch_size, merge) for r in rendered)]))
 
 
 def ground(
@@ -221,15 +224,9 @@ def ground(
 ) -> tuple[Tensor, Tensor]:
     """`ImageBatch.here` and `ImageBatch.same`; queries behind those of the pictures are about texts, drawn nowhere."""
     side = processor.image_config.factor
-    shapes = [(each.image.shape[0] // side, each.image.shape[1] // side) for each in rendered]
-    offsets = np.cumsum([0, *[rows * columns for rows, columns in shapes]])
+    shapes, offsets, places = _places(rendered, side)
     here = np.zeros((sum(item.num_tokens for item in items), offsets[-1]), dtype=bool)
     same = np.zeros_like(here)
-    places: dict[str, list[npt.NDArray[np.int64]]] = {}
-    for i, each in enumerate(rendered):
-        for word in each.words:
-            cells = _cells(word, word.left, word.right, side, shapes[i]) + offsets[i]
-            places.setdefault(bare(word.text).casefold(), []).append(cells)
     row = 0
     for i, query, item in zip(image_of, queries, items, strict=False):
         drawn = rendered[i]
@@ -248,6 +245,38 @@ def ground(
                     same[row + token, cells] = True
         row += item.num_tokens
     return torch.from_numpy(here), torch.from_numpy(same)
+
+
+def ground_whole(
+    queries: Sequence[Query], rendered: Sequence[Rendered], image_of: Sequence[int], processor: JinaClipProcessor
+) -> tuple[Tensor, Tensor]:
+    """`ImageBatch.here` and `ImageBatch.same` of a model that has one vector a query."""
+    assert processor.config.vision is not None
+    side = processor.config.vision.patch_size
+    shapes, offsets, places = _places(rendered, side)
+    here = np.zeros((len(queries), offsets[-1]), dtype=bool)
+    same = np.zeros_like(here)
+    for row, (i, query) in enumerate(zip(image_of, queries, strict=False)):
+        for begin, end, index in query.spans:
+            word = rendered[i].words[index]
+            here[row, _cells(word, word.left, word.right, side, shapes[i]) + offsets[i]] = True
+            for cells in places[query.text[begin:end].casefold()]:
+                same[row, cells] = True
+    return torch.from_numpy(here), torch.from_numpy(same)
+
+
+def _places(
+    rendered: Sequence[Rendered], side: int
+) -> tuple[list[tuple[int, int]], npt.NDArray[np.int64], dict[str, list[npt.NDArray[np.int64]]]]:
+    """Rows and columns of each picture's cells, the number of its first cell, and the cells of every word."""
+    shapes = [(each.image.shape[0] // side, each.image.shape[1] // side) for each in rendered]
+    offsets = np.cumsum([0, *[rows * columns for rows, columns in shapes]])
+    places: dict[str, list[npt.NDArray[np.int64]]] = {}
+    for i, each in enumerate(rendered):
+        for word in each.words:
+            cells = _cells(word, word.left, word.right, side, shapes[i]) + offsets[i]
+            places.setdefault(bare(word.text).casefold(), []).append(cells)
+    return shapes, offsets, places
 
 
 def _cells(word: PlacedWord, left: float, right: float, side: int, shape: tuple[int, int]) -> npt.NDArray[np.int64]:
