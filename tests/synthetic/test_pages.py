@@ -18,7 +18,7 @@ from polylens.synthetic.design import is_held_out_design
 from polylens.synthetic.lexicon import LANGUAGES, Split
 from polylens.synthetic.matter import of_the_split
 from polylens.synthetic.names import belongs
-from polylens.synthetic.page import Page
+from polylens.synthetic.page import Box, Page
 from polylens.synthetic.pages import LAYOUTS, page, pages
 
 SPLITS: tuple[Split, ...] = ("train", "held_out")
@@ -133,6 +133,26 @@ def test_a_page_prints_what_it_says(kind: str) -> None:
             if kind == "code":  # words of code are its identifiers
                 pieces = term.text.partition(" ")[0].partition("/")[0].rstrip(".,")
             assert pieces in drawn, term
+
+
+@pytest.mark.parametrize("kind", ["table", "slide", "invoice", "receipt"])
+def test_a_value_stands_on_the_line_of_what_it_belongs_to(kind: str) -> None:
+    """And, in a table, below its year."""
+    for each in some(kind, "held_out"):
+        others = 3 if kind in ("invoice", "receipt") else 0  # who, when and the whole, behind the lines
+        for fact in each.facts[: len(each.facts) - others]:
+            labels = [box for box in each.boxes if box.text.endswith(fact.about[0].text)]
+            values = [box for box in each.boxes if box.text in (fact.value.text, f"{fact.value.text}\u00a0%")]
+            level = [value for label in labels for value in values if abs(value.bottom - label.bottom) < 4]
+            assert level, fact
+            if kind == "table":
+                heads = [box for box in each.boxes if box.text in {f.about[1].text for f in each.facts}]
+                above = [min(heads, key=lambda head: abs(middle(head) - middle(value))) for value in level]
+                assert fact.about[1].text in {head.text for head in above}
+
+
+def middle(box: Box) -> float:
+    return (box.left + box.right) / 2
 
 
 def test_shaping_joins_letters_and_sets_them_from_the_right() -> None:

@@ -127,21 +127,19 @@ def score_words(task: Task) -> Scores:
 
 def score_model(task: Task, embedder: Embedder, progress: Callable[[int], None] = lambda _: None) -> dict[str, Scores]:
     """A model's scores `[Q, D]`, "dense" and, where it has late interaction, "multi-vector"."""
+    task_name = "retrieval" if "retrieval" in embedder.tasks else None
     documents = []
     for start in range(0, len(task.pages), _BATCH):
         pictures = [PIL.Image.fromarray(each.image) for each in task.pages[start : start + _BATCH]]
-        documents += embedder.embed(pictures, task="retrieval" if "retrieval" in embedder.tasks else None)
+        documents += embedder.embed(pictures, task=task_name, prompt_name="passage" if task_name else None)
         progress(len(pictures))
-    asked = embedder.embed([query.text for query in task.queries], **_role(embedder))
+    texts = [query.text for query in task.queries]
+    asked = embedder.embed(texts, task=task_name, prompt_name="query" if task_name else None)
     scores = {"dense": embedder.similarity(np.stack([a.dense for a in asked]), np.stack([d.dense for d in documents]))}
-    late = [a.multivector for a in asked], [d.multivector for d in documents]
     if embedder.multivector_dim is not None:
-        scores = {"multi-vector": embedder.similarity(*late), **scores}
+        late = embedder.similarity([a.multivector for a in asked], [d.multivector for d in documents])
+        scores = {"multi-vector": late, **scores}
     return scores
-
-
-def _role(embedder: Embedder) -> dict[str, str]:
-    return {"task": "retrieval", "prompt_name": "query"} if "retrieval" in embedder.tasks else {}
 
 
 def run(

@@ -8,12 +8,13 @@ from polylens.synthetic.canvas import BLACK, GREY, Canvas, Colour, Pen, pen
 from polylens.synthetic.design import Design, draw_design
 from polylens.synthetic.lexicon import LANGUAGES, Split
 from polylens.synthetic.matter import Matter
+from polylens.synthetic.names import Kind
 from polylens.synthetic.page import Fact, Page
 from polylens.synthetic.wording import WORDED
 
 WIDTH, HEIGHT = 1008, 1428
 SIDE = 76.0
-_KINDS = ("territory", "territory", "city", "language")
+_KINDS: tuple[Kind, ...] = ("territory", "territory", "city", "language")
 
 
 def multilingual(rng: random.Random, language: str, split: Split) -> Page:
