@@ -146,7 +146,8 @@ def test_a_value_stands_on_the_line_of_what_it_belongs_to(kind: str) -> None:
             level = [value for label in labels for value in values if abs(value.bottom - label.bottom) < 4]
             assert level, fact
             if kind == "table":
-                heads = [box for box in each.boxes if box.text in {f.about[1].text for f in each.facts}]
+                own = next(box for box in each.boxes if box.text == fact.about[1].text)
+                heads = [box for box in each.boxes if abs(box.bottom - own.bottom) < 4]
                 above = [min(heads, key=lambda head: abs(middle(head) - middle(value))) for value in level]
                 assert fact.about[1].text in {head.text for head in above}
 
