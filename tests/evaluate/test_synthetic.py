@@ -92,6 +92,8 @@ def test_nano_is_measured_and_the_report_says_what_came_out(tmp_path: Path) -> N
     report = json.loads((tmp_path / "figures.json").read_text(encoding="utf-8"))
     assert report["mean nDCG@5"]["multi-vector"]["mean"] == pytest.approx(late.mean, abs=1e-4)
     for row, result in zip(report["tasks"], results, strict=True):
+        asked = [query.language for query in result.task.queries if query.kind != "other language"]
+        assert row["nDCG@5 by language, asked in it"].keys() == set(asked)
         assert row["nDCG@5"]["dense"]["mean"] == pytest.approx(result.scored["dense"].ndcg.mean(), abs=1e-4)
     console = Console(width=200, file=io.StringIO())
     for table in tables(results):

@@ -77,7 +77,6 @@ def processor() -> str:
 def _task(result: TaskResult) -> dict[str, Any]:
     queries = result.task.queries
     kinds = [kind for kind in KINDS if any(query.kind == kind for query in queries)]
-    languages = sorted({query.language for query in queries})
     return {
         "task": result.task.name,
         "pages": len(result.task.pages),
@@ -89,20 +88,21 @@ def _task(result: TaskResult) -> dict[str, Any]:
         "nDCG@5 by kind of query": {
             kind: {way: _figures(result.mean(way, kind)) for way in result.scored} for kind in kinds
         },
-        "nDCG@5 by language of the query": {
-            language: {
-                way: round(_mean(scored.ndcg.tolist(), [q.language == language for q in queries]), 4)
-                for way, scored in result.scored.items()
-            }
-            for language in languages
-        },
+        "nDCG@5 by language, asked in it": _by_language(result),
         "pages/s": round(len(result.task.pages) / result.seconds, 2),
     }
 
 
-def _mean(values: list[float], chosen: list[bool]) -> float:
-    kept = [value for value, keep in zip(values, chosen, strict=True) if keep]
-    return sum(kept) / len(kept)
+def _by_language(result: TaskResult) -> dict[str, dict[str, float]]:
+    """How well pages in each language are read: without the queries in another, which say nothing about that."""
+    rows: dict[str, list[int]] = {}
+    for row, query in enumerate(result.task.queries):
+        if query.kind != "other language":
+            rows.setdefault(query.language, []).append(row)
+    return {
+        language: {way: round(float(scored.ndcg[rows[language]].mean()), 4) for way, scored in result.scored.items()}
+        for language in sorted(rows)
+    }
 
 
 def _figures(estimate: Estimate) -> dict[str, Any]:
