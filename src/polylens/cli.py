@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,10 +20,8 @@ import typer
 from polylens.errors import InputError, PolylensError, exit_code
 
 if TYPE_CHECKING:
-    from polylens.evaluate.synthetic import Progress as EvaluationProgress
     from polylens.index.search import Hit
     from polylens.library import Library, Progress, Report
-    from polylens.train.finetune import FinetuneRecipe
     from polylens.train.progress import Progress as TrainingProgress
 
 app = typer.Typer(
@@ -346,57 +345,83 @@ def train(
         Path | None, typer.Option(help="Folder of the run; by default runs/RECIPE. A run that is there goes on.")
     ] = None,
     minutes: Annotated[float | None, typer.Option(help="Stop at the next checkpoint after this many minutes.")] = None,
-    model: Annotated[str, typer.Option(help="Of finetune: what to start from, a name or a folder.")] = "nano",
+    model: Annotated[
+        str, typer.Option(help="Of finetune and jina-v4: what to start from, a name or a folder.")
+    ] = "nano",
     data: Annotated[
-        list[str] | None, typer.Option(metavar="FILE", help="Of finetune: JSON lines of pairs; may be repeated.")
+        list[str] | None,
+        typer.Option(metavar="FILE", help="Of finetune and jina-v4: JSON lines of pairs; may be repeated."),
+    ] = None,
+    task_data: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TASK=FILE", help="Of jina-v4: pairs for a task's own phase; may be repeated."),
     ] = None,
     evaluation: Annotated[
         str | None, typer.Option("--eval", metavar="FILE", help="Of finetune: pairs that are held out.")
     ] = None,
     task: Annotated[str, typer.Option(help="Of finetune: whose adapter learns.")] = "retrieval",
-    steps: Annotated[int, typer.Option(min=1, help="Of finetune.")] = 500,
-    batch_size: Annotated[int, typer.Option(min=2, help="Of finetune: pairs a step.")] = 64,
-    learning_rate: Annotated[float, typer.Option(min=0, help="Of finetune, at its highest.")] = 2e-4,
+    steps: Annotated[int, typer.Option(min=1, help="Of finetune, and of jina-v4's first phase.")] = 500,
+    batch_size: Annotated[int, typer.Option(min=2, help="Of finetune and jina-v4: pairs a step.")] = 64,
+    learning_rate: Annotated[float, typer.Option(min=0, help="Of finetune and jina-v4, at its highest.")] = 2e-4,
     list_recipes: Annotated[bool, typer.Option("--list", help="Name the recipes.")] = False,
 ) -> None:
     """Train a model after a recipe. Interrupted, it goes on from its last checkpoint when called again."""
-    from polylens.train.finetune import finetune
-    from polylens.train.recipes import RECIPES
+    with _needing_the_train_extra():
+        from polylens.train import loop
+        from polylens.train.finetune import finetune, run_finetune
+        from polylens.train.phases import jina_v4, run_phases
+        from polylens.train.recipes import RECIPES
 
-    every = {**RECIPES, "finetune": finetune}
+    every = {**RECIPES, "finetune": finetune, "jina-v4": jina_v4}
     if list_recipes:
         for name, make in every.items():
             print(f"{name}: {(make.__doc__ or '').strip().splitlines()[0]}")
         return
     if recipe not in every:
         raise InputError(f"recipe must be one of {', '.join(every)}, got {recipe!r}")
+    if recipe in ("finetune", "jina-v4") and not data:
+        raise InputError(f"{recipe} needs --data FILE: JSON lines, each with a query and a document")
+    run: Callable[..., Path | None]
+    sizes: dict[str, Any] = {"steps": steps, "batch_size": batch_size, "learning_rate": learning_rate}
     if recipe == "finetune":
-        if not data:
-            raise InputError("finetune needs --data FILE: JSON lines, each with a query and a document")
-        chosen = finetune(
-            model,
-            data,
-            evaluation=evaluation,
-            task=task,
-            steps=steps,
-            batch_size=batch_size,
-            learning_rate=learning_rate,
-        )
-        _finetune(chosen, out or Path("runs") / recipe, minutes)
-        return
-    try:
-        from polylens.train import loop
-    except ModuleNotFoundError as missing:
-        raise InputError(
-            f"training needs {missing.name}, which is not installed; it comes with pip install -e '.[train]'"
-        ) from missing
-
+        run = partial(run_finetune, finetune(model, data or [], evaluation=evaluation, task=task, **sizes))
+    elif recipe == "jina-v4":
+        run = partial(run_phases, jina_v4(model, data or [], _by_task(task_data or []), **sizes))
+    else:
+        run = partial(loop.train, RECIPES[recipe]())
     folder = out or Path("runs") / recipe
     with _training_bar() as report:
-        finished = loop.train(
-            RECIPES[recipe](), folder, report=report, max_seconds=None if minutes is None else minutes * 60
-        )
-    _say_where(finished, folder)
+        finished = run(folder, report=report, max_seconds=None if minutes is None else minutes * 60)
+    if finished is None:
+        print(f"stopped at a checkpoint in {folder}; the same command goes on from there", file=sys.stderr)
+    else:
+        print(finished)
+
+
+@app.command()
+def mine(
+    data: Annotated[Path, typer.Option(metavar="FILE", help="JSON lines of pairs, as for `train finetune`.")],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="Where the pairs go, their negatives with them.")],
+    model: Model = "nano",
+    task: Annotated[str, typer.Option(help="Whose adapter ranks.")] = "retrieval",
+    negatives: Annotated[int, typer.Option(min=1, help="Most a pair gets.")] = 7,
+    below: Annotated[
+        float, typer.Option(min=0, max=1, help="Largest share of the right document's score that one may reach.")
+    ] = 0.95,
+) -> None:
+    """Find hard negatives for pairs: documents of others that the model ranks high."""
+    from polylens.runtime.embedder import load
+    from polylens.train.mining import mine
+    from polylens.train.pairs import read_source, write_pairs
+
+    source = read_source(data)
+    with _counting_bar("mining") as report:
+        mined = mine(source, load(model), task=task, negatives=negatives, below=below, report=report)
+    write_pairs(out, mined)
+    count = sum(len(pair.negatives) for pair in mined)
+    print(
+        f"{out}: {len(mined)} pairs, {count} negatives, {sum(not pair.negatives for pair in mined)} pairs without any"
+    )
 
 
 @app.command(name="eval")
@@ -430,8 +455,8 @@ def evaluate(
     names = synthetic.TASKS if tasks is None else tuple(dict.fromkeys(filter(None, tasks.split(","))))
     synthetic.check_tasks(names)
     embedder = load(model)
-    with _evaluation_bar() as progress:
-        results = synthetic.run(embedder, names, pages, seed, progress)
+    with _counting_bar("pages") as report_pages:
+        results = synthetic.run(embedder, names, pages, seed, lambda told: report_pages(told.done, told.total))
     console = Console(width=None if sys.stdout.isatty() else 180)
     for table in report.tables(results):
         console.print(table)
@@ -456,19 +481,14 @@ def models() -> None:
     Console(width=None if sys.stdout.isatty() else 180).print(table)
 
 
-def _finetune(recipe: FinetuneRecipe, folder: Path, minutes: float | None) -> None:
-    from polylens.train.finetune import run_finetune
-
-    with _training_bar() as report:
-        finished = run_finetune(recipe, folder, report=report, max_seconds=None if minutes is None else minutes * 60)
-    _say_where(finished, folder)
-
-
-def _say_where(finished: Path | None, folder: Path) -> None:
-    if finished is None:
-        print(f"stopped at a checkpoint in {folder}; the same command goes on from there", file=sys.stderr)
-    else:
-        print(finished)
+@contextmanager
+def _needing_the_train_extra() -> Iterator[None]:
+    try:
+        yield
+    except ModuleNotFoundError as missing:
+        raise InputError(
+            f"training needs {missing.name}, which is not installed; it comes with pip install -e '.[train]'"
+        ) from missing
 
 
 def _model_of(library: Path | None) -> str:
@@ -479,6 +499,16 @@ def _model_of(library: Path | None) -> str:
     if library is None or not Store.exists(library / INDEX_FOLDER):
         return DEFAULT_MODEL
     return read_manifest(library / INDEX_FOLDER).model_name
+
+
+def _by_task(pairs: list[str]) -> dict[str, list[str]]:
+    files: dict[str, list[str]] = {}
+    for pair in pairs:
+        task, equals, file = pair.partition("=")
+        if not (task and equals and file):
+            raise InputError(f"--task-data must be TASK=FILE, such as code=functions.jsonl, got {pair!r}")
+        files.setdefault(task, []).append(file)
+    return files
 
 
 def _aliases(pairs: list[str]) -> dict[str, str]:
@@ -587,25 +617,17 @@ def _indexing_bar() -> Iterator[Callable[[Progress], None] | None]:
 
 
 @contextmanager
-def _evaluation_bar() -> Iterator[Callable[[EvaluationProgress], None]]:
+def _counting_bar(what: str) -> Iterator[Callable[[int, int], None]]:
     """One bar with an ETA on a terminal; silence where stderr is piped."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
 
     console = Console(stderr=True)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("pages"),
-        TimeRemainingColumn(),
-    )
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Bar(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("loading", total=None)
-        yield lambda progress: bar.update(
-            task, description=progress.task, completed=progress.done, total=progress.total
-        )
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 @contextmanager

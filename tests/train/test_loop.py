@@ -256,7 +256,7 @@ class TestRun:
     def test_what_a_run_leaves_behind(self, straight: tuple[Path, list[Progress]]) -> None:
         folder, steps = straight
         names = {path.name for path in folder.iterdir()}
-        assert names == {"recipe.json", "tokenizer.json", "log.jsonl", "checkpoint", "model"}
+        assert names == {"recipe.json", "tokenizer.json", "log.jsonl", "tensorboard", "checkpoint", "model"}
         assert [step.step for step in steps] == [1, 2, 3, 4] and {step.total for step in steps} == {4}
         lines = logged(folder)
         assert [line["step"] for line in lines] == [1, 2, 3, 4]

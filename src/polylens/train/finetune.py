@@ -34,6 +34,7 @@ from polylens.runtime.forward import prepare
 from polylens.train.distributed import add_gradients, gathered, processes, slice_of
 from polylens.train.held_out import rank_correlation, recall_at_1
 from polylens.train.joint import Objective, TermWeights, Vectors, contrastive_loss, graded_loss, same_documents
+from polylens.train.journal import Journal
 from polylens.train.pairs import Pair, Side, Source, batches, read_source
 from polylens.train.progress import Progress
 from polylens.train.state import load_state, save_state
@@ -111,7 +112,8 @@ def run_finetune(
 
     Args:
         recipe: What to do. `objective.dims` may be empty: then the checkpoint's own.
-        folder: Of the run: `recipe.json`, `log.jsonl`, `checkpoint/`, at the end `model/`, which `polylens.load` takes.
+        folder: Of the run: `recipe.json`, `log.jsonl`, `tensorboard/`, `checkpoint/`, at the end `model/`, which
+            `polylens.load` takes.
         report: Called after each step.
         max_seconds: Stop after a checkpoint once this much time has passed.
 
@@ -133,7 +135,8 @@ def run_finetune(
             folder.mkdir(parents=True, exist_ok=True)
             _write_recipe(recipe, folder, sources)
         start = load_state(folder / "checkpoint", run.named, [run.optimiser])
-        finished = run.go(folder, sources, held_out, start, report, max_seconds)
+        with Journal(folder, start) if run.leads else contextlib.nullcontext() as journal:
+            finished = run.go(folder, sources, held_out, start, report, max_seconds, journal)
         if finished and run.leads:
             save_adapters(folder / "model", base, run.model)
     return folder / "model" if finished else None
@@ -164,12 +167,13 @@ class _Run:
         start: int,
         report: Callable[[Progress], None],
         max_seconds: float | None,
+        journal: Journal | None,
     ) -> bool:
         """Steps until the end, or until time is up after a checkpoint."""
         recipe, began = self.recipe, time.monotonic()
         plan = batches(sources, size=recipe.batch_size, steps=recipe.steps, seed=recipe.seed)
-        if start == 0:
-            self.note(folder, {"step": 0, **self.evaluate(held_out)})
+        if journal and start == 0:
+            journal.note(0, self.evaluate(held_out))
         for step, (source, pairs) in enumerate(plan, start=1):
             if step <= start:
                 continue
@@ -178,10 +182,10 @@ class _Run:
             seconds = time.monotonic() - tick
             report(Progress(step, recipe.steps, losses["total"], seconds))
             checkpoint = step % recipe.checkpoint_every == 0 or step == recipe.steps
-            if step % LOG_EVERY == 0 or checkpoint:
+            if journal and (step % LOG_EVERY == 0 or checkpoint):
                 rounded = {name: round(value, 6) for name, value in losses.items()}
                 scores = self.evaluate(held_out) if checkpoint else {}
-                self.note(folder, {"step": step, "source": source.path.name, **rounded, **scores})
+                journal.note(step, {**rounded, **scores}, source=source.path.name)
             if checkpoint and self.leads:
                 save_state(folder / "checkpoint", self.named, [self.optimiser], step)
             if (
@@ -293,18 +297,13 @@ class _Run:
 
     def evaluate(self, source: Source | None) -> dict[str, float]:
         """How well the adapter as it stands does on held-out pairs."""
-        if source is None or not self.leads:
+        if source is None:
             return {}
         queries = self.cache([self.item(pair.query, "query") for pair in source.pairs])
         documents = self.cache([self.item(pair.document, "passage") for pair in source.pairs])
         if source.graded:
             return rank_correlation(queries, documents, [float(pair.score or 0) for pair in source.pairs])
         return recall_at_1(queries, documents, [str(pair.document) for pair in source.pairs])
-
-    def note(self, folder: Path, line: dict[str, object]) -> None:
-        if self.leads:
-            with (folder / "log.jsonl").open("a", encoding="utf-8") as log:
-                log.write(json.dumps(line) + "\n")
 
 
 def _require_adapter(header: Header, task: str) -> None:

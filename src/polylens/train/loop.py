@@ -1,7 +1,7 @@
 """The training loop: one process, bf16 where the processor has it, exact resume.
 
-A run's folder holds `recipe.json`, `log.jsonl` (a line every few steps), `checkpoint/` (weights and optimiser,
-safetensors only; written beside and renamed) and, at the end, `model/` in the official layout.
+A run's folder holds `recipe.json`, `log.jsonl` (a line every few steps) and the same for TensorBoard, `checkpoint/`
+(weights and optimiser, safetensors only; written beside and renamed) and, at the end, `model/` in the official layout.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from polylens.train.data.examples import (
     make_reading_batch,
 )
 from polylens.train.data.render import Rendered, render_crop, render_page
+from polylens.train.journal import Journal
 from polylens.train.losses import batched_maxsim, grounding_nce, info_nce, matryoshka_nce, reading_loss
 from polylens.train.progress import Progress
 from polylens.train.recipes import Recipe, Stage
@@ -75,16 +76,14 @@ def train(
     start = load_state(folder / "checkpoint", dict(trainee.named_parameters()), optimisers)
     total = sum(stage.steps for stage in recipe.stages)
     began = time.monotonic()
-    with (folder / "log.jsonl").open("a", encoding="utf-8") as log:
+    with Journal(folder, start) as journal:
         for step, batch in _batches(recipe, processor, start, total):
             tick = time.monotonic()
             losses = train_step(trainee, batch, optimisers, recipe, step)
             seconds = time.monotonic() - tick
             report(Progress(step + 1, total, losses["total"], seconds))
             if (step + 1) % LOG_EVERY == 0:
-                line = {"step": step + 1, "seconds": round(seconds, 3), **{k: round(v, 4) for k, v in losses.items()}}
-                log.write(json.dumps(line) + "\n")
-                log.flush()
+                journal.note(step + 1, {"seconds": round(seconds, 3), **{k: round(v, 4) for k, v in losses.items()}})
             if (step + 1) % recipe.checkpoint_every == 0 or step + 1 == total:
                 save_state(folder / "checkpoint", dict(trainee.named_parameters()), optimisers, step + 1)
                 if max_seconds is not None and time.monotonic() - began > max_seconds and step + 1 < total:

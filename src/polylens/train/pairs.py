@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -78,6 +79,31 @@ def read_source(path: Path) -> Source:
         if (pair.score is None) != (pairs[0].score is None):
             raise InputError(f"{path}:{number}: either all pairs of a file have a score, or none has; split the file")
     return Source(path, tuple(pairs), hashlib.sha256(data).hexdigest())
+
+
+def write_pairs(path: Path, pairs: Sequence[Pair]) -> None:
+    """Writes a file that `read_source` reads; it appears whole or not at all.
+
+    Raises:
+        InputError: It cannot be written.
+    """
+
+    def plain(side: Side) -> object:
+        return side if isinstance(side, str) else {"image": os.path.relpath(side, path.parent)}
+
+    partial = path.with_name(path.name + ".partial")
+    try:
+        with partial.open("w", encoding="utf-8") as file:
+            for pair in pairs:
+                row: dict[str, object] = {"query": plain(pair.query), "document": plain(pair.document)}
+                if pair.negatives:
+                    row["negatives"] = [plain(each) for each in pair.negatives]
+                if pair.score is not None:
+                    row["score"] = pair.score
+                file.write(json.dumps(row, ensure_ascii=False) + "\n")
+        partial.replace(path)
+    except OSError as error:
+        raise InputError(f"{path} cannot be written ({error.strerror})") from error
 
 
 def _pair(line: str, path: Path, number: int) -> Pair:

@@ -1,0 +1,64 @@
+"""What a run has to say of itself: JSON lines, and the same numbers for TensorBoard."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from tensorboardX import SummaryWriter
+
+
+class Journal:
+    """A run's `log.jsonl`, a line every few steps, and event files of the same numbers in `tensorboard/`.
+
+    Lines behind the checkpoint that a run is taken up from are of steps that will be made again: they go.
+
+    Args:
+        folder: Of the run.
+        start: Steps that the run has behind it.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder, Journal(Path(folder), 0) as journal:
+        ...     journal.note(10, {"loss": 0.5})
+        ...     print((Path(folder) / "log.jsonl").read_text(), end="")
+        {"step": 10, "loss": 0.5}
+    """
+
+    def __init__(self, folder: Path, start: int) -> None:
+        self._path = folder / "log.jsonl"
+        self._forget_after(start)
+        self._events = SummaryWriter(str(folder / "tensorboard"), purge_step=start + 1 if start else None)
+
+    def note(self, step: int, values: Mapping[str, float], **words: str) -> None:
+        """Writes a line, which is on disk when this returns.
+
+        Args:
+            step: From 1; 0 is before the first.
+            values: Numbers by name.
+            words: What else belongs in the line and is no number.
+        """
+        with self._path.open("a", encoding="utf-8") as log:
+            log.write(json.dumps({"step": step, **words, **values}) + "\n")
+        for name, value in values.items():
+            self._events.add_scalar(name, value, step)  # a thread writes it within two minutes
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._events.close()
+
+    def _forget_after(self, start: int) -> None:
+        if not self._path.exists():
+            return
+        lines = self._path.read_text(encoding="utf-8").splitlines(keepends=True)
+        kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= start]
+        partial = self._path.with_name("log.jsonl.partial")
+        partial.write_text("".join(kept) if start else "", encoding="utf-8")
+        partial.replace(self._path)

@@ -1,0 +1,143 @@
+"""jina-embeddings-v4's two phases: one adapter learns from pairs; then each task's adapter goes on from a copy of it.
+
+jina-embeddings-v4 (arXiv 2506.18902), section 4; jina_embeddings_v4 facts, section 3.1. Each part is a run of
+`finetune` in a folder of its own, so an interrupted whole goes on where it was: parts that are through are not made
+again. The paper's steps take a batch of texts and one with images at once; here they take turns, as often as there is
+data of either.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from polylens.checkpoints.export import save_adapters
+from polylens.checkpoints.fetch import resolve
+from polylens.checkpoints.loading import load_model, read_header
+from polylens.errors import InputError
+from polylens.models.jina_v4.model import JinaV4
+from polylens.runtime.embedder import choose_dtype
+from polylens.train.finetune import FinetuneRecipe, finetune, run_finetune
+from polylens.train.progress import Progress
+
+FIRST = "retrieval"  # the slot in which the one adapter of phase 1 learns
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PhasesRecipe:
+    """A whole training."""
+
+    name: str
+    pairs: FinetuneRecipe  # phase 1, from a backbone
+    tasks: tuple[FinetuneRecipe, ...]  # phase 2; the `model` of each is what the run has come to
+
+    @property
+    def steps(self) -> int:
+        """Of both phases."""
+        return sum(part.steps for part in (self.pairs, *self.tasks))
+
+
+def jina_v4(
+    model: str,
+    pairs: Sequence[str],
+    task_data: Mapping[str, Sequence[str]],
+    *,
+    steps: int = 500,
+    batch_size: int = 64,
+    learning_rate: float = 2e-4,
+) -> PhasesRecipe:
+    """jina-embeddings-v4's two phases: one adapter on pairs, then one a task from copies of it.
+
+    The paper prints neither steps nor rates. Phase 2 gets half of the steps and half of the rate: it refines what phase
+    1 has found, on less data. Graded files train by CoSENT, pairs with negatives by NCE+, as in the paper.
+
+    Args:
+        model: The backbone: a name or a folder; its adapters are overwritten.
+        pairs: Files of pairs, for phase 1.
+        task_data: Files for each task of phase 2. A task without any keeps its copy of phase 1.
+        steps: Of phase 1, and half as many of each task.
+        batch_size: Pairs a step.
+        learning_rate: At its highest, in phase 1.
+    """
+    first = finetune(model, pairs, task=FIRST, steps=steps, batch_size=batch_size, learning_rate=learning_rate)
+    half, slower = max(1, steps // 2), learning_rate / 2
+    return PhasesRecipe(
+        name="jina-v4",
+        pairs=replace(first, name="pairs"),
+        tasks=tuple(
+            replace(finetune("", files, task=task, steps=half, batch_size=batch_size, learning_rate=slower), name=task)
+            for task, files in task_data.items()
+        ),
+    )
+
+
+def run_phases(
+    recipe: PhasesRecipe, folder: Path, *, report: Callable[[Progress], None], max_seconds: float | None = None
+) -> Path | None:
+    """Runs both phases, or goes on with them.
+
+    Args:
+        recipe: What to do.
+        folder: Of the run; each part has a folder in it, such as `1-pairs` and `2-retrieval`, as `run_finetune` makes
+            them, and `1-copies` holds the model between the phases.
+        report: Called after each step, with steps of the whole.
+        max_seconds: Stop after a checkpoint once this much time has passed within a part.
+
+    Returns:
+        The folder of the finished model, that of the last part; None where time ran out first.
+
+    Raises:
+        InputError: A task is none of the model's or comes twice, or as in `run_finetune`.
+    """
+    _require_tasks(recipe)
+    done = 0
+
+    def tell(progress: Progress) -> None:
+        report(replace(progress, step=done + progress.step, total=recipe.steps))
+
+    at = run_finetune(recipe.pairs, folder / "1-pairs", report=tell, max_seconds=max_seconds)
+    if at is None:
+        return None
+    done += recipe.pairs.steps
+    at = _copies(at, folder / "1-copies", recipe.pairs.dtype)
+    for part in recipe.tasks:
+        went_on = run_finetune(
+            replace(part, model=str(at)), folder / f"2-{part.task}", report=tell, max_seconds=max_seconds
+        )
+        if went_on is None:
+            return None
+        done, at = done + part.steps, went_on
+    return at
+
+
+def _require_tasks(recipe: PhasesRecipe) -> None:
+    known = read_header(resolve(recipe.pairs.model)).processor.tasks
+    tasks = [part.task for part in recipe.tasks]
+    for task in tasks:
+        if task not in known:
+            raise InputError(f"task must be one of {', '.join(known)}, got {task!r}")
+        if tasks.count(task) > 1:
+            raise InputError(f"task {task!r} comes twice; give it all of its files at once")
+
+
+def _copies(trained: Path, folder: Path, dtype: str | None) -> Path:
+    """The model with every task's adapter a copy of the first phase's."""
+    whole = folder / "whole.json"
+    if whole.exists():
+        return folder
+    cpu = torch.device("cpu")
+    model = load_model(read_header(trained), device=cpu, dtype=choose_dtype(dtype, cpu))
+    assert isinstance(model, JinaV4)
+    ours = dict(model.named_parameters())
+    with torch.no_grad():
+        for name, parameter in ours.items():
+            stem, _, task = name.rpartition(".")
+            if stem.endswith(("lora_a", "lora_b")) and task != FIRST:
+                parameter.copy_(ours[f"{stem}.{FIRST}"])
+    save_adapters(folder, trained, model)
+    whole.write_text(json.dumps({"copied": FIRST}) + "\n", encoding="utf-8")  # last: without it all is made anew
+    return folder
