@@ -169,7 +169,7 @@ def test_shaping_joins_letters_and_sets_them_from_the_right() -> None:
     assert Canvas(9, 9).length(hindi, "क्षत्रिय", 40) < 0.9 * unshaped  # conjuncts are narrower
     canvas = Canvas(400, 200)
     canvas.text(arabic, 380, 100, "محمد ا", 40, align="right")
-    columns = np.flatnonzero(canvas.pixels().mean(axis=(0, 2)) < 254)
+    columns = np.flatnonzero(np.array(canvas.picture).mean(axis=(0, 2)) < 254)
     gap = int(np.flatnonzero(np.diff(columns) > 4)[0])
     assert len(columns[gap + 1 :]) > 3 * len(columns[: gap + 1])  # the long word, first to be read, is on the right
 
@@ -182,7 +182,7 @@ def ink_runs(hand: Pen, word: str, *, shaped: bool) -> int:
     else:
         font = ImageFont.truetype(hand.regular.path, 40, layout_engine=ImageFont.Layout.BASIC)
         canvas.draw.text((20, 100), word, fill=(0, 0, 0), font=font, anchor="ls")
-    columns = np.flatnonzero(canvas.pixels().mean(axis=(0, 2)) < 254)
+    columns = np.flatnonzero(np.array(canvas.picture).mean(axis=(0, 2)) < 254)
     return int((np.diff(columns) > 1).sum()) + 1
 
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import itertools
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image, ImageDraw
 
 from polylens.synthetic.fonts import Face, SizedFont, faces, sized
 from polylens.synthetic.lexicon import LANGUAGES, RIGHT_TO_LEFT, UNSPACED, Split
-from polylens.synthetic.page import Box
+from polylens.synthetic.page import Box, Fact, Page, Term
 
 Colour = tuple[int, int, int]
 
@@ -190,9 +190,20 @@ class Canvas:
         """A rectangle."""
         self.draw.rectangle((left, top, right, bottom), fill=fill, outline=outline)
 
-    def pixels(self) -> npt.NDArray[np.uint8]:
-        """The page as it is, `[height, width, 3]`."""
-        return np.array(self.picture)
+    def page(
+        self,
+        kind: str,
+        language: str,
+        design: str,
+        *,
+        title: tuple[Term, ...],
+        facts: Sequence[Fact],
+        look: str | None = None,
+        summary: Term | None = None,
+    ) -> Page:
+        """The page as it now is. Arguments are fields of `Page`; one sees its kind, unless `look` says otherwise."""
+        image, words, boxes = np.array(self.picture), tuple(self.words), tuple(self.boxes)
+        return Page(kind, language, look or kind, design, title, tuple(facts), image, words, boxes, summary)
 
 
 def _runs(pen: Pen, text: str, size: float, bold: bool) -> list[tuple[str, SizedFont, float]]:

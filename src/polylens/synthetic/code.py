@@ -19,14 +19,14 @@ from pygments.lexers import PythonLexer
 from pygments.token import Comment, Keyword, Name, Number, String, Token
 
 from polylens.synthetic.canvas import Canvas, Colour
-from polylens.synthetic.design import draw_design
+from polylens.synthetic.design import Design, draw_design
 from polylens.synthetic.fonts import SizedFont, monospaced, sized
 from polylens.synthetic.lexicon import Split
 from polylens.synthetic.page import Box, Fact, Page, Term
 
 WIDTH, HEIGHT = 1120, 784
 LONGEST = 88  # letters of a line
-LINES = 26  # of a picture
+LINES, STEP = 26, 27.0  # of a picture, and pixels from one to the next
 _LEFT_OUT = frozenset(
     {"test", "tests", "idlelib", "lib2to3", "site-packages", "dist-packages", "encodings", "pydoc_data"}
 )
@@ -101,20 +101,41 @@ def code(rng: random.Random, language: str, split: Split) -> Page:
     snippet = rng.choice(snippets(rng.choice(modules(split))))
     face = rng.choice(monospaced(split))
     canvas = Canvas(WIDTH, HEIGHT, theme["paper"])
-    step = 27.0
     margin = 84.0 if design["numbers"] else 28.0
     size = min(design["size"], (WIDTH - margin - 16) / (LONGEST * sized(face, 100.0).font.getlength("0") / 100))
     font = sized(face, round(4 * size) / 4)
-    advance = font.font.getlength("0")
-    top = 24.0
     file = f"{snippet.module.replace('.', '/')}.py"
     if design["bar"] == "top":
         canvas.block(0, 0, WIDTH, 40, _between(theme["paper"], theme["ink"]))
         _write(canvas, font, 28, 27, file, theme["ink"])
-        top = 58.0
+    _listing(canvas, snippet, design, theme, font, margin, 58.0 if design["bar"] == "top" else 24.0)
+    own, *others = (_term(name) for name in snippet.names[:6])
+    module = [_term(file)] if design["bar"] == "top" else []
+    return canvas.page(
+        "code",
+        language,
+        design.id,
+        title=(own, *module),
+        facts=tuple(Fact((own,), other) for other in others),
+        look="screenshot of code",
+        summary=_term(snippet.summary) if snippet.summary else None,
+    )
+
+
+def _listing(
+    canvas: Canvas,
+    snippet: Snippet,
+    design: Design,
+    theme: dict[str, Colour],
+    font: SizedFont,
+    margin: float,
+    top: float,
+) -> None:
+    """The lines, letter by letter on one grid, with their numbers and guides for the indentation."""
+    advance = font.font.getlength("0")
     colours = _colours("\n".join(snippet.lines), theme)
     for i, (line, inks) in enumerate(zip(snippet.lines, colours, strict=True)):
-        baseline = top + (i + 0.75) * step
+        baseline = top + (i + 0.75) * STEP
         if design["numbers"]:
             label = str(snippet.start + i)
             _write(canvas, font, margin - 26 - len(label) * advance, baseline, label, theme["quiet"])
@@ -122,28 +143,14 @@ def code(rng: random.Random, language: str, split: Split) -> Page:
         if design["guides"]:
             for column in range(4, indent, 4):
                 x = margin + column * advance
-                canvas.rule(x, baseline - 0.75 * step, x, baseline + 0.25 * step, theme["quiet"])
+                canvas.rule(x, baseline - 0.75 * STEP, x, baseline + 0.25 * STEP, theme["quiet"])
         for column, (letter, ink) in enumerate(zip(line, inks, strict=True)):
             if letter != " ":
                 canvas.draw.text((margin + column * advance, baseline), letter, fill=ink, font=font.font, anchor="ls")
         if line.strip():
             left, right = margin + indent * advance, margin + len(line) * advance
-            canvas.boxes.append(Box(line.strip(), left, baseline - 0.7 * step, right, baseline + 0.25 * step))
+            canvas.boxes.append(Box(line.strip(), left, baseline - 0.7 * STEP, right, baseline + 0.25 * STEP))
             canvas.words += re.findall(r"\w+", line)
-    own, *others = (_term(name) for name in snippet.names[:6])
-    module = [_term(file)] if design["bar"] == "top" else []
-    return Page(
-        "code",
-        language,
-        "screenshot of code",
-        design.id,
-        (own, *module),
-        tuple(Fact((own,), other) for other in others),
-        canvas.pixels(),
-        tuple(canvas.words),
-        tuple(canvas.boxes),
-        _term(snippet.summary) if snippet.summary else None,
-    )
 
 
 def _term(text: str) -> Term:

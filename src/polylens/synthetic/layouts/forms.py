@@ -66,17 +66,7 @@ def form(rng: random.Random, language: str, split: Split) -> Page:
                 canvas.rule(x + 4, 1134, x + 20, 1150, ink, 3)
                 canvas.rule(x + 20, 1134, x + 4, 1150, ink, 3)
             canvas.text(hand, x + 38, 1150, " ".join(matter.filler(2)), 17, widest=240)
-    return Page(
-        "form",
-        language,
-        "form",
-        design.id,
-        (office, code),
-        tuple(facts),
-        canvas.pixels(),
-        tuple(canvas.words),
-        tuple(canvas.boxes),
-    )
+    return canvas.page("form", language, design.id, title=(office, code), facts=facts)
 
 
 def _answer(rng: random.Random, matter: Matter) -> Term:

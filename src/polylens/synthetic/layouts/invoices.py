@@ -69,17 +69,7 @@ def invoice(rng: random.Random, language: str, split: Split) -> Page:
     else:
         canvas.paragraph(hand, SIDE, HEIGHT - 170, WIDTH - SIDE, HEIGHT - 50, matter.filler(24), 17, ink=GREY)
     facts += [Fact((bill,), date), Fact((firm, customer), paid), Fact((customer,), place)]
-    return Page(
-        "invoice",
-        language,
-        "invoice",
-        design.id,
-        (firm, customer, bill),
-        tuple(facts),
-        canvas.pixels(),
-        tuple(canvas.words),
-        tuple(canvas.boxes),
-    )
+    return canvas.page("invoice", language, design.id, title=(firm, customer, bill), facts=facts)
 
 
 def _head(canvas: Canvas, hand: Pen, design: Design, matter: Matter, firm: Term) -> None:

@@ -40,16 +40,8 @@ def multilingual(rng: random.Random, language: str, split: Split) -> Page:
         _section(canvas, pen(rng, each, split), Matter(rng, each, split), design, 86 + i * step, step, facts)
     own = order.index(language)
     title = facts[3 * own].about
-    return Page(
-        "multilingual",
-        language,
-        "page in several languages",
-        design.id,
-        (*title, code),
-        tuple(facts),
-        canvas.pixels(),
-        tuple(canvas.words),
-        tuple(canvas.boxes),
+    return canvas.page(
+        "multilingual", language, design.id, title=(*title, code), facts=facts, look="page in several languages"
     )
 
 

@@ -68,17 +68,7 @@ def receipt(rng: random.Random, language: str, split: Split) -> Page:
     else:
         canvas.paragraph(hand, 36, y, WIDTH - 36, y + 110, matter.filler(9), 18, ink=GREY)
     facts += [Fact((shop, code), paid), Fact((shop,), date), Fact((code,), date)]
-    return Page(
-        "receipt",
-        language,
-        "receipt",
-        design.id,
-        (shop, place),
-        tuple(facts),
-        canvas.pixels(),
-        tuple(canvas.words),
-        tuple(canvas.boxes),
-    )
+    return canvas.page("receipt", language, design.id, title=(shop, place), facts=facts)
 
 
 def _ruler(canvas: Canvas, kind: str, y: float) -> float:

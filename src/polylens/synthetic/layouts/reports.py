@@ -65,14 +65,4 @@ def report(rng: random.Random, language: str, split: Split) -> Page:
             facts.append(Fact((subject,), value))
     x = {"left": side, "centre": WIDTH / 2, "right": WIDTH - side}[design["folio"]]
     canvas.text(hand, x, HEIGHT - 46, str(rng.randint(2, 180)), 17, ink=GREY, align=design["folio"])
-    return Page(
-        "report",
-        language,
-        "report",
-        design.id,
-        (topic, place),
-        tuple(facts),
-        canvas.pixels(),
-        tuple(canvas.words),
-        tuple(canvas.boxes),
-    )
+    return canvas.page("report", language, design.id, title=(topic, place), facts=facts)

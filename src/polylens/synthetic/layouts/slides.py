@@ -45,17 +45,7 @@ def slide(rng: random.Random, language: str, split: Split) -> Page:
     foot = matter.filler(3)
     canvas.text(hand, 64, HEIGHT - 28, " ".join(foot), 16, ink=quiet, widest=500)
     canvas.text(hand, WIDTH - 64, HEIGHT - 28, str(rng.randint(2, 48)), 16, ink=quiet, align="right")
-    return Page(
-        "slide",
-        language,
-        "slide",
-        design.id,
-        (topic, place),
-        tuple(facts),
-        canvas.pixels(),
-        tuple(canvas.words),
-        tuple(canvas.boxes),
-    )
+    return canvas.page("slide", language, design.id, title=(topic, place), facts=facts)
 
 
 def _points(

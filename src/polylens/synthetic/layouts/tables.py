@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import random
 
-from polylens.synthetic.canvas import BLACK, GREY, WHITE, Canvas, Colour, pen
-from polylens.synthetic.design import draw_design
+from polylens.synthetic.canvas import BLACK, GREY, WHITE, Canvas, Colour, Pen, pen
+from polylens.synthetic.design import Design, draw_design
 from polylens.synthetic.lexicon import Split
 from polylens.synthetic.matter import Matter
-from polylens.synthetic.page import Fact, Page
+from polylens.synthetic.page import Fact, Page, Term
 
 WIDTH, HEIGHT = 1008, 756
+SIDE, LABEL = 56.0, 300.0  # the margin, and the column of names
+SIZE = 20.0  # pixels per em
 
 
 def table(rng: random.Random, language: str, split: Split) -> Page:
@@ -29,80 +31,69 @@ def table(rng: random.Random, language: str, split: Split) -> Page:
     matter, hand = Matter(rng, language, split), pen(rng, language, split)
     topic, rows, columns = matter.topic(), matter.subjects(rng.randint(5, 8)), matter.years(rng.randint(2, 5))
     canvas = Canvas(WIDTH, HEIGHT)
-    side, size = 56.0, 20.0
-    middle = design["title"] == "centre"
-    canvas.text(
-        hand,
-        WIDTH / 2 if middle else side,
-        82,
-        topic.text,
-        34,
-        ink=design.accent,
-        bold=True,
-        align="centre" if middle else "left",
-        widest=WIDTH - 2 * side,
-    )
+    x, align = (WIDTH / 2, "centre") if design["title"] == "centre" else (SIDE, "left")
+    canvas.text(hand, x, 82, topic.text, 34, ink=design.accent, bold=True, align=align, widest=WIDTH - 2 * SIDE)
     note = matter.filler(rng.randint(10, 24))
     top = 126.0
     if design["note"] == "above":
-        top = canvas.paragraph(hand, side, top, WIDTH - side, top + 90, note, 17, ink=GREY) + 14
-    label = 300.0
-    step = (WIDTH - 2 * side - label) / len(columns)
+        top = canvas.paragraph(hand, SIDE, top, WIDTH - SIDE, top + 90, note, 17, ink=GREY) + 14
     height = min(52.0, (HEIGHT - top - 110) / (len(rows) + 1))
-
-    def place(column: int) -> tuple[float, str]:
-        left = side + label + column * step
-        return (left + step - 14, "right") if design["cells"] == "right" else (left + step / 2, "centre")
-
     foot = top + (len(rows) + 1) * height
-    ink: Colour = BLACK
+    facts = _cells(canvas, hand, design, matter, rows, columns, top, height)
+    _rules(canvas, design, top, foot, height, len(columns))
+    if design["note"] == "below":
+        canvas.paragraph(hand, SIDE, foot + 22, WIDTH - SIDE, HEIGHT - 24, note, 17, ink=GREY)
+    return canvas.page("table", language, design.id, title=(topic,), facts=facts)
+
+
+def _cells(
+    canvas: Canvas,
+    hand: Pen,
+    design: Design,
+    matter: Matter,
+    rows: list[Term],
+    columns: list[Term],
+    top: float,
+    height: float,
+) -> list[Fact]:
+    """The head and the rows, each `height` pixels tall; a fact a cell."""
+    step = (WIDTH - 2 * SIDE - LABEL) / len(columns)
+
+    def write(column: int, y: float, text: str, ink: Colour = BLACK, bold: bool = False) -> None:
+        left = SIDE + LABEL + column * step
+        x, align = (left + step - 14, "right") if design["cells"] == "right" else (left + step / 2, "centre")
+        canvas.text(hand, x, y + 0.66 * height, text, SIZE, ink=ink, align=align, bold=bold, widest=step - 20)
+
     if design["head"] == "filled":
-        canvas.block(side, top, WIDTH - side, top + height, design.accent)
-        ink = WHITE
+        canvas.block(SIDE, top, WIDTH - SIDE, top + height, design.accent)
     for i, column in enumerate(columns):
-        x, align = place(i)
-        canvas.text(hand, x, top + 0.66 * height, column.text, size, ink=ink, bold=True, align=align, widest=step - 20)
+        write(i, top, column.text, WHITE if design["head"] == "filled" else BLACK, bold=True)
     facts = []
-    digits, scale = rng.choice((0, 0, 1)), rng.choice((90, 900, 20_000))
+    digits, scale = matter.rng.choice((0, 0, 1)), matter.rng.choice((90, 900, 20_000))
     for i, row in enumerate(rows, start=1):
         y = top + i * height
         if design["zebra"] and i % 2 == 0:
-            canvas.block(side, y, WIDTH - side, y + height, (240, 242, 246))
-        canvas.text(hand, side + 12, y + 0.66 * height, row.text, size, widest=label - 24)
+            canvas.block(SIDE, y, WIDTH - SIDE, y + height, (240, 242, 246))
+        canvas.text(hand, SIDE + 12, y + 0.66 * height, row.text, SIZE, widest=LABEL - 24)
         for j, column in enumerate(columns):
             value = matter.figure(matter.amount(scale / 10, scale, digits), digits)
-            x, align = place(j)
-            canvas.text(hand, x, y + 0.66 * height, value.text, size, align=align, widest=step - 20)
+            write(j, y, value.text)
             facts.append(Fact((row, column), value))
-    _rules(canvas, design["rules"], side, top, foot, height, [side + label + i * step for i in range(len(columns))])
-    if design["head"] == "underlined":
-        canvas.rule(side, top + height, WIDTH - side, top + height, design.accent, 2)
-    if design["note"] == "below":
-        canvas.paragraph(hand, side, foot + 22, WIDTH - side, HEIGHT - 24, note, 17, ink=GREY)
-    return Page(
-        "table",
-        language,
-        "table",
-        design.id,
-        (topic,),
-        tuple(facts),
-        canvas.pixels(),
-        tuple(canvas.words),
-        tuple(canvas.boxes),
-    )
+    return facts
 
 
-def _rules(
-    canvas: Canvas, kind: str, side: float, top: float, foot: float, height: float, columns: list[float]
-) -> None:
-    right = canvas.width - side
+def _rules(canvas: Canvas, design: Design, top: float, foot: float, height: float, columns: int) -> None:
+    kind, right = design["rules"], WIDTH - SIDE
     if kind in ("rows", "all"):
         y = top
         while y < foot + 1:
-            canvas.rule(side, y, right, y)
+            canvas.rule(SIDE, y, right, y)
             y += height
     if kind in ("frame", "all"):
-        canvas.draw.rectangle((side, top, right, foot), outline=GREY)
+        canvas.block(SIDE, top, right, foot, None, GREY)
     if kind == "all":
-        for x in columns:
+        for i in range(columns):
+            x = SIDE + LABEL + i * (right - SIDE - LABEL) / columns
             canvas.rule(x, top, x, foot)
+    if design["head"] == "underlined":
+        canvas.rule(SIDE, top + height, right, top + height, design.accent, 2)
