@@ -2,7 +2,7 @@
 
     python benchmarks/held_out_pages.py [--model nano] [--pages 500] [--languages en,de,...] [--json FILE]
 
-Renders pages of held-out words in held-out families of fonts (`polylens.train.data`: the split is by hash and by
+Renders pages of held-out words in held-out families of fonts (`polylens.synthetic`: the split is by hash and by
 family, and tests hold it), asks one query of three to six neighbouring held-out words from each, and ranks all pages by
 MaxSim and by the cosine of the dense vectors, from their pictures alone. Needs the fonts that `.ci/run` installs.
 """

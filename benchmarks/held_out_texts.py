@@ -17,8 +17,8 @@ import numpy as np
 from held_out_pages import WORDS, ranks, rates
 
 import polylens
+from polylens.synthetic.lexicon import LANGUAGES, sample_text
 from polylens.train.data.examples import pick_query, transcript, written
-from polylens.train.data.lexicon import LANGUAGES, sample_text
 
 NUM_WORDS = 40
 

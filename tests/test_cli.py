@@ -248,6 +248,25 @@ def saved(folder: Path) -> dict[str, Any]:
     return dict(Store.open(index).files()) if Store.exists(index) else {}
 
 
+class TestEval:
+    def test_a_table_on_stdout_and_silence_beside_it(self, model: Path, tmp_path: Path) -> None:
+        arguments = ("eval", "synthetic", "--model", model, "--tasks", "slide", "--pages", "2")
+        done = run(*arguments, "--json", tmp_path / "figures.json")
+        if b"apt-get install" in done.stderr:
+            pytest.skip(done.stderr.decode())
+        assert (done.returncode, done.stderr) == (0, b"")
+        assert "slide" in done.stdout.decode() and "multi-vector" in done.stdout.decode()
+        assert json.loads((tmp_path / "figures.json").read_text(encoding="utf-8"))["tasks"][0]["pages"] == 2
+
+    def test_what_is_not_there_is_one_line(self, tmp_path: Path) -> None:
+        assert "suite must be synthetic, got 'mteb'" in refusal("eval", "mteb", code=2)
+        assert "got 'tabel'" in refusal("eval", "synthetic", "--tasks", "table,tabel", code=2)
+        assert "got ''" in refusal("eval", "synthetic", "--tasks", ",", code=2)
+        nowhere = tmp_path / "missing" / "figures.json"
+        assert "--json must be a file in a folder" in refusal("eval", "synthetic", "--json", nowhere, code=2)
+        assert "missing-model" in refusal("eval", "synthetic", "--model", "missing-model", code=3)
+
+
 class TestTheRest:
     def test_help_comes_at_once(self) -> None:
         best = min(processor_seconds("--help") for _ in range(5))

@@ -50,6 +50,8 @@ def test_python_runs(page: Path, tmp_path: Path) -> None:
         timeout=120,
         check=False,
     )
+    if "on Debian: apt-get install fonts-" in done.stderr:
+        pytest.skip("the fonts that pages are made with are not installed")
     assert done.returncode == 0, done.stderr
 
 

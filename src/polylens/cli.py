@@ -424,6 +424,46 @@ def mine(
     )
 
 
+@app.command(name="eval")
+def evaluate(
+    suite: Annotated[str, typer.Argument(metavar="SUITE", help="Which benchmark: synthetic.")],
+    model: Model = "nano",
+    tasks: Annotated[
+        str | None, typer.Option(metavar="NAME,NAME", help="Only these tasks, with commas between; by default all.")
+    ] = None,
+    pages: Annotated[int, typer.Option(min=1, help="Pages of each task.")] = 60,
+    seed: Annotated[int, typer.Option(help="Decides pages and queries.")] = 1,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Write the figures here too.")
+    ] = None,
+) -> None:
+    """Measure how well a model finds pages: nDCG@5 on pages that are made here and held out from training."""
+    if suite != "synthetic":
+        raise InputError(f"suite must be synthetic, got {suite!r}")
+    if json_file is not None and not json_file.absolute().parent.is_dir():
+        raise InputError(f"--json must be a file in a folder that is there, got {json_file}")
+    try:
+        from polylens.evaluate import report, synthetic
+    except ModuleNotFoundError as missing:
+        raise InputError(
+            f"making pages needs {missing.name}, which is not installed; it comes with pip install -e '.[train]'"
+        ) from missing
+    from rich.console import Console
+
+    from polylens.runtime.embedder import load
+
+    names = synthetic.TASKS if tasks is None else tuple(dict.fromkeys(filter(None, tasks.split(","))))
+    synthetic.check_tasks(names)
+    embedder = load(model)
+    with _counting_bar("pages") as report_pages:
+        results = synthetic.run(embedder, names, pages, seed, lambda told: report_pages(told.done, told.total))
+    console = Console(width=None if sys.stdout.isatty() else 180)
+    for table in report.tables(results):
+        console.print(table)
+    if json_file is not None:
+        report.write_json(report.as_json(results, model=embedder.model_id, seed=seed), json_file)
+
+
 @app.command()
 def models() -> None:
     """List the models that are known by name."""

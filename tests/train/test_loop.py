@@ -26,9 +26,9 @@ from polylens.models.jina_v4.config import DecoderConfig, VisionConfig
 from polylens.models.jina_v4.processing import JinaV4Processor
 from polylens.models.protocol import Outputs
 from polylens.nn.lora import LoRAConfig
+from polylens.synthetic import fonts
+from polylens.synthetic.lexicon import sample_text
 from polylens.train import loop, tokenizer
-from polylens.train.data import fonts
-from polylens.train.data.lexicon import sample_text
 from polylens.train.loop import (
     learning_rate,
     make_optimisers,

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
-from polylens.train.data.lexicon import LANGUAGES, sample_text
+from polylens.synthetic.lexicon import LANGUAGES, sample_text
 
 SPECIAL_TOKENS = (
     "<|endoftext|>",

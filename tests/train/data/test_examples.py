@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from polylens.errors import InputError
-from polylens.train.data import fonts
+from polylens.synthetic import fonts
 from polylens.train.data.examples import READING_POINTS, letter_grid, letters
 from polylens.train.data.render import Rendered, render_crop
 

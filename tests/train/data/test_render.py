@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from polylens.errors import InputError
-from polylens.train.data import fonts, render
-from polylens.train.data.lexicon import LANGUAGES, Split, is_held_out
+from polylens.synthetic import fonts
+from polylens.synthetic.lexicon import LANGUAGES, Split, is_held_out
+from polylens.train.data import render
 
 SCRIPTS = {script: language for language, script in reversed(LANGUAGES.items())}
 

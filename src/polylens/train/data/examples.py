@@ -20,7 +20,7 @@ from torch import Tensor
 from polylens.models.jina_clip_v2.processing import JinaClipProcessor
 from polylens.models.jina_v4.processing import JinaV4Processor
 from polylens.models.protocol import Item
-from polylens.train.data.lexicon import LANGUAGES, UNSPACED, is_held_out, sample_text
+from polylens.synthetic.lexicon import LANGUAGES, UNSPACED, is_held_out, sample_text
 from polylens.train.data.render import PlacedWord, Rendered
 
 NUM_LETTERS = 512  # those that training text uses most

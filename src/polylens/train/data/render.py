@@ -17,8 +17,8 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFilter
 
 from polylens.errors import InputError
-from polylens.train.data.fonts import Face, SizedFont, faces, sized
-from polylens.train.data.lexicon import LANGUAGES, RIGHT_TO_LEFT, UNSPACED, Split, sample_text
+from polylens.synthetic.fonts import Face, SizedFont, faces, sized
+from polylens.synthetic.lexicon import LANGUAGES, RIGHT_TO_LEFT, UNSPACED, Split, sample_text
 
 Colour = tuple[int, int, int]
 

@@ -53,7 +53,7 @@ UNSPACED = frozenset({"Hans", "Jpan", "Thai"})
 
 RIGHT_TO_LEFT = frozenset({"Hebr", "Arab"})
 
-_LETTERS: dict[str, str] = {
+LETTERS: dict[str, str] = {
     "Latn": "A-Za-zÀ-ÖØ-öø-ɏḀ-ỿ",
     "Cyrl": "Ѐ-ӿ",
     "Grek": "Ͱ-Ͽἀ-῿",
@@ -126,15 +126,15 @@ def words(language: str, split: Split) -> tuple[str, ...]:
     if split not in ("train", "held_out"):
         raise InputError(f'split must be "train" or "held_out", got {split!r}')
     script = LANGUAGES[language]
-    run = re.compile(f"[{_LETTERS[script]}]+")
+    run = re.compile(f"[{LETTERS[script]}]+")
     found: set[str] = set()
     for text in _sources(language):
         for match in run.finditer(unicodedata.normalize("NFC", text)):
-            found.update(_pieces(match.group(), script))
+            found.update(pieces(match.group(), script))
     return tuple(sorted(word for word in found if is_held_out(word) == (split == "held_out")))
 
 
-def _pieces(run: str, script: str) -> Iterator[str]:
+def pieces(run: str, script: str) -> Iterator[str]:
     """Words in one unbroken run of letters: itself, or short chunks where the script puts no spaces."""
     if script == "Thai":
         clusters = _THAI_CLUSTER.findall(run)

@@ -20,7 +20,7 @@ from fontTools.ttLib import TTCollection, TTFont
 from PIL import ImageFont, features
 
 from polylens.errors import InputError
-from polylens.train.data.lexicon import LANGUAGES, RIGHT_TO_LEFT, Split, everyday_characters, words
+from polylens.synthetic.lexicon import LANGUAGES, RIGHT_TO_LEFT, Split, everyday_characters, words
 
 FONT_FOLDERS = (Path("/usr/share/fonts"), Path("/usr/local/share/fonts"), Path.home() / ".local/share/fonts")
 
@@ -72,8 +72,21 @@ FAMILIES: dict[str, tuple[str, tuple[str, ...]]] = {
 }
 """Family -> (start of its files' names, the scripts it is used for). Left out: symbols, Nastaliq, Rashi."""
 
+MONOSPACED: dict[Split, tuple[str, ...]] = {
+    "train": ("DejaVu Sans Mono", "FreeMono", "Liberation Mono"),
+    "held_out": ("Noto Sans Mono CJK",),
+}
+"""Families to set code in. The held-out one is used for nothing else: no other page shows fixed-width Latin letters of
+a held-out family."""
+
 _STYLE = "(Regular|Book|Thin|ExtraLight|Light|Medium|SemiBold|Bold|Oblique|Italic)*"
-_COLLECTION_NAMES = {"Hans": "SC", "Jpan": "JP", "Hang": "KR"}
+_MONOSPACED_FILES = {
+    "DejaVu Sans Mono": "DejaVuSansMono",
+    "FreeMono": "FreeMono",
+    "Liberation Mono": "LiberationMono",
+    "Noto Sans Mono CJK": "NotoSansCJK",
+}
+_COLLECTION_NAMES = {"Latn": "JP", "Hans": "SC", "Jpan": "JP", "Hang": "KR"}
 _SHAPED = RIGHT_TO_LEFT | {"Deva", "Thai"}
 _SAMPLES = {
     "Latn": "ÅHgjpqy|",
@@ -177,6 +190,26 @@ def faces(language: str, split: Split) -> tuple[Face, ...]:
         folders = ", ".join(map(str, FONT_FOLDERS))
         raise InputError(f"no {split} font for {language!r} in {folders}; on Debian: apt-get install {PACKAGES}")
     return found
+
+
+@functools.cache
+def monospaced(split: Split) -> tuple[Face, ...]:
+    """The installed faces of a split for code, upright.
+
+    Raises:
+        InputError: None is installed; says what to install.
+    """
+    found = tuple(
+        face
+        for family in MONOSPACED[split]
+        for path in _all_files()
+        if re.fullmatch(f"(?:{_MONOSPACED_FILES[family]})-?(?:Regular|Bold)?", path.stem)
+        for face in _load(family, path, "Latn")
+    )
+    if not found:
+        folders = ", ".join(map(str, FONT_FOLDERS))
+        raise InputError(f"no {split} font for code in {folders}; on Debian: apt-get install {PACKAGES}")
+    return tuple(sorted(found, key=lambda face: face.path.name))
 
 
 @functools.lru_cache(maxsize=256)  # each holds its font file in memory, up to 20 MB

@@ -7,7 +7,7 @@ import random
 import pytest
 
 from polylens.errors import InputError
-from polylens.train.data.lexicon import LANGUAGES, PseudoWords, is_held_out, sample_text, words
+from polylens.synthetic.lexicon import LANGUAGES, PseudoWords, is_held_out, sample_text, words
 
 SOME = ["en", "de", "ru", "el", "he", "ar", "hi", "th", "zh", "ja", "ko"]
 

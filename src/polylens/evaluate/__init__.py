@@ -1,0 +1,1 @@
+"""How well a model finds things: tasks, metrics, reports."""

@@ -1,0 +1,117 @@
+"""Results of the synthetic benchmark as tables for people and as JSON for programs."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.table import Table
+
+import polylens
+from polylens.evaluate.metrics import Estimate
+from polylens.evaluate.synthetic import TaskResult, overall
+from polylens.synthetic.queries import KINDS
+
+
+def tables(results: Sequence[TaskResult]) -> Iterator[Table]:
+    """nDCG@5 by task, then by kind of query, with 95 % intervals."""
+    ways = list(results[0].scored)
+    by_task = Table("task", "pages", "queries", *(_heading(way) for way in ways), "chance", "recall@5", "pages/s")
+    for result in results:
+        by_task.add_row(
+            result.task.name,
+            str(len(result.task.pages)),
+            str(len(result.task.queries)),
+            *(_written(result.mean(way)) for way in ways),
+            f"{result.chance:.3f}",
+            f"{result.scored[ways[0]].recall.mean():.3f}",
+            f"{len(result.task.pages) / result.seconds:.1f}",
+        )
+    if len(results) > 1:
+        by_task.add_row("mean", "", "", *(_written(overall(results, way)) for way in ways))
+    yield by_task
+    by_kind = Table(f"nDCG@5, {_heading(ways[0])}", *KINDS)
+    for result in results:
+        asked = {query.kind for query in result.task.queries}
+        by_kind.add_row(
+            result.task.name, *(_written(result.mean(ways[0], kind)) if kind in asked else "-" for kind in KINDS)
+        )
+    yield by_kind
+
+
+def as_json(results: Sequence[TaskResult], *, model: str, seed: int) -> dict[str, Any]:
+    """Everything that the tables say, and what they were made with."""
+    ways = list(results[0].scored)
+    return {
+        "benchmark": "synthetic",
+        "model": model,
+        "seed": seed,
+        "mean nDCG@5": {way: _figures(overall(results, way)) for way in ways},
+        "tasks": [_task(result) for result in results],
+        "hardware": f"{os.cpu_count()} cores, {processor()}",
+        "versions": f"polylens {polylens.__version__}, torch {torch.__version__}, Python {platform.python_version()}",
+    }
+
+
+def write_json(report: dict[str, Any], file: Path) -> None:
+    """Writes a report beside its place, then puts it there."""
+    beside = file.with_name(file.name + ".part")
+    beside.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    beside.replace(file)
+
+
+def processor() -> str:
+    """The processor's name, as far as the system tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def _task(result: TaskResult) -> dict[str, Any]:
+    queries = result.task.queries
+    kinds = [kind for kind in KINDS if any(query.kind == kind for query in queries)]
+    return {
+        "task": result.task.name,
+        "pages": len(result.task.pages),
+        "queries": len(queries),
+        "queries with several right pages": int((result.task.relevant.sum(axis=1) > 1).sum()),
+        "nDCG@5": {way: _figures(result.mean(way)) for way in result.scored},
+        "recall@5": {way: round(float(scored.recall.mean()), 4) for way, scored in result.scored.items()},
+        "nDCG@5 of a random order": round(result.chance, 4),
+        "nDCG@5 by kind of query": {
+            kind: {way: _figures(result.mean(way, kind)) for way in result.scored} for kind in kinds
+        },
+        "nDCG@5 by language, asked in it": _by_language(result),
+        "pages/s": round(len(result.task.pages) / result.seconds, 2),
+    }
+
+
+def _by_language(result: TaskResult) -> dict[str, dict[str, float]]:
+    """How well pages in each language are read: without the queries in another, which say nothing about that."""
+    rows: dict[str, list[int]] = {}
+    for row, query in enumerate(result.task.queries):
+        if query.kind != "other language":
+            rows.setdefault(query.language, []).append(row)
+    return {
+        language: {way: round(float(scored.ndcg[rows[language]].mean()), 4) for way, scored in result.scored.items()}
+        for language in sorted(rows)
+    }
+
+
+def _figures(estimate: Estimate) -> dict[str, Any]:
+    return {"mean": round(estimate.mean, 4), "95 %": [round(estimate.low, 4), round(estimate.high, 4)]}
+
+
+def _written(estimate: Estimate) -> str:
+    return f"{estimate.mean:.3f} ({estimate.low:.2f}-{estimate.high:.2f})"
+
+
+def _heading(way: str) -> str:
+    return {"words": "BM25 of the words drawn"}.get(way, way)
