@@ -54,6 +54,7 @@ function showTab() {
 function showForm() {
   if (find("q").value.trim() !== state.q) find("q").value = state.q;
   for (const box of document.getElementsByName("kind")) box.checked = state.kinds.includes(box.value);
+  for (const choice of document.getElementsByName("by")) choice.checked = choice.value === state.by;
   find("folder").value = state.folder;
   find("least").value = state.least;
   const least = state.least ? state.least.toFixed(2) : "any";
@@ -129,7 +130,8 @@ function close() {
 
 function alike(file, page) {
   top = MORE;
-  go({ like: { file, page: Number(page) }, q: "", image: null, file: null });
+  const by = state.by === "text" ? "fused" : state.by; // a page to find the like of is no words
+  go({ like: { file, page: Number(page) }, q: "", image: null, file: null, by });
   window.scrollTo({ top: 0 });
   find("q").focus();
 }
@@ -169,6 +171,9 @@ function listenToForm() {
   });
   for (const box of document.getElementsByName("kind")) {
     box.addEventListener("change", () => go({ kinds: new FormData(find("search")).getAll("kind") }));
+  }
+  for (const choice of document.getElementsByName("by")) {
+    choice.addEventListener("change", () => go({ by: choice.value }, { replace: true })); // arrow keys pass by others
   }
   find("folder").addEventListener("change", (event) => go({ folder: event.target.value }));
   find("least").addEventListener("input", (event) => go({ least: Number(event.target.value) }, { replace: true }));
