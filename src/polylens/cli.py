@@ -198,7 +198,7 @@ def search(
         ]
         print(json.dumps({"query": query, "results": results}, ensure_ascii=False))
     elif hits:
-        _print_hits(hits)
+        _print_hits(hits, by)
     else:
         print(f"nothing found: {searched.why_nothing(by=by.value)}")
 
@@ -517,11 +517,23 @@ def _print_vectors(vectors: Any, format: Format, *, model: str, task: str | None
         print(json.dumps(row))
 
 
-def _print_hits(hits: list[Hit], indent: str = "") -> None:
+def _print_hits(hits: list[Hit], by: Ranking = Ranking.fused, indent: str = "") -> None:
     for rank, hit in enumerate(hits, start=1):
-        print(f"{indent}{rank}. {hit.file}, page {hit.page}  ({hit.score:.2f})")
+        print(f"{indent}{rank}. {hit.file}, page {hit.page}  ({_scores(hit, by)})")
         if hit.snippet:
             print(f"{indent}   {hit.snippet}")
+
+
+def _scores(hit: Hit, by: Ranking) -> str:
+    """Each stage's score, first the one that ranks; late interaction by the token, as 1 is the most then."""
+    scores = {
+        Ranking.fused: hit.fused_score,
+        Ranking.late: hit.score / hit.query_tokens,
+        Ranking.dense: hit.dense_score,
+        Ranking.text: hit.text_score,
+    }
+    order = sorted(scores, key=lambda stage: stage is not by)
+    return ", ".join(f"{stage} {scores[stage]:.2f}" for stage in order if scores[stage] is not None)
 
 
 def _summary(report: Report) -> str:

@@ -171,7 +171,7 @@ def _scored(
     num_words, num_pages = count_words(query_words), snapshot.count()
     text = share([each.text_score for each in found], num_words, num_pages)
     best_text = share([each.text_score for each in worded], num_words, num_pages).max(initial=0)
-    fused = fuse(late / query.num_tokens, text, has_text, best_text=float(best_text))
+    fused = fuse(late / np.float32(query.num_tokens), text, has_text, best_text=float(best_text))
     return [_Scored(*row) for row in zip(found, late.tolist(), fused.tolist(), strict=True)]
 
 
