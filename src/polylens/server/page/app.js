@@ -94,6 +94,10 @@ async function search({ again = false } = {}) {
     found = null;
     return render();
   }
+  if (state.by === "text" && !state.q) {
+    found = { results: [], seconds: 0, reason: "full text needs words, and a picture has none; rank by another stage" };
+    return render();
+  }
   request = new AbortController();
   find("results").setAttribute("aria-busy", "true");
   try {
