@@ -162,12 +162,11 @@ def _scored(
     snapshot: Snapshot, query: Embedding, query_words: str, found: Sequence[Candidate], worded: Sequence[Candidate]
 ) -> list[_Scored]:
     """Exact MaxSim of the candidates, and that fused with their words; their multi-vectors are read some at a time."""
-    late, has_text = np.zeros(len(found), np.float32), np.zeros(len(found), bool)
+    late = np.zeros(len(found), np.float32)
     for start in range(0, len(found), _FETCHED):
         some = slice(start, start + _FETCHED)
-        pages = snapshot.fetch([candidate.row for candidate in found[some]])
-        late[some] = maxsim(query.multivector, [page.multivector for page in pages])
-        has_text[some] = [bool(page.text) for page in pages]
+        late[some] = maxsim(query.multivector, snapshot.multivectors([candidate.row for candidate in found[some]]))
+    has_text = np.array([candidate.has_text for candidate in found], dtype=bool)
     num_words, num_pages = count_words(query_words), snapshot.count()
     text = share([each.text_score for each in found], num_words, num_pages)
     best_text = share([each.text_score for each in worded], num_words, num_pages).max(initial=0)

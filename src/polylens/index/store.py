@@ -97,6 +97,7 @@ class Candidate:
     """Valid within the snapshot that gave it."""
     file: str
     page: int
+    has_text: bool
     dense_score: float | None
     """Cosine; None where it was not found by its dense vector."""
     text_score: float | None = None
@@ -162,9 +163,12 @@ class Snapshot:
         if query.shape != (self._dim,):
             raise ModelMismatchError(f"the index holds dense vectors of {self._dim} numbers, got {query.shape}")
         found = self._table.search(query.astype(np.float32), vector_column_name="dense").distance_type("dot")
-        found = found.limit(n).select(["file", "page", "_distance"]).with_row_id(True)
+        columns = {"file": "file", "page": "page", "has_text": "text != ''", "_distance": "_distance"}
+        found = found.limit(n).select(columns).with_row_id(True)
         rows = (found.where(where) if where else found).to_arrow().to_pylist()
-        return [Candidate(row["_rowid"], row["file"], row["page"], 1.0 - row["_distance"]) for row in rows]
+        return [
+            Candidate(row["_rowid"], row["file"], row["page"], row["has_text"], 1.0 - row["_distance"]) for row in rows
+        ]
 
     def text_candidates(self, words: str, n: int, *, where: str | None = None) -> list[Candidate]:
         """The pages whose text has any of the words, by BM25, best first; see `full_text`.
@@ -175,7 +179,7 @@ class Snapshot:
             where: SQL over the columns; it holds before anything is ranked.
         """
         rows = full_text.matches(self._table, words, n, where)
-        return [Candidate(row["_rowid"], row["file"], row["page"], None, row["_score"]) for row in rows]
+        return [Candidate(row["_rowid"], row["file"], row["page"], True, None, row["_score"]) for row in rows]
 
     def dense_of(self, row: int) -> FloatArray:
         """A page's dense vector, `[dim]`."""
@@ -186,6 +190,17 @@ class Snapshot:
         """All pages with everything the index holds of them, so many at a time."""
         columns = ["file", "page", "kind", "text", "model_id", "dense", "multivector"]
         yield from self._table.search().select(columns).to_batches(size)
+
+    def multivectors(self, rows: Sequence[int]) -> list[HalfArray]:
+        """Those of some pages and nothing else of them, in the order asked for: `[T, token_dim]` each."""
+        if not rows:
+            return []
+        found: dict[int, HalfArray] = {}
+        query = self._table.take_row_ids(list(rows)).select(["multivector"]).with_row_id()
+        for batch in query.to_arrow().to_batches():
+            vectors = _multivectors(batch.column("multivector"), self._token_dim)
+            found.update(zip(batch.column("_rowid").to_pylist(), vectors, strict=True))
+        return [found[row] for row in rows]
 
     def fetch(self, rows: Sequence[int]) -> list[StoredPage]:
         """Pages with their multi-vectors, in the order asked for."""
