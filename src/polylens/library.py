@@ -318,6 +318,15 @@ class Library:
             self._store = store = Store.open(self.index_path, model_id=model_id)
         return store
 
+    @property
+    def embedder(self) -> PageEmbedder:
+        """The model, loaded now if it was not yet.
+
+        Raises:
+            ModelMismatchError: The one that the index was made with is not found by its name.
+        """
+        return self._loaded()
+
     def _loaded(self) -> PageEmbedder:
         """The embedder that was given, or else the one that the index was made with, found by its name."""
         if self._embedder is not None:
@@ -603,9 +612,7 @@ class _Update:
                 self._tell("indexing", saved=tuple(file.file for file in finished), changes=tuple(changes))
         self.last_commit = time.monotonic()
 
-    def _tell(
-        self, phase: str, file: str = "", saved: tuple[str, ...] = (), changes: tuple[Change, ...] = ()
-    ) -> None:
+    def _tell(self, phase: str, file: str = "", saved: tuple[str, ...] = (), changes: tuple[Change, ...] = ()) -> None:
         done = (self.done_pages, self.total_pages, self.done_files, self.total_files)
         self.progress(Progress(phase, file, *done, saved, changes))
 

@@ -82,4 +82,6 @@ def _check(line: str, place: str) -> None:
     except (ValueError, re.error) as error:
         reason = str(error)
     if reason:
-        raise InputError(f"{place}: {line!r} is not a pattern as .gitignore has them ({reason}); correct it or remove it")
+        raise InputError(
+            f"{place}: {line!r} is not a pattern as .gitignore has them ({reason}); correct it or remove it"
+        )

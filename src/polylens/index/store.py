@@ -5,8 +5,8 @@ is one `merge_insert`, hence one new version of the table. (Delete-then-add woul
 loses the file. A merge reads only the key columns: 40 ms a commit at 2,000 pages of 800 vectors, as fast as an append.)
 
 The manifest names the table, and is renamed into place last: an index without one is not there. A rebuild has a
-manifest of its own, `rebuild.json`, until it is complete; meanwhile `index.json` names the old table, which answers, and
-the one rename of `Store.publish` puts the new one in its place.
+manifest of its own, `rebuild.json`, until it is complete; meanwhile `index.json` names the old table, which answers,
+and the one rename of `Store.publish` puts the new one in its place.
 """
 
 from __future__ import annotations
