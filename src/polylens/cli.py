@@ -230,6 +230,46 @@ def export(
 
 
 @app.command()
+def doctor(
+    folder: Annotated[
+        Path | None, typer.Argument(metavar="[FOLDER]", help="By default the nearest indexed one upwards.")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="As for index.")] = None,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Take out what is damaged or left over, and compact.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False,
+) -> None:
+    """Look an index over: damage, leftovers, what has changed, and whether its model tells things apart.
+
+    A line a finding; the exit code is 1 where there is a problem, 0 where there are notes at most.
+    """
+    from polylens import doctor as surgery
+    from polylens.library import Library, find_library
+
+    library = Library(folder if folder is not None else find_library(), _load(model))
+    diagnosis = surgery.examine(library)
+    done = []
+    if repair:
+        done = surgery.repair(library, diagnosis)
+        diagnosis = surgery.examine(library)
+    if as_json:
+        print(json.dumps(surgery.as_json(diagnosis, done), ensure_ascii=False))
+    else:
+        for line in done:
+            print(f"repaired  {line}")
+        for finding in diagnosis.findings:
+            print(f"{finding.level:<8}  {finding.check}: {finding.message}")
+        verdict = "well" if diagnosis.is_well else "not well; --repair may help" if not repair else "still not well"
+        print(
+            f"{diagnosis.folder}: {diagnosis.num_pages} pages of {diagnosis.num_files} files, "
+            f"{diagnosis.model_id or 'no model'}: {verdict}"
+        )
+    if not diagnosis.is_well:
+        raise typer.Exit(1)
+
+
+@app.command()
 def demo(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="The samples that came with the project.")] = Path(
         "samples"

@@ -1,7 +1,7 @@
 """Which files of a folder are left alone: the patterns of its `.polylensignore`, in the syntax of `.gitignore`.
 
-As git has it: `*.log` anywhere, `/drafts` in the folder itself, `old/` folders only, `!keep.log` takes one back, the last
-pattern that fits decides, and what lies in an ignored folder cannot be taken back.
+As git has it: `*.log` anywhere, `/drafts` in the folder itself, `old/` folders only, `!keep.log` takes one back, the
+last pattern that fits decides, and what lies in an ignored folder cannot be taken back.
 """
 
 from __future__ import annotations

@@ -47,10 +47,17 @@ def _number_of(error: Exception) -> int:
     return int(found[1]) if found else 0
 
 
-def bytes_of(folder: Path) -> int:
-    """What the files in a folder take on disk; those that vanish meanwhile count nothing."""
+def bytes_of(folder: Path, *, without: str = "") -> int:
+    """What the files in a folder take on disk; those that vanish meanwhile count nothing.
+
+    Args:
+        folder: With all that is below it, but for
+        without: a folder directly in it.
+    """
     total = 0
-    for root, _, names in os.walk(folder):
+    for root, folders, names in os.walk(folder):
+        if Path(root) == folder and without in folders:
+            folders.remove(without)
         for name in names:
             try:
                 total += os.lstat(os.path.join(root, name)).st_size  # noqa: PTH118 - many small calls
@@ -64,9 +71,13 @@ def is_wasteful(table: Any, folder: Path) -> bool:
 
     As a log-structured store does it: waste may grow to a share of what is alive, so that each byte is rewritten a
     bounded number of times, and the disk holds a bounded multiple of what is needed.
+
+    Args:
+        table: Of LanceDB.
+        folder: Where its files lie.
     """
     stats = table.stats()
     lengths = stats["fragment_stats"]["lengths"]
     rows = lengths["mean"] * stats["fragment_stats"]["num_fragments"]  # deleted ones among them
     alive = stats["total_bytes"] * (stats["num_rows"] / rows if rows else 0.0)
-    return bytes_of(folder) - alive > max(WASTE_BYTES, WASTE_SHARE * alive)
+    return bytes_of(folder, without="_indices") - alive > max(WASTE_BYTES, WASTE_SHARE * alive)

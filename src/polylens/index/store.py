@@ -177,8 +177,11 @@ class Snapshot:
 
     def batches(self, size: int = 256) -> Iterator[pa.RecordBatch]:
         """All pages with everything the index holds of them, so many at a time."""
-        columns = ["file", "page", "kind", "text", "model_id", "dense", "multivector"]
-        yield from self._table.search().select(columns).to_batches(size)
+        yield from self.columns(["file", "page", "kind", "text", "model_id", "dense", "multivector"], size)
+
+    def columns(self, names: Sequence[str], size: int = 256) -> Iterator[pa.RecordBatch]:
+        """Some columns of all pages, so many rows at a time."""
+        yield from self._table.search().select(list(names)).to_batches(size)
 
     def fetch(self, rows: Sequence[int]) -> list[StoredPage]:
         """Pages with their multi-vectors, in the order asked for."""
@@ -189,7 +192,7 @@ class Snapshot:
         found: dict[int, StoredPage] = {}
         for batch in query.to_arrow().to_batches():
             plain = batch.drop_columns(["multivector"]).to_pylist()
-            for row, vectors in zip(plain, _multivectors(batch.column("multivector"), self._token_dim), strict=True):
+            for row, vectors in zip(plain, multivectors(batch.column("multivector"), self._token_dim), strict=True):
                 page = StoredPage(row["file"], row["page"], row["kind"], row["text"], vectors)
                 found[row["_rowid"]] = page
         return [found[row] for row in rows]
@@ -247,7 +250,7 @@ class Store:
         path = Path(path)
         lock = _lock_new(path)
         try:
-            staged = _staged(path)
+            staged = read_staged(path)
             if staged and (staged.model_id, staged.dim, staged.token_dim) == (model_id, dim, token_dim):
                 try:
                     store = cls(path, staged, lock, STAGED)
@@ -385,7 +388,7 @@ class Store:
         """
         assert self._lock is not None, "the store was opened for reading"
         fragments = self._table.stats()["fragment_stats"]["num_fragments"]
-        if not force and fragments < COMPACT_AT and not is_wasteful(self._table, self._folder):
+        if not force and fragments < COMPACT_AT and not self.is_wasteful():
             return
         with writing(self.path):
             self._optimize()
@@ -397,10 +400,9 @@ class Store:
         # Unverified files are those of a commit under way or of one that died; this is the only writer.
         self._table.optimize(cleanup_older_than=timedelta(seconds=READER_GRACE), delete_unverified=True)
 
-    @property
-    def _folder(self) -> Path:
-        """Of the table."""
-        return self.path / f"{self.manifest.table}.lance"
+    def is_wasteful(self) -> bool:
+        """Whether superseded versions and deleted rows take so much that compacting is worth it."""
+        return is_wasteful(self._table, self.path / f"{self.manifest.table}.lance")
 
     def close(self) -> None:
         """Let the next writer in; harmless when repeated."""
@@ -445,7 +447,7 @@ def stray_tables(path: Path, keep: str = "") -> list[str]:
         keep: One more that belongs to it.
     """
     named = {keep}
-    for read in (read_manifest, _staged):
+    for read in (read_manifest, read_staged):
         with contextlib.suppress(LookupError, PolylensError):
             named.add(manifest.table if (manifest := read(path)) else "")
     return sorted(table.stem for table in path.glob("*.lance") if table.stem not in named)
@@ -456,12 +458,35 @@ def stray_files(path: Path) -> list[Path]:
     return sorted(path.glob(".*.json.*"))
 
 
-def drop_staged(path: Path) -> None:
-    """Give up an index in the making; its table is a stray from here on."""
-    (path / STAGED).unlink(missing_ok=True)
+def mend_manifest(path: Path) -> Manifest:
+    """Writes the manifest anew from the table that is there, where there is just one.
+
+    Raises:
+        PolylensError: There are none or several, or it cannot be opened.
+        LibraryBusyError: Another process is writing to it.
+    """
+    beyond = f"{path} cannot be repaired: make the index anew with `polylens index --rebuild`"
+    tables = stray_tables(path)
+    if len(tables) != 1:
+        raise PolylensError(f"{beyond} ({len(tables)} tables lie there and no manifest says which is the index)")
+    with contextlib.closing(WriterLock(path / "lock")):
+        try:
+            table = lancedb.connect(path).open_table(tables[0])
+            [model_id] = table.search().select(["model_id"]).limit(1).to_arrow().column("model_id").to_pylist()
+            dim = table.schema.field("dense").type.list_size
+            token_dim = table.schema.field("multivector").type.value_type.list_size
+        except (ValueError, KeyError, OSError, RuntimeError, AttributeError) as error:
+            raise PolylensError(f"{beyond} ({error})") from error
+        created = datetime.now(UTC).isoformat(timespec="seconds")
+        manifest = Manifest(
+            format=FORMAT, model_id=model_id, dim=dim, token_dim=token_dim, table=tables[0], created=created
+        )
+        with writing(path):
+            _write_manifest(path, manifest)
+    return manifest
 
 
-def _staged(path: Path) -> Manifest | None:
+def read_staged(path: Path) -> Manifest | None:
     """What the index in the making says of itself; None where there is none that could be taken up."""
     try:
         return read_manifest(path, name=STAGED)
@@ -583,8 +608,13 @@ def _in_files(files: Sequence[str]) -> str:
     return f"file IN ({', '.join(quoted)})" if quoted else "false"
 
 
-def _multivectors(column: Any, token_dim: int) -> Iterator[HalfArray]:
-    """The rows of a `list<fixed_size_list<half>[token_dim]>` column as arrays, without copying."""
+def multivectors(column: Any, token_dim: int) -> Iterator[HalfArray]:
+    """The rows of a `list<fixed_size_list<half>[token_dim]>` column as arrays, without copying.
+
+    Args:
+        column: Of one record batch.
+        token_dim: Width of the vectors.
+    """
     starts = column.offsets.to_numpy()
     vectors = column.values.flatten().to_numpy(zero_copy_only=False).reshape(-1, token_dim)
     for start, end in itertools.pairwise(starts):
