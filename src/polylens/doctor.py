@@ -120,7 +120,7 @@ def examine(library: Library, *, model: bool = True) -> Diagnosis:
     found.model_id, found.num_pages = manifest.model_id, num_pages
     if num_pages:
         _check_rows(found, store)
-    _check_leftovers(found, path, manifest, holder)
+    _check_leftovers(found, path, holder)
     _check_disk(found, store)
     _check_files(found, library)
     if model:
@@ -313,7 +313,7 @@ def _pictures() -> list[types.Image]:
 # What lies around it
 
 
-def _check_leftovers(found: Diagnosis, path: Path, manifest: Manifest, holder: Holder | None) -> None:
+def _check_leftovers(found: Diagnosis, path: Path, holder: Holder | None) -> None:
     if holder:  # what looks left over may be its work
         return
     strays = [*(f"{name}.lance" for name in stray_tables(path)), *(file.name for file in stray_files(path))]
