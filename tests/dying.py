@@ -2,9 +2,9 @@
 
 python tests/dying.py FOLDER SECONDS_PER_INPUT
 
-It reads a line for each: "update" or "rebuild". It answers with the process that it started for it ("pid N"), that says
-which files are safe ("saved FILE") and that it is through ("complete"), and with its end ("end N"). Starting them by fork
-from one that has imported everything already takes milliseconds instead of a second.
+It reads a line for each: "update" or "rebuild". It answers with the process that it started for it ("pid N"), that
+says which files are safe ("saved FILE") and that it is through ("complete"), and with its end ("end N"). Starting them
+by fork from one that has imported everything already takes milliseconds instead of a second.
 """
 
 import contextlib

@@ -118,10 +118,10 @@ def examine(library: Library, *, model: bool = True) -> Diagnosis:
         found.problem("index", str(error))
         return found
     found.model_id, found.num_pages = manifest.model_id, num_pages
-    if num_pages:
-        _check_rows(found, store)
     _check_leftovers(found, path, holder)
     _check_disk(found, store)
+    if num_pages and not _check_rows(found, store):
+        return found
     _check_files(found, library)
     if model:
         _check_model(found, library, manifest)
@@ -168,7 +168,8 @@ class _File:
     models: set[str] = field(default_factory=set)
 
 
-def _check_rows(found: Diagnosis, store: Store) -> None:
+def _check_rows(found: Diagnosis, store: Store) -> bool:
+    """What is in the index; False where it cannot be read."""
     files: dict[str, _File] = defaultdict(_File)
     broken: set[str] = set()  # with a vector that no model gives
     step = max(1, found.num_pages // SAMPLE)
@@ -191,7 +192,7 @@ def _check_rows(found: Diagnosis, store: Store) -> None:
         what = f"the pages of {_listed(unreadable)}" if unreadable else "its pages"
         cure = "" if unreadable else "; make it anew with `polylens index --rebuild`"
         found.problem("index", f"{what} cannot be read ({str(error)[:200]}){cure}", unreadable)
-        return
+        return False
     found.num_files = len(files)
     if broken:
         found.problem(
@@ -204,6 +205,7 @@ def _check_rows(found: Diagnosis, store: Store) -> None:
         found.problem(
             "model", f"{reason}: the model has collapsed, searching cannot work. Index with another: --rebuild --model"
         )
+    return True
 
 
 def _rows(store: Store) -> Iterator[tuple[dict[str, Any], FloatArray, FloatArray]]:

@@ -77,7 +77,9 @@ class WriterLock:
         self._sign()
 
     def _sign(self) -> None:
-        command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])[:MAX_COMMAND]
+        program = Path(sys.argv[0])
+        name = program.parent.name if program.name == "__main__.py" else program.name
+        command = shlex.join([name, *sys.argv[1:]])[:MAX_COMMAND]
         since = datetime.now(UTC).isoformat(timespec="seconds")
         holder = Holder(os.getpid(), socket.gethostname(), command, since)
         with contextlib.suppress(OSError):  # a full disk: the lock holds without a name too
