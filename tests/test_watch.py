@@ -228,7 +228,7 @@ def test_the_command(tmp_path: Path, number: signal.Signals) -> None:
         (tmp_path / "two" / "b.txt").write_text("another text")
         assert process.stdout.readline() in ("two: added b.txt, 1 page\n", "two: added a.txt, 1 page\n")
         process.send_signal(number)
-        printed, said = process.communicate(timeout=60)
+        _, said = process.communicate(timeout=60)
     assert process.returncode == 0, said
     assert sum(line.startswith("watching ") for line in heard) == 2
     assert any(line.startswith("could not read one: broken.pdf: ") for line in heard), heard

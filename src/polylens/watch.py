@@ -79,6 +79,7 @@ class Events:
     def __init__(self, folders: Sequence[Path]) -> None:
         self._folders = list(folders)
         self._changed: set[Path] = set()
+        self._is_awake = False
         self._condition = threading.Condition()
         self._stop = threading.Event()
         self.problems: dict[Path, Exception] = {}
@@ -99,13 +100,14 @@ class Events:
             thread.join()
 
     def wake(self) -> None:
-        """Let `take` return now. From any thread, and from a signal's handler."""
-        threading.Thread(target=self._notify, name="polylens-wake").start()
+        """Let `take` return at once from here on. From any thread, and from a signal's handler."""
+        self._is_awake = True  # before the notice: whoever is about to wait must see one of the two
+        threading.Thread(target=self._notify, name="polylens-wake").start()  # a handler must not wait for a lock
 
     def take(self, seconds: float) -> set[Path]:
         """The folders in which something happened since the last call; waits for the first, at most so long."""
         with self._condition:
-            if not self._changed and seconds > 0:
+            if not self._changed and not self._is_awake and seconds > 0:
                 self._condition.wait(seconds)
             changed, self._changed = self._changed, set()
             return changed
