@@ -51,8 +51,10 @@ class World:
         self.saved.discard(file)
 
     def disturb(self) -> None:
-        """Change a file, move one, delete one, add one: some of it."""
+        """Touch some files, change one, move one, delete one, add one: some of it."""
         there = sorted(path.relative_to(self.folder).as_posix() for path in self.folder.rglob("*.txt"))
+        for file in self.rng.sample(there, 6):
+            os.utime(self.folder / file)  # written anew as it was: nothing of it may be missing at any moment
         if self.rng.random() < 0.7:
             self.write(self.rng.choice(there))
         if self.rng.random() < 0.3:
