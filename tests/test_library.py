@@ -233,7 +233,7 @@ class TestIncremental:
         assert snapshot.pages_of("b.txt")["text"].to_pylist() == ["apples"]
 
     def test_what_is_left_out(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(library_module, "MAX_FILE_BYTES", 10_000)
+        monkeypatch.setattr("polylens.documents.scan.MAX_FILE_BYTES", 10_000)
         for name in (".hidden/a.txt", "node_modules/a.js", "sub/__pycache__/a.py", "sub/.b.txt", ".polylens/c.txt"):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_text("never")
@@ -327,14 +327,14 @@ class TestBrokenFiles:
         monkeypatch.setattr(library_module, "_hash", refuse)
         real_walk = os.walk
 
-        def walk(top: Path, onerror: object) -> object:
+        def walk(top: Path, onerror: object = None) -> object:
             for root, folders, names in real_walk(top):
                 if "reports" in folders:
                     folders.remove("reports")
                     onerror(PermissionError(13, "Permission denied", str(Path(root, "reports"))))  # type: ignore[operator]
                 yield root, folders, names
 
-        monkeypatch.setattr(library_module.os, "walk", walk)
+        monkeypatch.setattr("os.walk", walk)
         report = Library(folder, FakeEmbedder()).update()
         assert sorted(file for file, _ in report.failed) == ["red.png", "reports/"]
         assert whole(folder) == ALL

@@ -9,7 +9,7 @@ import io
 import json
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -21,7 +21,7 @@ from polylens.errors import InputError, PolylensError, exit_code
 
 if TYPE_CHECKING:
     from polylens.index.search import Hit
-    from polylens.library import Library, Progress, Report
+    from polylens.library import Change, Library, Progress, Report
     from polylens.train.progress import Progress as TrainingProgress
 
 app = typer.Typer(
@@ -148,7 +148,9 @@ def index(
     model: Annotated[
         str | None, typer.Option(help="As for embed; by default the one the index was made with, or nano.")
     ] = None,
-    rebuild: Annotated[bool, typer.Option("--rebuild", help="Throw the old index away first.")] = False,
+    rebuild: Annotated[
+        bool, typer.Option("--rebuild", help="Make it anew, such as for another model; the old one answers meanwhile.")
+    ] = False,
 ) -> None:
     """Make a folder of PDFs, pictures and texts searchable, or bring its index up to date."""
     from polylens.library import Library
@@ -157,6 +159,41 @@ def index(
     print(_summary(report))
     for name, reason in report.failed:
         print(f"could not read {name}: {reason}", file=sys.stderr)
+
+
+@app.command()
+def watch(
+    folders: Annotated[
+        list[Path] | None, typer.Argument(metavar="[FOLDER]...", help="By default the current one.")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="As for index; one for all folders.")] = None,
+) -> None:
+    """Keep folders searchable: what comes, changes, moves or goes in them follows within seconds, until interrupted."""
+    import signal
+
+    from polylens.index.store import Store, read_manifest
+    from polylens.library import Library
+    from polylens.watch import Follower
+
+    paths = list({folder.expanduser().absolute(): None for folder in folders or [Path()]})
+    indexed = [path for path in paths if Store.exists(Library(path).index_path)]
+    embedder = _load(model) or Library((indexed or paths)[0]).embedder
+    for path in indexed:
+        read_manifest(Library(path).index_path, model_id=embedder.model_id)
+    listener = _Watching(one=len(paths) == 1)
+    follower = Follower([Library(path, embedder) for path in paths], listener)
+
+    def end(number: int, _frame: object) -> None:
+        follower.stop()
+        signal.signal(number, signal.SIG_DFL if number == signal.SIGTERM else signal.default_int_handler)
+
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, end)
+    try:
+        follower.run()
+    finally:
+        listener.close()
+    print("stopped; what was finished is in the index", file=sys.stderr)
 
 
 @app.command()
@@ -216,6 +253,46 @@ def export(
 
     pages = write((library if library is not None else find_library()) / INDEX_FOLDER, out)
     print(f"{pages} pages in {out}", file=sys.stderr)
+
+
+@app.command()
+def doctor(
+    folder: Annotated[
+        Path | None, typer.Argument(metavar="[FOLDER]", help="By default the nearest indexed one upwards.")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="As for index.")] = None,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Take out what is damaged or left over, and compact.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False,
+) -> None:
+    """Look an index over: damage, leftovers, what has changed, and whether its model tells things apart.
+
+    A line a finding; the exit code is 1 where there is a problem, 0 where there are notes at most.
+    """
+    from polylens import doctor as surgery
+    from polylens.library import Library, find_library
+
+    library = Library(folder if folder is not None else find_library(), _load(model))
+    diagnosis = surgery.examine(library)
+    done = []
+    if repair:
+        done = surgery.repair(library, diagnosis)
+        diagnosis = surgery.examine(library)
+    if as_json:
+        print(json.dumps(surgery.as_json(diagnosis, done), ensure_ascii=False))
+    else:
+        for line in done:
+            print(f"repaired  {line}")
+        for finding in diagnosis.findings:
+            print(f"{finding.level:<8}  {finding.check}: {finding.message}")
+        verdict = "well" if diagnosis.is_well else "not well; --repair may help" if not repair else "still not well"
+        print(
+            f"{diagnosis.folder}: {diagnosis.num_pages} pages of {diagnosis.num_files} files, "
+            f"{diagnosis.model_id or 'no model'}: {verdict}"
+        )
+    if not diagnosis.is_well:
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -570,8 +647,66 @@ def _update(library: Library, rebuild: bool) -> Report:
         with _indexing_bar() as report:
             return library.update(report, rebuild=rebuild)
     except KeyboardInterrupt:
-        print("What was finished is in the index; the same command goes on from there.", file=sys.stderr)
+        where = "kept beside the index, which answers as before" if rebuild else "in the index"
+        print(f"What was finished is {where}; the same command goes on from there.", file=sys.stderr)
         raise
+
+
+class _Watching:
+    """Says what `watch` does: a line a change on stdout, the rest on stderr; on a terminal a bar while it embeds.
+
+    Args:
+        one: Whether there is one folder only, which then need not be named.
+    """
+
+    def __init__(self, *, one: bool) -> None:
+        self._one = one
+        self._known: set[Library] = set()
+        self._failed: dict[Library, set[tuple[str, str]]] = {}
+        self._changes: list[Change] = []
+        self._bar = ExitStack()
+        self._report: Callable[[Progress], None] | None = None
+
+    def progress(self, library: Library, progress: Progress) -> None:
+        if progress.total_pages and self._report is None:
+            self._report = self._bar.enter_context(_indexing_bar())
+        if self._report is not None:
+            self._report(progress)
+        if library in self._known:
+            self._changes += progress.changes
+        if self._report is None:  # a bar and a line do not go together
+            self._say_changes(library)
+
+    def updated(self, library: Library, report: Report) -> None:
+        self.close()
+        self._say_changes(library)
+        if library not in self._known:
+            self._known.add(library)
+            print(f"{self._name(library)}{_summary(report)}", file=sys.stderr)
+            print(f"watching {library.folder} (Ctrl-C ends it)", file=sys.stderr)
+        for file, reason in sorted(set(report.failed) - self._failed.get(library, set())):
+            print(f"could not read {self._name(library)}{file}: {reason}", file=sys.stderr)
+        self._failed[library] = set(report.failed)
+
+    def problem(self, library: Library, error: Exception) -> None:
+        self.close()
+        self._say_changes(library)
+        print(f"{library.folder}: {error}", file=sys.stderr)
+
+    def close(self) -> None:
+        """Take the bar away."""
+        self._report = None
+        self._bar.close()
+
+    def _say_changes(self, library: Library) -> None:
+        from polylens.watch import in_words
+
+        for change in self._changes:
+            print(f"{self._name(library)}{in_words(change)}", flush=True)
+        self._changes = []
+
+    def _name(self, library: Library) -> str:
+        return "" if self._one else f"{library.folder.name}: "
 
 
 def _print_vectors(vectors: Any, format: Format, *, model: str, task: str | None, multivector: bool) -> None:

@@ -12,6 +12,7 @@
     |-- CheckpointError (ValueError)        a checkpoint's tensors or files do not fit the model
     |-- LibraryNotFoundError (LookupError)  no index in this folder or above it
     |-- LibraryBusyError (RuntimeError)     another process is writing to this index
+    |-- StorageError (OSError)              the disk of an index is full or failing
     |-- ModelMismatchError (ValueError)     the index was made with another model
     |-- UnauthorizedError (PermissionError)  a request came without a key that the server knows
     |-- NotFoundError (LookupError)         the server has nothing of that name
@@ -108,6 +109,10 @@ class LibraryBusyError(PolylensError, RuntimeError):
     """Another process is writing to this index."""
 
 
+class StorageError(PolylensError, OSError):
+    """What was to be written to an index found no place on its disk: full, over a quota, read-only, or failing."""
+
+
 class ModelMismatchError(PolylensError, ValueError):
     """The index holds vectors of another model; its vectors and yours cannot be compared."""
 
@@ -199,6 +204,7 @@ STATUS_AND_EXIT: dict[type[PolylensError], tuple[int, int, str]] = {
     OverloadedError: (503, 13, "SERVICE_UNAVAILABLE"),
     DeadlineError: (504, 14, "SERVICE_TIMEOUT"),
     WorkerError: (500, 15, "INTERNAL_ERROR"),
+    StorageError: (507, 16, "SERVICE_STORAGE_FULL"),
 }
 """Class -> (HTTP status, exit code, code in the body of an HTTP answer). Exit code 2 is also what a wrong command line
 gives. The codes are those that the published interface has; the others are ours."""
@@ -215,7 +221,7 @@ def http_status(error: PolylensError) -> int:
 
 
 def exit_code(error: PolylensError) -> int:
-    """Process exit code for an error, between 1 and 15."""
+    """Process exit code for an error, between 1 and 16."""
     return STATUS_AND_EXIT[type(error)][1]
 
 

@@ -12,20 +12,20 @@ from __future__ import annotations
 import hashlib
 import os
 import signal
-import stat
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 import PIL.Image
 
 from polylens import types
-from polylens.documents import Kind, kind_of, open_document
+from polylens.documents import Kind, open_document
+from polylens.documents.scan import scan
 from polylens.errors import (
     DocumentError,
     ImageError,
@@ -42,9 +42,7 @@ if TYPE_CHECKING:
 
 INDEX_FOLDER = ".polylens"
 DEFAULT_MODEL = "nano"
-MAX_FILE_BYTES = 512 * 1024 * 1024  # larger files are left out, as are those of unknown kinds
 MAX_EMBEDDED_CHARS = 6_000  # of a page's text layer; the rest is kept for display only
-IGNORED_FOLDERS = frozenset({"__pycache__", "node_modules"})
 
 LIKE_TOKENS = 64  # vectors by which a page is compared with all others
 
@@ -70,6 +68,18 @@ class PageEmbedder(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Change:
+    """What became of one file of the index."""
+
+    what: Literal["added", "changed", "moved", "copied", "removed"]
+    file: str
+    pages: int
+    """That the index has of it now."""
+    before: str = ""
+    """The name of what was moved or copied."""
+
+
+@dataclass(frozen=True, slots=True)
 class Progress:
     """How far `Library.update` is; given to its callback."""
 
@@ -84,6 +94,8 @@ class Progress:
     total_files: int
     saved: tuple[str, ...] = ()
     """Files that were written just now, and are safe from here on, whatever happens."""
+    changes: tuple[Change, ...] = ()
+    """The same in words, with what was taken out; files that were merely touched left out."""
 
 
 @dataclass(slots=True)
@@ -96,14 +108,22 @@ class Report:
     moved: int = 0
     """Known content under another name or time: taken over without embedding it again."""
     removed: int = 0
-    """Taken out of the index, their files being gone."""
+    """Taken out of the index, their files being gone, or ignored from now on."""
     skipped: int = 0
     """Of no kind that has pages, empty, or too large."""
     failed: list[tuple[str, str]] = field(default_factory=list)
     """File and reason, for each that could not be read."""
+    waiting: list[str] = field(default_factory=list)
+    """New and changed files that were not ready; the index has of them what it had."""
     pages: int = 0
     """Pages embedded."""
     seconds: float = 0.0
+    scan_seconds: float = 0.0
+    """Of these, spent finding out what has changed."""
+
+
+Ready = Callable[[str, os.stat_result], bool]
+"""Whether a file, with its size and time, is ready to be read."""
 
 
 class Library:
@@ -123,7 +143,9 @@ class Library:
         if not self.folder.is_dir():
             raise LibraryNotFoundError(f"{self.folder} is not a folder; name one that is there")
         self._embedder = embedder
+        self._is_own = embedder is None  # then the one that the index names, whichever that is
         self._store: Store | None = None
+        self._useless: dict[str, tuple[os.stat_result, str]] = {}  # what cannot be read, as it was when it was tried
 
     @classmethod
     def open(cls, folder: str | Path, embedder: PageEmbedder | None = None) -> Library:
@@ -269,7 +291,13 @@ class Library:
         """Pages of each of these files that the index has."""
         return self._reader().snapshot().num_pages(files)
 
-    def update(self, progress: Callable[[Progress], None] | None = None, *, rebuild: bool = False) -> Report:
+    def update(
+        self,
+        progress: Callable[[Progress], None] | None = None,
+        *,
+        rebuild: bool = False,
+        is_ready: Ready | None = None,
+    ) -> Report:
         """Bring the index up to date with the folder.
 
         Files whose size and time are those of the index are not opened. A file appears with all of its pages or not
@@ -277,37 +305,59 @@ class Library:
 
         Args:
             progress: Called for each file and each batch of pages, from this thread.
-            rebuild: Throw away the index that is there, and all it holds.
+            rebuild: Make the index anew. The one that is there answers until the new one is complete and takes its
+                place; one that was interrupted goes on when called again with the same model.
+            is_ready: Asked for each file that is new or has changed; what is not ready is left for another time.
+                None takes all.
 
         Raises:
             LibraryBusyError: Another process is at it.
             ModelMismatchError: The index was made with another model, and `rebuild` is False.
+            StorageError: The disk is full or failing. What was saved stays.
+            InputError: The folder cannot be written to, or its `.polylensignore` cannot be used.
         """
-        from polylens.index.store import Store
-
         started = time.monotonic()
-        exists = Store.exists(self.index_path)
         embedder = self._loaded()
-        if exists and not rebuild:
-            store = Store.open(self.index_path, model_id=embedder.model_id, write=True)
-        else:
-            [one] = embedder.embed(["?"], task="retrieval", prompt_name="passage")  # shows how wide its vectors are
-            store = Store.create(self.index_path, embedder.model_id, len(one.dense), one.multivector.shape[1])
-        self._store = None
+        store = self._writer(embedder, rebuild)
         with store:
-            update = _Update(self.folder, store, embedder, progress or (lambda _: None))
+            update = _Update(
+                self.folder, store, embedder, progress or (lambda _: None), is_ready or (lambda *_: True), self._useless
+            )
             update.run()
+            store.publish()
         update.report.seconds = time.monotonic() - started
         return update.report
+
+    def _writer(self, embedder: PageEmbedder, rebuild: bool) -> Store:
+        from polylens.index.store import Store
+
+        exists = Store.exists(self.index_path)
+        if exists and not rebuild:
+            return Store.open(self.index_path, model_id=embedder.model_id, write=True)
+        [one] = embedder.embed(["?"], task="retrieval", prompt_name="passage")  # shows how wide its vectors are
+        make = Store.stage if exists else Store.create
+        return make(self.index_path, embedder.model_id, len(one.dense), one.multivector.shape[1])
 
     def _reader(self) -> Store:
         from polylens.index.store import Store, read_manifest
 
+        manifest = read_manifest(self.index_path)
+        if self._is_own and self._embedder is not None and self._embedder.model_id != manifest.model_id:
+            self._embedder = None  # it was made anew with another model since
         model_id = self._embedder.model_id if self._embedder else None
-        manifest = read_manifest(self.index_path, model_id=model_id)
-        if self._store is None or self._store.manifest != manifest:
-            self._store = Store.open(self.index_path, model_id=model_id)
-        return self._store
+        store = self._store
+        if store is None or store.manifest != manifest:
+            self._store = store = Store.open(self.index_path, model_id=model_id)
+        return store
+
+    @property
+    def embedder(self) -> PageEmbedder:
+        """The model, loaded now if it was not yet.
+
+        Raises:
+            ModelMismatchError: The one that the index was made with is not found by its name.
+        """
+        return self._loaded()
 
     def _loaded(self) -> PageEmbedder:
         """The embedder that was given, or else the one that the index was made with, found by its name."""
@@ -365,8 +415,7 @@ class _Job:
 
     file: str
     hash: str
-    size: int  # bytes
-    mtime_ns: int
+    status: os.stat_result  # as it was when it was hashed
     num_pages: int  # as counted while scanning, then as they came
     kind: Kind
     rows: list[PageRow] = field(default_factory=list)
@@ -382,23 +431,34 @@ class _Update:
     """One run of `Library.update`: scan, then embed batch by batch across files, saving finished files as it goes."""
 
     def __init__(
-        self, folder: Path, store: Store, embedder: PageEmbedder, progress: Callable[[Progress], None]
+        self,
+        folder: Path,
+        store: Store,
+        embedder: PageEmbedder,
+        progress: Callable[[Progress], None],
+        is_ready: Ready,
+        useless: dict[str, tuple[os.stat_result, str]],
     ) -> None:
         self.folder = folder
         self.store = store
         self.embedder = embedder
         self.progress = progress
+        self.is_ready = is_ready
+        self.useless = useless
         self.report = Report()
         self.before = store.snapshot()
         self.known = self.before.files()
         self.removed: list[str] = []  # to be taken out at the next commit
         self.finished: list[FilePages] = []  # to be put in at the next commit
+        self.changes: list[Change] = []  # of which to tell then
         self.last_commit = time.monotonic()
         self.done_pages = self.total_pages = self.done_files = self.total_files = 0
 
     def run(self) -> None:
         try:
+            started = time.monotonic()
             jobs = self._scan()
+            self.report.scan_seconds = time.monotonic() - started
             self.total_files, self.total_pages = len(jobs), sum(job.num_pages for job in jobs)
             self._embed(jobs)
         finally:  # after Ctrl-C or an error too: what is finished was paid for
@@ -411,18 +471,26 @@ class _Update:
 
     def _scan(self) -> list[_Job]:
         """Compare the folder with the index; commits what moved or vanished, returns what must be embedded."""
-        present, unreadable = self._walk()
+        contents = scan(self.folder)
+        self.report.skipped, self.report.failed = contents.skipped, contents.failed
         by_content = {(record.hash, _suffix(file)): file for file, record in self.known.items()}
-        hidden = tuple(f"{folder}/" for folder in unreadable)
-        gone = [file for file in self.known if file not in present and not file.startswith(hidden)]
+        hidden = tuple(f"{folder}/" for folder in contents.unreadable)
+        for file in self.useless.keys() - contents.files.keys():
+            del self.useless[file]
+        gone = {file for file in self.known if file not in contents.files and not file.startswith(hidden)}
         jobs: list[_Job] = []
         moved_from: set[str] = set()
-        for file, status in present.items():
+        for file, status in contents.files.items():
             record = self.known.get(file)
             if record and (record.size, record.mtime_ns) == (status.st_size, status.st_mtime_ns):
                 self.report.unchanged += 1
                 continue
             self._tell("scanning", file)
+            if self._is_known_as_useless(file, status):
+                continue
+            if not self.is_ready(file, status):
+                self.report.waiting.append(file)
+                continue
             try:
                 digest = _hash(self.folder / file)
             except OSError as error:  # its pages, where there are some, may well be right: they stay
@@ -432,65 +500,41 @@ class _Update:
             if twin is None:
                 jobs.extend(self._job(file, digest, status))
                 continue
-            self._take_over(twin, file, digest, status)
+            self._take_over(twin, file, digest, status, is_gone=twin in gone)
             moved_from.add(twin)
-        self.report.removed = len(set(gone) - moved_from)
-        self.removed += gone
+        vanished = sorted(gone - moved_from)
+        self.report.removed = len(vanished)
+        self.removed += sorted(gone)
+        self.changes += [Change("removed", file, 0) for file in vanished]
         self._commit()
         return jobs
 
-    def _walk(self) -> tuple[dict[str, os.stat_result], list[str]]:
-        """Files worth a look, and the folders that could not be entered. Links to folders are not followed."""
-        present: dict[str, os.stat_result] = {}
-        unreadable: list[str] = []
-
-        def cannot_enter(error: OSError) -> None:
-            folder = Path(error.filename).relative_to(self.folder).as_posix()
-            if folder == ".":
-                raise DocumentError(f"{self.folder} cannot be entered ({error.strerror})") from error
-            unreadable.append(folder)
-            self.report.failed.append((_printable(folder) + "/", f"cannot be entered ({error.strerror})"))
-
-        for root, folders, names in os.walk(self.folder, onerror=cannot_enter):
-            folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in IGNORED_FOLDERS)
-            for name in sorted(names):
-                path = Path(root, name)
-                if not name.startswith(".") and (status := self._status(path)):
-                    present[path.relative_to(self.folder).as_posix()] = status
-        return present, unreadable
-
-    def _status(self, path: Path) -> os.stat_result | None:
-        """Size and time of a file worth a look; None for any other, which is counted or reported."""
-        file = path.relative_to(self.folder).as_posix()
-        if kind_of(path) is None:
-            self.report.skipped += 1
-            return None
-        try:
-            status = path.stat()
-        except OSError as error:  # a link to nowhere, or in a circle
-            self.report.failed.append((_printable(file), f"cannot be read ({error.strerror})"))
-            return None
-        if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_FILE_BYTES:
-            self.report.skipped += 1
-            return None
-        if file != _printable(file):
-            self.report.failed.append((_printable(file), "its name is not valid UTF-8; rename it"))
-            return None
-        return status
+    def _is_known_as_useless(self, file: str, status: os.stat_result) -> bool:
+        """Says again what was found when this file was read last, if it has not changed since."""
+        before, reason = self.useless.get(file, (None, ""))
+        if before is None or _identity(before) != _identity(status):
+            return False
+        if reason:
+            self._fail(file, reason)
+        else:
+            self._pass_over(file)
+        return True
 
     def _job(self, file: str, digest: str, status: os.stat_result) -> Iterator[_Job]:
         try:
             with open_document(self.folder / file) as document:
                 num_pages, kind = document.num_pages, document.kind
         except DocumentError as error:
+            self.useless[file] = (status, str(error))
             self._fail(file, str(error))
             return
         if num_pages:
-            yield _Job(file, digest, status.st_size, status.st_mtime_ns, num_pages, kind)
+            yield _Job(file, digest, status, num_pages, kind)
         else:
+            self.useless[file] = (status, "")
             self._pass_over(file)
 
-    def _take_over(self, twin: str, file: str, digest: str, status: os.stat_result) -> None:
+    def _take_over(self, twin: str, file: str, digest: str, status: os.stat_result, *, is_gone: bool) -> None:
         """Store known pages under this name and time. They are read as they were before this run began."""
         from polylens.index.store import FilePages
 
@@ -500,6 +544,7 @@ class _Update:
             self.report.unchanged += 1
         else:
             self.report.moved += 1
+            self.changes.append(Change("moved" if is_gone else "copied", file, rows.num_rows, before=twin))
         self._commit_when_due()
 
     # Embedding
@@ -558,7 +603,9 @@ class _Update:
         self.done_files += 1
         if job.num_pages:
             rows = page_table(job.rows, self.store.dim, self.store.token_dim)
-            self.finished.append(FilePages(job.file, job.hash, job.size, job.mtime_ns, rows))
+            status = job.status
+            self.finished.append(FilePages(job.file, job.hash, status.st_size, status.st_mtime_ns, rows))
+            self.changes.append(Change("changed" if job.file in self.known else "added", job.file, job.num_pages))
             self.report.indexed += 1
         else:  # emptied since it was counted
             self._pass_over(job.file)
@@ -572,6 +619,7 @@ class _Update:
         self.total_pages -= job.num_pages - len(job.rows)
         self.done_files += 1
         job.rows = []
+        self.useless[job.file] = (job.status, reason)
         self._fail(job.file, reason)
 
     def _fail(self, file: str, reason: str) -> None:
@@ -598,16 +646,16 @@ class _Update:
     def _commit(self) -> None:
         finished, self.finished = self.finished, []
         removed, self.removed = self.removed, []
+        changes, self.changes = self.changes, []
         if finished or removed:
             with _uninterrupted():
                 self.store.commit(finished, removed=removed)
-                self._tell("indexing", saved=tuple(file.file for file in finished))
+                self._tell("indexing", saved=tuple(file.file for file in finished), changes=tuple(changes))
         self.last_commit = time.monotonic()
 
-    def _tell(self, phase: str, file: str = "", saved: tuple[str, ...] = ()) -> None:
-        self.progress(
-            Progress(phase, file, self.done_pages, self.total_pages, self.done_files, self.total_files, saved)
-        )
+    def _tell(self, phase: str, file: str = "", saved: tuple[str, ...] = (), changes: tuple[Change, ...] = ()) -> None:
+        done = (self.done_pages, self.total_pages, self.done_files, self.total_files)
+        self.progress(Progress(phase, file, *done, saved, changes))
 
 
 def _embed_pages(embedder: PageEmbedder, pages: Sequence[Page]) -> list[Embedding]:
@@ -649,12 +697,13 @@ def _hash(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def _identity(status: os.stat_result) -> tuple[int, ...]:
+    """What a file is told from its other states by; the time of its last renaming or change of permissions included."""
+    return (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+
+
 def _suffix(file: str) -> str:
     return Path(file).suffix.lower()
-
-
-def _printable(file: str) -> str:
-    return file.encode("utf-8", "replace").decode()
 
 
 @contextmanager

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import json
 import os
+import shlex
+import socket
 import sys
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from polylens.errors import InputError, LibraryBusyError
@@ -13,6 +19,28 @@ if sys.platform == "win32":
     import msvcrt
 else:
     import fcntl
+
+
+MAX_COMMAND = 200  # characters of a command line that are kept
+_BUSY = (errno.EAGAIN, errno.EACCES, errno.EDEADLK)
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Who holds a lock."""
+
+    pid: int
+    host: str
+    command: str
+    since: str  # ISO 8601, UTC
+
+    def __str__(self) -> str:
+        return f"process {self.pid}"
+
+    @property
+    def details(self) -> str:
+        """Such as: `polylens watch papers`, on desk since 2026-05-01T09:30:00+00:00."""
+        return f"`{self.command}`, on {self.host} since {self.since}"
 
 
 class WriterLock:
@@ -34,19 +62,30 @@ class WriterLock:
         try:
             _lock(self._file)
         except OSError as error:
-            holder = _holder(self._file)
+            holder = _read(self._file)
             os.close(self._file)
-            if error.errno not in (errno.EAGAIN, errno.EACCES, errno.EDEADLK):
+            if error.errno not in _BUSY:
                 raise InputError(
                     f"{path} cannot be locked ({error.strerror}); is it on a disk of this machine?"
                 ) from error
+            name = f"{holder} is writing" if holder else "another process is writing"
+            details = f" ({holder.details})" if holder else ""
             raise LibraryBusyError(
-                f"process {holder} is writing to the index in {path.parent}; wait for it to end, or stop it. "
+                f"{name} to the index in {path.parent}{details}; wait for it to end, or stop it. "
                 "Searching goes on meanwhile"
             ) from error
-        os.ftruncate(self._file, 0)
-        os.lseek(self._file, 0, os.SEEK_SET)
-        os.write(self._file, str(os.getpid()).encode())
+        self._sign()
+
+    def _sign(self) -> None:
+        program = Path(sys.argv[0])
+        name = program.parent.name if program.name == "__main__.py" else program.name
+        command = shlex.join([name, *sys.argv[1:]])[:MAX_COMMAND]
+        since = datetime.now(UTC).isoformat(timespec="seconds")
+        holder = Holder(os.getpid(), socket.gethostname(), command, since)
+        with contextlib.suppress(OSError):  # a full disk: the lock holds without a name too
+            os.ftruncate(self._file, 0)
+            os.lseek(self._file, 0, os.SEEK_SET)
+            os.write(self._file, json.dumps(asdict(holder), ensure_ascii=False).encode("utf-8", "replace"))
 
     def close(self) -> None:
         """Let the next writer in; harmless when repeated."""
@@ -55,12 +94,31 @@ class WriterLock:
             self._file = -1
 
 
-def _holder(file: int) -> str:
+def holder_of(path: Path) -> Holder | None:
+    """Who is writing to an index right now; None where nobody is.
+
+    Args:
+        path: The lock file; it need not be there.
+    """
+    try:
+        file = os.open(path, os.O_RDWR)
+    except OSError:  # no index yet, or one that nobody can write to
+        return None
+    try:
+        _lock(file)
+    except OSError:
+        return _read(file) or Holder(0, "an unknown host", "unknown", "unknown")
+    finally:
+        os.close(file)
+    return None
+
+
+def _read(file: int) -> Holder | None:
     try:
         os.lseek(file, 0, os.SEEK_SET)
-        return os.read(file, 32).decode("ascii", "replace") or "(unknown)"
-    except OSError:
-        return "(unknown)"
+        return Holder(**json.loads(os.read(file, 4096)))
+    except (OSError, ValueError, TypeError):
+        return None
 
 
 def _lock(file: int) -> None:

@@ -4,12 +4,15 @@ A file's pages appear all together or not at all, and those of its earlier state
 is one `merge_insert`, hence one new version of the table. (Delete-then-add would be two, and a death between them
 loses the file. A merge reads only the key columns: 40 ms a commit at 2,000 pages of 800 vectors, as fast as an append.)
 
-The manifest names the table, and is renamed into place last: an index without one is not there, and a
-rebuild replaces the old index in the one moment of that rename.
+The manifest names the table, and is renamed into place last: an index without one is not there. A rebuild has a
+manifest of its own, `rebuild.json`, until it is complete; meanwhile `index.json` names the old table, which answers,
+and the one rename of `Store.publish` puts the new one in its place.
 """
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import itertools
 import json
 import os
@@ -26,8 +29,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from polylens.errors import InputError, LibraryNotFoundError, ModelMismatchError, PolylensError
+from polylens.errors import InputError, LibraryNotFoundError, ModelMismatchError, PolylensError, StorageError
 from polylens.index import full_text
+from polylens.index.disk import is_wasteful, writing
 from polylens.index.lock import WriterLock
 from polylens.types import FloatArray
 
@@ -35,6 +39,9 @@ FORMAT = 1
 TOKEN_DIM = 128  # width of the vectors of a multi-vector, unless a model has another
 COMPACT_AT = 100  # fragments; 63 of them measured as fast to search as one
 READER_GRACE = 2.0  # seconds for which a superseded version stays readable; a search takes a tenth of one
+
+MANIFEST = "index.json"
+STAGED = "rebuild.json"  # of an index in the making, which will take the other's place
 
 Kind = Literal["pdf", "image", "text"]
 HalfArray = npt.NDArray[np.float16]
@@ -188,8 +195,11 @@ class Snapshot:
 
     def batches(self, size: int = 256) -> Iterator[pa.RecordBatch]:
         """All pages with everything the index holds of them, so many at a time."""
-        columns = ["file", "page", "kind", "text", "model_id", "dense", "multivector"]
-        yield from self._table.search().select(columns).to_batches(size)
+        yield from self.columns(["file", "page", "kind", "text", "model_id", "dense", "multivector"], size)
+
+    def columns(self, names: Sequence[str], size: int = 256) -> Iterator[pa.RecordBatch]:
+        """Some columns of all pages, so many rows at a time."""
+        yield from self._table.search().select(list(names)).to_batches(size)
 
     def multivectors(self, rows: Sequence[int]) -> list[HalfArray]:
         """Those of some pages and nothing else of them, in the order asked for: `[T, token_dim]` each."""
@@ -211,7 +221,7 @@ class Snapshot:
         found: dict[int, StoredPage] = {}
         for batch in query.to_arrow().to_batches():
             plain = batch.drop_columns(["multivector"]).to_pylist()
-            for row, vectors in zip(plain, _multivectors(batch.column("multivector"), self._token_dim), strict=True):
+            for row, vectors in zip(plain, multivectors(batch.column("multivector"), self._token_dim), strict=True):
                 page = StoredPage(row["file"], row["page"], row["kind"], row["text"], vectors)
                 found[row["_rowid"]] = page
         return [found[row] for row in rows]
@@ -223,9 +233,10 @@ class Store:
     Made by `Store.create` and `Store.open`; close it, or use it in a `with` statement.
     """
 
-    def __init__(self, path: Path, manifest: Manifest, lock: WriterLock | None) -> None:
+    def __init__(self, path: Path, manifest: Manifest, lock: WriterLock | None, name: str = MANIFEST) -> None:
         self.path = path
         self.manifest = manifest
+        self._name = name
         self._lock = lock
         self._database = lancedb.connect(path)
         self._table = _open_table(self._database, manifest, path)
@@ -233,7 +244,7 @@ class Store:
     @staticmethod
     def exists(path: str | Path) -> bool:
         """Is there an index in this folder?"""
-        return (Path(path) / "index.json").is_file()
+        return (Path(path) / MANIFEST).is_file()
 
     @classmethod
     def create(cls, path: str | Path, model_id: str, dim: int, token_dim: int = TOKEN_DIM) -> Store:
@@ -250,29 +261,61 @@ class Store:
             InputError: The folder cannot be written to.
         """
         path = Path(path)
+        lock = _lock_new(path)
         try:
-            path.mkdir(parents=True, exist_ok=True)
-            (path / ".gitignore").write_text(
-                "*\n", encoding="utf-8"
-            )  # an index is nothing to put under version control
-        except OSError as error:
-            raise InputError(f"{path} cannot be written to ({error.strerror})") from error
-        lock = WriterLock(path / "lock")
-        try:
-            table = f"pages_{time.time_ns():x}"
-            created = datetime.now(UTC).isoformat(timespec="seconds")
-            manifest = Manifest(
-                format=FORMAT, model_id=model_id, dim=dim, token_dim=token_dim, table=table, created=created
-            )
-            database = lancedb.connect(path)
-            full_text.keep_current(database.create_table(table, schema=_schema(dim, token_dim)))
-            _write_manifest(path, manifest)
-            store = cls(path, manifest, lock)
-            store._drop_strays()
-            return store
+            return cls._new(path, model_id, dim, token_dim, lock, MANIFEST)
         except BaseException:
             lock.close()
             raise
+
+    @classmethod
+    def stage(cls, path: str | Path, model_id: str, dim: int, token_dim: int = TOKEN_DIM) -> Store:
+        """An index in the making, open for writing; the one that is there answers until `publish`.
+
+        One of the same model that was not finished is taken up where it was left.
+
+        Args and errors: as for `create`.
+        """
+        path = Path(path)
+        lock = _lock_new(path)
+        try:
+            staged = read_staged(path)
+            if staged and (staged.model_id, staged.dim, staged.token_dim) == (model_id, dim, token_dim):
+                try:
+                    store = cls(path, staged, lock, STAGED)
+                    store._drop_strays()
+                    return store
+                except PolylensError:  # its table is gone or broken: it begins anew
+                    pass
+            return cls._new(path, model_id, dim, token_dim, lock, STAGED)
+        except BaseException:
+            lock.close()
+            raise
+
+    @classmethod
+    def _new(cls, path: Path, model_id: str, dim: int, token_dim: int, lock: WriterLock, name: str) -> Store:
+        table = f"pages_{time.time_ns():x}"
+        created = datetime.now(UTC).isoformat(timespec="seconds")
+        manifest = Manifest(
+            format=FORMAT, model_id=model_id, dim=dim, token_dim=token_dim, table=table, created=created
+        )
+        with writing(path):
+            full_text.keep_current(lancedb.connect(path).create_table(table, schema=_schema(dim, token_dim)))
+            _write_manifest(path, manifest, name)
+            store = cls(path, manifest, lock, name)
+            store._drop_strays()
+        return store
+
+    def publish(self) -> None:
+        """Put a staged index in the place of the one that is there, in one step; harmless when repeated."""
+        assert self._lock is not None, "the store was opened for reading"
+        if self._name == MANIFEST:
+            return
+        with writing(self.path):
+            (self.path / STAGED).replace(self.path / MANIFEST)
+            self._name = MANIFEST
+            time.sleep(READER_GRACE)  # for searches under way in what it replaces
+            self._drop_strays()
 
     @classmethod
     def open(cls, path: str | Path, *, model_id: str | None = None, write: bool = False) -> Store:
@@ -319,7 +362,7 @@ class Store:
         Raises:
             ModelMismatchError: The index was rebuilt with another model since it was opened.
         """
-        manifest = read_manifest(self.path, model_id=self.model_id)
+        manifest = read_manifest(self.path, model_id=self.model_id, name=self._name)
         return Snapshot(_open_table(self._database, manifest, self.path), manifest)
 
     def count(self) -> int:
@@ -348,32 +391,50 @@ class Store:
         Args:
             files: New files, and changed ones, whose earlier pages go.
             removed: Files to take out. Those not there are no concern.
+
+        Raises:
+            StorageError: The disk takes no more; the index is as it was.
         """
         assert self._lock is not None, "the store was opened for reading"
         gone = sorted({*removed, *(file.file for file in files)})
-        if files:
-            merge = self._table.merge_insert(["file", "page"]).when_matched_update_all().when_not_matched_insert_all()
-            merge = merge.when_not_matched_by_source_delete(_in_files(gone))
-            merge.execute(pa.concat_tables(self._whole_rows(file) for file in files))
-        elif gone:
-            self._table.delete(_in_files(gone))
+        with writing(self.path):
+            if files:
+                merge = self._table.merge_insert(["file", "page"])
+                merge = merge.when_matched_update_all().when_not_matched_insert_all()
+                merge = merge.when_not_matched_by_source_delete(_in_files(gone))
+                merge.execute(pa.concat_tables(self._whole_rows(file) for file in files))
+            elif gone:
+                self._table.delete(_in_files(gone))
 
     def compact(self, *, force: bool = False) -> None:
         """Let the index of words catch up, merge the many small fragments that commits leave, and free what replaced
         pages took.
 
-        Merging rewrites every vector, so it waits for a good number of them. Readers are not disturbed.
+        Merging rewrites every vector, so it waits until there are a good number of them, or until what is superseded takes
+        half of what is alive. Readers are not disturbed. What a writer that was killed left behind goes as well.
+
+        Raises:
+            StorageError: The disk takes no more; the index is as it was.
         """
         assert self._lock is not None, "the store was opened for reading"
-        full_text.keep_current(self._table)
+        with writing(self.path):
+            full_text.keep_current(self._table)
         fragments = self._table.stats()["fragment_stats"]["num_fragments"]
-        if not force and 1 < fragments < COMPACT_AT:
+        if not force and fragments < COMPACT_AT and not self.is_wasteful():
             return
-        grace = timedelta(seconds=READER_GRACE)
-        self._table.optimize(cleanup_older_than=grace)
-        if fragments > 1:
-            time.sleep(READER_GRACE + 0.1)  # until the versions it superseded are old enough to go
-            self._table.optimize(cleanup_older_than=grace)
+        with writing(self.path):
+            self._optimize()
+            if fragments > 1:
+                time.sleep(READER_GRACE + 0.1)  # until the versions it superseded are old enough to go
+                self._optimize()
+
+    def _optimize(self) -> None:
+        # Unverified files are those of a commit under way or of one that died; this is the only writer.
+        self._table.optimize(cleanup_older_than=timedelta(seconds=READER_GRACE), delete_unverified=True)
+
+    def is_wasteful(self) -> bool:
+        """Whether superseded versions and deleted rows take so much that compacting is worth it."""
+        return is_wasteful(self._table, self.path / f"{self.manifest.table}.lance")
 
     def close(self) -> None:
         """Let the next writer in; harmless when repeated."""
@@ -404,9 +465,78 @@ class Store:
 
     def _drop_strays(self) -> None:
         """Tables that no manifest names: of an index that was replaced, or of one that never came to be."""
-        for table in self._database.list_tables().tables or []:
-            if table != self.manifest.table:
-                self._database.drop_table(table)
+        for table in stray_tables(self.path, keep=self.manifest.table):
+            self._database.drop_table(table)
+        for file in stray_files(self.path):
+            file.unlink(missing_ok=True)
+
+
+def stray_tables(path: Path, keep: str = "") -> list[str]:
+    """Tables in the folder of an index that neither it nor a rebuild under way is made of.
+
+    Args:
+        path: The folder of the index.
+        keep: One more that belongs to it.
+    """
+    named = {keep}
+    for read in (read_manifest, read_staged):
+        with contextlib.suppress(LookupError, PolylensError):
+            named.add(manifest.table if (manifest := read(path)) else "")
+    return sorted(table.stem for table in path.glob("*.lance") if table.stem not in named)
+
+
+def stray_files(path: Path) -> list[Path]:
+    """Manifests that were never renamed into place."""
+    return sorted(path.glob(".*.json.*"))
+
+
+def mend_manifest(path: Path) -> Manifest:
+    """Writes the manifest anew from the table that is there, where there is just one.
+
+    Raises:
+        PolylensError: There are none or several, or it cannot be opened.
+        LibraryBusyError: Another process is writing to it.
+    """
+    beyond = f"{path} cannot be repaired: make the index anew with `polylens index --rebuild`"
+    tables = stray_tables(path)
+    if len(tables) != 1:
+        raise PolylensError(f"{beyond} ({len(tables)} tables lie there and no manifest says which is the index)")
+    with contextlib.closing(WriterLock(path / "lock")):
+        try:
+            table = lancedb.connect(path).open_table(tables[0])
+            [model_id] = table.search().select(["model_id"]).limit(1).to_arrow().column("model_id").to_pylist()
+            dim = table.schema.field("dense").type.list_size
+            token_dim = table.schema.field("multivector").type.value_type.list_size
+        except (ValueError, KeyError, OSError, RuntimeError, AttributeError) as error:
+            raise PolylensError(f"{beyond} ({error})") from error
+        created = datetime.now(UTC).isoformat(timespec="seconds")
+        manifest = Manifest(
+            format=FORMAT, model_id=model_id, dim=dim, token_dim=token_dim, table=tables[0], created=created
+        )
+        with writing(path):
+            _write_manifest(path, manifest)
+    return manifest
+
+
+def read_staged(path: Path) -> Manifest | None:
+    """What the index in the making says of itself; None where there is none that could be taken up."""
+    try:
+        return read_manifest(path, name=STAGED)
+    except PolylensError:
+        return None
+
+
+def _lock_new(path: Path) -> WriterLock:
+    """The folder of an index that may not be there yet, locked."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        # An index is nothing to put under version control.
+        (path / ".gitignore").write_text("*\n", encoding="utf-8")
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise StorageError(f"{path} cannot be written to ({error.strerror}); make room first") from error
+        raise InputError(f"{path} cannot be written to ({error.strerror})") from error
+    return WriterLock(path / "lock")
 
 
 def page_table(rows: Sequence[PageRow], dim: int, token_dim: int = TOKEN_DIM) -> pa.Table:
@@ -437,8 +567,8 @@ def page_table(rows: Sequence[PageRow], dim: int, token_dim: int = TOKEN_DIM) ->
     return pa.table(columns)
 
 
-def read_manifest(path: str | Path, *, model_id: str | None = None) -> Manifest:
-    """What the index in a folder says of itself.
+def read_manifest(path: str | Path, *, model_id: str | None = None, name: str = MANIFEST) -> Manifest:
+    """What the index in a folder says of itself, or with `name=STAGED` the one in the making.
 
     Raises:
         LibraryNotFoundError: There is none.
@@ -446,7 +576,7 @@ def read_manifest(path: str | Path, *, model_id: str | None = None) -> Manifest:
     """
     path = Path(path)
     try:
-        said: Mapping[str, Any] = json.loads((path / "index.json").read_text(encoding="utf-8"))
+        said: Mapping[str, Any] = json.loads((path / name).read_text(encoding="utf-8"))
         if said.get("format") != FORMAT:
             raise PolylensError(
                 f"the index in {path} has format {said.get('format')!r}, this version reads format {FORMAT}; "
@@ -457,7 +587,7 @@ def read_manifest(path: str | Path, *, model_id: str | None = None) -> Manifest:
         raise LibraryNotFoundError(f"no index in {path}; make one with `polylens index FOLDER`") from error
     except (ValueError, TypeError, AttributeError) as error:
         raise PolylensError(
-            f"{path / 'index.json'} is damaged ({error}); make the index anew with `polylens index --rebuild`"
+            f"{path / name} is damaged ({error}); make the index anew with `polylens index --rebuild`"
         ) from error
     if model_id is not None and manifest.model_id != model_id:
         raise ModelMismatchError(
@@ -510,8 +640,13 @@ def _in_files(files: Sequence[str]) -> str:
     return f"file IN ({', '.join(quoted)})" if quoted else "false"
 
 
-def _multivectors(column: Any, token_dim: int) -> Iterator[HalfArray]:
-    """The rows of a `list<fixed_size_list<half>[token_dim]>` column as arrays, without copying."""
+def multivectors(column: Any, token_dim: int) -> Iterator[HalfArray]:
+    """The rows of a `list<fixed_size_list<half>[token_dim]>` column as arrays, without copying.
+
+    Args:
+        column: Of one record batch.
+        token_dim: Width of the vectors.
+    """
     starts = column.offsets.to_numpy()
     vectors = column.values.flatten().to_numpy(zero_copy_only=False).reshape(-1, token_dim)
     for start, end in itertools.pairwise(starts):
@@ -527,10 +662,10 @@ def _open_table(database: Any, manifest: Manifest, path: Path) -> Any:
         ) from error
 
 
-def _write_manifest(path: Path, manifest: Manifest) -> None:
-    beside = path / f".index.json.{os.getpid()}"
+def _write_manifest(path: Path, manifest: Manifest, name: str = MANIFEST) -> None:
+    beside = path / f".{name}.{os.getpid()}"
     with beside.open("w", encoding="utf-8") as file:
         json.dump(asdict(manifest), file, ensure_ascii=False, indent=2)
         file.flush()
         os.fsync(file.fileno())
-    beside.replace(path / "index.json")
+    beside.replace(path / name)

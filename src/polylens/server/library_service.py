@@ -16,29 +16,23 @@ from typing import TYPE_CHECKING, Any
 import PIL.Image
 
 from polylens.documents import Kind
-from polylens.errors import InputError, NotFoundError, PolylensError
+from polylens.errors import InputError, ModelMismatchError, NotFoundError
 from polylens.index.store import Store, read_manifest
-from polylens.library import INDEX_FOLDER, Library, Progress
+from polylens.library import INDEX_FOLDER, Library, Progress, Report
 from polylens.server.bridge import ServedEmbedder
 from polylens.server.concurrency import in_thread
 from polylens.server.explaining import explain
 from polylens.server.registry import Served
+from polylens.watch import Follower
 
 if TYPE_CHECKING:
     from polylens.index.search import By, Hit
 
 log = logging.getLogger("polylens.server")
 
-RESCAN_SECONDS = 30.0
-"""Between two looks at the folder, or longer where a look takes long: a fiftieth of the time is spent looking."""
-
 SHOWN_FAILURES = 200
 
 THREADS = 4  # searches and pages at once
-
-
-class _Stop(Exception):
-    """Raised out of an update when the server ends."""
 
 
 class LibraryService:
@@ -63,23 +57,24 @@ class LibraryService:
         self._began = 0.0  # when the pages of this update began
         self._failed: list[tuple[str, str]] = []
         self._problem = ""
-        self._stopping = False
         self._threads = ThreadPoolExecutor(max_workers=THREADS, thread_name_prefix="polylens-library")
         self._updates = ThreadPoolExecutor(max_workers=1, thread_name_prefix="polylens-update")
-        self._task: asyncio.Task[None] | None = None
+        self._follower: Follower | None = None
+        self._following: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """Begins to keep the library up to date. From the event loop's thread."""
         self._embedder = ServedEmbedder(self._served, asyncio.get_running_loop())
         self._library = Library(self.folder, self._embedder)
-        self._task = asyncio.create_task(self._keep_up())
+        self._follower = Follower([self._library], self)
+        self._following = asyncio.create_task(in_thread(self._updates, self._follower.run))
+        self._following.add_done_callback(_log_death)
 
     async def stop(self) -> None:
         """Ends the update under way after what it is at; what is finished is kept."""
-        self._stopping = True
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        if self._follower is not None and self._following is not None:
+            self._follower.stop()
+            await asyncio.gather(self._following, return_exceptions=True)
         await asyncio.to_thread(self._updates.shutdown, wait=True)
         self._threads.shutdown(wait=False, cancel_futures=True)
 
@@ -143,30 +138,29 @@ class LibraryService:
         """Where on a page the words of a query are."""
         return await self._call(self._why, query, file, page)
 
-    async def _keep_up(self) -> None:
-        while True:
-            started = time.monotonic()
-            try:
-                report = await in_thread(self._updates, self._open().update, self._note)
-                self._failed, self._problem = report.failed, ""
-            except _Stop:
-                return
-            except PolylensError as error:
-                self._problem = str(error)
-                log.error("the library could not be brought up to date: %s", error)
-            except OSError as error:  # a full disk, a folder that has gone
-                self._problem = f"the library could not be brought up to date: {error}"
-                log.error(self._problem)
-            finally:
-                self._progress = None
-            await asyncio.sleep(max(RESCAN_SECONDS, 50 * (time.monotonic() - started)))
-
-    def _note(self, progress: Progress) -> None:
-        if self._stopping:
-            raise _Stop
+    def progress(self, _library: Library, progress: Progress) -> None:
+        """As the follower tells it, from its thread."""
         if self._progress is None or self._progress.phase != progress.phase:
             self._began = time.monotonic()
         self._progress = progress
+
+    def updated(self, _library: Library, report: Report) -> None:
+        """As above: an update is through."""
+        self._failed, self._problem, self._progress = report.failed, "", None
+
+    def problem(self, _library: Library, error: Exception) -> None:
+        """As above: one was not possible."""
+        self._problem, self._progress = self._in_words(error), None
+        log.error("the library could not be brought up to date: %s", self._problem)
+
+    def _in_words(self, error: Exception) -> str:
+        """What to do about an error, for the person who runs this server."""
+        if isinstance(error, ModelMismatchError):
+            return (
+                f"the index of {self.folder} was made anew with another model since this server began; "
+                "end it and start it again, and it answers with that one"
+            )
+        return str(error)
 
     def _updating(self) -> dict[str, Any] | None:
         progress = self._progress
@@ -209,8 +203,8 @@ class LibraryService:
         return self._library
 
     def _files(self) -> dict[str, int]:
-        """File -> pages; nothing while there is no index yet."""
-        with contextlib.suppress(LookupError):
+        """File -> pages; nothing while there is no index yet, or one that cannot be searched any more."""
+        with contextlib.suppress(LookupError, ModelMismatchError):
             return {name: record.num_pages for name, record in self._open().files().items()}
         return {}
 
@@ -236,7 +230,16 @@ class LibraryService:
         return asdict(explain(self._embedder, query, page.image))
 
     async def _call(self, function: Any, *args: Any, **options: Any) -> Any:
-        return await in_thread(self._threads, function, *args, **options)
+        try:
+            return await in_thread(self._threads, function, *args, **options)
+        except ModelMismatchError as error:
+            raise ModelMismatchError(self._in_words(error)) from error
+
+
+def _log_death(task: asyncio.Task[None]) -> None:
+    """A defect of ours must be seen, and leave the search running."""
+    if not task.cancelled() and (error := task.exception()):
+        log.error("the library is no longer kept up to date", exc_info=error)
 
 
 _SHOWN = frozenset({"phase", "file", "done_pages", "total_pages"})

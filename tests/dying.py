@@ -1,0 +1,53 @@
+"""A process that prepares others, each of which brings an index up to date and compacts it; tests kill those.
+
+python tests/dying.py FOLDER SECONDS_PER_INPUT
+
+It reads a line for each: "update" or "rebuild". It answers with the process that it started for it ("pid N"), that
+says which files are safe ("saved FILE") and that it is through ("complete"), and with its end ("end N"). Starting them
+by fork from one that has imported everything already takes milliseconds instead of a second.
+"""
+
+import contextlib
+import os
+import sys
+import warnings
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from fakes import FakeEmbedder
+from polylens import library
+from polylens.index import store
+from polylens.library import Library, Progress
+
+
+def say(*words: object) -> None:
+    os.write(1, (" ".join(map(str, words)) + "\n").encode())  # at once and whole: what is said, is said
+
+
+def tell(progress: Progress) -> None:
+    for file in progress.saved:
+        say("saved", file)
+
+
+def work(folder: Path, delay: float, *, rebuild: bool) -> None:
+    Library(folder, FakeEmbedder(delay=delay)).update(tell, rebuild=rebuild)
+    say("updated")
+    with contextlib.closing(store.Store.open(folder / ".polylens", write=True)) as open_store:
+        open_store.compact(force=True)
+    say("complete")
+
+
+if __name__ == "__main__":
+    library.COMMIT_PAGES = 6
+    store.READER_GRACE = 0.02
+    warnings.filterwarnings("ignore", message="lancedb fork support is experimental")
+    for line in sys.stdin:
+        if child := os.fork():
+            say("pid", child)
+            say("end", os.waitpid(child, 0)[1])
+        else:
+            try:
+                work(Path(sys.argv[1]), float(sys.argv[2]), rebuild=line.strip() == "rebuild")
+            finally:
+                os._exit(0)
