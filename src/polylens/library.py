@@ -157,7 +157,8 @@ class Library:
             query: A text (never opened as a path), an image, or several of them that are looked for together.
             top: How many pages are wanted.
             folder: Look below this folder only, named as in `Hit.file`.
-            kinds: Look among these kinds only: "pdf", "image", "text".
+            kinds: Look among these kinds only: "pdf", "image", "text", "document", "slides", "sheet". A picture inside a
+                document is an "image".
 
         Returns:
             At most `top` pages, best first.
@@ -596,6 +597,8 @@ def join(parts: Sequence[Embedding]) -> Embedding:
 def _row(kind: Kind, page: Page, embedding: Embedding) -> PageRow:
     from polylens.index.store import PageRow
 
+    if page.image is not None and kind != "pdf":  # a picture inside a document, too
+        kind = "image"
     return PageRow(page.number, kind, page.text, embedding.dense, embedding.multivector.astype(np.float16))
 
 

@@ -35,7 +35,7 @@ TOKEN_DIM = 128  # width of the vectors of a multi-vector, unless a model has an
 COMPACT_AT = 100  # fragments; 63 of them measured as fast to search as one
 READER_GRACE = 2.0  # seconds for which a superseded version stays readable; a search takes a tenth of one
 
-Kind = Literal["pdf", "image", "text"]
+Kind = Literal["pdf", "image", "text", "document", "slides", "sheet"]
 HalfArray = npt.NDArray[np.float16]
 
 

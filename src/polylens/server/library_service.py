@@ -127,7 +127,8 @@ class LibraryService:
     async def text(self, file: str, page: int) -> dict[str, Any]:
         """The text of a page, and how many pages its file has."""
         found = await self._call(self._open().page, file, page)
-        return {"text": found.text, "pages": (await self._call(self._num_pages, [file]))[file]}
+        picture = found.image is not None
+        return {"text": found.text, "picture": picture, "pages": (await self._call(self._num_pages, [file]))[file]}
 
     async def file(self, name: str) -> Path:
         """Where a file of the index lies.
@@ -202,7 +203,7 @@ class LibraryService:
             return "nothing is indexed yet; it is being done right now"
         if folder or kinds is not None:
             return "no page is in this folder and of these kinds; take a filter away"
-        return f"{self.folder} has nothing that can be searched: no PDF, picture or text"
+        return f"{self.folder} has nothing that can be searched: no PDF, picture, text or office document"
 
     def _open(self) -> Library:
         assert self._library is not None, "start comes first"

@@ -3,7 +3,9 @@
 import * as api from "./api.js";
 import { counted, find, icon, make, marked, sentence } from "./dom.js";
 
-const KINDS = { pdf: "PDF", image: "Picture", text: "Text" };
+const KINDS = {
+  pdf: "PDF", image: "Picture", text: "Text", document: "Document", slides: "Slides", sheet: "Sheet",
+};
 const THUMBNAIL_WIDTH = 480; // pixels, for screens with two a CSS pixel
 
 /**
@@ -43,7 +45,7 @@ function card(result, query, addressOf) {
     make("span", { className: "unseen" }, "Score "), result.score.toFixed(2));
   return make("li", { className: "card" }, thumbnail(result, query),
     make("div", { className: "about" }, link, score, alike),
-    result.text && result.kind !== "text" ? snippet(result.text, query) : null);
+    result.text && api.hasPicture(result.kind) ? snippet(result.text, query) : null);
 }
 
 const snippet = (text, query) => make("p", { className: "snippet", dir: "auto" }, ...marked(text, query));
@@ -54,7 +56,7 @@ function whereabouts({ file, page, pages, kind }) {
 }
 
 function thumbnail(result, query) {
-  if (result.kind === "text") {
+  if (!api.hasPicture(result.kind)) {
     return make("div", { className: "thumbnail written" }, snippet(result.text, query));
   }
   const image = make("img", {
