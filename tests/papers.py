@@ -11,6 +11,7 @@ import numpy as np
 import openpyxl
 import PIL.Image
 import pptx
+import xlsxwriter
 from docx.shared import Cm
 from pptx.chart.data import CategoryChartData
 from pptx.enum.chart import XL_CHART_TYPE
@@ -123,6 +124,19 @@ def make_xlsx(path: Path, num_rows: int = 3) -> Path:
     assert other.max_row == 1
     book.create_sheet("Notes").append(["Ask the harbour master"])
     book.save(path)
+    return path
+
+
+def make_shared_xlsx(path: Path) -> Path:
+    """A sheet whose texts lie in a table of their own, as Excel writes them: by XlsxWriter."""
+    with xlsxwriter.Workbook(path) as book:
+        sheet = book.add_worksheet("Gauges")
+        bold = book.add_format({"bold": True})
+        for number, cells in enumerate([("Gauge", "Metres"), ("Pier 4", 3.9), ("Pier 9", 21)]):
+            sheet.write_row(number, 0, cells)
+        sheet.write_rich_string(3, 0, "Pier ", bold, "twelve")
+        sheet.write_formula(3, 1, "=B2+B3", None, 24.9)
+        sheet.insert_image(5, 5, "any.png", {"image_data": io.BytesIO(picture(6))})
     return path
 
 

@@ -169,6 +169,10 @@ class TestSheets:
             "# Notes\nAsk the harbour master",
         ]
 
+    def test_texts_in_a_table_of_their_own(self, tmp_path: Path) -> None:
+        text = text_of(papers.make_shared_xlsx(tmp_path / "a.xlsx"))
+        assert text == "# Gauges\nGauge | Metres\nPier 4 | 3.9\nPier 9 | 21\nPier twelve | 24.9"
+
     def test_ten_thousand_rows(self, tmp_path: Path) -> None:
         pages = pages_of(papers.make_xlsx(tmp_path / "a.xlsx", 10_000))
         *moorings, _ = (page.text for page in pages)

@@ -36,21 +36,21 @@ def open_sheets(path: Path) -> Document:
         _require_sane(archive)
         # For good, not for now: taking a filter back is not safe with threads.
         warnings.filterwarnings("ignore", module=r"openpyxl\.")  # remarks on what it does not read
-        book = openpyxl.load_workbook(path, read_only=True, data_only=True, keep_links=False)
-        try:
-            left = MAX_ROWS
-            texts: list[str] = []
-            for sheet in book.worksheets:
-                sheet.reset_dimensions()  # what a sheet says of its own size is often wrong
-                rows = sheet.iter_rows(max_col=MAX_COLUMNS)
-                shown = ([_text(cell) for cell in cells] for cells in itertools.islice(rows, _LOOKED_AT))
-                filled = filter(any, shown)
-                taken = list(itertools.islice(filled, left))
-                left -= len(taken)
-                texts += table_pages(sheet.title, taken, is_cut=left == 0 and next(filled, None) is not None)
-        finally:
-            book.close()
+        with path.open("rb") as file:
+            book = openpyxl.load_workbook(file, read_only=True, data_only=True, keep_links=False)
+            texts = list(_texts(book))
         return Packed("sheet", archive, texts)
+
+
+def _texts(book: Any) -> Iterator[str]:
+    left = MAX_ROWS
+    for sheet in book.worksheets:
+        sheet.reset_dimensions()  # what a sheet says of its own size is often wrong
+        rows = itertools.islice(sheet.rows, _LOOKED_AT)
+        filled = filter(any, ([_text(cell) for cell in cells[:MAX_COLUMNS]] for cells in rows))
+        taken = list(itertools.islice(filled, left))
+        left -= len(taken)
+        yield from table_pages(sheet.title, taken, is_cut=left == 0 and next(filled, None) is not None)
 
 
 def _require_sane(archive: Archive) -> None:

@@ -133,6 +133,7 @@ class _Walk:
         self._written: list[str] = []
         self._cells: list[str] | None = None  # of the table row that is open
         self._lists = 0  # how many are open
+        self._begins_item = False
         self._verbatim = 0  # how many `pre` are open
 
     def blocks(self, root: Any) -> Iterator[Block]:
@@ -160,6 +161,7 @@ class _Walk:
         elif name == "img":
             self._write(f" {element.get('alt', '')} ")
         self._lists += name in ("ul", "ol", "menu")
+        self._begins_item |= name == "li"
         self._verbatim += name == "pre"
         self._write(element.text)
 
@@ -174,6 +176,7 @@ class _Walk:
         elif name in ("td", "th"):
             yield from self._flush()
         self._lists -= name in ("ul", "ol", "menu")
+        self._begins_item &= name != "li"
         self._verbatim -= name == "pre"
 
     def _write(self, text: str | None) -> None:
@@ -195,7 +198,8 @@ class _Walk:
             return
         if name[:1] == "h" and name[1:].isdigit():
             yield heading(text, int(name[1:]))
-        elif name == "li" or (self._lists and name in ("ul", "ol", "menu", "")):
+        elif self._begins_item:
+            self._begins_item = False
             yield item(text, self._lists - 1)
         else:
             yield Block(text)
