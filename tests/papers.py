@@ -184,6 +184,4 @@ def make_odf(path: Path, body: str, **more: str | bytes) -> Path:
         f'<office:document-content {names} xmlns:xlink="http://www.w3.org/1999/xlink">'
         f"<office:body>{body}</office:body></office:document-content>"
     )
-    return pack(
-        path, {"content.xml": content, **{name.replace("__", "/"): data for name, data in more.items()}}
-    )
+    return pack(path, {"content.xml": content, **{name.replace("__", "/"): data for name, data in more.items()}})

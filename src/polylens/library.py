@@ -157,8 +157,8 @@ class Library:
             query: A text (never opened as a path), an image, or several of them that are looked for together.
             top: How many pages are wanted.
             folder: Look below this folder only, named as in `Hit.file`.
-            kinds: Look among these kinds only: "pdf", "image", "text", "document", "slides", "sheet". A picture inside a
-                document is an "image".
+            kinds: Look among these kinds only: "pdf", "image", "text", "document", "slides", "sheet". A picture inside
+                a document is an "image".
 
         Returns:
             At most `top` pages, best first.

@@ -51,7 +51,8 @@ class TestWord:
     def test_by_hand(self, tmp_path: Path, namespace: str) -> None:
         body = """
         <w:sdt><w:sdtContent><w:p><w:r><w:t>under </w:t></w:r><w:r><w:t>control</w:t></w:r></w:p></w:sdtContent></w:sdt>
-        <w:p><w:hyperlink><w:r><w:t>a link</w:t></w:r></w:hyperlink><w:r><w:tab/><w:t>tab</w:t><w:br/><w:t>break</w:t></w:r></w:p>
+        <w:p><w:hyperlink><w:r><w:t>a link</w:t></w:r></w:hyperlink><w:r><w:tab/><w:t>tab</w:t><w:br/>
+        <w:t>break</w:t></w:r></w:p>
         <w:p><w:ins><w:r><w:t>put in</w:t></w:r></w:ins><w:del><w:r><w:delText>taken out</w:delText></w:r></w:del></w:p>
         <w:p><w:moveFrom><w:r><w:t>was here</w:t></w:r></w:moveFrom></w:p>
         <w:p><w:r><w:instrText>PAGE</w:instrText></w:r></w:p>
@@ -72,7 +73,7 @@ class TestWord:
         <w:style w:styleId="Mine"><w:name w:val="My own"/><w:basedOn w:val="berschrift2"/></w:style>
         <w:style w:styleId="A"><w:name w:val="a"/><w:basedOn w:val="B"/></w:style>
         <w:style w:styleId="B"><w:name w:val="b"/><w:basedOn w:val="A"/></w:style></w:styles>"""
-        paragraph = '<w:p><w:pPr>{}</w:pPr><w:r><w:t>{}</w:t></w:r></w:p>'
+        paragraph = "<w:p><w:pPr>{}</w:pPr><w:r><w:t>{}</w:t></w:r></w:p>"
         body = "".join(
             paragraph.format(properties, text)
             for properties, text in [
@@ -179,7 +180,9 @@ class TestSheets:
         assert all(len(text) <= MAX_CHARS for text in moorings)
         assert all(text.startswith("# Moorings\nShip | Berth | Fee") for text in moorings[1:])
         ships = [line.partition(" | ")[0] for text in moorings for line in text.split("\n") if "| B" in line]
-        assert ships[0] == "Ship" and [ship for ship in ships if ship != "Ship"] == [f"Ship {n}" for n in range(1, 10_001)]
+        assert ships[0] == "Ship" and [ship for ship in ships if ship != "Ship"] == [
+            f"Ship {n}" for n in range(1, 10_001)
+        ]
 
     def test_more_rows_than_are_read_is_said(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("polylens.documents.sheets.MAX_ROWS", 40)
@@ -193,7 +196,8 @@ class TestSheets:
         main = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
         rels = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
         sheet = f"""<worksheet xmlns="{main}"><dimension ref="A1"/><sheetData>
-        <row r="2"><c r="B2" t="inlineStr"><is><t>left</t></is></c><c r="D2" t="inlineStr"><is><t>right</t></is></c></row>
+        <row r="2"><c r="B2" t="inlineStr"><is><t>left</t></is></c>
+        <c r="D2" t="inlineStr"><is><t>right</t></is></c></row>
         <row r="900000"><c r="B900000"><f>1+1</f><v>2</v></c><c r="C900000" t="b"><v>1</v></c>
         <c r="D900000" t="e"><v>#DIV/0!</v></c></row></sheetData></worksheet>"""
         types = "http://schemas.openxmlformats.org/package/2006/content-types"
@@ -240,8 +244,8 @@ class TestSheets:
 class TestOpenDocument:
     def test_text(self, tmp_path: Path) -> None:
         body = """<office:text><text:tracked-changes><text:p>deleted</text:p></text:tracked-changes>
-        <text:h text:outline-level="2">Ice</text:h><text:p>Thick<text:s text:c="2"/>floes<text:note><text:note-citation>1
-        </text:note-citation><text:note-body><text:p>A footnote.</text:p></text:note-body></text:note>, they
+        <text:h text:outline-level="2">Ice</text:h><text:p>Thick<text:s text:c="2"/>floes<text:note>
+        <text:note-citation>1</text:note-citation><text:note-body><text:p>A footnote.</text:p></text:note-body></text:note>, they
         <text:span>say</text:span><text:line-break/>here.<office:annotation><text:p>no</text:p></office:annotation></text:p>
         <text:list><text:list-item><text:p>one</text:p><text:list><text:list-item><text:p>inner</text:p></text:list-item>
         </text:list></text:list-item></text:list>
@@ -258,8 +262,8 @@ class TestOpenDocument:
 
     def test_slides(self, tmp_path: Path) -> None:
         body = """<office:presentation><draw:page><draw:frame><draw:text-box><text:p>Tides</text:p></draw:text-box>
-        </draw:frame><presentation:notes><draw:frame><draw:text-box><text:p>Say it.</text:p></draw:text-box></draw:frame>
-        </presentation:notes></draw:page><draw:page/></office:presentation>"""
+        </draw:frame><presentation:notes><draw:frame><draw:text-box><text:p>Say it.</text:p></draw:text-box>
+        </draw:frame></presentation:notes></draw:page><draw:page/></office:presentation>"""
         pages = pages_of(papers.make_odf(tmp_path / "a.odp", body))
         assert [page.text for page in pages] == ["Tides\n\nNotes:\nSay it.", "Slide 2"]
 

@@ -38,7 +38,8 @@ class TestWhatIsSeen:
 
     def test_structure(self) -> None:
         page = """<title>Ice</title><h1>Ice </h1><p>one<br>two<div>three<div>four</div>five</div>
-        <ul><li>a<li><p>b</p><ol><li>c</ol></ul><h3>The\n table</h3><table><caption>T</caption><thead><tr><th>x<th>y</thead>
+        <ul><li>a<li><p>b</p><ol><li>c</ol></ul><h3>The\n table</h3><table><caption>T</caption><thead>
+        <tr><th>x<th>y</thead>
         <tr><td><p>1</p><p>2</p><td></tr></table><pre>  if x:\n    y()\n</pre>tail<dl><dt>d</dt><dd>e</dd></dl>"""
         assert read(page) == [
             "# Ice", "one\ntwo", "three", "four", "five", "- a", "- b", "  - c", "### The table", "T", "x | y", "1 2",

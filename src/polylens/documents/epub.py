@@ -34,9 +34,7 @@ def open_epub(path: Path) -> Document:
         manifest = {each.get("id"): each for each in package if local(each) == "item" and each.get("href")}
         place = {name: _target(opf, each.get("href")) for name, each in manifest.items()}
         spine = [each.get("idref") for each in package if local(each) == "itemref"]
-        chapters = [
-            place[name] for name in spine if name in place and manifest[name].get("media-type") in _CHAPTERS
-        ]
+        chapters = [place[name] for name in spine if name in place and manifest[name].get("media-type") in _CHAPTERS]
         locked = _locked(archive)
         if any(chapter in locked for chapter in chapters):
             raise DocumentError(f"{path.name} is locked by its publisher (DRM)")

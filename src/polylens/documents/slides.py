@@ -40,9 +40,7 @@ def open_slides(path: Path) -> Document:
             texts.append(joined([*found, *package.drawn(part), *label, *notes]) or f"Slide {number}")
             name = found[0].text.lstrip("# ") if found and found[0].role == "heading" else ""
             place = f"Slide {number}: {name}" if name else f"Slide {number}"
-            pictures += [
-                replace(each, text=f"{place}\n{each.text}".strip()) for each in package.pictures(part, root)
-            ]
+            pictures += [replace(each, text=f"{place}\n{each.text}".strip()) for each in package.pictures(part, root)]
         return Packed("slides", archive, texts, pictures)
 
 

@@ -105,7 +105,7 @@ def _declared(data: bytes) -> str | None:
 
 
 def _parsed(text: str) -> Any:
-    """The root element; None where there is no element. XHTML is XML, where `<title/>` and `<a id="x"/>` end at once."""
+    """The root element; None where there is none. XHTML is XML, where `<title/>` and `<a id="x"/>` end at once."""
     if text.lstrip("\ufeff \n\t").startswith("<?xml") or "http://www.w3.org/1999/xhtml" in text[:1024]:
         try:
             return parse_xml(re.sub(r"^\s*<\?xml.*?\?>", "", _without_names(text), flags=re.S).strip().encode())
