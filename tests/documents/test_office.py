@@ -245,7 +245,8 @@ class TestOpenDocument:
     def test_text(self, tmp_path: Path) -> None:
         body = """<office:text><text:tracked-changes><text:p>deleted</text:p></text:tracked-changes>
         <text:h text:outline-level="2">Ice</text:h><text:p>Thick<text:s text:c="2"/>floes<text:note>
-        <text:note-citation>1</text:note-citation><text:note-body><text:p>A footnote.</text:p></text:note-body></text:note>, they
+        <text:note-citation>1</text:note-citation><text:note-body><text:p>A footnote.</text:p></text:note-body>
+        </text:note>, they
         <text:span>say</text:span><text:line-break/>here.<office:annotation><text:p>no</text:p></office:annotation></text:p>
         <text:list><text:list-item><text:p>one</text:p><text:list><text:list-item><text:p>inner</text:p></text:list-item>
         </text:list></text:list-item></text:list>
