@@ -182,7 +182,8 @@ class Library:
             by: What ranks them: "dense" (one vector a page), "late" (one vector a token), "text" (BM25 of the words
                 in the text layer), or "fused", all of them together, which is the best where it was measured.
             folder: Look below this folder only, named as in `Hit.file`.
-            kinds: Look among these kinds only: "pdf", "image", "text".
+            kinds: Look among these kinds only: "pdf", "image", "text", "document", "slides", "sheet". A picture inside
+                a document is an "image".
 
         Returns:
             At most `top` pages, best first; `why_nothing` says why there are none.
@@ -242,7 +243,7 @@ class Library:
 
         snapshot, where = self._reader().snapshot(), among(folder, kinds)
         if not snapshot.count():
-            return f"the index is empty: {self.folder} has no PDF, picture or text that can be read"
+            return f"the index is empty: {self.folder} has no PDF, picture, text or office document that can be read"
         if not snapshot.count(where):
             return "no page is in this folder and of these kinds; take a filter away"
         page = "no page that the filters leave" if where else "no page"
@@ -685,6 +686,8 @@ def join(parts: Sequence[Embedding]) -> Embedding:
 def _row(kind: Kind, page: Page, embedding: Embedding) -> PageRow:
     from polylens.index.store import PageRow
 
+    if page.image is not None and kind != "pdf":  # a picture inside a document, too
+        kind = "image"
     return PageRow(page.number, kind, page.text, embedding.dense, embedding.multivector.astype(np.float16))
 
 

@@ -195,13 +195,17 @@ class TestTexts:
 
 
 def test_kinds() -> None:
-    names = ["a.pdf", "A.JPG", "b.tiff", "c.webp", "d.py", "README", "Makefile", "e.mp3", "f", "g.docx", ".txt"]
-    kinds = ["pdf", "image", "image", "image", "text", "text", "text", None, None, None, None]
+    names = ["a.pdf", "A.JPG", "b.tiff", "c.webp", "d.py", "README", "Makefile", "e.mp3", "f", ".txt"]
+    kinds = ["pdf", "image", "image", "image", "text", "text", "text", None, None, None]
     assert [kind_of(name) for name in names] == kinds
+    packed = {"document": "docx docm odt epub", "slides": "pptx odp", "sheet": "xlsx ods", "text": "html xhtml"}
+    assert all(kind_of(f"a.{suffix}") == kind for kind, suffixes in packed.items() for suffix in suffixes.split())
+    assert kind_of("~$report.docx") is None  # lies there while Word has report.docx open
+    assert kind_of("old.doc") is None
 
 
 def test_unknown_kind_and_folder(tmp_path: Path) -> None:
-    with pytest.raises(DocumentError, match="neither a PDF nor an image nor a text"):
+    with pytest.raises(DocumentError, match="neither a PDF nor an image, a text or an office document"):
         open_document(tmp_path / "a.xyz")
     (tmp_path / "folder.txt").mkdir()
     with pytest.raises(DocumentError, match="is not a file"):

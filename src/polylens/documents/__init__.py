@@ -1,7 +1,7 @@
-"""Files -> pages: PDFs, images and texts. Needs no torch.
+"""Files -> pages: PDFs, images, texts, office documents, books and web pages. Needs no torch.
 
->>> kind_of("report.PDF"), kind_of("photo.jpeg"), kind_of("notes.md"), kind_of("song.mp3")
-('pdf', 'image', 'text', None)
+>>> [kind_of(name) for name in ("report.PDF", "photo.jpeg", "notes.md", "talk.pptx", "song.mp3")]
+['pdf', 'image', 'text', 'slides', None]
 """
 
 from polylens.documents.document import Document as Document

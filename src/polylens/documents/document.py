@@ -9,7 +9,7 @@ from typing import Literal
 
 from polylens.types import Page
 
-Kind = Literal["pdf", "image", "text"]
+Kind = Literal["pdf", "image", "text", "document", "slides", "sheet"]
 
 MAX_PIXELS = 1_003_520
 """Pixels of a rendered page: 1,280 patches of 28 x 28, about 1,140 x 880 for an upright A4 page."""

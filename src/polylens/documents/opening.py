@@ -10,13 +10,25 @@ from polylens.errors import DocumentError
 _IMAGE = "png jpg jpeg jpe jfif webp tif tiff gif bmp dib"
 _TEXT = """
     txt text md markdown mdx rst adoc asciidoc org tex ltx bib log csv tsv json jsonl ndjson yaml yml toml ini cfg
-    conf properties xml xsd html htm xhtml css scss less js mjs cjs jsx ts tsx vue svelte py pyi pyx ipynb rb php pl
+    conf properties xml xsd css scss less js mjs cjs jsx ts tsx vue svelte py pyi pyx ipynb rb php pl
     pm lua r jl m c h cc cpp cxx hh hpp hxx cu cs java kt kts scala groovy gradle go rs swift dart zig nim hs lhs ml
     mli fs fsx ex exs erl clj cljs lisp el scm sql sh bash zsh fish ps1 bat cmd mk cmake dockerfile proto graphql tf
     hcl nix srt vtt po
 """
+_PACKED: dict[str, Kind] = {
+    "docx docm dotx": "document",
+    "pptx pptm ppsx ppsm potx": "slides",
+    "xlsx xlsm xltx": "sheet",
+    "epub": "document",
+    "odt ott": "document",
+    "odp otp": "slides",
+    "ods ots": "sheet",
+}
+_WEB = "html htm xhtml"
 _KINDS: dict[str, Kind] = {
     ".pdf": "pdf",
+    **{f".{suffix}": kind for suffixes, kind in _PACKED.items() for suffix in suffixes.split()},
+    **{f".{suffix}": "text" for suffix in _WEB.split()},
     **{f".{suffix}": "image" for suffix in _IMAGE.split()},
     **{f".{suffix}": "text" for suffix in _TEXT.split()},
 }
@@ -28,12 +40,14 @@ _TEXT_NAMES = frozenset(
 def kind_of(path: str | Path) -> Kind | None:
     """What a file is by its name; None where it is nothing that has pages."""
     path = Path(path)
+    if path.name.startswith("~$"):  # lies beside a document for as long as an office program has it open
+        return None
     kind = _KINDS.get(path.suffix.lower())
     return "text" if kind is None and path.name.lower() in _TEXT_NAMES else kind
 
 
 def open_document(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> Document:
-    """Open a PDF, an image or a text.
+    """Open a PDF, an image, a text, an office document, a book or a web page.
 
     Args:
         path: The file; its name says its kind.
@@ -49,9 +63,10 @@ def open_document(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> Document
     path = Path(path)
     kind = kind_of(path)
     if kind is None:
-        raise DocumentError(f"{path.name} is neither a PDF nor an image nor a text, by its name")
+        raise DocumentError(f"{path.name} is neither a PDF nor an image, a text or an office document, by its name")
     if not path.is_file():
         raise DocumentError(f"{path} is not a file" if path.exists() else f"{path} does not exist")
+    suffix = path.suffix.lower()
     if kind == "pdf":
         from polylens.documents.pdf import Pdf
 
@@ -60,6 +75,34 @@ def open_document(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> Document
         from polylens.documents.image import ImageFile
 
         return ImageFile(path)
+    if kind != "text":
+        return _open_packed(path, suffix, kind)
+    if suffix[1:] in _WEB.split():
+        from polylens.documents.webpage import WebPage
+
+        return WebPage(path)
     from polylens.documents.text import TextFile
 
     return TextFile(path)
+
+
+def _open_packed(path: Path, suffix: str, kind: Kind) -> Document:
+    if suffix.startswith(".o"):
+        from polylens.documents.opendocument import open_opendocument
+
+        return open_opendocument(path, kind)
+    if suffix == ".epub":
+        from polylens.documents.epub import open_epub
+
+        return open_epub(path)
+    if kind == "slides":
+        from polylens.documents.slides import open_slides
+
+        return open_slides(path)
+    if kind == "sheet":
+        from polylens.documents.sheets import open_sheets
+
+        return open_sheets(path)
+    from polylens.documents.word import open_word
+
+    return open_word(path)

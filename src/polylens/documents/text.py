@@ -38,13 +38,7 @@ class TextFile(Document):
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        try:
-            if path.stat().st_size > MAX_BYTES:
-                raise DocumentError(f"{path.name} is longer than {MAX_BYTES // 2**20} MB; split it, or leave it out")
-            data = path.read_bytes()
-        except OSError as error:
-            raise DocumentError(f"{path.name} cannot be opened ({error.strerror})") from error
-        self._passages = list(split(decode(data, path.name)))
+        self._passages = list(split(decode(read_bytes(path), path.name)))
 
     @property
     def num_pages(self) -> int:
@@ -54,10 +48,29 @@ class TextFile(Document):
         return Page(number, None, self._passages[number - 1])
 
 
-def decode(data: bytes, name: str = "the file") -> str:
+def read_bytes(path: Path) -> bytes:
+    """All of a text file.
+
+    Raises:
+        DocumentError: It is too long, or cannot be opened.
+    """
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise DocumentError(f"{path.name} is longer than {MAX_BYTES // 2**20} MB; split it, or leave it out")
+        return path.read_bytes()
+    except OSError as error:
+        raise DocumentError(f"{path.name} cannot be opened ({error.strerror})") from error
+
+
+def decode(data: bytes, name: str = "the file", *, declared: str | None = None) -> str:
     r"""Bytes of a text file -> text with `\n` line ends: UTF-8, UTF-16 or UTF-32 with their marks, else Latin-1.
 
     Latin-1 is read as its Windows superset where that fits, since that is what wrote most such files.
+
+    Args:
+        data: Of the file.
+        name: For the error.
+        declared: The encoding it claims to have, which a mark overrules. A few bytes that do not fit are passed over.
 
     Raises:
         DocumentError: It is no text: control characters abound.
@@ -68,18 +81,20 @@ def decode(data: bytes, name: str = "the file") -> str:
     """
     for mark, encoding in _BOMS:
         if data.startswith(mark):
-            encodings = [encoding]
+            tries = [(encoding, "strict")]
             break
     else:
-        encodings = ["utf-8", "cp1252", "latin-1"]
-    for encoding in encodings:
+        tries = [("utf-8", "strict"), ("cp1252", "strict"), ("latin-1", "strict")]
+        if declared:
+            tries = [(declared, "strict"), ("utf-8", "strict"), (declared, "replace")]
+    for encoding, errors in tries:
         try:
-            text = data.decode(encoding)
+            text = data.decode(encoding, errors)
             break
         except UnicodeDecodeError as error:
             reason = error
     else:
-        raise DocumentError(f"{name} is not text: its mark says {encodings[0]}, but {reason.reason}")
+        raise DocumentError(f"{name} is not text: its mark says {tries[0][0]}, but {reason.reason}")
     controls = len(_CONTROLS.findall(text))
     if "\x00" in text or controls > 0.01 * len(text) + 2:
         raise DocumentError(f"{name} is not text: {controls} of its {len(text)} characters are control characters")

@@ -43,7 +43,7 @@ READER_GRACE = 2.0  # seconds for which a superseded version stays readable; a s
 MANIFEST = "index.json"
 STAGED = "rebuild.json"  # of an index in the making, which will take the other's place
 
-Kind = Literal["pdf", "image", "text"]
+Kind = Literal["pdf", "image", "text", "document", "slides", "sheet"]
 HalfArray = npt.NDArray[np.float16]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import FileResponse
@@ -12,6 +12,7 @@ from pydantic import Field
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from polylens import types
+from polylens.documents import Kind
 from polylens.errors import InputError, NotFoundError
 from polylens.index.search import By
 from polylens.models.images import inline_image
@@ -59,7 +60,7 @@ class SearchRequest(schemas.Request):
     top: Annotated[int, Field(strict=True, ge=1, le=MAX_TOP)] = 24
     by: By = "fused"
     folder: str | None = None
-    kinds: list[Literal["pdf", "image", "text"]] | None = None
+    kinds: list[Kind] | None = None
 
 
 class WhyRequest(Place):

@@ -122,7 +122,8 @@ class LibraryService:
     async def text(self, file: str, page: int) -> dict[str, Any]:
         """The text of a page, and how many pages its file has."""
         found = await self._call(self._open().page, file, page)
-        return {"text": found.text, "pages": (await self._call(self._num_pages, [file]))[file]}
+        picture = found.image is not None
+        return {"text": found.text, "picture": picture, "pages": (await self._call(self._num_pages, [file]))[file]}
 
     async def file(self, name: str) -> Path:
         """Where a file of the index lies.

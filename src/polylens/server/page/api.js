@@ -38,3 +38,6 @@ export function kindOf(file) {
   if (/\.pdf$/i.test(file)) return "pdf";
   return /\.(png|jpe?g|jpe|jfif|webp|tiff?|gif|bmp|dib)$/i.test(file) ? "image" : "text";
 }
+
+/** Whether a page of a kind is looked at; any other is read. */
+export const hasPicture = (kind) => kind === "pdf" || kind === "image";

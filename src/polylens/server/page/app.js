@@ -64,7 +64,7 @@ function showForm() {
   if (state.image) given.push(token("Picture", state.image, { image: null }));
   if (state.like) {
     const { file, page } = state.like;
-    const source = api.kindOf(file) === "text" ? null : api.pageAddress(file, page, 120);
+    const source = api.hasPicture(api.kindOf(file)) ? api.pageAddress(file, page, 120) : null;
     given.push(token(`Like ${file}, page ${page}`, source, { like: null }));
   }
   find("given").replaceChildren(...given);
@@ -123,8 +123,9 @@ function render() {
 function showOpened() {
   if (!state.file || state.tab !== "search") return hidePage();
   const { file, page, q } = state;
-  const result = found?.results.find((each) => each.file === file);
-  showPage({ file, page, pages: result?.pages ?? null, kind: result?.kind ?? api.kindOf(file), query: q });
+  const results = found?.results.filter((each) => each.file === file) ?? [];
+  const kind = results.find((each) => each.page === page)?.kind ?? api.kindOf(file);
+  showPage({ file, page, pages: results[0]?.pages ?? null, kind, query: q });
 }
 
 function close() {

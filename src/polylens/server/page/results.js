@@ -4,7 +4,9 @@ import * as api from "./api.js";
 import { counted, find, icon, make, marked, sentence } from "./dom.js";
 import { RANKINGS } from "./state.js";
 
-const KINDS = { pdf: "PDF", image: "Picture", text: "Text" };
+const KINDS = {
+  pdf: "PDF", image: "Picture", text: "Text", document: "Document", slides: "Slides", sheet: "Sheet",
+};
 const SCORES = { fused: "fused_score", late: "score", dense: "dense_score", text: "text_score" };
 const MISSED = { dense: "not among the nearest dense vectors", text: "no word of the query in its text" };
 const THUMBNAIL_WIDTH = 480; // pixels, for screens with two a CSS pixel
@@ -45,7 +47,7 @@ function card(result, { q: query, by }, addressOf) {
   for (const element of [link, alike]) Object.assign(element.dataset, { file, page });
   return make("li", { className: "card" }, thumbnail(result, query),
     make("div", { className: "about" }, link, alike),
-    result.text && result.kind !== "text" ? snippet(result.text, query) : null,
+    result.text && api.hasPicture(result.kind) ? snippet(result.text, query) : null,
     make("dl", { className: "scores" }, ...Object.keys(SCORES).map((stage) => score(result, stage, by))));
 }
 
@@ -69,7 +71,7 @@ function whereabouts({ file, page, pages, kind }) {
 }
 
 function thumbnail(result, query) {
-  if (result.kind === "text") {
+  if (!api.hasPicture(result.kind)) {
     return make("div", { className: "thumbnail written" }, snippet(result.text, query));
   }
   const image = make("img", {

@@ -35,7 +35,7 @@ export function prepareViewer(actions) {
 /** Shows a page; `pages` is null where it is not known how many the file has. */
 export function showPage({ file, page, pages, kind, query }) {
   const same = open && open.file === file && open.page === page && open.query === query && dialog.open;
-  open = { file, page, pages, kind, query };
+  open = { file, page, pages, kind: same ? open.kind : kind, query };
   label();
   if (same) return;
   if (!dialog.open) {
@@ -46,8 +46,6 @@ export function showPage({ file, page, pages, kind, query }) {
   find("stage").scrollTop = 0;
   showPaper();
   showText();
-  if (kind === "text") hideHeat();
-  else showHeat(query, file, page);
 }
 
 export function hidePage() {
@@ -71,27 +69,31 @@ function label() {
 }
 
 function showPaper() {
-  const { file, page, kind } = open;
-  find("paper").hidden = kind === "text";
-  find("passage").hidden = kind !== "text";
-  find("whole-page").hidden = kind === "text";
-  if (kind === "text") return;
+  const { file, page, kind, query } = open;
+  const isSeen = api.hasPicture(kind);
+  find("paper").hidden = find("whole-page").hidden = !isSeen;
+  find("passage").hidden = isSeen;
+  if (!isSeen) return hideHeat();
+  showHeat(query, file, page);
   find("paper").classList.add("waiting");
   image.alt = `Page ${page} of ${file}`;
   image.src = api.pageAddress(file, page, 1600);
 }
 
 async function showText() {
-  const { file, page, kind, query } = open;
-  const place = find(kind === "text" ? "passage" : "page-text");
-  place.replaceChildren();
+  const { file, page, query } = open;
+  for (const name of ["passage", "page-text"]) find(name).replaceChildren();
   find("text-side").hidden = true;
   request?.abort();
   request = new AbortController();
   try {
     const answer = await api.text(file, page, request.signal);
-    place.append(...marked(answer.text.trim(), query));
-    find("text-side").hidden = kind === "text" || !answer.text.trim();
+    if (answer.picture !== api.hasPicture(open.kind)) {
+      open.kind = answer.picture ? "image" : "text"; // a picture inside a document, whose name does not say so
+      showPaper();
+    }
+    find(answer.picture ? "page-text" : "passage").append(...marked(answer.text.trim(), query));
+    find("text-side").hidden = !answer.picture || !answer.text.trim();
     if (answer.pages && !open.pages) {
       open.pages = answer.pages;
       label();

@@ -1,0 +1,30 @@
+"""What every framework is told of a page that was found."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from polylens.index.search import Hit
+from polylens.library import Library
+
+
+def identity(hit: Hit) -> str:
+    """A name for the page that stays the same from search to search."""
+    return f"{hit.file}#page={hit.page}"
+
+
+def metadata(library: Library, hit: Hit) -> dict[str, Any]:
+    """Where the page is and how it was found.
+
+    Returns:
+        `source`, the file's full path; `file`, as `Library` names it; `page` from 1; `kind`; `score`, MaxSim over the
+        number of the query's tokens, so that 1 is the most; `snippet`, the part of the text that fits best.
+    """
+    return {
+        "source": str(library.folder / hit.file),
+        "file": hit.file,
+        "page": hit.page,
+        "kind": hit.kind,
+        "score": round(hit.score / hit.query_tokens, 4),
+        "snippet": hit.snippet,
+    }

@@ -1,0 +1,99 @@
+"""The adapters in LangChain's own hands: its runnables, its vector store; no language model."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import pytest
+
+pytest.importorskip("langchain_core", reason="needs pip install polylens[langchain]")
+
+from langchain_core.prompts import PromptTemplate
+from langchain_core.runnables import RunnableParallel, RunnablePassthrough
+from langchain_core.vectorstores import InMemoryVectorStore
+from tests.fakes import FakeEmbedder
+
+import polylens
+from polylens.integrations.langchain import PolylensEmbeddings, PolylensRetriever
+from polylens.library import Library
+
+QUERY = "the plumber wrote an invoice"
+
+
+@pytest.fixture
+def library(tmp_path: Path) -> Library:
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "may.md").write_text("The plumber wrote an invoice in May.")
+    (tmp_path / "harbour.txt").write_text("Ships leave the harbour at dawn.")
+    PIL.Image.new("RGB", (20, 20), "red").save(tmp_path / "red.png")
+    library = Library(tmp_path, FakeEmbedder())
+    library.update()
+    return library
+
+
+def test_a_document_is_a_page(library: Library) -> None:
+    documents = PolylensRetriever(library=library).invoke(QUERY)
+    hits = library.search(QUERY)
+    assert [document.metadata["file"] for document in documents] == [hit.file for hit in hits]
+    first, hit = documents[0], hits[0]
+    assert (first.page_content, first.id) == ("The plumber wrote an invoice in May.", "notes/may.md#page=1")
+    assert first.metadata == {
+        "source": str(library.folder / "notes/may.md"),
+        "file": "notes/may.md",
+        "page": 1,
+        "kind": "text",
+        "score": pytest.approx(hit.score / hit.query_tokens, abs=1e-4),
+        "snippet": hit.snippet,
+    }
+    assert 0 < first.metadata["score"] <= 1
+
+
+def test_a_picture_without_text_is_found_too(library: Library) -> None:
+    [picture] = PolylensRetriever(library=library, kinds=["image"]).invoke("anything red")
+    assert (picture.page_content, picture.metadata["file"], picture.metadata["kind"]) == ("", "red.png", "image")
+
+
+def test_filters(library: Library) -> None:
+    def files(**options: object) -> set[str]:
+        return {each.metadata["file"] for each in PolylensRetriever(library=library, **options).invoke(QUERY)}
+
+    assert files() == {"notes/may.md", "harbour.txt", "red.png"}
+    assert files(top=1) == {"notes/may.md"}
+    assert files(folder="notes") == {"notes/may.md"}
+    assert files(kinds=["text"]) == {"notes/may.md", "harbour.txt"}
+    assert files(kinds=["pdf"]) == set()
+    with pytest.raises(ValueError, match="kinds"):
+        files(kinds=["song"])
+
+
+def test_async_and_batch(library: Library) -> None:
+    retriever = PolylensRetriever(library=library, top=1)
+    [found] = asyncio.run(retriever.ainvoke(QUERY))
+    assert found.metadata["file"] == "notes/may.md"
+    batch = retriever.batch([QUERY, "ships leave the harbour"] * 4)
+    assert [found.metadata["file"] for [found] in batch] == ["notes/may.md", "harbour.txt"] * 4
+
+
+def test_in_a_chain(library: Library) -> None:
+    retriever = PolylensRetriever(library=library, top=1)
+    asked = {"context": retriever | (lambda found: found[0].page_content), "question": RunnablePassthrough()}
+    chain = RunnableParallel(asked) | PromptTemplate.from_template("Given that {context} {question}?")
+    assert chain.invoke(QUERY).to_string() == f"Given that The plumber wrote an invoice in May. {QUERY}?"
+
+
+def test_embeddings_are_the_models() -> None:
+    nano = polylens.load("nano")
+    embeddings = PolylensEmbeddings(nano, truncate_dim=128)
+    passages = np.array(embeddings.embed_documents(["a gauge", "a lighthouse"]))
+    assert np.allclose(
+        passages, nano.encode_text(["a gauge", "a lighthouse"], "retrieval", "passage", truncate_dim=128)
+    )
+    query = np.array(embeddings.embed_query("a gauge"))
+    assert np.allclose(query, nano.encode_text("a gauge", "retrieval", "query", truncate_dim=128))
+    assert not np.allclose(query, passages[0])
+    assert embeddings.embed_documents([]) == []
+    store = InMemoryVectorStore.from_texts(["an invoice for the mast", "birds of the harbour"], embeddings)
+    assert store.similarity_search("an invoice", k=1)[0].page_content == "an invoice for the mast"
