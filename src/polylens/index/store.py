@@ -208,7 +208,7 @@ class Snapshot:
         found: dict[int, HalfArray] = {}
         query = self._table.take_row_ids(list(rows)).select(["multivector"]).with_row_id()
         for batch in query.to_arrow().to_batches():
-            vectors = _multivectors(batch.column("multivector"), self._token_dim)
+            vectors = multivectors(batch.column("multivector"), self._token_dim)
             found.update(zip(batch.column("_rowid").to_pylist(), vectors, strict=True))
         return [found[row] for row in rows]
 
@@ -410,8 +410,8 @@ class Store:
         """Let the index of words catch up, merge the many small fragments that commits leave, and free what replaced
         pages took.
 
-        Merging rewrites every vector, so it waits until there are a good number of them, or until what is superseded takes
-        half of what is alive. Readers are not disturbed. What a writer that was killed left behind goes as well.
+        Merging rewrites every vector, so it waits until there are a good number of them, or until what is superseded
+        takes half of what is alive. Readers are not disturbed. What a writer that was killed left behind goes as well.
 
         Raises:
             StorageError: The disk takes no more; the index is as it was.
