@@ -44,7 +44,7 @@ def found(store: Store, words: str, n: int = 20, where: str | None = None) -> li
 
 @pytest.fixture(params=["indexed", "not indexed yet"])
 def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
-    monkeypatch.setattr(full_text, "UNINDEXED", 0)
+    monkeypatch.setattr(full_text, "UNINDEXED", 0 if request.param == "indexed" else 10**6)
     with Store.create(tmp_path, "model", DIM) as store:
         store.commit([file(name, text) for name, text in TEXTS.items()])
         if request.param == "indexed":
@@ -153,10 +153,24 @@ class TestKeepingUp:
             store.compact(force=True)
             assert sorted(found(store, "alpha")) == [f"f{number}" for number in range(1, 6)]
 
+    def test_it_follows_a_long_update(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Of many commits without an end, few pages wait, and few commits have to index them."""
+        monkeypatch.setattr(full_text, "UNINDEXED", 2)
+        made = 0
+        with Store.create(tmp_path, "model", DIM) as store:
+            for step in range(40):
+                before = store._table.version
+                store.commit([file(f"f{step}", f"number{step}")])
+                made += store._table.version - before - 1
+                [index] = store._table.list_indices()
+                assert index.num_unindexed_rows <= max(2, index.num_indexed_rows // 8)
+                assert found(store, f"number{step}") == [f"f{step}"]
+        assert 8 <= made <= 16
+
     def test_an_index_of_an_earlier_version(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """One without full text opens and is searched, by LanceDB's own reading of words; an update adds the rest."""
         with monkeypatch.context() as patch:
-            patch.setattr(full_text, "keep_current", lambda _: None)
+            patch.setattr(full_text, "keep_current", lambda *_, **__: None)
             with Store.create(tmp_path, "model", DIM) as store:
                 store.commit([file(name, text) for name, text in TEXTS.items()])
                 assert not store._table.list_indices()

@@ -45,7 +45,7 @@ def test_a_document_is_a_page(library: Library) -> None:
         "file": "notes/may.md",
         "page": 1,
         "kind": "text",
-        "score": pytest.approx(hit.score / hit.query_tokens, abs=1e-4),
+        "score": pytest.approx(hit.fused_score, abs=1e-4),
         "snippet": hit.snippet,
     }
     assert 0 < first.metadata["score"] <= 1

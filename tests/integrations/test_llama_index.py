@@ -43,7 +43,7 @@ def test_a_node_is_a_page(library: Library) -> None:
     assert [node.metadata["file"] for node in nodes] == [hit.file for hit in hits]
     first, hit = nodes[0], hits[0]
     assert (first.text, first.node_id) == ("The plumber wrote an invoice in May.", "notes/may.md#page=1")
-    assert first.score == pytest.approx(hit.score / hit.query_tokens, abs=1e-4) == first.metadata["score"]
+    assert first.score == pytest.approx(hit.fused_score, abs=1e-4) == first.metadata["score"]
     assert (first.metadata["page"], first.metadata["kind"]) == (1, "text")
     assert first.metadata["source"] == str(library.folder / "notes/may.md")
     shown = first.node.get_content(MetadataMode.LLM)

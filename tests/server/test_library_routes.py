@@ -119,7 +119,7 @@ class TestSearch:
         assert found["results"] == [] and "take a filter away" in found["reason"]
 
     def test_no_page_has_the_words(self, library: Running) -> None:
-        found = find(library, query='zebra "AND (', by="text")
+        found = find(library, query='zebra "+ (', by="text")
         assert found["results"] == [] and "no page has any of these words" in found["reason"]
         found = find(library, query="invoice", by="text", folder="notes")
         assert found["results"] == [] and "no page that the filters leave has any" in found["reason"]

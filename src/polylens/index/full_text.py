@@ -1,7 +1,7 @@
 """Full text: which pages have the words of a query, scored by BM25, from LanceDB's index of the text layer.
 
 The index is an aid, not the data: pages that it does not know yet are read and scored as they are, so a search finds
-them too, only slower. Therefore it need not follow each commit; `keep_current` lets it catch up.
+them too, only slower. Therefore it need not follow each commit at once; `keep_current` lets it catch up.
 """
 
 from __future__ import annotations
@@ -39,13 +39,18 @@ UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u34
 _UNSPACED_LETTERS = 2  # of a word, about
 
 
-def keep_current(table: Any) -> None:
+def keep_current(table: Any, *, growing: bool = False) -> None:
     """Make the index where a table has none, as those of earlier versions, and make it anew once it is well behind.
 
     One new version of the table each time; a search sees the old index or the new one.
+
+    Args:
+        table: The pages.
+        growing: More are to come, so an eighth may wait: indexing all of them again and again costs more than it saves.
     """
     known = [index for index in table.list_indices() if index.columns == ["text"]]
-    if not known or known[0].num_unindexed_rows > UNINDEXED:
+    waiting = max(UNINDEXED, known[0].num_indexed_rows // 8) if known and growing else UNINDEXED
+    if not known or known[0].num_unindexed_rows > waiting:
         table.create_index("text", config=TOKENISER, replace=True)
 
 

@@ -405,6 +405,7 @@ class Store:
                 merge.execute(pa.concat_tables(self._whole_rows(file) for file in files))
             elif gone:
                 self._table.delete(_in_files(gone))
+            full_text.keep_current(self._table, growing=True)
 
     def compact(self, *, force: bool = False) -> None:
         """Let the index of words catch up, merge the many small fragments that commits leave, and free what replaced

@@ -17,14 +17,14 @@ def metadata(library: Library, hit: Hit) -> dict[str, Any]:
     """Where the page is and how it was found.
 
     Returns:
-        `source`, the file's full path; `file`, as `Library` names it; `page` from 1; `kind`; `score`, MaxSim over the
-        number of the query's tokens, so that 1 is the most; `snippet`, the part of the text that fits best.
+        `source`, the file's full path; `file`, as `Library` names it; `page` from 1; `kind`; `score`, 0 to 1, by which
+        pages are ranked (`Hit.fused_score`); `snippet`, the part of the text that fits best.
     """
     return {
         "source": str(library.folder / hit.file),
         "file": hit.file,
         "page": hit.page,
         "kind": hit.kind,
-        "score": round(hit.score / hit.query_tokens, 4),
+        "score": round(hit.fused_score, 4),
         "snippet": hit.snippet,
     }
