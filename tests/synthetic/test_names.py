@@ -34,7 +34,7 @@ def test_splits_share_no_word_and_both_have_enough_to_fill_a_page(language: str)
         assert all(is_held_out(word) for text in spaced for word in re.split("[ '’-]", text))
 
 
-@pytest.mark.parametrize("language", WORDED)
+@pytest.mark.parametrize("language", ["de", "uk", "hi"])
 def test_months_are_those_that_babel_gives_and_reading_them_changes_nothing(language: str) -> None:
     """Babel keeps what an alias led to; words must not depend on what was read before them."""
     code = (
