@@ -51,7 +51,7 @@ def main() -> None:
         "languages": options.languages,
         "seed": options.seed,
         **measure(embedder, pages, queries),
-        "hardware": f"{os.cpu_count()} cores, {_processor()}",
+        "hardware": f"{os.cpu_count()} cores, {processor()}",
         "versions": f"polylens {polylens.__version__}, torch {torch.__version__}, Python {platform.python_version()}",
     }
     print(json.dumps(result, indent=2, ensure_ascii=False))
@@ -123,7 +123,7 @@ def rates(ranks: list[int]) -> dict[str, Any]:
     }
 
 
-def _processor() -> str:
+def processor() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

@@ -173,9 +173,10 @@ class TestIndexAndSearch:
         assert found["query"] == "Flut"
         pages = {(result["file"], result["page"]) for result in found["results"]}
         assert pages == {("notes/tide.md", 1), ("red.png", 1), ("letter.pdf", 1), ("letter.pdf", 2)}
-        scores = [result["score"] for result in found["results"]]
+        scores = [result["fused_score"] for result in found["results"]]
         assert scores == sorted(scores, reverse=True)
-        assert all(result.keys() == {"file", "page", "score", "dense_score", "text"} for result in found["results"])
+        stages = {"score", "dense_score", "text_score", "fused_score"}
+        assert all(result.keys() == {"file", "page", "text", *stages} for result in found["results"])
         texts = {result["file"]: result["text"] for result in found["results"]}
         assert texts["notes/tide.md"] == "Die Flut kommt mit der Fähre." and texts["red.png"] == ""
 
@@ -187,6 +188,22 @@ class TestIndexAndSearch:
         ranked = [line for line in printed.splitlines() if not line.startswith(" ")]
         assert len(ranked) == 3 and "Die Flut kommt mit der F\\xe4hre." in printed
         assert ranked[0].startswith("1. ") and ", page " in ranked[0] and ranked[0].endswith(")")
+
+    def test_ranked_by_each_stage(self, library: Path, model: Path) -> None:
+        def lines(*options: str) -> list[str]:
+            return output("search", "Flut", "--library", library, "--model", model, *options).decode().splitlines()
+
+        for by in ("fused", "late", "dense", "text"):
+            ranked = [line for line in lines("--by", by) if line[0] != " "]
+            scores = [float(line.partition(f"({by} ")[2].split(",")[0].rstrip(")")) for line in ranked]
+            assert len(ranked) == (1 if by == "text" else 4)
+            assert scores == sorted(scores, reverse=True)
+        assert "1. notes/tide.md, page 1  (text " in lines("--by", "text")[0]
+        [nothing] = (
+            output("search", "Ebbe", "--by", "text", "--library", library, "--model", model).decode().splitlines()
+        )
+        assert nothing.startswith("nothing found: no page has any of these words")
+        assert "'fused', 'late', 'dense', 'text'" in run("search", "x", "--by", "bm25").stderr.decode()
 
     def test_export(self, library: Path, embedder: Embedder, tmp_path: Path) -> None:
         import pyarrow.parquet as pq

@@ -100,6 +100,49 @@ class TestSearch:
         rows = Store.open(folder / ".polylens").snapshot().pages_of("reports/harbour.pdf")
         assert rows["text"].to_pylist() == ["ships leave the harbour", "cranes and containers"]
 
+    def test_ranked_by_each_stage(self, folder: Path) -> None:
+        library = Library(folder, FakeEmbedder())
+        library.update()
+        for by in ("fused", "late", "dense", "text"):
+            hits = library.search("cranes and containers", by=by)
+            assert (hits[0].file, hits[0].page) == ("reports/harbour.pdf", 2)
+            assert hits[0].text_score > 0 and hits[0].found_by == ("dense", "text")
+            assert len(hits) == (1 if by == "text" else 4)
+        assert library.search('"cranes" AND (containers', by="text")[0].page == 2
+        red = PIL.Image.new("RGB", (9, 9), "red")
+        assert library.search(red, top=1)[0].text_score is None
+        assert library.search([red, "plumber"], by="text")[0].file == "notes.md"
+        assert library.like("notes.md", 1, by="dense")[0].dense_score < 1
+
+    @pytest.mark.parametrize("words", [[], [""], [" \n"]])
+    def test_what_has_no_words_is_not_ranked_by_them(self, folder: Path, words: list[str]) -> None:
+        library = Library(folder, FakeEmbedder())
+        library.update()
+        with pytest.raises(InputError, match="full text needs words, and this query has none"):
+            library.search([PIL.Image.new("RGB", (9, 9), "red"), *words], by="text")
+        with pytest.raises(InputError, match="full text needs words"):
+            library.like("notes.md", 1, by="text")
+        with pytest.raises(InputError, match="by must be one of fused, late, dense, text, got 'bm25'"):
+            library.search("x", by="bm25")
+
+    def test_why_nothing_was_found(self, folder: Path) -> None:
+        library = Library(folder, FakeEmbedder())
+        library.update()
+        assert library.search("zebra", by="text") == []
+        assert library.why_nothing(by="text").startswith("no page has any of these words in its text")
+        assert library.search("plumber", by="text", folder="reports") == []
+        assert library.why_nothing(by="text", folder="reports").startswith("no page that the filters leave has any of")
+        assert library.search("plumber", folder="reports", kinds=["text"]) == []
+        assert "take a filter away" in library.why_nothing(folder="reports", kinds=["text"])
+        assert library.like("notes.md", 1, kinds=["text"]) == []
+        assert library.why_nothing(kinds=["text"]) == "no page that the filters leave is there but this one"
+        for file in (folder / "notes.md", folder / "red.png"):
+            file.unlink()
+        shutil.rmtree(folder / "reports")
+        library.update()
+        assert library.search("plumber") == []
+        assert "the index is empty" in library.why_nothing(by="text", folder="reports")
+
     def test_multivectors_of_another_width(self, folder: Path) -> None:
         embedder = FakeEmbedder(token_dim=48)
         Library(folder, embedder).update()

@@ -43,6 +43,15 @@ class Format(StrEnum):
     npy = "npy"
 
 
+class Ranking(StrEnum):
+    """What ranks the pages that `search` prints."""
+
+    fused = "fused"
+    late = "late"
+    dense = "dense"
+    text = "text"
+
+
 class FetchMode(StrEnum):
     """Which URLs `serve` fetches."""
 
@@ -157,6 +166,12 @@ def search(
         Path | None, typer.Option(help="The indexed folder; by default the nearest one upwards.")
     ] = None,
     top: Top = 5,
+    by: Annotated[
+        Ranking,
+        typer.Option(
+            help="One vector a page (dense), one a token (late), the words themselves (text), or all (fused)."
+        ),
+    ] = Ranking.fused,
     model: Annotated[str | None, typer.Option(help="As for index.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False,
 ) -> None:
@@ -166,15 +181,26 @@ def search(
     folder = library if library is not None else find_library()
     if not query.strip():
         raise InputError("the query is empty; say what to look for")
-    hits = Library(folder, _load(model)).search(query, top=top)
+    searched = Library(folder, _load(model))
+    hits = searched.search(query, top=top, by=by.value)
     if as_json:
         results = [
-            {"file": h.file, "page": h.page, "score": h.score, "dense_score": h.dense_score, "text": h.snippet}
-            for h in hits
+            {
+                "file": hit.file,
+                "page": hit.page,
+                "score": hit.score,
+                "dense_score": hit.dense_score,
+                "text_score": hit.text_score,
+                "fused_score": hit.fused_score,
+                "text": hit.snippet,
+            }
+            for hit in hits
         ]
         print(json.dumps({"query": query, "results": results}, ensure_ascii=False))
+    elif hits:
+        _print_hits(hits, by)
     else:
-        _print_hits(hits)
+        print(f"nothing found: {searched.why_nothing(by=by.value)}")
 
 
 @app.command()
@@ -562,13 +588,23 @@ def _print_vectors(vectors: Any, format: Format, *, model: str, task: str | None
         print(json.dumps(row))
 
 
-def _print_hits(hits: list[Hit], indent: str = "") -> None:
-    if not hits:
-        print(f"{indent}nothing found: the index is empty")
+def _print_hits(hits: list[Hit], by: Ranking = Ranking.fused, indent: str = "") -> None:
     for rank, hit in enumerate(hits, start=1):
-        print(f"{indent}{rank}. {hit.file}, page {hit.page}  ({hit.score:.2f})")
+        print(f"{indent}{rank}. {hit.file}, page {hit.page}  ({_scores(hit, by)})")
         if hit.snippet:
             print(f"{indent}   {hit.snippet}")
+
+
+def _scores(hit: Hit, by: Ranking) -> str:
+    """Each stage's score, first the one that ranks; late interaction by the token, as 1 is the most then."""
+    scores = {
+        Ranking.fused: hit.fused_score,
+        Ranking.late: hit.score / hit.query_tokens,
+        Ranking.dense: hit.dense_score,
+        Ranking.text: hit.text_score,
+    }
+    order = sorted(scores, key=lambda stage: stage is not by)
+    return ", ".join(f"{stage} {scores[stage]:.2f}" for stage in order if scores[stage] is not None)
 
 
 def _summary(report: Report) -> str:

@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -37,7 +37,7 @@ from polylens.errors import (
 from polylens.types import Embedding, Page
 
 if TYPE_CHECKING:
-    from polylens.index.search import Hit
+    from polylens.index.search import By, Hit
     from polylens.index.store import FilePages, FileRecord, PageRow, Store
 
 INDEX_FOLDER = ".polylens"
@@ -148,6 +148,7 @@ class Library:
         query: str | types.Image | PIL.Image.Image | Sequence[str | types.Image | PIL.Image.Image],
         top: int = 10,
         *,
+        by: By = "fused",
         folder: str | None = None,
         kinds: Sequence[Kind] | None = None,
     ) -> list[Hit]:
@@ -156,13 +157,16 @@ class Library:
         Args:
             query: A text (never opened as a path), an image, or several of them that are looked for together.
             top: How many pages are wanted.
+            by: What ranks them: "dense" (one vector a page), "late" (one vector a token), "text" (BM25 of the words
+                in the text layer), or "fused", all of them together, which is the best where it was measured.
             folder: Look below this folder only, named as in `Hit.file`.
             kinds: Look among these kinds only: "pdf", "image", "text".
 
         Returns:
-            At most `top` pages, best first.
+            At most `top` pages, best first; `why_nothing` says why there are none.
 
         Raises:
+            InputError: The query is empty, or it is to be ranked by its words and has none.
             LibraryNotFoundError: There is no index.
             ModelMismatchError: It was made with another model than the embedder's.
         """
@@ -170,22 +174,34 @@ class Library:
         parts = [query] if isinstance(query, (str, types.Image, PIL.Image.Image)) else list(query)
         if not parts:
             raise InputError("the query is empty; say what to look for")
+        words = " ".join(part for part in parts if isinstance(part, str))
+        _require_ranking(by, has_words=bool(words.strip()))
         store = self._reader()
         embedding = join(self._loaded().embed(parts, task="retrieval", prompt_name="query"))
-        words = " ".join(part for part in parts if isinstance(part, str))
-        return self._ranked(store, embedding, top, words, folder, kinds)
+        return self._ranked(store, embedding, top, by, words, folder, kinds)
 
     def like(
-        self, file: str, page: int, top: int = 10, *, folder: str | None = None, kinds: Sequence[Kind] | None = None
+        self,
+        file: str,
+        page: int,
+        top: int = 10,
+        *,
+        by: By = "fused",
+        folder: str | None = None,
+        kinds: Sequence[Kind] | None = None,
     ) -> list[Hit]:
         """The pages most like one that is in the index, that one left out.
 
-        Of its vectors as many as a long query has are taken, evenly spread, so that it costs what a search costs.
+        Of its vectors as many as a long query has are taken, evenly spread, so that it costs what a search costs. Its
+        words are not looked for: a whole page of them finds every page of its language.
 
         Raises:
-            InputError: The index has no such page.
+            InputError: The index has no such page, or pages are to be ranked by words.
         """
         _require_top(top)
+        _require_ranking(by, has_words=False)
+        from polylens.index.search import snippet
+
         store = self._reader()
         snapshot = store.snapshot()
         row = snapshot.row_of(file, page)
@@ -194,14 +210,30 @@ class Library:
         [stored] = snapshot.fetch([row])
         tokens = stored.multivector.astype(np.float32)
         spread = tokens[np.linspace(0, len(tokens) - 1, min(LIKE_TOKENS, len(tokens))).round().astype(int)]
-        found = self._ranked(store, Embedding(snapshot.dense_of(row), spread), top + 1, stored.text, folder, kinds)
-        return [hit for hit in found if (hit.file, hit.page) != (file, page)][:top]
+        found = self._ranked(store, Embedding(snapshot.dense_of(row), spread), top + 1, by, "", folder, kinds)
+        others = [hit for hit in found if (hit.file, hit.page) != (file, page)][:top]
+        return [replace(hit, snippet=snippet(hit.text, stored.text)) for hit in others]
+
+    def why_nothing(self, *, by: By = "fused", folder: str | None = None, kinds: Sequence[Kind] | None = None) -> str:
+        """Why such a search found no page: a sentence without its full stop."""
+        from polylens.index.store import among
+
+        snapshot, where = self._reader().snapshot(), among(folder, kinds)
+        if not snapshot.count():
+            return f"the index is empty: {self.folder} has no PDF, picture or text that can be read"
+        if not snapshot.count(where):
+            return "no page is in this folder and of these kinds; take a filter away"
+        page = "no page that the filters leave" if where else "no page"
+        if by == "text":
+            return f"{page} has any of these words in its text; rank by late, dense or fused to go by meaning and looks"
+        return f"{page} is there but this one"
 
     def _ranked(
         self,
         store: Store,
         query: Embedding,
         top: int,
+        by: By,
         words: str,
         folder: str | None,
         kinds: Sequence[Kind] | None,
@@ -209,7 +241,7 @@ class Library:
         from polylens.index.search import search
         from polylens.index.store import among
 
-        return search(store, query, top, query_words=words, where=among(folder, kinds))
+        return search(store, query, top, by=by, query_words=words, where=among(folder, kinds))
 
     def page(self, file: str, number: int) -> Page:
         """A page of the index as it lies in its file now.
@@ -303,6 +335,15 @@ class Library:
 def _require_top(top: int) -> None:
     if top < 1:
         raise InputError(f"top must be at least 1, got {top}")
+
+
+def _require_ranking(by: str, *, has_words: bool) -> None:
+    from polylens.index.search import RANKINGS
+
+    if by not in RANKINGS:
+        raise InputError(f"by must be one of {', '.join(RANKINGS)}, got {by!r}")
+    if by == "text" and not has_words:
+        raise InputError("full text needs words, and this query has none; rank by late, dense or fused")
 
 
 def find_library(start: str | Path = ".") -> Path:

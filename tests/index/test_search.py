@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from polylens.index.search import SNIPPET_CHARS, maxsim, search, snippet
+from polylens.index.search import RANKINGS, SNIPPET_CHARS, By, maxsim, search, snippet
 from polylens.index.store import FilePages, PageRow, Store, page_table
 from polylens.types import Embedding
 
@@ -85,8 +86,9 @@ class TestSearch:
         query = Embedding(unit(rng, DIM), unit(rng, 4, 128))
         nearest = sorted(everything, key=lambda row: -float(row[2] @ query.dense))[:10]
         slow = sorted(nearest, key=lambda row: -slow_maxsim(query.multivector, row[3]))
-        hits = search(store, query, top=3, candidates=10)
-        assert [(hit.file, hit.page) for hit in hits] == [(file, page) for file, page, _, _ in slow[:3]]
+        for by in ("late", "fused"):  # without words they are one
+            hits = search(store, query, top=3, candidates=10, by=by)
+            assert [(hit.file, hit.page) for hit in hits] == [(file, page) for file, page, _, _ in slow[:3]]
         assert len(search(store, query, top=12, candidates=5)) == 12  # never fewer candidates than are wanted
 
     def test_ties_are_in_order(self, tmp_path: Path) -> None:
@@ -98,6 +100,64 @@ class TestSearch:
                 store.replace_file(FilePages(file, "h", 1, 2, page_table(rows, DIM)))
             hits = search(store, Embedding(dense, tokens), top=5)
         assert [(hit.file, hit.page) for hit in hits] == [("a", 1), ("a", 2), ("b", 1), ("b", 2), ("c", 1)]
+
+    def test_each_stage_alone_and_all_together(self, library: tuple[Store, list]) -> None:
+        """Against the scores of every page, ranked here."""
+        store, everything = library
+        rng = np.random.default_rng(5)
+        query = Embedding(unit(rng, DIM), unit(rng, 4, 128))
+        words = "b 7 nowhere"
+        bm25 = {(c.file, c.page): c.text_score for c in store.snapshot().text_candidates(words, 99)}
+        assert len(bm25) == 22  # all of b.pdf, and page 7 of the others
+        late = {(file, page): slow_maxsim(query.multivector, tokens) for file, page, _, tokens in everything}
+        dense = {(file, page): float(vector @ query.dense) for file, page, vector, _ in everything}
+        most = 3 * math.log(1 + 59.5 / 1.5)  # of three words, each on one page of 60
+        best = max(bm25.values()) / most
+        fused = {
+            place: (1 - best / 2) * score / 4 + best / 2 * bm25.get(place, 0) / most for place, score in late.items()
+        }
+        for by, scores in {"dense": dense, "late": late, "text": bm25, "fused": fused}.items():
+            hits = search(store, query, top=9, by=by, query_words=words)
+            places = [(hit.file, hit.page) for hit in hits]
+            if by != "text":  # where many are equal
+                assert places == sorted(scores, key=lambda place: -scores[place])[:9]
+            assert [scores[place] for place in places] == pytest.approx(
+                sorted(scores.values(), reverse=True)[:9], abs=1e-4
+            )
+            for hit in hits:
+                place = (hit.file, hit.page)
+                assert hit.score == pytest.approx(late[place], abs=1e-5)
+                assert hit.dense_score == pytest.approx(dense[place], abs=1e-6)
+                assert hit.text_score == (pytest.approx(bm25[place], abs=1e-5) if place in bm25 else None)
+                assert hit.fused_score == pytest.approx(fused[place], abs=1e-5)
+                assert hit.found_by == (("dense", "text") if place in bm25 else ("dense",))
+
+    def test_words_find_what_the_dense_vectors_miss(self, library: tuple[Store, list]) -> None:
+        store, everything = library
+        rng = np.random.default_rng(6)
+        query = Embedding(unit(rng, DIM), unit(rng, 4, 128))
+        nearest = sorted(everything, key=lambda row: -float(row[2] @ query.dense))[:5]
+        number = next(n for n in range(1, 21) if n not in {page for _, page, _, _ in nearest})
+        worded = [row for row in everything if row[1] == number]
+        slow = sorted(nearest + worded, key=lambda row: -slow_maxsim(query.multivector, row[3]))
+        hits = search(store, query, top=5, candidates=5, by="late", query_words=f"{number}")
+        assert [(hit.file, hit.page) for hit in hits] == [(file, page) for file, page, _, _ in slow[:5]]
+        missed = [hit for hit in hits if hit.page == number]
+        assert missed and all((hit.found_by, hit.dense_score) == (("text",), None) for hit in missed)
+        hits = search(store, query, top=5, candidates=5, by="text", query_words=f"{number}")
+        assert [(hit.file, hit.page) for hit in hits] == [("a.pdf", number), ("b.pdf", number), ("c.pdf", number)]
+        hits = search(store, query, top=5, candidates=5, by="dense", query_words=f"{number}")
+        assert [(hit.file, hit.page) for hit in hits] == [(file, page) for file, page, _, _ in nearest]
+        assert search(store, query, by="text") == []
+
+    @pytest.mark.parametrize("by", RANKINGS)
+    def test_filters_hold_before_any_stage_ranks(self, library: tuple[Store, list], by: By) -> None:
+        store, _ = library
+        rng = np.random.default_rng(7)
+        query = Embedding(unit(rng, DIM), unit(rng, 4, 128))
+        where = "file = 'c.pdf' AND page > 17"
+        hits = search(store, query, top=3, candidates=1, by=by, query_words="pdf", where=where)
+        assert sorted((hit.file, hit.page) for hit in hits) == [("c.pdf", 18), ("c.pdf", 19), ("c.pdf", 20)]
 
     def test_a_version_compacted_away_under_a_search(
         self, library: tuple[Store, list], monkeypatch: pytest.MonkeyPatch

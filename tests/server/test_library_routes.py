@@ -23,6 +23,7 @@ from polylens.server.explaining import words_of
 from serving import Running, serving
 
 SAMPLES = Path(__file__).parents[2] / "samples"
+PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4z8AAAAMBAQDJ/pLvAAAAAElFTkSuQmCC"
 FILES = ["invoice-2024-0417.pdf", "invoice-2024-0533.pdf", "red-bicycle.jpg", "keepers-letter.jpg"]
 
 
@@ -78,6 +79,20 @@ class TestSearch:
             assert (row["kind"], row["text"]) == (hit.kind, hit.snippet)
         assert found["reason"] is None and found["seconds"] > 0
 
+    @pytest.mark.parametrize(
+        ("by", "score"), [("fused", "fused_score"), ("late", "score"), ("dense", "dense_score"), ("text", "text_score")]
+    )
+    def test_ranked_by_each_stage(self, library: Running, by: str, score: str) -> None:
+        rows = find(library, query="invoice for the mast", by=by)["results"]
+        scores = [row[score] for row in rows]
+        assert rows and None not in scores and scores == sorted(scores, reverse=True)
+        assert all(0 < row["fused_score"] <= 1 for row in rows)
+        scans = [row for row in rows if row["kind"] == "image"]
+        assert {row["text_score"] for row in scans} == (set() if by == "text" else {None})
+        assert any(row["text_score"] for row in rows)
+        limited = find(library, query="mast the", by=by, top=1, kinds=["text"])["results"]
+        assert [row["kind"] for row in limited] == ["text"]
+
     def test_by_image_finds_the_image_itself(self, library: Running, folder: Path) -> None:
         image = base64.b64encode((folder / "red-bicycle.jpg").read_bytes()).decode()
         found = find(library, image=f"data:image/jpeg;base64,{image}", top=1)
@@ -103,10 +118,21 @@ class TestSearch:
         found = find(library, query="the", folder="notes", kinds=["pdf"])
         assert found["results"] == [] and "take a filter away" in found["reason"]
 
+    def test_no_page_has_the_words(self, library: Running) -> None:
+        found = find(library, query='zebra "AND (', by="text")
+        assert found["results"] == [] and "no page has any of these words" in found["reason"]
+        found = find(library, query="invoice", by="text", folder="notes")
+        assert found["results"] == [] and "no page that the filters leave has any" in found["reason"]
+        found = find(library, query="invoice", by="text", folder="notes", kinds=["image"])
+        assert found["results"] == [] and "take a filter away" in found["reason"]
+
     @pytest.mark.parametrize(
         ("body", "says"),
         [
             ({}, "empty"),
+            ({"query": "a", "by": "bm25"}, "by"),
+            ({"image": PIXEL, "by": "text"}, "full text needs words"),
+            ({"like": {"file": "red-bicycle.jpg", "page": 1}, "by": "text"}, "full text needs words"),
             ({"query": "  "}, "empty"),
             ({"query": "a", "top": 0}, "top"),
             ({"query": "a", "kinds": ["film"]}, "kinds"),

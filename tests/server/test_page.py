@@ -186,7 +186,7 @@ def test_typing_finds_pages(page: Page) -> None:
     find(page)
     best = page.locator(".card").first
     expect(best.get_by_role("link")).to_have_text("tide-forecast-slides.pdf, page 2 of 6")
-    expect(best.locator(".score")).to_have_text(re.compile(r"^Score 0\.\d\d$"))
+    expect(best.locator(".scores")).to_have_text(re.compile(r"^Fused0\.\d\dLate0\.\d\dDense0\.\d\dFull text\d+\.\d\d$"))
     expect(best.locator("mark").first).to_have_text("moon")
     expect(page.get_by_role("status").first).to_have_text(re.compile(r"^\d+ pages, best first, in \d\.\d\d s$"))
     assert address(page) == {"q": [TIDES]}
@@ -347,6 +347,52 @@ def test_more_like_this(page: Page) -> None:
     expect(page.locator("#q")).to_have_value(TIDES)
 
 
+def ranking_scores(page: Page) -> list[float]:
+    return [float(each.inner_text()) for each in page.locator(".scores .ranks dd").all()]
+
+
+def test_what_ranks_is_switched_with_the_keyboard(page: Page) -> None:
+    find(page)
+    page.get_by_role("radio", name="Fused").focus()
+    for by, name in [("late", "Late"), ("dense", "Dense"), ("text", "Full text")]:
+        with page.expect_response("**/library/search") as answer:
+            page.keyboard.press("ArrowRight")
+        expect(page.get_by_role("radio", name=name, exact=True)).to_be_focused()
+        expect(page.locator(".scores .ranks dt").first).to_have_text(name)
+        assert json.loads(answer.value.request.post_data or "")["by"] == by
+        assert address(page) == {"q": [TIDES], "by": [by]}
+        assert ranking_scores(page) == sorted(ranking_scores(page), reverse=True)
+    page.reload()
+    expect(page.get_by_role("radio", name="Full text")).to_be_checked()
+    expect(page.locator(".card .file").first).to_have_text("tide-forecast-slides.pdf")
+    page.get_by_role("radio", name="Full text").focus()
+    page.keyboard.press("ArrowRight")  # round to the first
+    expect(page.get_by_role("radio", name="Fused")).to_be_checked()
+    assert address(page) == {"q": [TIDES]}
+
+
+def test_a_stage_that_did_not_find_a_page_says_so(page: Page) -> None:
+    find(page)
+    scan = page.locator(".card", has_text="lighthouse-night.png")
+    expect(scan.locator(".scores")).to_have_text(re.compile(r"Full text–no word of the query in its text$"))
+
+
+def test_full_text_needs_words(page: Page) -> None:
+    page.goto("/?q=zebra&by=text")
+    expect(page.locator("#count")).to_have_text(re.compile("^No page has any of these words in its text"))
+    page.get_by_label("Pictures", exact=True).check()
+    expect(page.locator("#count")).to_have_text(re.compile("^No page that the filters leave has any of these words"))
+    page.goto("/?by=text")
+    give(page, "drop", "lighthouse-night.png")
+    expect(page.locator("#count")).to_have_text("Full text needs words, and a picture has none; rank by another stage")
+    page.locator("label.chip", has_text="Late").click()
+    expect(page.locator(".card .file").first).to_have_text("lighthouse-night.png")
+    page.goto(f"/?q={TIDES}&by=text")
+    page.get_by_role("button", name="More like tide-forecast-slides.pdf, page 2").click()
+    expect(page.locator(".card").first).to_be_visible()
+    expect(page.get_by_role("radio", name="Fused")).to_be_checked()
+
+
 def test_filters(page: Page) -> None:
     find(page)
     page.get_by_label("Pictures", exact=True).check()
@@ -372,7 +418,7 @@ def test_why_nothing_was_found(page: Page) -> None:
     find(page)
     page.get_by_label("Score from").fill("0.99")
     expect(page.locator("#count")).to_have_text(
-        re.compile(r"^None of \d+ pages scores 0\.99 or more; the best has 0\.\d\d")
+        re.compile(r"^None of \d+ pages has a late score of 0\.99 or more; the best has 0\.\d\d")
     )
     page.get_by_label("Score from").fill("0")
     expect(page.locator(".card").first).to_be_visible()

@@ -1,4 +1,7 @@
-"""Find pages: the nearest dense vectors first, then exact late interaction over those.
+"""Find pages: by dense vectors and by words first, then by exact late interaction over what those found.
+
+Three stages score a page: *dense* (cosine), *text* (BM25 over the text layer) and *late* (exact MaxSim); any of them
+can rank, and so can all together, *fused*.
 
 Shapes: S query tokens, T page tokens, E their width, 128.
 """
@@ -7,17 +10,27 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
+from polylens.index.full_text import UNSPACED, WORD, count_words
+from polylens.index.fusion import fuse, share
 from polylens.index.store import Candidate, Kind, Snapshot, Store
 from polylens.types import Embedding, FloatArray
 
+By = Literal["fused", "late", "dense", "text"]
+"""What ranks the pages."""
+
+RANKINGS: tuple[By, ...] = get_args(By)
+
 CANDIDATES = 1_024
-"""Pages of the first stage. Where the index holds no more than that, every page is scored exactly."""
+"""Pages that the dense vectors find. Where the index holds no more than that, every page is scored exactly."""
+
+TEXT_CANDIDATES = 256
+"""Pages that the words find. They cost late interaction as much as the others, and the last of them have one word."""
 
 _FETCHED = 128  # pages whose multi-vectors are held at a time: 64 MB where a page has 2,000 of them
 
@@ -36,8 +49,8 @@ class Hit:
     """From 1."""
     score: float
     """Exact MaxSim: the sum, over the query's tokens, of the best cosine with a token of the page."""
-    dense_score: float
-    """Cosine of the dense vectors, by which it became a candidate."""
+    dense_score: float | None
+    """Cosine of the dense vectors; None where those did not make it a candidate."""
     text: str
     """All text of the page; "" for a picture without any."""
     kind: Kind
@@ -45,6 +58,18 @@ class Hit:
     """Tokens of the query: the most that `score` can be."""
     snippet: str = ""
     """The part of the text that shares most with the query."""
+    text_score: float | None = None
+    """BM25 of the query's words in the page's text, above 0; None where it has none of them, or where 256 pages have
+    more of them."""
+    fused_score: float = 0.0
+    """All stages together, 0 to 1; see `fusion.fuse`."""
+
+    @property
+    def found_by(self) -> tuple[Literal["dense", "text"], ...]:
+        """The first stages that found it; late interaction then scored it exactly."""
+        dense: tuple[Literal["dense"], ...] = () if self.dense_score is None else ("dense",)
+        text: tuple[Literal["text"], ...] = () if self.text_score is None else ("text",)
+        return dense + text
 
 
 def search(
@@ -53,6 +78,7 @@ def search(
     top: int = 10,
     candidates: int = CANDIDATES,
     *,
+    by: By = "fused",
     query_words: str = "",
     where: str | None = None,
 ) -> list[Hit]:
@@ -62,49 +88,106 @@ def search(
         store: The index.
         query: Both outputs of the model for the query.
         top: How many pages are wanted.
-        candidates: How many the first stage hands to the second; at least `top` are taken.
-        query_words: The query as text, to choose the snippets by.
-        where: SQL over the columns, to look among some pages only; it holds before anything is ranked.
+        candidates: How many the dense vectors hand to late interaction; at least `top` are taken.
+        by: What ranks them. "dense" and "text" look at what that stage found alone, "late" and "fused" at the union.
+        query_words: The words of the query, for full text and to choose the snippets by; "" where it has none.
+        where: SQL over the columns, to look among some pages only; in every stage it holds before anything is ranked.
 
     Returns:
-        At most `top` pages, best first. Scores that agree to four decimals, and then dense scores that do, are ordered
-        by file and page.
+        At most `top` pages, best first. Scores that agree to four decimals are ordered by the late score, the dense
+        score, the file and the page.
     """
     try:
-        return _search(store.snapshot(), query, top, candidates, query_words, where)
+        return _search(store.snapshot(), query, top, candidates, by, query_words, where)
     except (OSError, RuntimeError):
         # That very version was compacted away under a slow search: once more, on the latest.
-        return _search(store.snapshot(), query, top, candidates, query_words, where)
+        return _search(store.snapshot(), query, top, candidates, by, query_words, where)
+
+
+@dataclass(frozen=True, slots=True)
+class _Scored:
+    """A candidate with all of its scores."""
+
+    candidate: Candidate
+    late: float
+    fused: float
 
 
 def _search(
-    snapshot: Snapshot, query: Embedding, top: int, candidates: int, query_words: str, where: str | None
+    snapshot: Snapshot, query: Embedding, top: int, candidates: int, by: By, query_words: str, where: str | None
 ) -> list[Hit]:
-    found = snapshot.dense_candidates(query.dense, max(candidates, top), where=where)
-    scored: list[tuple[float, Candidate]] = []
-    for start in range(0, len(found), _FETCHED):
-        some = found[start : start + _FETCHED]
-        pages = snapshot.fetch([candidate.row for candidate in some])
-        scores = maxsim(query.multivector, [page.multivector for page in pages])
-        scored += zip(scores.tolist(), some, strict=True)
-    # What a product comes to in its last bits depends on where in the matrix it stands, so pages that are alike would
-    # come in any order.
-    best = sorted(scored, key=lambda row: (-round(row[0], 4), -round(row[1].dense_score, 4), row[1].file, row[1].page))
-    best = best[:top]
-    pages = snapshot.fetch([candidate.row for _, candidate in best])
+    near = snapshot.dense_candidates(query.dense, max(candidates, top), where=where)
+    worded: list[Candidate] = []
+    if query_words.strip():
+        worded = snapshot.text_candidates(query_words, max(TEXT_CANDIDATES, top), where=where)
+    found = _union(near, worded)
+    if by == "dense":  # a stage that ranks alone decides before any multi-vector is read
+        found = sorted((each for each in found if each.dense_score is not None), key=_by_dense)[:top]
+    elif by == "text":
+        found = sorted((each for each in found if each.text_score is not None), key=_by_text)[:top]
+    scored = _scored(snapshot, query, query_words, found, worded)
+    if by == "late":
+        scored.sort(key=lambda each: _place(each.candidate, each.late, each.candidate.dense_score))
+    elif by == "fused":
+        scored.sort(key=lambda each: _place(each.candidate, each.fused, each.late))
+    best = scored[:top]
+    pages = snapshot.fetch([each.candidate.row for each in best])
     return [
         Hit(
-            page.file,
-            page.page,
-            score,
-            candidate.dense_score,
-            page.text,
-            page.kind,
-            len(query.multivector),
-            snippet(page.text, query_words),
+            file=page.file,
+            page=page.page,
+            score=each.late,
+            dense_score=each.candidate.dense_score,
+            text=page.text,
+            kind=page.kind,
+            query_tokens=len(query.multivector),
+            snippet=snippet(page.text, query_words),
+            text_score=each.candidate.text_score,
+            fused_score=each.fused,
         )
-        for (score, candidate), page in zip(best, pages, strict=True)
+        for each, page in zip(best, pages, strict=True)
     ]
+
+
+def _union(near: Sequence[Candidate], worded: Sequence[Candidate]) -> list[Candidate]:
+    """What two first stages found, each page once, with the scores of both."""
+    found = {candidate.row: candidate for candidate in near}
+    for candidate in worded:
+        twin = found.get(candidate.row, candidate)
+        found[candidate.row] = replace(twin, text_score=candidate.text_score)
+    return list(found.values())
+
+
+def _scored(
+    snapshot: Snapshot, query: Embedding, query_words: str, found: Sequence[Candidate], worded: Sequence[Candidate]
+) -> list[_Scored]:
+    """Exact MaxSim of the candidates, and that fused with their words; their multi-vectors are read some at a time."""
+    late, has_text = np.zeros(len(found), np.float32), np.zeros(len(found), bool)
+    for start in range(0, len(found), _FETCHED):
+        some = slice(start, start + _FETCHED)
+        pages = snapshot.fetch([candidate.row for candidate in found[some]])
+        late[some] = maxsim(query.multivector, [page.multivector for page in pages])
+        has_text[some] = [bool(page.text) for page in pages]
+    num_words, num_pages = count_words(query_words), snapshot.count()
+    text = share([each.text_score for each in found], num_words, num_pages)
+    best_text = share([each.text_score for each in worded], num_words, num_pages).max(initial=0)
+    fused = fuse(late / np.float32(query.num_tokens), text, has_text, best_text=float(best_text))
+    return [_Scored(*row) for row in zip(found, late.tolist(), fused.tolist(), strict=True)]
+
+
+def _by_dense(candidate: Candidate) -> tuple[float | str, ...]:
+    return _place(candidate, candidate.dense_score)
+
+
+def _by_text(candidate: Candidate) -> tuple[float | str, ...]:
+    return _place(candidate, candidate.text_score, candidate.dense_score)
+
+
+def _place(candidate: Candidate, *scores: float | None) -> tuple[float | str, ...]:
+    """A key that sorts best first. What a product comes to in its last bits depends on where in the matrix it stands,
+    so pages that are alike would come in any order if scores were not rounded."""
+    ranked = [np.inf if score is None else -round(score, 4) for score in scores]
+    return (*ranked, candidate.file, candidate.page)
 
 
 def maxsim(query: FloatArray, pages: Sequence[npt.NDArray[Any]]) -> FloatArray:
@@ -147,11 +230,6 @@ def _groups(pages: Sequence[npt.NDArray[Any]]) -> Iterable[list[int]]:
         yield group
 
 
-_WORD = re.compile(r"\w+")
-# Scripts written without spaces: a "word" there is a whole clause, so its pairs of letters are looked for instead.
-_UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]+")
-
-
 def snippet(text: str, query_words: str) -> str:
     """The passage of a page that shares most with the query; its beginning where it shares nothing.
 
@@ -187,9 +265,9 @@ def snippet(text: str, query_words: str) -> str:
 def _terms(query: str) -> dict[str, int]:
     """What to look for in a text -> how much finding it counts."""
     terms: dict[str, int] = {}
-    for match in _WORD.finditer(query.lower()):
+    for match in WORD.finditer(query.lower()):
         word = match.group()
-        if _UNSPACED.search(word):
+        if UNSPACED.search(word):  # a whole clause: its pairs of letters are looked for instead
             terms.update((word[i : i + 2], 2) for i in range(max(1, len(word) - 1)))
         else:
             terms[word] = len(word)
@@ -201,7 +279,7 @@ def _densest(text: str, terms: dict[str, int]) -> tuple[int, int]:
     if not terms:
         return 0, 0
     longest_first = sorted(terms, key=len, reverse=True)
-    pattern = "|".join(re.escape(term) if _UNSPACED.search(term) else rf"\b{re.escape(term)}" for term in longest_first)
+    pattern = "|".join(re.escape(term) if UNSPACED.search(term) else rf"\b{re.escape(term)}" for term in longest_first)
     matches = [
         (match.start(), match.end(), match.group().lower()) for match in re.finditer(pattern, text, re.IGNORECASE)
     ]

@@ -27,6 +27,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from polylens.errors import InputError, LibraryNotFoundError, ModelMismatchError, PolylensError
+from polylens.index import full_text
 from polylens.index.lock import WriterLock
 from polylens.types import FloatArray
 
@@ -90,14 +91,16 @@ class FilePages:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A page that the first stage found."""
+    """A page that a first stage found."""
 
     row: int
     """Valid within the snapshot that gave it."""
     file: str
     page: int
-    dense_score: float
-    """Cosine."""
+    dense_score: float | None
+    """Cosine; None where it was not found by its dense vector."""
+    text_score: float | None = None
+    """BM25, above 0; None where it was not found by its text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,9 +122,9 @@ class Snapshot:
         self._dim = manifest.dim
         self._token_dim = manifest.token_dim
 
-    def count(self) -> int:
-        """Number of pages."""
-        return int(self._table.count_rows())
+    def count(self, where: str | None = None) -> int:
+        """Number of pages, or of those among them for which the SQL holds."""
+        return int(self._table.count_rows(where))
 
     def files(self) -> dict[str, FileRecord]:
         """Every file that is in the index, with all of its pages."""
@@ -162,6 +165,17 @@ class Snapshot:
         found = found.limit(n).select(["file", "page", "_distance"]).with_row_id(True)
         rows = (found.where(where) if where else found).to_arrow().to_pylist()
         return [Candidate(row["_rowid"], row["file"], row["page"], 1.0 - row["_distance"]) for row in rows]
+
+    def text_candidates(self, words: str, n: int, *, where: str | None = None) -> list[Candidate]:
+        """The pages whose text has any of the words, by BM25, best first; see `full_text`.
+
+        Args:
+            words: What is looked for; no language of queries, every sign is harmless.
+            n: How many at most.
+            where: SQL over the columns; it holds before anything is ranked.
+        """
+        rows = full_text.matches(self._table, words, n, where)
+        return [Candidate(row["_rowid"], row["file"], row["page"], None, row["_score"]) for row in rows]
 
     def dense_of(self, row: int) -> FloatArray:
         """A page's dense vector, `[dim]`."""
@@ -236,7 +250,7 @@ class Store:
                 format=FORMAT, model_id=model_id, dim=dim, token_dim=token_dim, table=table, created=created
             )
             database = lancedb.connect(path)
-            database.create_table(table, schema=_schema(dim, token_dim))
+            full_text.keep_current(database.create_table(table, schema=_schema(dim, token_dim)))
             _write_manifest(path, manifest)
             store = cls(path, manifest, lock)
             store._drop_strays()
@@ -330,11 +344,13 @@ class Store:
             self._table.delete(_in_files(gone))
 
     def compact(self, *, force: bool = False) -> None:
-        """Merge the many small fragments that commits leave, and free what replaced pages took.
+        """Let the index of words catch up, merge the many small fragments that commits leave, and free what replaced
+        pages took.
 
-        It rewrites every vector, so it waits for a good number of them. Readers are not disturbed.
+        Merging rewrites every vector, so it waits for a good number of them. Readers are not disturbed.
         """
         assert self._lock is not None, "the store was opened for reading"
+        full_text.keep_current(self._table)
         fragments = self._table.stats()["fragment_stats"]["num_fragments"]
         if not force and 1 < fragments < COMPACT_AT:
             return
@@ -397,7 +413,7 @@ def page_table(rows: Sequence[PageRow], dim: int, token_dim: int = TOKEN_DIM) ->
     columns = {
         "page": pa.array([row.page for row in rows], pa.int32()),
         "kind": pa.array([row.kind for row in rows], pa.string()),
-        "text": pa.array([row.text.encode("utf-8", "replace").decode() for row in rows], pa.string()),
+        "text": pa.array([full_text.normalised(row.text) for row in rows], pa.string()),
         "dense": pa.FixedSizeListArray.from_arrays(pa.array(dense), dim),
         "multivector": pa.ListArray.from_arrays(
             pa.array(ends), pa.FixedSizeListArray.from_arrays(pa.array(tokens.reshape(-1)), token_dim)

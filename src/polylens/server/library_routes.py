@@ -13,6 +13,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from polylens import types
 from polylens.errors import InputError, NotFoundError
+from polylens.index.search import By
 from polylens.models.images import inline_image
 from polylens.server import schemas
 from polylens.server.answer import Answer
@@ -56,6 +57,7 @@ class SearchRequest(schemas.Request):
     image: str | None = None
     like: Place | None = None
     top: Annotated[int, Field(strict=True, ge=1, le=MAX_TOP)] = 24
+    by: By = "fused"
     folder: str | None = None
     kinds: list[Literal["pdf", "image", "text"]] | None = None
 
@@ -112,7 +114,12 @@ def _add_questions(app: FastAPI, library: LibraryService, responder: Responder) 
     @app.post("/library/search", include_in_schema=False)
     async def search(request: Request) -> Response:
         async def work(asked: SearchRequest, _caller: Caller) -> Answer:
-            limits: dict[str, Any] = {"top": asked.top, "folder": asked.folder or None, "kinds": asked.kinds}
+            limits: dict[str, Any] = {
+                "top": asked.top,
+                "by": asked.by,
+                "folder": asked.folder or None,
+                "kinds": asked.kinds,
+            }
             if asked.like is not None:
                 return Answer(await library.like(asked.like.file, asked.like.page, **limits), 0)
             parts: list[Any] = [asked.query] if asked.query else []

@@ -25,7 +25,7 @@ from polylens.server.explaining import explain
 from polylens.server.registry import Served
 
 if TYPE_CHECKING:
-    from polylens.index.search import Hit
+    from polylens.index.search import By, Hit
 
 log = logging.getLogger("polylens.server")
 
@@ -100,21 +100,21 @@ class LibraryService:
         }
 
     async def search(
-        self, parts: Sequence[Any], *, top: int, folder: str | None, kinds: Sequence[Kind] | None
+        self, parts: Sequence[Any], *, top: int, by: By, folder: str | None, kinds: Sequence[Kind] | None
     ) -> dict[str, Any]:
         """The pages that fit texts and images best."""
         require_query(parts)
         started = time.perf_counter()
-        hits = await self._call(self._open().search, parts, top, folder=folder, kinds=kinds)
-        return await self._results(hits, started, folder, kinds)
+        hits = await self._call(self._open().search, parts, top, by=by, folder=folder, kinds=kinds)
+        return await self._results(hits, started, by, folder, kinds)
 
     async def like(
-        self, file: str, page: int, *, top: int, folder: str | None, kinds: Sequence[Kind] | None
+        self, file: str, page: int, *, top: int, by: By, folder: str | None, kinds: Sequence[Kind] | None
     ) -> dict[str, Any]:
         """The pages most like one of the index."""
         started = time.perf_counter()
-        hits = await self._call(self._open().like, file, page, top, folder=folder, kinds=kinds)
-        return await self._results(hits, started, folder, kinds)
+        hits = await self._call(self._open().like, file, page, top, by=by, folder=folder, kinds=kinds)
+        return await self._results(hits, started, by, folder, kinds)
 
     async def picture(self, file: str, page: int, width: int) -> bytes:
         """A page as PNG, at most so many pixels wide.
@@ -179,7 +179,7 @@ class LibraryService:
         return {**fields, "eta_seconds": eta}
 
     async def _results(
-        self, hits: Sequence[Hit], started: float, folder: str | None, kinds: Sequence[Kind] | None
+        self, hits: Sequence[Hit], started: float, by: By, folder: str | None, kinds: Sequence[Kind] | None
     ) -> dict[str, Any]:
         counts = await self._call(self._num_pages, [hit.file for hit in hits])
         rows = [
@@ -188,21 +188,21 @@ class LibraryService:
                 "page": hit.page,
                 "pages": counts.get(hit.file, hit.page),
                 "score": round(hit.score / hit.query_tokens, 4),
-                "dense_score": round(hit.dense_score, 4),
+                "dense_score": _rounded(hit.dense_score),
+                "text_score": _rounded(hit.text_score),
+                "fused_score": _rounded(hit.fused_score),
                 "text": hit.snippet,
                 "kind": hit.kind,
             }
             for hit in hits
         ]
-        reason = None if rows else self._why_nothing(folder, kinds)
+        reason = None if rows else await self._call(self._why_nothing, by, folder, kinds)
         return {"results": rows, "seconds": round(time.perf_counter() - started, 4), "reason": reason}
 
-    def _why_nothing(self, folder: str | None, kinds: Sequence[Kind] | None) -> str:
-        if self._updating():
+    def _why_nothing(self, by: By, folder: str | None, kinds: Sequence[Kind] | None) -> str:
+        if self._updating() and not self._files():
             return "nothing is indexed yet; it is being done right now"
-        if folder or kinds is not None:
-            return "no page is in this folder and of these kinds; take a filter away"
-        return f"{self.folder} has nothing that can be searched: no PDF, picture or text"
+        return self._open().why_nothing(by=by, folder=folder, kinds=kinds)
 
     def _open(self) -> Library:
         assert self._library is not None, "start comes first"
@@ -240,6 +240,10 @@ class LibraryService:
 
 
 _SHOWN = frozenset({"phase", "file", "done_pages", "total_pages"})
+
+
+def _rounded(score: float | None) -> float | None:
+    return None if score is None else round(score, 4)
 
 
 def require_query(parts: Sequence[Any]) -> None:

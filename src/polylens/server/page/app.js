@@ -54,6 +54,7 @@ function showTab() {
 function showForm() {
   if (find("q").value.trim() !== state.q) find("q").value = state.q;
   for (const box of document.getElementsByName("kind")) box.checked = state.kinds.includes(box.value);
+  for (const choice of document.getElementsByName("by")) choice.checked = choice.value === state.by;
   find("folder").value = state.folder;
   find("least").value = state.least;
   const least = state.least ? state.least.toFixed(2) : "any";
@@ -93,6 +94,10 @@ async function search({ again = false } = {}) {
     found = null;
     return render();
   }
+  if (state.by === "text" && !state.q) {
+    found = { results: [], seconds: 0, reason: "full text needs words, and a picture has none; rank by another stage" };
+    return render();
+  }
   request = new AbortController();
   find("results").setAttribute("aria-busy", "true");
   try {
@@ -129,7 +134,8 @@ function close() {
 
 function alike(file, page) {
   top = MORE;
-  go({ like: { file, page: Number(page) }, q: "", image: null, file: null });
+  const by = state.by === "text" ? "fused" : state.by; // a page to find the like of is no words
+  go({ like: { file, page: Number(page) }, q: "", image: null, file: null, by });
   window.scrollTo({ top: 0 });
   find("q").focus();
 }
@@ -169,6 +175,9 @@ function listenToForm() {
   });
   for (const box of document.getElementsByName("kind")) {
     box.addEventListener("change", () => go({ kinds: new FormData(find("search")).getAll("kind") }));
+  }
+  for (const choice of document.getElementsByName("by")) {
+    choice.addEventListener("change", () => go({ by: choice.value }, { replace: true })); // arrow keys pass by others
   }
   find("folder").addEventListener("change", (event) => go({ folder: event.target.value }));
   find("least").addEventListener("input", (event) => go({ least: Number(event.target.value) }, { replace: true }));

@@ -2,20 +2,23 @@
 
 import * as api from "./api.js";
 import { counted, find, icon, make, marked, sentence } from "./dom.js";
+import { RANKINGS } from "./state.js";
 
 const KINDS = { pdf: "PDF", image: "Picture", text: "Text" };
+const SCORES = { fused: "fused_score", late: "score", dense: "dense_score", text: "text_score" };
+const MISSED = { dense: "not among the nearest dense vectors", text: "no word of the query in its text" };
 const THUMBNAIL_WIDTH = 480; // pixels, for screens with two a CSS pixel
 
 /**
  * Shows results.
  *
  * @param found The server's answer, or null before anything was asked.
- * @param state What is asked, for the words to mark and the least score.
+ * @param state What is asked, for the words to mark, what ranks and the least score.
  * @param addressOf Address of an opened result, so that it can also be opened in a tab of its own.
  */
 export function showResults(found, state, addressOf) {
   const shown = found ? found.results.filter((result) => !state.least || result.score >= state.least) : [];
-  find("results").replaceChildren(...shown.map((result) => card(result, state.q, addressOf)));
+  find("results").replaceChildren(...shown.map((result) => card(result, state, addressOf)));
   find("hint").hidden = found !== null;
   find("count").textContent = found ? summary(found, shown.length, state.least) : "";
 }
@@ -25,13 +28,14 @@ function summary(found, shown, least) {
   if (!total) return sentence(found.reason ?? "");
   if (!shown) {
     const best = Math.max(...found.results.map((result) => result.score));
-    return `None of ${counted(total, "page")} scores ${least.toFixed(2)} or more; the best has ${best.toFixed(2)}.`;
+    return `None of ${counted(total, "page")} has a late score of ${least.toFixed(2)} or more; the best has `
+      + `${best.toFixed(2)}.`;
   }
   const part = shown < total ? `${shown} of ${counted(total, "page")}` : counted(total, "page");
   return `${part}, best first, in ${found.seconds.toFixed(2)} s`;
 }
 
-function card(result, query, addressOf) {
+function card(result, { q: query, by }, addressOf) {
   const { file, page } = result;
   const link = make("a", { className: "open", href: addressOf(result), title: file },
     make("span", { className: "file" }, file.replace(/^.*\//, "")), make("span", { className: "unseen" }, ", "),
@@ -39,11 +43,22 @@ function card(result, query, addressOf) {
   const alike = make("button", { type: "button", className: "button quiet alike", title: "More like this" },
     icon("alike"), make("span", { className: "unseen" }, `More like ${file}, page ${page}`));
   for (const element of [link, alike]) Object.assign(element.dataset, { file, page });
-  const score = make("span", { className: "score", title: "Score: 1 is a perfect match" },
-    make("span", { className: "unseen" }, "Score "), result.score.toFixed(2));
   return make("li", { className: "card" }, thumbnail(result, query),
-    make("div", { className: "about" }, link, score, alike),
-    result.text && result.kind !== "text" ? snippet(result.text, query) : null);
+    make("div", { className: "about" }, link, alike),
+    result.text && result.kind !== "text" ? snippet(result.text, query) : null,
+    make("dl", { className: "scores" }, ...Object.keys(SCORES).map((stage) => score(result, stage, by))));
+}
+
+/** What one stage says of a page; a dash where it did not find it. */
+function score(result, stage, by) {
+  const value = result[SCORES[stage]];
+  const said = value === null
+    ? [make("span", { ariaHidden: "true" }, "–"), make("span", { className: "unseen" }, MISSED[stage])]
+    : [value.toFixed(2)];
+  const title = value === null ? sentence(MISSED[stage]) : stage === "text" ? "BM25: the greater, the more telling words"
+    : "1 is a perfect match";
+  return make("div", { className: stage === by ? "ranks" : "", title },
+    make("dt", {}, RANKINGS[stage]), make("dd", {}, ...said));
 }
 
 const snippet = (text, query) => make("p", { className: "snippet", dir: "auto" }, ...marked(text, query));

@@ -1,6 +1,9 @@
 // What is shown, as an address and back. A picture is too long for an address: it lies in the history's own state,
 // which reloading and going back keep as well.
 
+export const RANKINGS = { fused: "Fused", late: "Late", dense: "Dense", text: "Full text" };
+const RANKED_BY = "fused"; // unless something else is chosen
+
 export function readState() {
   const address = new URLSearchParams(location.search);
   return {
@@ -8,6 +11,7 @@ export function readState() {
     q: address.get("q") ?? "",
     image: history.state?.image ?? null,
     like: address.has("like") ? { file: address.get("like"), page: numbered(address.get("like_page")) } : null,
+    by: address.get("by") in RANKINGS ? address.get("by") : RANKED_BY,
     kinds: address.getAll("kind"),
     folder: address.get("folder") ?? "",
     least: Math.min(1, Math.max(0, Number(address.get("least")) || 0)),
@@ -24,6 +28,7 @@ export function addressOf(state) {
     address.set("like", state.like.file);
     address.set("like_page", state.like.page);
   }
+  if (state.by !== RANKED_BY) address.set("by", state.by);
   for (const kind of state.kinds) address.append("kind", kind);
   if (state.folder) address.set("folder", state.folder);
   if (state.least) address.set("least", state.least);
@@ -43,6 +48,7 @@ export function wishOf(state, top) {
     image: state.image,
     like: state.like,
     top,
+    by: state.by,
     folder: state.folder || null,
     kinds: state.kinds.length ? state.kinds : null,
   };

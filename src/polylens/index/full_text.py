@@ -1,0 +1,84 @@
+"""Full text: which pages have the words of a query, scored by BM25, from LanceDB's index of the text layer.
+
+The index is an aid, not the data: pages that it does not know yet are read and scored as they are, so a search finds
+them too, only slower. Therefore it need not follow each commit; `keep_current` lets it catch up.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import unicodedata
+from collections.abc import Iterator
+from typing import Any
+
+from lancedb.index import FTS
+from lancedb.query import MatchQuery
+
+UNINDEXED = 256
+"""Pages that may wait for the index: reading those costs a search 12 ms; indexing takes 40 us a page of the library."""
+
+MAX_WORDS_CHARS = 2_000  # of a query; a pasted page would be looked for word by word
+
+TOKENISER = FTS(
+    # Words by the Unicode rules, with dictionaries where a script has no spaces: "发票" is found in 水管工的发票在五月,
+    # which "simple" keeps as one token. Plain "icu" keeps "plumber's" and "l'électricien" whole; this one splits them.
+    # "ngram" finds parts of words, hence pages that have none of the words; fused, it ranks no better (docs/log.md).
+    base_tokenizer="icu/split",
+    lower_case=True,
+    ascii_folding=True,  # "strasse" finds Straße
+    # Both are of one language, and a library has many.
+    stem=False,
+    remove_stop_words=False,
+)
+
+
+WORD = re.compile(r"\w+")
+# Scripts written without spaces: a "word" there is a whole clause.
+UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]+")
+_UNSPACED_LETTERS = 2  # of a word, about
+
+
+def keep_current(table: Any) -> None:
+    """Make the index where a table has none, as those of earlier versions, and make it anew once it is well behind.
+
+    One new version of the table each time; a search sees the old index or the new one.
+    """
+    known = [index for index in table.list_indices() if index.columns == ["text"]]
+    if not known or known[0].num_unindexed_rows > UNINDEXED:
+        table.create_index("text", config=TOKENISER, replace=True)
+
+
+def matches(table: Any, words: str, n: int, where: str | None) -> Iterator[dict[str, Any]]:
+    """The pages that have any of the words, best first, as rows with `_rowid`, `file`, `page` and `_score`.
+
+    Args:
+        table: The pages.
+        words: What is looked for. It is no language: quotes, signs and AND are looked for like anything else.
+        n: How many pages at most.
+        where: SQL over the columns; it holds before anything is ranked.
+    """
+    words = normalised(words)[:MAX_WORDS_CHARS]
+    found = table.search(MatchQuery(words, "text"), query_type="fts").limit(n).select(["file", "page", "_score"])
+    found = found.with_row_id(True)
+    yield from (found.where(where) if where else found).to_arrow().to_pylist()
+
+
+def normalised(text: str) -> str:
+    """A text as it is stored and as it is looked for: accents in one piece with their letters, no lone surrogates.
+
+    Example:
+        >>> len(normalised("e\u0301te\u0301"))
+        3
+    """
+    return unicodedata.normalize("NFC", text.encode("utf-8", "replace").decode())
+
+
+def count_words(text: str) -> int:
+    """How many words a text has, about: those of scripts without spaces are reckoned by their letters.
+
+    Example:
+        >>> count_words("the invoice of May: 五月的发票")
+        7
+    """
+    return sum(math.ceil(len(word) / _UNSPACED_LETTERS) if UNSPACED.search(word) else 1 for word in WORD.findall(text))
