@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 
 import pytest
 from babel import Locale
@@ -30,6 +32,21 @@ def test_splits_share_no_word_and_both_have_enough_to_fill_a_page(language: str)
     spaced = [spell(name, language) or "" for name in names("territory", language, "held_out")]
     if language not in ("zh", "ja", "th", "hi"):  # the lexicon cuts the first three; words of Hindi hold signs
         assert all(is_held_out(word) for text in spaced for word in re.split("[ '’-]", text))
+
+
+@pytest.mark.parametrize("language", ["de", "uk", "hi"])
+def test_months_are_those_that_babel_gives_and_reading_them_changes_nothing(language: str) -> None:
+    """Babel keeps what an alias led to; words must not depend on what was read before them."""
+    code = (
+        "from polylens.synthetic.lexicon import words; from polylens.synthetic.names import spellings;"
+        "from babel import Locale;"
+        f"before = words({language!r}, 'train'); words.cache_clear(); months = spellings('month', {language!r});"
+        f"assert before == words({language!r}, 'train');"
+        f"theirs = Locale.parse({language!r}).months['stand-alone']['wide'];"
+        "assert all(theirs[int(number)] == text for number, text in months.items()), months"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_name_that_is_spelled_alike_is_no_translation() -> None:

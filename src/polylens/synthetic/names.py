@@ -6,6 +6,7 @@ each language by the words it is written with.
 
 from __future__ import annotations
 
+import copy
 import functools
 import re
 import unicodedata
@@ -13,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from babel import Locale, localedata
+from babel import localedata
 
 from polylens.synthetic.lexicon import LANGUAGES, LETTERS, Split, is_held_out, pieces
 
@@ -98,7 +99,9 @@ def _texts(kind: Kind, language: str) -> dict[str, str]:
     if kind == "unit":
         return {unit: names["long"] for unit, names in data["unit_display_names"].items() if "long" in names}
     if kind == "month":
-        return {str(number): text for number, text in Locale.parse(language).months["stand-alone"]["wide"].items()}
+        # A copy: reading through aliases writes what they lead to into Babel's own data, which the lexicon reads too.
+        months = localedata.LocaleDataDict({"months": copy.deepcopy(data["months"])})["months"]
+        return {str(number): text for number, text in months["stand-alone"]["wide"].items()}
     texts = {code: text for code, text in data[_SECTIONS[kind]].items() if isinstance(text, str)}
     if kind == "territory":
         return {code: text for code, text in texts.items() if not code.isdigit()}
