@@ -1,6 +1,6 @@
 """How well a model finds rendered pages whose words and fonts training never showed.
 
-    python benchmarks/held_out_pages.py [--model nano] [--pages 500] [--languages en,de,...] [--json FILE]
+    python benchmarks/held_out_pages.py [--model nano] [--pages 500] [--languages en,de,...] [--pool 2,3] [--json FILE]
 
 Renders pages of held-out words in held-out families of fonts (`polylens.synthetic`: the split is by hash and by
 family, and tests hold it), asks one query of three to six neighbouring held-out words from each, and ranks all pages by
@@ -25,10 +25,12 @@ import PIL.Image
 import torch
 
 import polylens
+from polylens.index.pooling import pool_tokens
 from polylens.runtime.embedder import Embedder
 from polylens.train.data.examples import pick_query
 from polylens.train.data.render import Rendered, render_page
 from polylens.train.recipes import nano
+from polylens.types import Embedding
 
 WORDS = (3, 6)
 
@@ -40,6 +42,7 @@ def main() -> None:
     parser.add_argument("--languages", default=",".join(dict.fromkeys(nano().languages)), help="drawn evenly")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--width", type=int, default=1064, help="pixels of a rendered page")
+    parser.add_argument("--pool", default="1", help="factors of token pooling, comma between, to compare")
     parser.add_argument("--json", type=Path, help="write the figures here too")
     options = parser.parse_args()
 
@@ -50,7 +53,7 @@ def main() -> None:
         "pages": options.pages,
         "languages": options.languages,
         "seed": options.seed,
-        **measure(embedder, pages, queries),
+        **measure(embedder, pages, queries, [int(factor) for factor in options.pool.split(",")]),
         "hardware": f"{os.cpu_count()} cores, {processor()}",
         "versions": f"polylens {polylens.__version__}, torch {torch.__version__}, Python {platform.python_version()}",
     }
@@ -75,7 +78,7 @@ def make_pages(count: int, languages: list[str], seed: int, width: int) -> tuple
     return pages, queries
 
 
-def measure(embedder: Embedder, pages: list[Rendered], queries: list[str]) -> dict[str, Any]:
+def measure(embedder: Embedder, pages: list[Rendered], queries: list[str], pool: list[int]) -> dict[str, Any]:
     """Ranks, rates with 95 % intervals, and pages a second."""
     began = time.perf_counter()
     documents = []
@@ -99,11 +102,25 @@ def measure(embedder: Embedder, pages: list[Rendered], queries: list[str]) -> di
     return {
         "hit@5 if only the language were known": round(float(np.mean([min(1.0, 5 / count) for count in peers])), 4),
         "multi-vector": rates(late_ranks),
+        **{
+            f"multi-vector, one in {factor}": pooled_rates(embedder, asked, documents, factor)
+            for factor in pool
+            if factor > 1
+        },
         "dense": rates(ranks(dense)),
         "multi-vector hit@5 by language": by_language,
         "pages/s": round(len(pages) / seconds, 2),
         "tokens a page": round(float(np.mean([d.num_tokens for d in documents]))),
     }
+
+
+def pooled_rates(embedder: Embedder, asked: list[Embedding], documents: list[Embedding], factor: int) -> dict[str, Any]:
+    """As an index made with `--pool` would rank, in half precision."""
+    began = time.perf_counter()
+    pooled = [pool_tokens(document.multivector, factor).astype(np.float16) for document in documents]
+    seconds = (time.perf_counter() - began) / len(documents)
+    late = embedder.similarity([query.multivector for query in asked], [tokens.astype(np.float32) for tokens in pooled])
+    return {**rates(ranks(late)), "seconds a page to pool": round(seconds, 3)}
 
 
 def ranks(scores: np.ndarray) -> list[int]:

@@ -57,6 +57,15 @@ def whole(folder: Path) -> dict[str, int]:
 ALL = {"notes.md": 1, "red.png": 1, "reports/harbour.pdf": 2}
 
 
+def lengths(folder: Path) -> dict[tuple[str, int], int]:
+    """How many vectors each page of an index has."""
+    return {
+        (row["file"], row["page"]): len(row["multivector"])
+        for batch in Store.open(folder / ".polylens").snapshot().batches()
+        for row in batch.to_pylist()
+    }
+
+
 class TestSearch:
     def test_finds_pages_of_every_kind(self, folder: Path) -> None:
         embedder = FakeEmbedder()
@@ -179,6 +188,28 @@ def test_none_of_it_needs_torch() -> None:
     )
     result = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True)
     assert (result.stdout.strip(), result.stderr) == ("False", "")
+
+
+class TestPooling:
+    def test_pages_keep_one_vector_in_so_many(self, folder: Path) -> None:
+        library = Library(folder, FakeEmbedder())
+        library.update()
+        every = lengths(folder)
+        library.update(rebuild=True, pool=3)
+        assert lengths(folder) == {page: -(-count // 3) for page, count in every.items()} and max(every.values()) > 3
+        assert library.search("plumber invoice", top=1)[0].file == "notes.md"
+
+    def test_an_index_goes_on_as_it_was_made(self, folder: Path) -> None:
+        library = Library(folder, FakeEmbedder())
+        library.update(pool=2)
+        (folder / "more.md").write_text("one two three four five six seven")
+        assert library.update().indexed == 1
+        assert lengths(folder)["more.md", 1] == 4  # of eight tokens
+        with pytest.raises(InputError, match=r"keeps one vector in 2, got pool 3.*--rebuild --pool 3"):
+            library.update(pool=3)
+        with pytest.raises(InputError, match="at least 1, got 0"):
+            library.update(rebuild=True, pool=0)
+        assert library.update(pool=2).unchanged == 4
 
 
 class TestIncremental:

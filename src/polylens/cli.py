@@ -151,11 +151,15 @@ def index(
     rebuild: Annotated[
         bool, typer.Option("--rebuild", help="Make it anew, such as for another model; the old one answers meanwhile.")
     ] = False,
+    pool: Annotated[
+        int | None,
+        typer.Option(min=1, help="Keep one vector in so many of each page; by default all, or as the index is."),
+    ] = None,
 ) -> None:
     """Make a folder of PDFs, pictures and texts searchable, or bring its index up to date."""
     from polylens.library import Library
 
-    report = _update(Library(folder, _load(model)), rebuild)
+    report = _update(Library(folder, _load(model)), rebuild, pool)
     print(_summary(report))
     for name, reason in report.failed:
         print(f"could not read {name}: {reason}", file=sys.stderr)
@@ -642,10 +646,10 @@ def _load(model: str | None) -> Any:
     return load(model)
 
 
-def _update(library: Library, rebuild: bool) -> Report:
+def _update(library: Library, rebuild: bool, pool: int | None = None) -> Report:
     try:
         with _indexing_bar() as report:
-            return library.update(report, rebuild=rebuild)
+            return library.update(report, rebuild=rebuild, pool=pool)
     except KeyboardInterrupt:
         where = "kept beside the index, which answers as before" if rebuild else "in the index"
         print(f"What was finished is {where}; the same command goes on from there.", file=sys.stderr)

@@ -297,6 +297,7 @@ class Library:
         progress: Callable[[Progress], None] | None = None,
         *,
         rebuild: bool = False,
+        pool: int | None = None,
         is_ready: Ready | None = None,
     ) -> Report:
         """Bring the index up to date with the folder.
@@ -308,6 +309,8 @@ class Library:
             progress: Called for each file and each batch of pages, from this thread.
             rebuild: Make the index anew. The one that is there answers until the new one is complete and takes its
                 place; one that was interrupted goes on when called again with the same model.
+            pool: Keep one vector in so many of each page's multi-vector (token pooling): a smaller, quicker index that
+                finds a little less. None goes on as the index was made; one that is made anew keeps all.
             is_ready: Asked for each file that is new or has changed; what is not ready is left for another time.
                 None takes all.
 
@@ -315,11 +318,12 @@ class Library:
             LibraryBusyError: Another process is at it.
             ModelMismatchError: The index was made with another model, and `rebuild` is False.
             StorageError: The disk is full or failing. What was saved stays.
-            InputError: The folder cannot be written to, or its `.polylensignore` cannot be used.
+            InputError: The folder cannot be written to, its `.polylensignore` cannot be used, or `pool` is not that of
+                the index that is there.
         """
         started = time.monotonic()
         embedder = self._loaded()
-        store = self._writer(embedder, rebuild)
+        store = self._writer(embedder, rebuild, pool)
         with store:
             update = _Update(
                 self.folder, store, embedder, progress or (lambda _: None), is_ready or (lambda *_: True), self._useless
@@ -329,15 +333,23 @@ class Library:
         update.report.seconds = time.monotonic() - started
         return update.report
 
-    def _writer(self, embedder: PageEmbedder, rebuild: bool) -> Store:
-        from polylens.index.store import Store
+    def _writer(self, embedder: PageEmbedder, rebuild: bool, pool: int | None) -> Store:
+        from polylens.index.store import Store, read_manifest
 
         exists = Store.exists(self.index_path)
+        if pool is not None and pool < 1:
+            raise InputError(f"pool must be at least 1, got {pool}")
         if exists and not rebuild:
+            known = read_manifest(self.index_path).pool
+            if pool not in (None, known):
+                raise InputError(
+                    f"the index keeps one vector in {known}, got pool {pool}; make it anew with `polylens index "
+                    f"--rebuild --pool {pool}`"
+                )
             return Store.open(self.index_path, model_id=embedder.model_id, write=True)
         [one] = embedder.embed(["?"], task="retrieval", prompt_name="passage")  # shows how wide its vectors are
         make = Store.stage if exists else Store.create
-        return make(self.index_path, embedder.model_id, len(one.dense), one.multivector.shape[1])
+        return make(self.index_path, embedder.model_id, len(one.dense), one.multivector.shape[1], pool=pool or 1)
 
     def _reader(self) -> Store:
         from polylens.index.store import Store, read_manifest
@@ -589,7 +601,7 @@ class _Update:
                     self._embed_batch([one])
             return
         for (job, page), embedding in zip(batch, embeddings, strict=True):
-            job.rows.append(_row(job.kind, page, embedding))
+            job.rows.append(_row(job.kind, page, embedding, self.store.pool))
             self.done_pages += 1
         self.report.pages += len(batch)
         self._tell("indexing", batch[-1][0].file)
@@ -683,12 +695,14 @@ def join(parts: Sequence[Embedding]) -> Embedding:
     return Embedding((dense / norm).astype(np.float32), np.concatenate([part.multivector for part in parts]))
 
 
-def _row(kind: Kind, page: Page, embedding: Embedding) -> PageRow:
+def _row(kind: Kind, page: Page, embedding: Embedding, pool: int) -> PageRow:
+    from polylens.index.pooling import pool_tokens
     from polylens.index.store import PageRow
 
     if page.image is not None and kind != "pdf":  # a picture inside a document, too
         kind = "image"
-    return PageRow(page.number, kind, page.text, embedding.dense, embedding.multivector.astype(np.float16))
+    tokens = pool_tokens(embedding.multivector, pool)
+    return PageRow(page.number, kind, page.text, embedding.dense, tokens.astype(np.float16))
 
 
 def _num_pixels(page: Page) -> int:

@@ -57,6 +57,7 @@ class Manifest:
     token_dim: int  # of the multi-vectors
     table: str
     created: str  # ISO 8601, UTC
+    pool: int = 1  # how many times fewer multi-vectors a page has than the model gave; see `pooling`
 
     @property
     def model_name(self) -> str:
@@ -247,7 +248,7 @@ class Store:
         return (Path(path) / MANIFEST).is_file()
 
     @classmethod
-    def create(cls, path: str | Path, model_id: str, dim: int, token_dim: int = TOKEN_DIM) -> Store:
+    def create(cls, path: str | Path, model_id: str, dim: int, token_dim: int = TOKEN_DIM, *, pool: int = 1) -> Store:
         """Make an empty index, open for writing. One that is there is replaced, at once and as a whole.
 
         Args:
@@ -255,6 +256,7 @@ class Store:
             model_id: Whose vectors they will be.
             dim: Width of the dense vectors.
             token_dim: Width of the vectors of a multi-vector.
+            pool: How many times fewer vectors its multi-vectors will have than the model gives.
 
         Raises:
             LibraryBusyError: Another process is writing to it.
@@ -263,13 +265,13 @@ class Store:
         path = Path(path)
         lock = _lock_new(path)
         try:
-            return cls._new(path, model_id, dim, token_dim, lock, MANIFEST)
+            return cls._new(path, model_id, dim, token_dim, pool, lock, MANIFEST)
         except BaseException:
             lock.close()
             raise
 
     @classmethod
-    def stage(cls, path: str | Path, model_id: str, dim: int, token_dim: int = TOKEN_DIM) -> Store:
+    def stage(cls, path: str | Path, model_id: str, dim: int, token_dim: int = TOKEN_DIM, *, pool: int = 1) -> Store:
         """An index in the making, open for writing; the one that is there answers until `publish`.
 
         One of the same model that was not finished is taken up where it was left.
@@ -280,24 +282,25 @@ class Store:
         lock = _lock_new(path)
         try:
             staged = read_staged(path)
-            if staged and (staged.model_id, staged.dim, staged.token_dim) == (model_id, dim, token_dim):
+            wanted = (model_id, dim, token_dim, pool)
+            if staged and (staged.model_id, staged.dim, staged.token_dim, staged.pool) == wanted:
                 try:
                     store = cls(path, staged, lock, STAGED)
                     store._drop_strays()
                     return store
                 except PolylensError:  # its table is gone or broken: it begins anew
                     pass
-            return cls._new(path, model_id, dim, token_dim, lock, STAGED)
+            return cls._new(path, model_id, dim, token_dim, pool, lock, STAGED)
         except BaseException:
             lock.close()
             raise
 
     @classmethod
-    def _new(cls, path: Path, model_id: str, dim: int, token_dim: int, lock: WriterLock, name: str) -> Store:
+    def _new(cls, path: Path, model_id: str, dim: int, token_dim: int, pool: int, lock: WriterLock, name: str) -> Store:
         table = f"pages_{time.time_ns():x}"
         created = datetime.now(UTC).isoformat(timespec="seconds")
         manifest = Manifest(
-            format=FORMAT, model_id=model_id, dim=dim, token_dim=token_dim, table=table, created=created
+            format=FORMAT, model_id=model_id, dim=dim, token_dim=token_dim, table=table, created=created, pool=pool
         )
         with writing(path):
             full_text.keep_current(lancedb.connect(path).create_table(table, schema=_schema(dim, token_dim)))
@@ -355,6 +358,10 @@ class Store:
     @property
     def token_dim(self) -> int:
         return self.manifest.token_dim
+
+    @property
+    def pool(self) -> int:
+        return self.manifest.pool
 
     def snapshot(self) -> Snapshot:
         """The latest state, held still.
