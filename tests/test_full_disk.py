@@ -7,6 +7,7 @@ import resource
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,19 @@ def remount(place: Path, options: str) -> None:
     subprocess.run(["mount", "-o", f"remount,{options}", str(place)], check=True)
 
 
+@contextmanager
+def read_only(place: Path) -> Iterator[Path]:
+    """The same disk once more, read-only; the disk itself cannot be while LanceDB holds a file of it open."""
+    same = place.with_name("read-only")
+    same.mkdir()
+    subprocess.run(["mount", "--bind", str(place), str(same)], check=True)
+    try:
+        subprocess.run(["mount", "-o", "remount,bind,ro", str(same)], check=True)
+        yield same
+    finally:
+        subprocess.run(["umount", "--lazy", str(same)], check=True)
+
+
 def polylens(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "polylens.cli", *map(str, arguments)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -56,10 +70,10 @@ def test_a_store_on_a_full_disk_keeps_what_it_has(small_disk: Path) -> None:
         store.commit([pages("one more", 40)])
         store.compact(force=True)
         assert len(store.files()) == count + 1
-    remount(small_disk, "ro")
-    assert Store.open(path).count() == 40 * (count + 1)
-    with pytest.raises(InputError, match=r"cannot be written to \(Read-only file system\)"):
-        Store.open(path, write=True)
+    with read_only(small_disk) as same:
+        assert Store.open(same / ".polylens").count() == 40 * (count + 1)
+        with pytest.raises(InputError, match=r"cannot be written to \(Read-only file system\)"):
+            Store.open(same / ".polylens", write=True)
 
 
 def test_a_new_index_on_a_full_disk(small_disk: Path) -> None:
