@@ -25,6 +25,7 @@ import PIL.Image
 import torch
 
 import polylens
+from polylens.evaluate.machine import processor
 from polylens.index.pooling import pool_tokens
 from polylens.runtime.embedder import Embedder
 from polylens.train.data.examples import pick_query
@@ -138,14 +139,6 @@ def rates(ranks: list[int]) -> dict[str, Any]:
         "hit@5, 95 % interval": [round(max(0.0, hit - spread), 4), round(min(1.0, hit + spread), 4)],
         "nDCG@5": round(float(np.mean([1 / math.log2(rank + 1) if rank <= 5 else 0.0 for rank in ranks])), 4),
     }
-
-
-def processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ import lancedb
 import numpy as np
 import numpy.typing as npt
 
+from polylens.evaluate.machine import processor
 from polylens.index.search import search
 from polylens.index.store import FilePages, PageRow, Store, page_table
 from polylens.types import Embedding
@@ -53,7 +54,7 @@ def main() -> None:
     result = {
         "vectors": options.vectors,
         "sizes": rows,
-        "hardware": f"{os.cpu_count()} cores, {platform.processor() or platform.machine()}",
+        "hardware": f"{os.cpu_count()} cores, {processor()}",
         "versions": f"lancedb {lancedb.__version__}, numpy {np.__version__}, Python {platform.python_version()}",
     }
     if options.json:

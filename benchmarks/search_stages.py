@@ -31,9 +31,10 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from held_out_pages import make_pages, processor
+from held_out_pages import make_pages
 
 import polylens
+from polylens.evaluate.machine import processor
 from polylens.index.full_text import count_words
 from polylens.index.fusion import fuse, share
 from polylens.index.search import maxsim

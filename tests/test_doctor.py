@@ -138,7 +138,9 @@ def test_a_rebuild_that_was_not_finished_is_not_thrown_away(library: Library) ->
     assert told(examine(library)) == [("note", "strays")]
 
 
-def test_a_damaged_manifest_is_written_anew(library: Library) -> None:
+@pytest.mark.parametrize("pool", [1, 3])
+def test_a_damaged_manifest_is_written_anew(library: Library, pool: int) -> None:
+    library.update(rebuild=True, pool=pool)
     before = json.loads((library.index_path / "index.json").read_text())
     (library.index_path / "index.json").write_text("{")
     diagnosis = examine(library)

@@ -473,7 +473,7 @@ def train(
     list_recipes: Annotated[bool, typer.Option("--list", help="Name the recipes.")] = False,
 ) -> None:
     """Train a model after a recipe. Interrupted, it goes on from its last checkpoint when called again."""
-    with _needing_the_train_extra():
+    with _needing_the_train_extra("training"):
         from polylens.train import loop
         from polylens.train.finetune import finetune, run_finetune
         from polylens.train.phases import jina_v4, run_phases
@@ -549,12 +549,8 @@ def evaluate(
         raise InputError(f"suite must be synthetic, got {suite!r}")
     if json_file is not None and not json_file.absolute().parent.is_dir():
         raise InputError(f"--json must be a file in a folder that is there, got {json_file}")
-    try:
+    with _needing_the_train_extra("making pages"):
         from polylens.evaluate import report, synthetic
-    except ModuleNotFoundError as missing:
-        raise InputError(
-            f"making pages needs {missing.name}, which is not installed; it comes with pip install -e '.[train]'"
-        ) from missing
     from rich.console import Console
 
     from polylens.runtime.embedder import load
@@ -589,12 +585,12 @@ def models() -> None:
 
 
 @contextmanager
-def _needing_the_train_extra() -> Iterator[None]:
+def _needing_the_train_extra(what: str) -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as missing:
         raise InputError(
-            f"training needs {missing.name}, which is not installed; it comes with pip install -e '.[train]'"
+            f"{what} needs {missing.name}, which is not installed; it comes with pip install -e '.[train]'"
         ) from missing
 
 

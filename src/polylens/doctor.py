@@ -26,6 +26,7 @@ from polylens.documents.scan import scan
 from polylens.errors import DocumentError, InputError, PolylensError
 from polylens.index.disk import bytes_of
 from polylens.index.lock import Holder, holder_of
+from polylens.index.pooling import evenly
 from polylens.index.store import (
     Manifest,
     Store,
@@ -184,8 +185,7 @@ def _check_rows(found: Diagnosis, store: Store) -> bool:
             if not (_is_unit(dense, UNIT_DENSE) and _is_unit(tokens, UNIT_TOKENS)):
                 broken.add(row["file"])
             elif rows % step == 0:
-                spread = np.linspace(0, len(tokens) - 1, min(SAMPLE_TOKENS, len(tokens))).round().astype(int)
-                sample[row["hash"], row["page"]] = Embedding(dense, tokens[spread].astype(np.float32))
+                sample[row["hash"], row["page"]] = Embedding(dense, evenly(tokens, SAMPLE_TOKENS))
             rows += 1
     except (RuntimeError, OSError, ValueError) as error:
         unreadable = _unreadable(store)
@@ -348,11 +348,7 @@ def _check_files(found: Diagnosis, library: Library) -> None:
     except PolylensError as error:
         found.problem("files", str(error))
         return
-    same = [
-        file
-        for file, status in contents.files.items()
-        if file in known and (known[file].size, known[file].mtime_ns) == (status.st_size, status.st_mtime_ns)
-    ]
+    same = [file for file, status in contents.files.items() if file in known and known[file].is_of(status)]
     half = [file for file in same if not _is_whole(library.folder / file, known[file].num_pages)]
     if half:
         found.problem("pages", f"the index has not as many pages as the file: {_listed(half)}", half)

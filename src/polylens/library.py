@@ -24,7 +24,7 @@ import numpy as np
 import PIL.Image
 
 from polylens import types
-from polylens.documents import Kind, open_document
+from polylens.documents import open_document
 from polylens.documents.scan import scan
 from polylens.errors import (
     DocumentError,
@@ -34,7 +34,7 @@ from polylens.errors import (
     ModelMismatchError,
     ModelNotFoundError,
 )
-from polylens.types import Embedding, Page
+from polylens.types import Embedding, Kind, Page
 
 if TYPE_CHECKING:
     from polylens.index.search import By, Hit
@@ -223,6 +223,7 @@ class Library:
         """
         _require_top(top)
         _require_ranking(by, has_words=False)
+        from polylens.index.pooling import evenly
         from polylens.index.search import snippet
 
         store = self._reader()
@@ -230,9 +231,8 @@ class Library:
         row = snapshot.row_of(file, page)
         if row is None:
             raise InputError(f"the index has no page {page} of {file!r}")
-        [stored] = snapshot.fetch([row])
-        tokens = stored.multivector.astype(np.float32)
-        spread = tokens[np.linspace(0, len(tokens) - 1, min(LIKE_TOKENS, len(tokens))).round().astype(int)]
+        [stored], [tokens] = snapshot.fetch([row]), snapshot.multivectors([row])
+        spread = evenly(tokens, LIKE_TOKENS).astype(np.float32)
         found = self._ranked(store, Embedding(snapshot.dense_of(row), spread), top + 1, by, "", folder, kinds)
         others = [hit for hit in found if (hit.file, hit.page) != (file, page)][:top]
         return [replace(hit, snippet=snippet(hit.text, stored.text)) for hit in others]
@@ -495,7 +495,7 @@ class _Update:
         moved_from: set[str] = set()
         for file, status in contents.files.items():
             record = self.known.get(file)
-            if record and (record.size, record.mtime_ns) == (status.st_size, status.st_mtime_ns):
+            if record and record.is_of(status):
                 self.report.unchanged += 1
                 continue
             self._tell("scanning", file)

@@ -12,6 +12,8 @@ import PIL.Image
 
 Task = Literal["retrieval", "text-matching", "code"]
 PromptName = Literal["query", "passage"]
+Kind = Literal["pdf", "image", "text", "document", "slides", "sheet"]
+"""What a page comes from."""
 
 ImageSource = str | Path | bytes | PIL.Image.Image
 """A path, bytes of an image file, a PIL image, a `data:` URI, bare base64, or an http(s) URL."""

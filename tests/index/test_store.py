@@ -59,8 +59,9 @@ class TestContents:
         found = snapshot.dense_candidates(query, 5)
         assert [candidate.page for candidate in found] == (np.argsort(-(vectors @ query)) + 1).tolist()
         assert np.allclose([candidate.dense_score for candidate in found], np.sort(vectors @ query)[::-1], atol=1e-6)
-        fetched = snapshot.fetch([candidate.row for candidate in found])
-        for candidate, page in zip(found, fetched, strict=True):
+        rows = [candidate.row for candidate in found]
+        fetched, vectors_of = snapshot.fetch(rows), snapshot.multivectors(rows)
+        for candidate, page, multivector in zip(found, fetched, vectors_of, strict=True):
             assert (page.file, page.page, page.kind, page.text) == (
                 "sub/a.pdf",
                 candidate.page,
@@ -68,7 +69,7 @@ class TestContents:
                 f"text {candidate.page}",
             )
             expected = np.array(given.rows["multivector"][candidate.page - 1].as_py(), np.float16)
-            assert page.multivector.dtype == np.float16 and np.array_equal(page.multivector, expected)
+            assert multivector.dtype == np.float16 and np.array_equal(multivector, expected)
 
     def test_a_changed_file_leaves_nothing_behind(self, path: Path) -> None:
         with Store.create(path, "model", DIM) as store:
@@ -111,7 +112,7 @@ class TestContents:
         query = unit(np.random.default_rng(0), DIM)
         with Store.create(path, "model", DIM) as store:
             assert (store.count(), store.files(), store.dense_candidates(query, 3)) == (0, {}, [])
-            assert store.snapshot().fetch([]) == []
+            assert store.snapshot().fetch([]) == store.snapshot().multivectors([]) == []
             store.commit([pages("a", 4), pages("b", 4, seed=1)])
             assert {c.file for c in store.dense_candidates(query, 9, where="file = 'b'")} == {"b"}
             with pytest.raises(ModelMismatchError, match="dense vectors of 8 numbers"):
@@ -284,6 +285,7 @@ def test_pages_without_tokens_and_odd_text(path: Path) -> None:
         store.replace_file(FilePages("a", "h", 1, 2, page_table([row, row], DIM).slice(0, 1)))
         [candidate] = store.dense_candidates(np.ones(DIM, np.float32), 3)
         [page] = store.snapshot().fetch([candidate.row])
-    assert page.multivector.shape == (0, 128)
+        [multivector] = store.snapshot().multivectors([candidate.row])
+    assert multivector.shape == (0, 128)
     assert page.text == "lone ? surrogate"
     assert isinstance(page_table([], DIM), pa.Table)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 
 import numpy as np
-import PIL.Image
 import pytest
 
 pytest.importorskip("langchain_core", reason="needs pip install polylens[langchain]")
@@ -14,24 +12,12 @@ pytest.importorskip("langchain_core", reason="needs pip install polylens[langcha
 from langchain_core.prompts import PromptTemplate
 from langchain_core.runnables import RunnableParallel, RunnablePassthrough
 from langchain_core.vectorstores import InMemoryVectorStore
-from tests.fakes import FakeEmbedder
 
 import polylens
 from polylens.integrations.langchain import PolylensEmbeddings, PolylensRetriever
 from polylens.library import Library
 
 QUERY = "the plumber wrote an invoice"
-
-
-@pytest.fixture
-def library(tmp_path: Path) -> Library:
-    (tmp_path / "notes").mkdir()
-    (tmp_path / "notes" / "may.md").write_text("The plumber wrote an invoice in May.")
-    (tmp_path / "harbour.txt").write_text("Ships leave the harbour at dawn.")
-    PIL.Image.new("RGB", (20, 20), "red").save(tmp_path / "red.png")
-    library = Library(tmp_path, FakeEmbedder())
-    library.update()
-    return library
 
 
 def test_a_document_is_a_page(library: Library) -> None:

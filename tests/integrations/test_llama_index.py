@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 
 import numpy as np
 import PIL.Image
@@ -16,7 +15,6 @@ from llama_index.core.base.response.schema import Response
 from llama_index.core.llms.mock import MockLLM
 from llama_index.core.query_engine import RetrieverQueryEngine
 from llama_index.core.schema import MetadataMode, QueryBundle, TextNode
-from tests.fakes import FakeEmbedder
 
 import polylens
 from polylens.integrations.llama_index import PolylensEmbedding, PolylensRetriever
@@ -26,13 +24,8 @@ QUERY = "the plumber wrote an invoice"
 
 
 @pytest.fixture
-def library(tmp_path: Path) -> Library:
-    (tmp_path / "notes").mkdir()
-    (tmp_path / "notes" / "may.md").write_text("The plumber wrote an invoice in May.")
-    (tmp_path / "harbour.txt").write_text("Ships leave the harbour at dawn.")
-    PIL.Image.new("RGB", (20, 20), "red").save(tmp_path / "red.png")
-    PIL.Image.new("RGB", (20, 20), "blue").save(tmp_path / "blue.png")
-    library = Library(tmp_path, FakeEmbedder())
+def library(library: Library) -> Library:
+    PIL.Image.new("RGB", (20, 20), "blue").save(library.folder / "blue.png")
     library.update()
     return library
 

@@ -217,6 +217,16 @@ class TestRuns:
         )
         assert all(torch.equal(each, theirs[name]) for name, each in ours.items())
 
+    def test_a_finished_run_is_not_loaded_again(
+        self, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        plan = recipe(base, codes(tmp_path / "pairs.jsonl"))
+        model = run_finetune(plan, tmp_path / "run", report=lambda _: None)
+        monkeypatch.delattr("polylens.train.finetune.load_model")
+        assert run_finetune(plan, tmp_path / "run", report=lambda _: None) == model == tmp_path / "run/model"
+        with pytest.raises(InputError, match="seed"):
+            run_finetune(replace(plan, seed=1), tmp_path / "run", report=lambda _: None)
+
     def test_another_recipe_or_other_data_in_the_same_folder_is_refused(self, base: Path, tmp_path: Path) -> None:
         data = codes(tmp_path / "pairs.jsonl")
         plan = recipe(base, data, evaluation=None)

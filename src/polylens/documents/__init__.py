@@ -5,6 +5,5 @@
 """
 
 from polylens.documents.document import Document as Document
-from polylens.documents.document import Kind as Kind
 from polylens.documents.opening import kind_of as kind_of
 from polylens.documents.opening import open_document as open_document

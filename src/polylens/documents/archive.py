@@ -15,10 +15,10 @@ from typing import Any
 
 from lxml import etree
 
-from polylens.documents.document import Document, Kind
+from polylens.documents.document import Document
 from polylens.errors import DocumentError, ImageError
 from polylens.models.images import image_size, read_image
-from polylens.types import Page
+from polylens.types import Kind, Page
 
 MAX_PART = 32 * 1024 * 1024  # bytes of one XML part: some ten thousand pages of text
 MAX_PICTURE = 64 * 1024 * 1024  # bytes of one picture

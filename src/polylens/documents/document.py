@@ -5,11 +5,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from types import TracebackType
-from typing import Literal
 
-from polylens.types import Page
-
-Kind = Literal["pdf", "image", "text", "document", "slides", "sheet"]
+from polylens.types import Kind, Page
 
 MAX_PIXELS = 1_003_520
 """Pixels of a rendered page: 1,280 patches of 28 x 28, about 1,140 x 880 for an upright A4 page."""

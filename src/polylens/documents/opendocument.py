@@ -11,10 +11,11 @@ from typing import Any
 
 from polylens.documents.archive import Archive, Packed, Picture, attribute, local, reading
 from polylens.documents.blocks import Block, heading, item, joined, row
-from polylens.documents.document import Document, Kind
+from polylens.documents.document import Document
 from polylens.documents.sheets import MAX_COLUMNS, MAX_ROWS, table_pages
 from polylens.documents.text import split
 from polylens.errors import DocumentError
+from polylens.types import Kind
 
 _UNSEEN = frozenset({"annotation", "tracked-changes", "forms", "sequence-decls", "desc", "title", "covered-table-cell"})
 _SHORT = {"tab": "\t", "line-break": "\n"}

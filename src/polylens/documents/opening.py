@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from polylens.documents.document import MAX_PIXELS, Document, Kind
+from polylens.documents.document import MAX_PIXELS, Document
 from polylens.errors import DocumentError
+from polylens.types import Kind
 
 _IMAGE = "png jpg jpeg jpe jfif webp tif tiff gif bmp dib"
 _TEXT = """

@@ -13,6 +13,7 @@ import torch
 from rich.table import Table
 
 import polylens
+from polylens.evaluate.machine import processor
 from polylens.evaluate.metrics import Estimate
 from polylens.evaluate.synthetic import TaskResult, overall
 from polylens.synthetic.queries import KINDS
@@ -63,15 +64,6 @@ def write_json(report: dict[str, Any], file: Path) -> None:
     beside = file.with_name(file.name + ".part")
     beside.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     beside.replace(file)
-
-
-def processor() -> str:
-    """The processor's name, as far as the system tells it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 def _task(result: TaskResult) -> dict[str, Any]:

@@ -6,11 +6,23 @@ Clavié, Chaffin and Adams 2024, https://arxiv.org/abs/2409.14683, section 3 ("h
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from polylens.errors import InputError
 from polylens.types import FloatArray
+
+
+def evenly(vectors: npt.NDArray[Any], most: int) -> npt.NDArray[Any]:
+    """As many of a page's vectors as are wanted at most, evenly spread over it: `[T, E]` -> `[min(T, most), E]`.
+
+    Example:
+        >>> evenly(np.arange(5)[:, None], 3)[:, 0].tolist()
+        [0, 2, 4]
+    """
+    return vectors[np.linspace(0, len(vectors) - 1, min(most, len(vectors))).round().astype(int)]
 
 
 def pool_tokens(vectors: FloatArray, factor: int) -> FloatArray:

@@ -18,8 +18,8 @@ import numpy.typing as npt
 
 from polylens.index.full_text import UNSPACED, WORD, count_words
 from polylens.index.fusion import fuse, share
-from polylens.index.store import Candidate, Kind, Snapshot, Store
-from polylens.types import Embedding, FloatArray
+from polylens.index.store import Candidate, Snapshot, Store
+from polylens.types import Embedding, FloatArray, Kind
 
 By = Literal["fused", "late", "dense", "text"]
 """What ranks the pages."""

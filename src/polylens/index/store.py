@@ -22,7 +22,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal
+from typing import Any
 
 import lancedb
 import numpy as np
@@ -33,7 +33,7 @@ from polylens.errors import InputError, LibraryNotFoundError, ModelMismatchError
 from polylens.index import full_text
 from polylens.index.disk import is_wasteful, writing
 from polylens.index.lock import WriterLock
-from polylens.types import FloatArray
+from polylens.types import FloatArray, Kind
 
 FORMAT = 1
 TOKEN_DIM = 128  # width of the vectors of a multi-vector, unless a model has another
@@ -43,7 +43,6 @@ READER_GRACE = 2.0  # seconds for which a superseded version stays readable; a s
 MANIFEST = "index.json"
 STAGED = "rebuild.json"  # of an index in the making, which will take the other's place
 
-Kind = Literal["pdf", "image", "text", "document", "slides", "sheet"]
 HalfArray = npt.NDArray[np.float16]
 
 
@@ -73,6 +72,10 @@ class FileRecord:
     size: int  # bytes
     mtime_ns: int
     num_pages: int
+
+    def is_of(self, status: os.stat_result) -> bool:
+        """Whether a file with this size and time is the one that was indexed."""
+        return (self.size, self.mtime_ns) == (status.st_size, status.st_mtime_ns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +123,6 @@ class StoredPage:
     page: int
     kind: Kind
     text: str
-    multivector: HalfArray
 
 
 class Snapshot:
@@ -214,17 +216,11 @@ class Snapshot:
         return [found[row] for row in rows]
 
     def fetch(self, rows: Sequence[int]) -> list[StoredPage]:
-        """Pages with their multi-vectors, in the order asked for."""
+        """Pages without their vectors, in the order asked for."""
         if not rows:
             return []
-        columns = ["file", "page", "kind", "text", "multivector"]
-        query = self._table.take_row_ids(list(rows)).select(columns).with_row_id()
-        found: dict[int, StoredPage] = {}
-        for batch in query.to_arrow().to_batches():
-            plain = batch.drop_columns(["multivector"]).to_pylist()
-            for row, vectors in zip(plain, multivectors(batch.column("multivector"), self._token_dim), strict=True):
-                page = StoredPage(row["file"], row["page"], row["kind"], row["text"], vectors)
-                found[row["_rowid"]] = page
+        query = self._table.take_row_ids(list(rows)).select(["file", "page", "kind", "text"]).with_row_id()
+        found = {row.pop("_rowid"): StoredPage(**row) for row in query.to_arrow().to_pylist()}
         return [found[row] for row in rows]
 
 
@@ -303,7 +299,7 @@ class Store:
             format=FORMAT, model_id=model_id, dim=dim, token_dim=token_dim, table=table, created=created, pool=pool
         )
         with writing(path):
-            full_text.keep_current(lancedb.connect(path).create_table(table, schema=_schema(dim, token_dim)))
+            full_text.keep_current(lancedb.connect(path).create_table(table, schema=_schema(dim, token_dim, pool)))
             _write_manifest(path, manifest, name)
             store = cls(path, manifest, lock, name)
             store._drop_strays()
@@ -462,7 +458,7 @@ class Store:
         num = file.rows.num_rows
         constants = (file.file, file.hash, file.size, file.mtime_ns, self.model_id)
         columns: dict[str, Any] = dict(zip(_FILE_COLUMNS, constants, strict=True))
-        schema = _schema(self.dim, self.token_dim)
+        schema = _schema(self.dim, self.token_dim, self.pool)
         arrays = [
             pa.repeat(pa.scalar(columns[field.name], field.type), num)
             if field.name in columns
@@ -515,11 +511,12 @@ def mend_manifest(path: Path) -> Manifest:
             [model_id] = table.search().select(["model_id"]).limit(1).to_arrow().column("model_id").to_pylist()
             dim = table.schema.field("dense").type.list_size
             token_dim = table.schema.field("multivector").type.value_type.list_size
+            pool = int((table.schema.metadata or {}).get(_POOL.encode(), 1))  # earlier versions did not write it
         except (ValueError, KeyError, OSError, RuntimeError, AttributeError) as error:
             raise PolylensError(f"{beyond} ({error})") from error
         created = datetime.now(UTC).isoformat(timespec="seconds")
         manifest = Manifest(
-            format=FORMAT, model_id=model_id, dim=dim, token_dim=token_dim, table=tables[0], created=created
+            format=FORMAT, model_id=model_id, dim=dim, token_dim=token_dim, table=tables[0], created=created, pool=pool
         )
         with writing(path):
             _write_manifest(path, manifest)
@@ -608,9 +605,10 @@ def read_manifest(path: str | Path, *, model_id: str | None = None, name: str = 
 
 _FILE_COLUMNS = ["file", "hash", "size", "mtime_ns", "model_id"]
 _PAGE_COLUMNS = ["page", "kind", "text", "dense", "multivector"]
+_POOL = "polylens.pool"
 
 
-def _schema(dim: int, token_dim: int) -> pa.Schema:
+def _schema(dim: int, token_dim: int, pool: int) -> pa.Schema:
     return pa.schema(
         [
             ("file", pa.string()),
@@ -623,7 +621,8 @@ def _schema(dim: int, token_dim: int) -> pa.Schema:
             ("size", pa.int64()),
             ("mtime_ns", pa.int64()),
             ("model_id", pa.string()),
-        ]
+        ],
+        metadata={_POOL: str(pool)},  # for `mend_manifest`
     )
 
 

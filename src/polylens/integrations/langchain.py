@@ -13,10 +13,10 @@ try:
 except ImportError as error:
     raise ImportError("this needs langchain-core: pip install polylens[langchain]") from error
 
-from polylens.documents import Kind
 from polylens.integrations.found import identity, metadata
 from polylens.library import Library
 from polylens.runtime.embedder import Embedder
+from polylens.types import Kind
 
 
 class PolylensRetriever(BaseRetriever):  # type: ignore[misc]  # mypy does not follow the package

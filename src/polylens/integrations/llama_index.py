@@ -17,11 +17,10 @@ try:
 except ImportError as error:
     raise ImportError("this needs llama-index-core: pip install polylens[llama-index]") from error
 
-from polylens.documents import Kind
 from polylens.integrations.found import identity, metadata
 from polylens.library import Library
 from polylens.runtime.embedder import Embedder
-from polylens.types import Image
+from polylens.types import Image, Kind
 
 _FOR_PROGRAMS = ["source", "score", "snippet"]  # metadata that a language model is not shown beside the text
 

@@ -12,7 +12,6 @@ from pydantic import Field
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from polylens import types
-from polylens.documents import Kind
 from polylens.errors import InputError, NotFoundError
 from polylens.index.search import By
 from polylens.models.images import inline_image
@@ -22,6 +21,7 @@ from polylens.server.callers import Caller
 from polylens.server.library_service import LibraryService
 from polylens.server.responding import Responder
 from polylens.server.wire import to_json
+from polylens.types import Kind
 
 CONTENT_POLICY = (
     "default-src 'self'; img-src 'self' data: blob:; style-src 'self'; script-src 'self'; "

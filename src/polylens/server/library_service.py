@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 import PIL.Image
 
-from polylens.documents import Kind
 from polylens.errors import InputError, ModelMismatchError, NotFoundError
 from polylens.index.store import Store, read_manifest
 from polylens.library import INDEX_FOLDER, Library, Progress, Report
@@ -23,6 +22,7 @@ from polylens.server.bridge import ServedEmbedder
 from polylens.server.concurrency import in_thread
 from polylens.server.explaining import explain
 from polylens.server.registry import Served
+from polylens.types import Kind
 from polylens.watch import Follower
 
 if TYPE_CHECKING:

@@ -37,7 +37,7 @@ from polylens.train.joint import Objective, TermWeights, Vectors, contrastive_lo
 from polylens.train.journal import Journal
 from polylens.train.pairs import Pair, Side, Source, batches, read_source
 from polylens.train.progress import Progress
-from polylens.train.state import load_state, save_state
+from polylens.train.state import load_state, save_state, steps_done
 from polylens.types import Image
 
 LOG_EVERY = 10  # steps
@@ -129,6 +129,9 @@ def run_finetune(
     base = resolve(recipe.model)
     header = read_header(base)
     _require_adapter(header, recipe.task)
+    if _is_finished(recipe, folder):
+        _write_recipe(recipe, folder, sources)  # or the refusal of another one
+        return folder / "model"
     with processes(device) as (rank, num_ranks):
         run = _Run(recipe, header, device, rank, num_ranks)
         if run.leads:
@@ -304,6 +307,11 @@ class _Run:
         if source.graded:
             return rank_correlation(queries, documents, [float(pair.score or 0) for pair in source.pairs])
         return recall_at_1(queries, documents, [str(pair.document) for pair in source.pairs])
+
+
+def _is_finished(recipe: FinetuneRecipe, folder: Path) -> bool:
+    """Whether nothing is left to do; `config.json` is the last that comes into a model's folder."""
+    return steps_done(folder / "checkpoint") == recipe.steps and (folder / "model/config.json").exists()
 
 
 def _require_adapter(header: Header, task: str) -> None:

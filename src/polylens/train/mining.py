@@ -15,10 +15,10 @@ import numpy as np
 
 from polylens.errors import InputError
 from polylens.index.search import Hit, maxsim, search
-from polylens.index.store import FilePages, Kind, PageRow, Store, page_table
+from polylens.index.store import FilePages, PageRow, Store, page_table
 from polylens.library import PageEmbedder
 from polylens.train.pairs import Pair, Side, Source
-from polylens.types import Embedding, Image
+from polylens.types import Embedding, Image, Kind
 
 AT_A_TIME = 64  # inputs embedded together, and documents committed together
 DEPTH = 100  # documents of each query's ranking that are looked at
@@ -68,15 +68,17 @@ def mine(
         _indexed(documents, embedder, task, Path(folder), lambda done: report(done, total)) as store,
     ):
         for done, (query, embedding) in enumerate(_embedded(queries, embedder, task, "query"), start=1):
-            rankings[query] = search(store, embedding, DEPTH)
+            rankings[query] = search(store, embedding, DEPTH, by="late")
+            ranked = {_number(hit): hit.score for hit in rankings[query]}
             for document in right[query]:
-                own_scores[query, document] = _score(store, embedding, place[document])
+                number = place[document]
+                own_scores[query, document] = ranked[number] if number in ranked else _score(store, embedding, number)
             report(len(documents) + done, total)
     mined = []
     for pair in source.pairs:
         limit = below * own_scores[pair.query, pair.document]
-        ranked = (documents[_number(hit)] for hit in rankings[pair.query] if hit.score < limit)
-        found = dict.fromkeys((*pair.negatives, *(each for each in ranked if each not in right[pair.query])))
+        low = (documents[_number(hit)] for hit in rankings[pair.query] if hit.score < limit)
+        found = dict.fromkeys((*pair.negatives, *(each for each in low if each not in right[pair.query])))
         mined.append(replace(pair, negatives=tuple(found)[: max(negatives, len(pair.negatives))]))
     return mined
 
@@ -108,12 +110,11 @@ def _number(hit: Hit) -> int:
 
 
 def _score(store: Store, query: Embedding, document: int) -> float:
-    """Of a document wherever it ranks."""
+    """Of a document that is not among the ranked ones."""
     snapshot = store.snapshot()
     row = snapshot.row_of(str(document // AT_A_TIME), document % AT_A_TIME + 1)
     assert row is not None
-    [page] = snapshot.fetch([row])
-    return float(maxsim(query.multivector, [page.multivector])[0])
+    return float(maxsim(query.multivector, snapshot.multivectors([row]))[0])
 
 
 def _embedded(

@@ -256,18 +256,16 @@ def nano_clip() -> Recipe:
         ),
         matryoshka_dims=(64, 128, 256),
     )
-    read, crops, _, _, pages, texts = like.stages
+    read, crops, _, _, pages, texts = (replace(stage, height=side, width=side) for stage in like.stages)
     return replace(
         like,
         name="nano-clip",
         model=model,
         images=clip_processing.ImageConfig(size=side, mean=(0.9, 0.9, 0.9), std=(0.3, 0.3, 0.3)),
         stages=(
-            replace(read, height=side, width=side, steps=1800, images=4),
+            replace(read, steps=1800, images=4),
             replace(
                 texts,
-                height=side,
-                width=side,
                 steps=500,
                 images=0,
                 transcripts=0,
@@ -276,13 +274,9 @@ def nano_clip() -> Recipe:
                 learning_rate=4e-3,
                 final_learning_rate=4e-3,
             ),
-            replace(
-                crops, height=side, width=side, steps=900, images=8, queries_per_image=24, query_words=(1, 3), texts=8
-            ),
+            replace(crops, steps=900, images=8, queries_per_image=24, query_words=(1, 3), texts=8),
             replace(
                 pages,
-                height=side,
-                width=side,
                 font_size=(8.0, 12.0),  # as a page shrunk to that size has
                 steps=450,
                 images=8,

@@ -43,9 +43,9 @@ def save_state(
 
 def load_state(folder: Path, named: Mapping[str, nn.Parameter], optimisers: Sequence[torch.optim.Optimizer]) -> int:
     """Restores a checkpoint; returns the number of steps it has behind it, 0 where there is none."""
-    if not folder.exists() and folder.with_name(folder.name + ".old").exists():
-        folder = folder.with_name(folder.name + ".old")  # killed between two renames
-    if not (folder / "step.json").exists():
+    folder = _latest(folder)
+    step = steps_done(folder)
+    if step == 0:
         return 0
     tensors = load_file(folder / "state.safetensors")
     with torch.no_grad():
@@ -58,4 +58,16 @@ def load_state(folder: Path, named: Mapping[str, nn.Parameter], optimisers: Sequ
                 _, _, index, key = name.split(".")
                 state.setdefault(int(index), {})[key] = tensor
         optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
-    return int(json.loads((folder / "step.json").read_text(encoding="utf-8"))["step"])
+    return step
+
+
+def steps_done(folder: Path) -> int:
+    """Steps that a checkpoint has behind it, 0 where there is none."""
+    file = _latest(folder) / "step.json"
+    return int(json.loads(file.read_text(encoding="utf-8"))["step"]) if file.exists() else 0
+
+
+def _latest(folder: Path) -> Path:
+    """The checkpoint, or the one before it where a run was killed between two renames."""
+    old = folder.with_name(folder.name + ".old")
+    return old if old.exists() and not folder.exists() else folder

@@ -46,9 +46,9 @@ class Trainee(nn.Module, ABC):
     def watched(self) -> nn.Module:
         """The part of the tower that is handed what came out of its last block."""
 
-    @abstractmethod
     def share(self, name: str) -> float:
         """How much of the step's learning rate a parameter takes."""
+        return 1.0 if self.is_matrix(name) else 0.3
 
     @abstractmethod
     def look(self, images: Sequence[Item]) -> None:
@@ -107,9 +107,6 @@ class V4Trainee(Trainee):
     def watched(self) -> nn.Module:
         return self.model.vision.merger
 
-    def share(self, name: str) -> float:
-        return 1.0 if self.is_matrix(name) else 0.3
-
     def look(self, images: Sequence[Item]) -> None:
         self.model.vision(torch.cat(_patches(images)), _grids(images))
 
@@ -155,7 +152,7 @@ class ClipTrainee(Trainee):
             return 0.1
         if name.startswith("model.text.embed.weight"):
             return 1.0
-        return 1.0 if self.is_matrix(name) else 0.3
+        return super().share(name)
 
     def look(self, images: Sequence[Item]) -> None:
         self.tower(torch.stack(_patches(images)))
