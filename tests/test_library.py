@@ -211,6 +211,17 @@ class TestPooling:
             library.update(rebuild=True, pool=0)
         assert library.update(pool=2).unchanged == 4
 
+    def test_what_cannot_be_done_begins_no_index(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(sys.modules, "scipy.cluster.hierarchy", None)
+        with pytest.raises(InputError, match="scipy"):
+            Library(folder, FakeEmbedder()).update(pool=3)
+        assert not (folder / ".polylens").exists()
+        library = Library(folder, FakeEmbedder())
+        library.update()
+        with pytest.raises(InputError, match="scipy"):
+            library.update(rebuild=True, pool=3)
+        assert not (folder / ".polylens" / "rebuild.json").exists()
+
 
 class TestIncremental:
     def test_nothing_changed_nothing_opened(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

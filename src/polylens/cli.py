@@ -473,11 +473,9 @@ def train(
     list_recipes: Annotated[bool, typer.Option("--list", help="Name the recipes.")] = False,
 ) -> None:
     """Train a model after a recipe. Interrupted, it goes on from its last checkpoint when called again."""
-    with _needing_the_train_extra("training"):
-        from polylens.train import loop
-        from polylens.train.finetune import finetune, run_finetune
-        from polylens.train.phases import jina_v4, run_phases
-        from polylens.train.recipes import RECIPES
+    from polylens.train.finetune import finetune, run_finetune
+    from polylens.train.phases import jina_v4, run_phases
+    from polylens.train.recipes import RECIPES
 
     every = {**RECIPES, "finetune": finetune, "jina-v4": jina_v4}
     if list_recipes:
@@ -488,6 +486,8 @@ def train(
         raise InputError(f"recipe must be one of {', '.join(every)}, got {recipe!r}")
     if recipe in ("finetune", "jina-v4") and not data:
         raise InputError(f"{recipe} needs --data FILE: JSON lines, each with a query and a document")
+    with _needing_the_train_extra("training"):
+        from polylens.train import loop
     run: Callable[..., Path | None]
     sizes: dict[str, Any] = {"steps": steps, "batch_size": batch_size, "learning_rate": learning_rate}
     if recipe == "finetune":

@@ -334,11 +334,10 @@ class Library:
         return update.report
 
     def _writer(self, embedder: PageEmbedder, rebuild: bool, pool: int | None) -> Store:
+        from polylens.index.pooling import pool_tokens
         from polylens.index.store import Store, read_manifest
 
         exists = Store.exists(self.index_path)
-        if pool is not None and pool < 1:
-            raise InputError(f"pool must be at least 1, got {pool}")
         if exists and not rebuild:
             known = read_manifest(self.index_path).pool
             if pool not in (None, known):
@@ -348,8 +347,10 @@ class Library:
                 )
             return Store.open(self.index_path, model_id=embedder.model_id, write=True)
         [one] = embedder.embed(["?"], task="retrieval", prompt_name="passage")  # shows how wide its vectors are
+        pool = 1 if pool is None else pool
+        pool_tokens(one.multivector, pool)  # refused now if it cannot be done, and not when an index was begun
         make = Store.stage if exists else Store.create
-        return make(self.index_path, embedder.model_id, len(one.dense), one.multivector.shape[1], pool=pool or 1)
+        return make(self.index_path, embedder.model_id, len(one.dense), one.multivector.shape[1], pool=pool)
 
     def _reader(self) -> Store:
         from polylens.index.store import Store, read_manifest

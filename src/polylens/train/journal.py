@@ -8,8 +8,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from tensorboardX import SummaryWriter
-
 
 class Journal:
     """A run's `log.jsonl`, a line every few steps, and event files of the same numbers in `tensorboard/`.
@@ -29,6 +27,8 @@ class Journal:
     """
 
     def __init__(self, folder: Path, start: int) -> None:
+        from tensorboardX import SummaryWriter
+
         self._path = folder / "log.jsonl"
         self._forget_after(start)
         self._events = SummaryWriter(str(folder / "tensorboard"), purge_step=start + 1 if start else None)
