@@ -30,7 +30,7 @@ from polylens.index.pooling import pool_tokens
 from polylens.runtime.embedder import Embedder
 from polylens.train.data.examples import pick_query
 from polylens.train.data.render import Rendered, render_page
-from polylens.train.recipes import nano
+from polylens.train.recipes import EUROPEAN
 from polylens.types import Embedding
 
 WORDS = (3, 6)
@@ -40,7 +40,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--model", default="nano", help="a name or a folder")
     parser.add_argument("--pages", type=int, default=500)
-    parser.add_argument("--languages", default=",".join(dict.fromkeys(nano().languages)), help="drawn evenly")
+    parser.add_argument("--languages", default=",".join(dict.fromkeys(EUROPEAN)), help="drawn evenly")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--width", type=int, default=1064, help="pixels of a rendered page")
     parser.add_argument("--pool", default="1", help="factors of token pooling, comma between, to compare")

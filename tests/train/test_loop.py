@@ -28,7 +28,10 @@ from polylens.models.protocol import Outputs
 from polylens.nn.lora import LoRAConfig
 from polylens.synthetic import fonts
 from polylens.synthetic.lexicon import sample_text
+from polylens.synthetic.pages import alike
 from polylens.train import loop, tokenizer
+from polylens.train.data.documents import ask_for
+from polylens.train.data.examples import ImageBatch
 from polylens.train.loop import (
     learning_rate,
     make_optimisers,
@@ -44,6 +47,7 @@ from polylens.train.trainee import Trainee, initialise, make_processor, make_tra
 # Python from 3.12 on warns of a fork while threads run; the loader's worker is forked on purpose.
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 
+LANGUAGES = ("en", "de")
 STATE = "checkpoint/state.safetensors"
 WEIGHTS = ("model/model.safetensors", "model/adapters/adapter_model.safetensors")
 
@@ -51,7 +55,10 @@ WEIGHTS = ("model/model.safetensors", "model/adapters/adapter_model.safetensors"
 def small() -> Recipe:
     """nano with a step of reading, two of crops and one of pages, and a few thousand parameters."""
     recipe = nano()
-    read, crops, *_, pages, _ = recipe.stages
+    read, crops, pages = (
+        replace(next(stage for stage in recipe.stages if stage.name == name), languages=LANGUAGES)
+        for name in ("read", "crops", "pages")
+    )
     model = replace(
         recipe.model,
         vision=VisionConfig(
@@ -89,7 +96,6 @@ def small() -> Recipe:
             replace(crops, height=84, width=168, steps=2, images=3, queries_per_image=2, transcripts=1, texts=1),
             replace(pages, height=336, width=224, steps=1, images=2, transcripts=1, texts=1),
         ),
-        languages=("en", "de"),
         warmup_steps=2,
         checkpoint_every=2,
     )
@@ -98,7 +104,7 @@ def small() -> Recipe:
 def small_clip() -> Recipe:
     """nano-clip with a step of each stage, and a few thousand parameters."""
     recipe = nano_clip()
-    read, texts, crops, pages = recipe.stages
+    read, texts, crops, pages = (replace(stage, languages=LANGUAGES) for stage in recipe.stages)
     model, text, vision = recipe.model, recipe.model.text, recipe.model.vision
     assert isinstance(model, JinaClipConfig) and vision is not None
     size = 112
@@ -118,7 +124,6 @@ def small_clip() -> Recipe:
             replace(crops, height=size, width=size, steps=1, images=3, queries_per_image=2, transcripts=1, texts=1),
             replace(pages, height=size, width=size, steps=1, images=2, queries_per_image=2, transcripts=1, texts=1),
         ),
-        languages=("en", "de"),
         warmup_steps=2,
         checkpoint_every=2,
     )
@@ -134,14 +139,14 @@ def plain(monkeypatch: pytest.MonkeyPatch) -> None:
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the tokenizer only, learned from a few lines."""
     try:
-        for language in small().languages:
+        for language in LANGUAGES:
             fonts.faces(language, "train")
     except InputError as error:
         pytest.skip(str(error))
     folder = tmp_path_factory.mktemp("prepared")
     with pytest.MonkeyPatch.context() as patch:
         rng = random.Random(0)
-        corpus = [" ".join(sample_text(rng, language, "train", 200)) for language in small().languages]
+        corpus = [" ".join(sample_text(rng, language, "train", 200)) for language in LANGUAGES]
         patch.setattr(tokenizer, "_corpus", lambda _: corpus)
         loop._tokenizer(small(), folder)
     return folder
@@ -290,12 +295,12 @@ class TestRun:
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("clip") / "parts"
     try:
-        for language in small_clip().languages:
+        for language in LANGUAGES:
             fonts.faces(language, "train")
     except InputError as error:
         pytest.skip(str(error))
     rng = random.Random(0)
-    corpus = [" ".join(sample_text(rng, language, "train", 200)) for language in small_clip().languages]
+    corpus = [" ".join(sample_text(rng, language, "train", 200)) for language in LANGUAGES]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop.shutil, "which", lambda _: None)
         patch.setattr(loop, "LOG_EVERY", 1)
@@ -431,6 +436,54 @@ class TestBatches:
         folder = begin("pictures")
         train(replace(recipe, stages=(crops,)), folder, report=ignore)
         assert all(np.isfinite(value) for value in logged(folder)[0].values())
+
+
+class TestDocuments:
+    @pytest.fixture
+    def recipe(self) -> Recipe:
+        """Its one step is of documents."""
+        recipe = small()
+        return replace(recipe, stages=(replace(recipe.stages[2], images=2, texts=1, documents=1.0),))
+
+    @pytest.fixture
+    def batch(self, recipe: Recipe, prepared: Path) -> ImageBatch:
+        processor = JinaV4Processor(recipe.model, recipe.images, loop._tokenizer(recipe, prepared))
+        try:
+            return loop._Batches(recipe, processor)[0]
+        except InputError as error:
+            pytest.skip(str(error))
+
+    def test_what_belongs_to_what(self, recipe: Recipe, batch: ImageBatch) -> None:
+        """Two pages, queries about each, a text with one; nobody knows where their letters stand."""
+        asked = recipe.stages[0].queries_per_image
+        assert (len(batch.images), len(batch.queries), len(batch.passages)) == (2, 2 * asked + 1, 1)
+        assert batch.image_of == [0] * asked + [1] * asked
+        assert batch.passage_of == [*[None] * 2 * asked, 0]
+        assert batch.here.shape == (sum(item.num_tokens for item in batch.queries), 0) and not len(batch.letters)
+
+    def test_losses_without_places(self, recipe: Recipe, batch: ImageBatch, prepared: Path) -> None:
+        trainee = make_trainee(recipe)
+        initialise(trainee, 0, loop._tokenizer(recipe, prepared))
+        losses = train_step(trainee, batch, make_optimisers(trainee, recipe), recipe, 0)
+        assert {"late", "dense"} < losses.keys() and not {"grounding", "reading"} & losses.keys()
+        assert all(np.isfinite(value) for value in losses.values())
+
+    @pytest.mark.parametrize("kind", ["table", "chart", "code", "scan"])
+    def test_a_query_has_one_answer_in_its_batch(self, kind: str) -> None:
+        """Also beside a page that says the same and more; pages are of one kind and in one language."""
+        try:
+            pages = alike(random.Random(3), kind, "train", 3)
+        except InputError as error:
+            pytest.skip(str(error))
+        assert {page.language for page in pages} == {pages[0].language} and {page.kind for page in pages} == {kind}
+        half = replace(pages[0], facts=pages[0].facts[:2])
+        beside = [pages[0], half, *pages[1:]]
+        kinds = set()
+        for seed in range(25):
+            query = ask_for(random.Random(seed), beside, 0)
+            kinds.add(query.kind)
+            assert [query.is_answered_by(page.keys) for page in beside] == [True, False, False, False]
+        assert len(kinds) >= 3
 
 
 class TestSteps:

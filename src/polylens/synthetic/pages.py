@@ -69,6 +69,25 @@ def page(kind: str, split: Split, seed: int, number: int) -> Page:
     raise AssertionError("unreachable")
 
 
+def alike(rng: random.Random, kind: str, split: Split, count: int) -> list[Page]:
+    """Different pages of one kind in one language, hard to tell apart by anything but what they say.
+
+    Args:
+        rng: Decides everything.
+        kind: A key of `LAYOUTS`.
+        split: "train" or "held_out".
+        count: How many.
+    """
+    language = _language(rng, kind)
+    found: list[Page] = []
+    while len(found) < count:
+        draft = LAYOUTS[kind](rng, language, split)
+        height, width = draft.image.shape[:2]
+        if is_tidy(draft.boxes, width, height):
+            found.append(draft)
+    return found
+
+
 def pages(kind: str, split: Split, seed: int = 0) -> Iterator[Page]:
     """An endless stream of pages of a kind; arguments and errors are those of `page`."""
     return (page(kind, split, seed, number) for number in itertools.count())

@@ -62,9 +62,9 @@ def ask(rng: random.Random, page: Page, kind: Kind, split: Split) -> Query | Non
         text = " ".join(texts)
         return _query(kind, text.lower() if rng.random() < 0.5 else text, language, terms)
     if kind == "description" and language == "en":
-        text = english_description(split).format(_listed(texts, language), look=page.look)
+        text = english_description(rng, split).format(_listed(texts, language), look=page.look)
         return _query(kind, text[:1].upper() + text[1:], language, terms)
-    return _framed(kind, "instruction" if kind == "instruction" else "description", texts, language, split, terms)
+    return _framed(rng, kind, "instruction" if kind == "instruction" else "description", texts, language, split, terms)
 
 
 def _question(rng: random.Random, page: Page, split: Split) -> Query:
@@ -87,7 +87,7 @@ def _question(rng: random.Random, page: Page, split: Split) -> Query:
         terms.insert(0, title)
     if len(terms) == 1:
         terms.append(_neighbour(rng, page, fact))
-    return _framed("question", "question", [term.text for term in terms], language, split, terms)
+    return _framed(rng, "question", "question", [term.text for term in terms], language, split, terms)
 
 
 def _neighbour(rng: random.Random, page: Page, fact: Fact) -> Term:
@@ -129,12 +129,14 @@ def _translated(rng: random.Random, page: Page, split: Split) -> Query | None:
             way = rng.choice(ways)
             if way is None:
                 return _query("other language", " ".join(texts), language, terms)
-            return _framed("other language", way, texts, language, split, terms)
+            return _framed(rng, "other language", way, texts, language, split, terms)
     return None
 
 
-def _framed(kind: Kind, way: Frame, texts: list[str], language: str, split: Split, terms: list[Term]) -> Query:
-    return _query(kind, frame(way, language, split).format(_listed(texts, language)), language, terms)
+def _framed(
+    rng: random.Random, kind: Kind, way: Frame, texts: list[str], language: str, split: Split, terms: list[Term]
+) -> Query:
+    return _query(kind, frame(rng, way, language, split).format(_listed(texts, language)), language, terms)
 
 
 def _inside(text: str) -> str:

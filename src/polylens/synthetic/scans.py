@@ -7,6 +7,7 @@ import random
 from dataclasses import replace
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image, ImageFilter
 
 from polylens.synthetic.layouts.forms import form
@@ -21,8 +22,19 @@ SKEW = 2.2  # degrees, at most
 def scan(rng: random.Random, language: str, split: Split) -> Page:
     """A report, a form or a receipt, scanned."""
     sheet = rng.choice((report, report, form, receipt))(rng, language, split)
-    image = Image.fromarray(sheet.image)
-    paper = tuple(int(level) for level in np.median(sheet.image[::8, ::8].reshape(-1, 3), axis=0))
+    worn, _ = scanned(rng, sheet.image)
+    return replace(sheet, kind="scan", look=f"scanned {sheet.look}", design=f"scan of {sheet.design}", image=worn)
+
+
+def scanned(rng: random.Random, sheet: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.uint8], float]:
+    """A picture as a scanner sees it, and by how many degrees it lies askew, counter-clockwise about its middle.
+
+    Args:
+        rng: Decides everything.
+        sheet: `[height, width, 3]`, RGB.
+    """
+    image = Image.fromarray(sheet)
+    paper = tuple(int(level) for level in np.median(sheet[::8, ::8].reshape(-1, 3), axis=0))
     degrees = rng.uniform(0.3, SKEW) * rng.choice((-1, 1))
     image = image.rotate(degrees, Image.Resampling.BICUBIC, fillcolor=paper)
     image = image.filter(ImageFilter.GaussianBlur(rng.uniform(0.3, 0.9)))
@@ -34,8 +46,7 @@ def scan(rng: random.Random, language: str, split: Split) -> Page:
     pixels = np.clip(pixels + rng.uniform(3, 11) * noise[..., None], 0, 255)
     buffer = io.BytesIO()
     Image.fromarray(pixels.astype(np.uint8)).save(buffer, "JPEG", quality=rng.randint(45, 80))
-    worn = np.array(Image.open(buffer).convert("RGB"))
-    return replace(sheet, kind="scan", look=f"scanned {sheet.look}", design=f"scan of {sheet.design}", image=worn)
+    return np.array(Image.open(buffer).convert("RGB")), degrees
 
 
 def _lit(rng: random.Random, pixels: np.ndarray) -> np.ndarray:

@@ -24,7 +24,9 @@ from torch import Tensor, nn
 
 import polylens
 from polylens.errors import InputError
+from polylens.models.jina_v4.processing import JinaV4Processor
 from polylens.models.protocol import Outputs
+from polylens.train.data.documents import make_document_batch
 from polylens.train.data.examples import (
     READING_POINTS,
     AnyProcessor,
@@ -164,12 +166,12 @@ def compute_losses(trainee: Trainee, batch: ImageBatch, recipe: Recipe) -> dict[
         trainee.look(batch.images)
     hook.remove()
     losses = {}
-    if batch.images and trainee.reader.weight.requires_grad:
+    if len(batch.letters) and trainee.reader.weight.requires_grad:
         losses.update(_reading(trainee, batch, seen[0]))
     if batch.queries:
         queries = trainee.model.embed(batch.queries)
         losses.update(_search_losses(queries, documents, batch, recipe))
-        if batch.images:
+        if batch.here.shape[1]:
             pointed = trainee.pointed_at(queries, documents, seen[0], batch.images)
             here, same = (places.to(queries.dense.device) for places in (batch.here, batch.same))
             losses["grounding"] = grounding_nce(*pointed, here, same, recipe.grounding_temperature)
@@ -239,12 +241,22 @@ class _Batches(torch.utils.data.Dataset[ImageBatch]):
     def __getitem__(self, step: int) -> ImageBatch:
         stage, _ = stage_at(self.recipe, step)
         seed = self.recipe.seed * 1_000_003 + step
-        languages = self.recipe.languages
-        if stage.kind != "read":  # one language a batch, or telling languages apart would win most of the contrast
-            languages = (random.Random(seed).choice(languages),)
-        render = partial(draw, stage=stage, languages=languages)
+        rng = random.Random(seed)
         if stage.kind == "read":
+            render = partial(draw, stage=stage, languages=stage.languages)
             return make_reading_batch(seed, processor=self.processor, render=render, images=stage.images)
+        # one language a batch, or telling languages apart would win most of the contrast
+        render = partial(draw, stage=stage, languages=(rng.choice(stage.languages),))
+        if rng.random() < stage.documents:
+            assert isinstance(self.processor, JinaV4Processor)
+            return make_document_batch(
+                seed,
+                processor=self.processor,
+                images=stage.images,
+                queries_per_image=stage.queries_per_image,
+                texts=stage.texts,
+                words=stage.query_words,
+            )
         return make_batch(
             seed,
             processor=self.processor,
@@ -269,6 +281,7 @@ def draw(rng: random.Random, stage: Stage, languages: tuple[str, ...]) -> Render
         split="train",
         language=language,
         font_size=round(smallest * (largest / smallest) ** rng.random(), 1),
+        scan=rng.random() < stage.scans,
     )
 
 

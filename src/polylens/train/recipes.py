@@ -29,6 +29,9 @@ class Stage:
     query_words: tuple[int, int]  # fewest and most
     learning_rate: float  # at its highest
     final_learning_rate: float  # where the stage ends; in between it falls along a cosine
+    languages: tuple[str, ...]  # of the pictures; texts are in all. One that stands there twice is drawn twice as often
+    scans: float  # share of the pictures that look scanned
+    documents: float  # share of the steps whose pictures are synthetic pages, asked about as people ask
     tower_learns: bool  # whether the vision tower does; held still it costs a third, and reads what it can read
 
 
@@ -58,10 +61,18 @@ class Recipe:
     warmup_steps: int  # from zero, at the start of the run
     weight_decay: float
     gradient_clip: float  # largest norm
-    languages: tuple[str, ...]  # of the pictures; texts are in all
     seed: int
     checkpoint_every: int  # steps
 
+
+EUROPEAN = ("en", "en", "en", "de", "fr", "es", "it", "pt", "nl", "pl", "cs", "sv", "ro", "ru", "uk", "el")
+"""Languages to begin with: fourteen in three alphabets, which share letters."""
+
+ALL_SCRIPTS = (
+    *("en", "en", "de", "fr", "es", "it", "pt", "nl", "pl", "cs", "sv", "ru", "uk", "el"),
+    *("he", "he", "ar", "ar", "hi", "hi", "th", "th", "zh", "zh", "ja", "ja", "ko", "ko"),
+)
+"""Half of it in the seven scripts besides."""
 
 NANO_VOCAB = 4096
 SPECIAL = 8  # nano's special tokens are its first ids, in the order of `tokenizer.SPECIAL_TOKENS`
@@ -73,7 +84,8 @@ def nano() -> Recipe:
     The vision tower is small because it sees the most tokens, four for each of the decoder's. Learning to read comes
     first, from dense little pictures; then searching, on crops. The tower reads a page as well as a crop, but the
     decoder has to get used to places so far from where a picture begins: larger crops and whole pages are for that.
-    The scripts that it does not read in pictures it learns from texts, at the end.
+    The scripts that it does not read in pictures until then it learns from texts. Then come those scripts and scans, and
+    documents that say something, asked about as people ask.
     """
     width = 256
     model = JinaV4Config(
@@ -133,6 +145,9 @@ def nano() -> Recipe:
         query_words=(0, 0),
         learning_rate=1e-2,
         final_learning_rate=3e-3,
+        languages=EUROPEAN,
+        scans=0.0,
+        documents=0.0,
         tower_learns=True,
     )
     crops = Stage(
@@ -149,6 +164,9 @@ def nano() -> Recipe:
         query_words=(1, 6),
         learning_rate=4e-3,
         final_learning_rate=2e-3,
+        languages=EUROPEAN,
+        scans=0.0,
+        documents=0.0,
         tower_learns=True,
     )
     sheets = replace(
@@ -179,6 +197,9 @@ def nano() -> Recipe:
         query_words=(2, 6),
         learning_rate=3e-3,
         final_learning_rate=3e-3,
+        languages=EUROPEAN,
+        scans=0.0,
+        documents=0.0,
         tower_learns=False,
     )
     pages = replace(
@@ -201,11 +222,48 @@ def nano() -> Recipe:
         texts=24,
         learning_rate=2e-3,
     )
+    scripts = replace(
+        read,
+        name="scripts",
+        steps=1500,
+        learning_rate=4e-3,
+        final_learning_rate=2e-3,
+        languages=ALL_SCRIPTS,
+        scans=0.3,
+    )
+    words = replace(
+        crops,
+        name="words",
+        steps=700,
+        learning_rate=3e-3,
+        final_learning_rate=1e-3,
+        languages=ALL_SCRIPTS,
+        scans=0.3,
+    )
+    documents = Stage(
+        name="documents",
+        kind="pages",
+        height=1064,
+        width=756,
+        font_size=(16.0, 27.0),
+        steps=700,
+        images=3,
+        queries_per_image=40,
+        transcripts=1,
+        texts=6,
+        query_words=(2, 6),
+        learning_rate=2e-3,
+        final_learning_rate=0.0,
+        languages=ALL_SCRIPTS,
+        scans=0.3,
+        documents=0.65,
+        tower_learns=False,
+    )
     return Recipe(
         name="nano",
         model=model,
         images=images,
-        stages=(read, crops, sheets, half_pages, pages, texts),
+        stages=(read, crops, sheets, half_pages, pages, texts, scripts, words, documents),
         weights=Weights(late=1.0, dense=0.3, grounding=2.0, reading=1.0),
         late_temperature=0.03,
         dense_temperature=0.05,
@@ -214,7 +272,6 @@ def nano() -> Recipe:
         warmup_steps=100,
         weight_decay=0.01,
         gradient_clip=1.0,
-        languages=("en", "en", "en", "de", "fr", "es", "it", "pt", "nl", "pl", "cs", "sv", "ro", "ru", "uk", "el"),
         seed=20261124,
         checkpoint_every=50,
     )
@@ -256,7 +313,7 @@ def nano_clip() -> Recipe:
         ),
         matryoshka_dims=(64, 128, 256),
     )
-    read, crops, _, _, pages, texts = (replace(stage, height=side, width=side) for stage in like.stages)
+    read, crops, _, _, pages, texts = (replace(stage, height=side, width=side) for stage in like.stages[:6])
     return replace(
         like,
         name="nano-clip",

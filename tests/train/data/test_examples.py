@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import cmath
+import math
 import random
 
 import numpy as np
@@ -13,13 +15,20 @@ from polylens.train.data.examples import READING_POINTS, letter_grid, letters
 from polylens.train.data.render import Rendered, render_crop
 
 
-def crop(language: str, seed: int = 3, *, dense: bool = True) -> Rendered:
+def crop(language: str, seed: int = 3, *, dense: bool = True, scan: bool = False) -> Rendered:
     try:
         fonts.faces(language, "train")
     except InputError as error:
         pytest.skip(str(error))
     return render_crop(
-        random.Random(seed), width=224, height=168, split="train", language=language, font_size=20, dense=dense
+        random.Random(seed),
+        width=224,
+        height=168,
+        split="train",
+        language=language,
+        font_size=20,
+        dense=dense,
+        scan=scan,
     )
 
 
@@ -49,9 +58,12 @@ def test_edges_are_where_the_font_puts_the_letters() -> None:
             assert font.edges("Wi")[1] > 2 * (font.edges("Wi")[2] - font.edges("Wi")[1])  # no two letters alike
 
 
+@pytest.mark.parametrize("scan", [False, True])
 @pytest.mark.parametrize("language", ["en", "el", "he"])
-def test_letter_grid_equals_a_loop_over_points(language: str) -> None:
-    drawn = crop(language)
+def test_letter_grid_equals_a_loop_over_points(language: str, scan: bool) -> None:
+    drawn = crop(language, scan=scan)
+    assert bool(drawn.tilt) == scan
+    turn = cmath.exp(1j * math.radians(drawn.tilt))
     patch, merge = 14, 2
     rows, columns = 168 // patch, 224 // patch
     slow = np.zeros((rows, columns, READING_POINTS), dtype=int)
@@ -59,6 +71,8 @@ def test_letter_grid_equals_a_loop_over_points(language: str) -> None:
         for column in range(columns):
             for point in range(READING_POINTS):
                 x, y = (column + (point + 0.5) / READING_POINTS) * patch, (row + 0.5) * patch
+                upright = (x - 112 + 1j * (y - 84)) * turn  # the vertical axis points down, so this is clockwise
+                x, y = upright.real + 112, upright.imag + 84
                 for word in drawn.words:
                     for letter, one, other in zip(word.text, word.edges, word.edges[1:], strict=False):
                         low, high = min(one, other), max(one, other)

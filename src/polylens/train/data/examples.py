@@ -7,6 +7,7 @@ A batch is a function of its seed alone, so a run that resumes sees what it woul
 from __future__ import annotations
 
 import functools
+import math
 import random
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -43,11 +44,11 @@ class ImageBatch:
     """Passage that each query is about, where there is one."""
     here: Tensor
     """`[query tokens, cells]` bool: where the token's letters are drawn. Without late interaction `[queries, cells]`:
-    where the query's words are."""
+    where the query's words are. Without cells where nobody knows."""
     same: Tensor
     """Of the same shape: where the token's whole word is drawn, or the query's, here or anywhere else."""
     letters: Tensor
-    """`[patches, READING_POINTS]`: see `letter_grid`."""
+    """`[patches, READING_POINTS]`: see `letter_grid`; without rows where nobody knows which letter stands where."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,13 +159,9 @@ def make_batch(
             queries += [query for query in picked if query is not None]
     image_of = [i for i in range(images) for _ in range(queries_per_image)]
     passages = [transcript(each) for each in rendered[:transcripts]]
-    language = rng.choice(tuple(LANGUAGES))
-    while len(queries) < len(image_of) + texts:
-        text_row = written(sample_text(rng, language, "train", rng.randint(8, 60)), language)
-        query = pick_query(rng, text_row, words=words)
-        if query is not None:
-            queries.append(query)
-            passages.append(transcript(text_row))
+    about_texts, written_texts = draw_texts(rng, texts, words)
+    queries += about_texts
+    passages += written_texts
     text = functools.partial(processor.text, task=None, max_length=None)
     items = [text(query.text, prompt_name="query") for query in queries]
     if isinstance(processor, JinaV4Processor):
@@ -181,6 +178,20 @@ def make_batch(
         same=same,
         letters=_grids(rendered, processor),
     )
+
+
+def draw_texts(rng: random.Random, count: int, words: tuple[int, int]) -> tuple[list[Query], list[str]]:
+    """Texts in one of all languages, and a query of so few and so many words for each."""
+    language = rng.choice(tuple(LANGUAGES))
+    queries: list[Query] = []
+    passages: list[str] = []
+    while len(queries) < count:
+        text_row = written(sample_text(rng, language, "train", rng.randint(8, 60)), language)
+        query = pick_query(rng, text_row, words=words)
+        if query is not None:
+            queries.append(query)
+            passages.append(transcript(text_row))
+    return queries, passages
 
 
 def make_reading_batch(
@@ -224,7 +235,7 @@ def ground(
 ) -> tuple[Tensor, Tensor]:
     """`ImageBatch.here` and `ImageBatch.same`; queries behind those of the pictures are about texts, drawn nowhere."""
     side = processor.image_config.factor
-    shapes, offsets, places = _places(rendered, side)
+    offsets, places = _places(rendered, side)
     here = np.zeros((sum(item.num_tokens for item in items), offsets[-1]), dtype=bool)
     same = np.zeros_like(here)
     row = 0
@@ -240,7 +251,7 @@ def ground(
                 word = drawn.words[index]
                 before = len(word.text) - len(word.text.lstrip(_EDGE)) - begin
                 left, right = sorted((word.edges[low + before], word.edges[high + before]))
-                here[row + token, _cells(word, left, right, side, shapes[i]) + offsets[i]] = True
+                here[row + token, _cells(drawn, word, left, right, side) + offsets[i]] = True
                 for cells in places[query.text[begin:end].casefold()]:
                     same[row + token, cells] = True
         row += item.num_tokens
@@ -253,13 +264,13 @@ def ground_whole(
     """`ImageBatch.here` and `ImageBatch.same` of a model that has one vector a query."""
     assert processor.config.vision is not None
     side = processor.config.vision.patch_size
-    shapes, offsets, places = _places(rendered, side)
+    offsets, places = _places(rendered, side)
     here = np.zeros((len(queries), offsets[-1]), dtype=bool)
     same = np.zeros_like(here)
     for row, (i, query) in enumerate(zip(image_of, queries, strict=False)):
         for begin, end, index in query.spans:
             word = rendered[i].words[index]
-            here[row, _cells(word, word.left, word.right, side, shapes[i]) + offsets[i]] = True
+            here[row, _cells(rendered[i], word, word.left, word.right, side) + offsets[i]] = True
             for cells in places[query.text[begin:end].casefold()]:
                 same[row, cells] = True
     return torch.from_numpy(here), torch.from_numpy(same)
@@ -267,25 +278,35 @@ def ground_whole(
 
 def _places(
     rendered: Sequence[Rendered], side: int
-) -> tuple[list[tuple[int, int]], npt.NDArray[np.int64], dict[str, list[npt.NDArray[np.int64]]]]:
-    """Rows and columns of each picture's cells, the number of its first cell, and the cells of every word."""
-    shapes = [(each.image.shape[0] // side, each.image.shape[1] // side) for each in rendered]
-    offsets = np.cumsum([0, *[rows * columns for rows, columns in shapes]])
+) -> tuple[npt.NDArray[np.int64], dict[str, list[npt.NDArray[np.int64]]]]:
+    """The number of each picture's first cell, and the cells of every word."""
+    offsets = np.cumsum([0, *[math.prod(_shape(each, side)) for each in rendered]])
     places: dict[str, list[npt.NDArray[np.int64]]] = {}
     for i, each in enumerate(rendered):
         for word in each.words:
-            cells = _cells(word, word.left, word.right, side, shapes[i]) + offsets[i]
+            cells = _cells(each, word, word.left, word.right, side) + offsets[i]
             places.setdefault(bare(word.text).casefold(), []).append(cells)
-    return shapes, offsets, places
+    return offsets, places
 
 
-def _cells(word: PlacedWord, left: float, right: float, side: int, shape: tuple[int, int]) -> npt.NDArray[np.int64]:
-    """Cells that hold at least a fifth of the height of a word, between two vertical lines."""
-    height = word.bottom - word.top
+def _shape(drawn: Rendered, side: int) -> tuple[int, int]:
+    """Rows and columns of a picture's cells."""
+    return drawn.image.shape[0] // side, drawn.image.shape[1] // side
+
+
+def _cells(drawn: Rendered, word: PlacedWord, left: float, right: float, side: int) -> npt.NDArray[np.int64]:
+    """Cells that hold at least a fifth of the height of a word, between two vertical lines.
+
+    Of a tilted picture as if each word were still level, about its middle.
+    """
+    shape, height = _shape(drawn, side), word.bottom - word.top
+    x, y = drawn.tilted((left + right) / 2, (word.top + word.bottom) / 2)
+    left, right = x - (right - left) / 2, x + (right - left) / 2
+    top, bottom = y - height / 2, y + height / 2
     rows = [
         row
-        for row in range(max(0, int(word.top // side)), min(shape[0], int(word.bottom // side) + 1))
-        if min(word.bottom, (row + 1) * side) - max(word.top, row * side) >= 0.2 * height
+        for row in range(max(0, int(top // side)), min(shape[0], int(bottom // side) + 1))
+        if min(bottom, (row + 1) * side) - max(top, row * side) >= 0.2 * height
     ]
     first = min(max(0, int(left // side)), shape[1] - 1)
     last = min(max(first, int((right - 0.01) // side)), shape[1] - 1)
@@ -301,17 +322,15 @@ def letter_grid(rendered: Rendered, patch: int, merge: int) -> npt.NDArray[np.in
     """
     rows, columns = rendered.image.shape[0] // patch, rendered.image.shape[1] // patch
     grid = np.zeros((rows, columns * READING_POINTS), dtype=np.int64)
-    down = (np.arange(rows) + 0.5) * patch
-    across = (np.arange(columns * READING_POINTS) + 0.5) * patch / READING_POINTS
+    down, across = np.indices(grid.shape) + 0.5
+    x, y = rendered.upright(across * patch / READING_POINTS, down * patch)
     known = letters()
     for word in rendered.words:
         numbers = np.array([known.get(letter.lower(), -1) + 1 for letter in word.text])
         edges = np.array(word.edges)
         if word.rtl:
             numbers, edges = numbers[::-1], edges[::-1]
-        inside_down = np.flatnonzero((down >= word.top) & (down < word.bottom))
-        inside = np.flatnonzero((across >= edges[0]) & (across < edges[-1]))
-        at = np.searchsorted(edges, across[inside], side="right") - 1
-        grid[np.ix_(inside_down, inside)] = numbers[at]
+        inside = (y >= word.top) & (y < word.bottom) & (x >= edges[0]) & (x < edges[-1])
+        grid[inside] = numbers[np.searchsorted(edges, x[inside], side="right") - 1]
     cells = grid.reshape(rows // merge, merge, columns // merge, merge, READING_POINTS)
     return cells.transpose(0, 2, 1, 3, 4).reshape(-1, READING_POINTS)

@@ -11,6 +11,7 @@ import math
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +20,9 @@ from PIL import Image, ImageDraw, ImageFilter
 from polylens.errors import InputError
 from polylens.synthetic.fonts import Face, SizedFont, faces, sized
 from polylens.synthetic.lexicon import LANGUAGES, RIGHT_TO_LEFT, UNSPACED, Split, sample_text
+from polylens.synthetic.scans import scanned
 
+Coordinates = TypeVar("Coordinates", float, npt.NDArray[np.float64])
 Colour = tuple[int, int, int]
 
 _SHARES: dict[str, float] = {
@@ -56,7 +59,24 @@ class Rendered:
     image: npt.NDArray[np.uint8]
     """`[height, width, 3]`, RGB."""
     words: list[PlacedWord]
+    """Where they were before the picture was tilted."""
     language: str
+    tilt: float = 0.0
+    """Degrees, counter-clockwise about the middle."""
+
+    def tilted(self, x: Coordinates, y: Coordinates) -> tuple[Coordinates, Coordinates]:
+        """Where a point of the upright picture came to lie."""
+        return self._turned(x, y, math.radians(self.tilt))
+
+    def upright(self, x: Coordinates, y: Coordinates) -> tuple[Coordinates, Coordinates]:
+        """Where a point of the picture was before it was tilted."""
+        return self._turned(x, y, -math.radians(self.tilt))
+
+    def _turned(self, x: Coordinates, y: Coordinates, angle: float) -> tuple[Coordinates, Coordinates]:
+        height, width = self.image.shape[:2]
+        right, down = x - width / 2, y - height / 2  # the vertical axis points down
+        cos, sin = math.cos(angle), math.sin(angle)
+        return width / 2 + cos * right + sin * down, height / 2 - sin * right + cos * down
 
 
 def render_crop(
@@ -68,6 +88,7 @@ def render_crop(
     language: str | None = None,
     font_size: float | None = None,
     dense: bool = False,
+    scan: bool = False,
 ) -> Rendered:
     """A piece cut out of a document: lines, columns, cells of a table or scattered labels, in one language.
 
@@ -80,6 +101,7 @@ def render_crop(
         font_size: Pixels per em of the text; when None, 10-28, small ones more often.
         dense: Lines of text from edge to edge and nothing else; words that the edges cut are told too, with their
             whole boxes.
+        scan: As it comes out of a scanner, a little askew.
 
     Raises:
         InputError: A size is not positive, or no font for the language is installed.
@@ -93,12 +115,12 @@ def render_crop(
     if dense:
         sheet.whole_boxes = True
         _wall(sheet, _Style(sized(face, size), ink, 0.0))
-        return Rendered(_wear(rng, sheet.image), sheet.placed, language)
+        return sheet.finished(scan)
     layout: Callable[[_Sheet, _Style], None] = rng.choices(
         (_running_text, _columns, _cells, _labels), cum_weights=(0.5, 0.65, 0.85, 1.0)
     )[0]
     layout(sheet, _Style(sized(face, size), ink, _pitch(rng, face, size)))
-    return Rendered(_wear(rng, sheet.image), sheet.placed, language)
+    return sheet.finished(scan)
 
 
 def render_page(
@@ -109,6 +131,7 @@ def render_page(
     split: Split,
     language: str | None = None,
     font_size: float | None = None,
+    scan: bool = False,
 ) -> Rendered:
     """A whole page of a document: title, one or two columns of paragraphs, now and then a list, a table, a chart.
 
@@ -120,6 +143,7 @@ def render_page(
         language: A key of `lexicon.LANGUAGES`; drawn when None.
         font_size: Pixels per em of the body; when None, a 60th to a 41st of the width, as on A4 in 10 to 14 points, so
             that a page holds 60-220 words.
+        scan: As it comes out of a scanner, a little askew.
 
     Raises:
         InputError: A size is not positive, or no font for the language is installed.
@@ -158,7 +182,7 @@ def render_page(
             sheet.word(
                 number, small, width * rng.choice((0.5, 0.12, 0.86)), min(height - 0.4 * size, bottom + 2 * size)
             )
-    return Rendered(_wear(rng, sheet.image), sheet.placed, language)
+    return sheet.finished(scan)
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +211,13 @@ class _Sheet:
         self._language: str = language
         self._split: Split = split
         self._stock: list[str] = []
+
+    def finished(self, scan: bool) -> Rendered:
+        """What became of it, worn or scanned."""
+        if scan:
+            image, tilt = scanned(self.rng, np.array(self.image))
+            return Rendered(image, self.placed, self._language, tilt)
+        return Rendered(_wear(self.rng, self.image), self.placed, self._language)
 
     def next_word(self, font: SizedFont, widest: float) -> tuple[str, float]:
         """A fresh word and its width in pixels, at most `widest`; "" when none of many would do."""
