@@ -9,7 +9,8 @@ Shapes: S query tokens, T page tokens, E their width, 128.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
@@ -18,7 +19,7 @@ import numpy.typing as npt
 
 from polylens.index.full_text import UNSPACED, WORD, count_words
 from polylens.index.fusion import fuse, share
-from polylens.index.store import Candidate, Snapshot, Store
+from polylens.index.store import Candidate, HalfArray, Snapshot, Store
 from polylens.types import Embedding, FloatArray, Kind
 
 By = Literal["fused", "late", "dense", "text"]
@@ -32,7 +33,8 @@ CANDIDATES = 1_024
 TEXT_CANDIDATES = 256
 """Pages that the words find. They cost late interaction as much as the others, and the last of them have one word."""
 
-_FETCHED = 128  # pages whose multi-vectors are held at a time: 64 MB where a page has 2,000 of them
+_FIRST = 64  # pages whose multi-vectors are read at first: 32 MB where a page has 2,000 of them
+_FETCHED = 32_768  # vectors that are read at a time from then on, 8 MB: 512 pages of 64 vectors, 16 of 2,000
 
 SNIPPET_CHARS = 200
 
@@ -161,17 +163,28 @@ def _union(near: Sequence[Candidate], worded: Sequence[Candidate]) -> list[Candi
 def _scored(
     snapshot: Snapshot, query: Embedding, query_words: str, found: Sequence[Candidate], worded: Sequence[Candidate]
 ) -> list[_Scored]:
-    """Exact MaxSim of the candidates, and that fused with their words; their multi-vectors are read some at a time."""
-    late = np.zeros(len(found), np.float32)
-    for start in range(0, len(found), _FETCHED):
-        some = slice(start, start + _FETCHED)
-        late[some] = maxsim(query.multivector, snapshot.multivectors([candidate.row for candidate in found[some]]))
+    """Exact MaxSim of the candidates, and that fused with their words."""
+    parts = _parts(snapshot, [candidate.row for candidate in found])
+    none = np.zeros(0, np.float32)
+    late = np.concatenate([none, *(maxsim(query.multivector, pages) for pages in parts)])
     has_text = np.array([candidate.has_text for candidate in found], dtype=bool)
     num_words, num_pages = count_words(query_words), snapshot.count()
     text = share([each.text_score for each in found], num_words, num_pages)
     best_text = share([each.text_score for each in worded], num_words, num_pages).max(initial=0)
     fused = fuse(late / np.float32(query.num_tokens), text, has_text, best_text=float(best_text))
     return [_Scored(*row) for row in zip(found, late.tolist(), fused.tolist(), strict=True)]
+
+
+def _parts(snapshot: Snapshot, rows: Sequence[int]) -> Iterator[list[HalfArray]]:
+    """The multi-vectors of pages, some at a time; the next are read while the caller is at work on these."""
+    with ThreadPoolExecutor(max_workers=1) as reader:
+        done, coming = 0, reader.submit(snapshot.multivectors, rows[:_FIRST])
+        while done < len(rows):
+            pages = coming.result()
+            done += len(pages)
+            size = max(1, _FETCHED * len(pages) // max(1, sum(map(len, pages))))
+            coming = reader.submit(snapshot.multivectors, rows[done : done + size])
+            yield pages
 
 
 def _by_dense(candidate: Candidate) -> tuple[float | str, ...]:

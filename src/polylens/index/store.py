@@ -30,7 +30,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from polylens.errors import InputError, LibraryNotFoundError, ModelMismatchError, PolylensError, StorageError
-from polylens.index import full_text
+from polylens.index import full_text, nearest
 from polylens.index.disk import is_wasteful, writing
 from polylens.index.lock import WriterLock
 from polylens.types import FloatArray, Kind
@@ -163,7 +163,7 @@ class Snapshot:
         return self._table.search().where(_in_files([file])).select(_PAGE_COLUMNS).to_arrow().sort_by("page")
 
     def dense_candidates(self, query: FloatArray, n: int, *, where: str | None = None) -> list[Candidate]:
-        """The pages whose dense vectors are nearest, exactly: every page is looked at.
+        """The pages whose dense vectors are nearest, exactly; see `nearest`.
 
         Args:
             query: Unit vector, `[dim]`.
@@ -172,13 +172,7 @@ class Snapshot:
         """
         if query.shape != (self._dim,):
             raise ModelMismatchError(f"the index holds dense vectors of {self._dim} numbers, got {query.shape}")
-        found = self._table.search(query.astype(np.float32), vector_column_name="dense").distance_type("dot")
-        columns = {"file": "file", "page": "page", "has_text": "text != ''", "_distance": "_distance"}
-        found = found.limit(n).select(columns).with_row_id(True)
-        rows = (found.where(where) if where else found).to_arrow().to_pylist()
-        return [
-            Candidate(row["_rowid"], row["file"], row["page"], row["has_text"], 1.0 - row["_distance"]) for row in rows
-        ]
+        return [Candidate(*row) for row in nearest.matches(self._table, query, n, where)]
 
     def text_candidates(self, words: str, n: int, *, where: str | None = None) -> list[Candidate]:
         """The pages whose text has any of the words, by BM25, best first; see `full_text`.
@@ -411,11 +405,12 @@ class Store:
             full_text.keep_current(self._table, growing=True)
 
     def compact(self, *, force: bool = False) -> None:
-        """Let the index of words catch up, merge the many small fragments that commits leave, and free what replaced
-        pages took.
+        """Let the indexes of words and of dense vectors catch up, merge the many small fragments that commits leave,
+        and free what replaced pages took.
 
-        Merging rewrites every vector, so it waits until there are a good number of them, or until what is superseded
-        takes half of what is alive. Readers are not disturbed. What a writer that was killed left behind goes as well.
+        Merging rewrites every vector, so it waits until there are a good number of them, until what is superseded
+        takes half of what is alive, or until the index of dense vectors was made anew. Readers are not disturbed.
+        What a writer that was killed left behind goes as well.
 
         Raises:
             StorageError: The disk takes no more; the index is as it was.
@@ -423,12 +418,15 @@ class Store:
         assert self._lock is not None, "the store was opened for reading"
         with writing(self.path):
             full_text.keep_current(self._table)
+            is_new = nearest.is_behind(self._table)
+            if is_new:
+                nearest.index(self._table)
         fragments = self._table.stats()["fragment_stats"]["num_fragments"]
-        if not force and fragments < COMPACT_AT and not self.is_wasteful():
+        if not (force or is_new) and fragments < COMPACT_AT and not self.is_wasteful():
             return
         with writing(self.path):
             self._optimize()
-            if fragments > 1:
+            if fragments > 1 or is_new:
                 time.sleep(READER_GRACE + 0.1)  # until the versions it superseded are old enough to go
                 self._optimize()
 

@@ -84,8 +84,8 @@ def nano() -> Recipe:
     The vision tower is small because it sees the most tokens, four for each of the decoder's. Learning to read comes
     first, from dense little pictures; then searching, on crops. The tower reads a page as well as a crop, but the
     decoder has to get used to places so far from where a picture begins: larger crops and whole pages are for that.
-    The scripts that it does not read in pictures until then it learns from texts. Then come those scripts and scans, and
-    documents that say something, asked about as people ask.
+    The scripts that it does not read in pictures until then it learns from texts. Then come those scripts and scans,
+    and documents that say something, asked about as people ask.
     """
     width = 256
     model = JinaV4Config(
