@@ -22,6 +22,7 @@ from polylens.runtime.embedder import Embedder
 from polylens.synthetic.page import Page
 from polylens.synthetic.pages import page
 from polylens.synthetic.queries import KINDS, Query, ask
+from polylens.types import Embedding
 
 TASKS = ("table", "chart", "invoice", "slide", "scan", "multilingual", "code")
 K = 5
@@ -127,19 +128,35 @@ def score_words(task: Task) -> Scores:
 
 def score_model(task: Task, embedder: Embedder, progress: Callable[[int], None] = lambda _: None) -> dict[str, Scores]:
     """A model's scores `[Q, D]`, "dense" and, where it has late interaction, "multi-vector"."""
-    task_name = "retrieval" if "retrieval" in embedder.tasks else None
-    documents = []
-    for start in range(0, len(task.pages), _BATCH):
-        pictures = [PIL.Image.fromarray(each.image) for each in task.pages[start : start + _BATCH]]
-        documents += embedder.embed(pictures, task=task_name, prompt_name="passage" if task_name else None)
-        progress(len(pictures))
-    texts = [query.text for query in task.queries]
-    asked = embedder.embed(texts, task=task_name, prompt_name="query" if task_name else None)
+    asked, documents = embed_task(task, embedder, progress)
     scores = {"dense": embedder.similarity(np.stack([a.dense for a in asked]), np.stack([d.dense for d in documents]))}
     if embedder.multivector_dim is not None:
         late = embedder.similarity([a.multivector for a in asked], [d.multivector for d in documents])
         scores = {"multi-vector": late, **scores}
     return scores
+
+
+def embed_task(
+    task: Task, embedder: Embedder, progress: Callable[[int], None] = lambda _: None
+) -> tuple[list[Embedding], list[Embedding]]:
+    """A model's vectors of the queries, and of the pictures of the pages.
+
+    Args:
+        task: What to embed.
+        embedder: The model.
+        progress: Called with the number of pages of each batch.
+    """
+    documents = []
+    for start in range(0, len(task.pages), _BATCH):
+        pictures = [PIL.Image.fromarray(each.image) for each in task.pages[start : start + _BATCH]]
+        documents += embedder.embed(pictures, **role(embedder, "passage"))
+        progress(len(pictures))
+    return embedder.embed([query.text for query in task.queries], **role(embedder, "query")), documents
+
+
+def role(embedder: Embedder, prompt_name: str) -> dict[str, str]:
+    """What `Embedder.embed` is told of a side of a search; nothing where the model knows no tasks."""
+    return {"task": "retrieval", "prompt_name": prompt_name} if "retrieval" in embedder.tasks else {}
 
 
 def run(
