@@ -19,6 +19,7 @@ from polylens.errors import InputError
 from polylens.evaluate.bm25 import bm25
 from polylens.evaluate.metrics import Estimate, PerQuery, Relevance, Scores, bootstrap, chance_ndcg, ndcg, recall
 from polylens.runtime.embedder import Embedder
+from polylens.runtime.forward import Input
 from polylens.synthetic.page import Page
 from polylens.synthetic.pages import page
 from polylens.synthetic.queries import KINDS, Query, ask
@@ -149,14 +150,21 @@ def embed_task(
     documents = []
     for start in range(0, len(task.pages), _BATCH):
         pictures = [PIL.Image.fromarray(each.image) for each in task.pages[start : start + _BATCH]]
-        documents += embedder.embed(pictures, **role(embedder, "passage"))
+        documents += embed_side(embedder, pictures, "passage")
         progress(len(pictures))
-    return embedder.embed([query.text for query in task.queries], **role(embedder, "query")), documents
+    return embed_side(embedder, [query.text for query in task.queries], "query"), documents
 
 
-def role(embedder: Embedder, prompt_name: str) -> dict[str, str]:
-    """What `Embedder.embed` is told of a side of a search; nothing where the model knows no tasks."""
-    return {"task": "retrieval", "prompt_name": prompt_name} if "retrieval" in embedder.tasks else {}
+def embed_side(embedder: Embedder, inputs: Sequence[Input], prompt_name: str) -> list[Embedding]:
+    """Vectors of one side of a search, by the adapter of retrieval where the model has one.
+
+    Args:
+        embedder: The model.
+        inputs: Texts or pictures.
+        prompt_name: "query" or "passage".
+    """
+    task = "retrieval" if "retrieval" in embedder.tasks else None
+    return embedder.embed(inputs, task=task, prompt_name=prompt_name if task else None)
 
 
 def run(

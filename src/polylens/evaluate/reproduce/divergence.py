@@ -7,7 +7,7 @@ from polylens.evaluate.reproduce.late_interaction import dense_ndcg, difference,
 from polylens.evaluate.reproduce.material import UNIFIED, WITHOUT_KL, Study
 
 PUBLISHED = (
-    "no figure; the term is to compensate for differences in error distributions, as late interaction has much less error"
+    "no figure; the term is to compensate for differences in error distributions, as late scores have much less error"
 )
 SOURCE = "jina-embeddings-v4, arXiv 2506.18902, equations 5 and 6"
 NAME = "Teaching the dense vectors by the late ones makes them find more"

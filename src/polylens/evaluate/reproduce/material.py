@@ -5,7 +5,7 @@ Shapes: Q queries, D pages of a task, N crops, E embedding width.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
@@ -14,7 +14,7 @@ import numpy.typing as npt
 import PIL.Image
 
 from polylens.evaluate.metrics import Scores
-from polylens.evaluate.synthetic import TASKS, Task, embed_task, make_task, role
+from polylens.evaluate.synthetic import TASKS, Task, embed_side, embed_task, make_task
 from polylens.runtime.embedder import Embedder
 from polylens.types import Embedding, FloatArray
 
@@ -87,31 +87,40 @@ class Study:
 
 def read(
     models: Mapping[str, Embedder],
-    crops: Iterable[Crop],
+    crops: Iterator[Crop],
     pages: int,
     seed: int,
-    progress: Callable[[int], None] = lambda _: None,
+    progress: Callable[[int, int], None],
 ) -> Study:
     """Makes the pages of all tasks of `evaluate.synthetic` and embeds them, and the crops, with every model.
 
     Args:
         models: By the parts they play.
-        crops: Held out from training.
+        crops: Held out from training; as many are taken as there are pages in all.
         pages: Of each task.
         seed: Decides pages and queries.
-        progress: Called with the number of pictures of each batch.
+        progress: Called after each batch with the number of pictures that are done, and of all.
 
     Raises:
         InputError: The fonts for the pages are not installed.
     """
+    num_crops = len(TASKS) * pages
+    done, total = 0, 2 * num_crops * len(models)
+
+    def tell(pictures: int) -> None:
+        nonlocal done
+        done += pictures
+        progress(done, total)
+
+    tell(0)
     tasks: list[Task] = []
     found: dict[str, list[PageVectors]] = {name: [] for name in models}
     for name in TASKS:
         task = make_task(name, pages, seed)
         for model, embedder in models.items():
-            found[model].append(_read_pages(task, embedder, progress))
+            found[model].append(_read_pages(task, embedder, tell))
         tasks.append(replace(task, pages=[replace(page, image=_NO_PIXELS) for page in task.pages]))
-    read_crops = _read_crops(models, crops, progress)
+    read_crops = _read_crops(models, islice(crops, num_crops), tell)
     return Study(
         tasks,
         {
@@ -141,13 +150,13 @@ def _read_crops(
         texts += [crop.text for crop in batch]
         pictures = [PIL.Image.fromarray(crop.image) for crop in batch]
         for name, embedder in models.items():
-            images[name] += embedder.embed(pictures, **role(embedder, "passage"))
+            images[name] += embed_side(embedder, pictures, "passage")
             progress(len(batch))
     return {
         name: CropVectors(
             _stacked(images[name]),
-            _stacked(embedder.embed(queries, **role(embedder, "query"))),
-            _stacked(embedder.embed(texts, **role(embedder, "passage"))),
+            _stacked(embed_side(embedder, queries, "query")),
+            _stacked(embed_side(embedder, texts, "passage")),
         )
         for name, embedder in models.items()
     }

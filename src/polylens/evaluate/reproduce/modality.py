@@ -76,8 +76,8 @@ def _alignment(crops: dict[str, CropVectors], on: str) -> Section:
     )
     return Section(
         title="Alignment of texts with their images",
-        method=f"Mean cosine of matching pairs (Eslami & de Melo 2025), on {on} A cosine is worth what strangers do not "
-        "have: their row belongs to the figure.",
+        method=f"Mean cosine of matching pairs (Eslami & de Melo 2025), on {on} Read it beside "
+        "the row of strangers: what they have too is no alignment.",
         claims=(claim,),
         plots=(
             Dots(

@@ -119,7 +119,12 @@ def _row(claim: Claim) -> str:
 
 def _counts(claims: Sequence[Claim]) -> str:
     verdicts = [claim.shows for claim in claims]
-    said: dict[Verdict, str] = {"yes": "show", "no": "do not show", "unclear": "are unclear", "left out": "are left out"}
+    said: dict[Verdict, str] = {
+        "yes": "show",
+        "no": "do not show",
+        "unclear": "are unclear",
+        "left out": "are left out",
+    }
     parts = [f"{verdicts.count(each)} {words}" for each, words in said.items() if each in verdicts]
     return ", ".join(parts)
 

@@ -1,4 +1,4 @@
-"""Plots as SVG: points with intervals, curves, histograms. Colours are classes, so that the page they stand on sets them.
+"""Plots as SVG: points with intervals, curves, histograms. Colours are classes, which the page around them sets.
 
 Lengths are pixels of a drawing `WIDTH` wide, which scales with its page.
 """

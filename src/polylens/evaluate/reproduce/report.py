@@ -44,4 +44,3 @@ def as_json(sections: Sequence[Section], made_with: Mapping[str, str]) -> dict[s
             for section in sections
         ],
     }
-

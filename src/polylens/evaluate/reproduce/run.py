@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from torch import nn
@@ -34,11 +34,6 @@ class Models:
         return {name: embedder for name, embedder in every.items() if embedder is not None}
 
 
-def num_crops(pages: int) -> int:
-    """As many as pages of all tasks together."""
-    return pages * len(TASKS)
-
-
 def check(models: Models) -> None:
     """Refuses models that cannot be compared.
 
@@ -63,16 +58,16 @@ def check(models: Models) -> None:
 
 
 def reproduce(
-    models: Models, crops: Iterable[Crop], pages: int, seed: int, progress: Callable[[int], None] = lambda _: None
+    models: Models, crops: Iterator[Crop], pages: int, seed: int, progress: Callable[[int, int], None]
 ) -> list[Section]:
     """Measures everything; every model sees the same pages, crops and queries.
 
     Args:
         models: As `check` lets pass.
-        crops: Held out from training.
+        crops: Held out from training; as many are taken as there are pages in all.
         pages: Of each task of `evaluate.synthetic`, at least 2.
         seed: Decides pages and queries.
-        progress: Called with the number of pictures of each batch.
+        progress: Called after each batch with the number of pictures that are done, and of all.
 
     Raises:
         InputError: The fonts for the pages are not installed.
@@ -91,8 +86,7 @@ def made_with(models: Models, pages: int, seed: int) -> dict[str, str]:
     """What the figures were made with, for the report."""
     return {
         **{name: f"`{each.model_id}`, {_size(each) / 1e6:.1f} M parameters" for name, each in models.named().items()},
-        "pages a task": str(pages),
-        "crops": str(num_crops(pages)),
+        "pages": f"{pages} of each of {len(TASKS)} tasks, and as many crops as pages",
         "seed": str(seed),
         **measured_on(),
     }

@@ -47,9 +47,7 @@ def crops(languages: Sequence[str], seed: int) -> Iterator[Crop]:
 
     def draw(rng: random.Random, language: str) -> Rendered:
         size = round(rng.uniform(*CROP_FONT), 1)
-        return render_crop(
-            rng, width=CROP_SIDE, height=CROP_SIDE, split="held_out", language=language, font_size=size
-        )
+        return render_crop(rng, width=CROP_SIDE, height=CROP_SIDE, split="held_out", language=language, font_size=size)
 
     for drawn, query in with_queries(draw, languages, seed):
         yield Crop(drawn.image, query, transcript(drawn))
