@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from polylens.evaluate.geometry import (
     Figures,
@@ -74,6 +75,14 @@ def _alignment(crops: dict[str, CropVectors], on: str) -> Section:
         more=UNIFIED,
         words=("aligns them better", "does not align them better"),
     )
+    others = {name: _estimate(text_other_image, each) for name, each in crops.items()}
+    claim = replace(
+        claim,
+        ours={**claim.ours, **{f"{name}, strangers": estimate for name, estimate in others.items()}},
+        sentence=f"{claim.sentence} Texts have with images of others already "
+        + ", ".join(f"{estimate.mean:.2f} ({name})" for name, estimate in others.items())
+        + ".",
+    )
     return Section(
         title="Alignment of texts with their images",
         method=f"Mean cosine of matching pairs (Eslami & de Melo 2025), on {on} Read it beside "
@@ -121,7 +130,8 @@ def _gap(crops: dict[str, CropVectors], on: str) -> Section:
     return Section(
         title="The modality gap",
         method="The same words once as picture and once as text. First: how much more like the text the query is than "
-        f"like the picture. Second: the distance of the two centroids (Liang et al. 2022). On {on}",
+        f"like the picture. Second: the distance of the two centroids (Liang et al. 2022). Where "
+        f"everything lies in a narrow cone, gaps are small as well: read it beside the cone effect. On {on}",
         claims=tuple(claims),
         plots=tuple(
             Histograms(

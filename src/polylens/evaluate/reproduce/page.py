@@ -39,8 +39,8 @@ section { margin-top: 1.4rem; padding: 1.1rem 1.2rem; background: var(--surface)
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; margin: .8rem 0; font-size: .9rem; }
 th, td { padding: .45rem .7rem .45rem 0; text-align: left; vertical-align: top; border-top: 1px solid var(--line); }
-th { color: var(--soft); font-weight: 600; border-top: 0; }
-td.claim { min-width: 15rem; } td.published { min-width: 12rem; } td.ours { min-width: 17rem; }
+th { color: var(--soft); font-weight: 600; } tr:first-child > * { border-top: 0; }
+td.claim { min-width: 15rem; } td.published { min-width: 12rem; } td.ours { min-width: 22rem; }
 td.ours div { display: flex; justify-content: space-between; gap: 1rem; font-variant-numeric: tabular-nums; }
 td.ours span { white-space: nowrap; }
 .verdict { font-weight: 700; white-space: nowrap; }
@@ -79,12 +79,12 @@ def html(sections: Sequence[Section], made_with: Mapping[str, str]) -> str:
 <body>
 <h1>The claims, in miniature</h1>
 <p>What the papers of jina-embeddings-v4 and jina-clip-v2 compare, compared with small models: the published figure and
-ours side by side. Of {len(claims)} comparisons {_counts(claims)}.</p>
+ours side by side. Of {len(claims)} comparisons: {_counts(claims)}.</p>
 <p class="soft">A claim is shown where the 95 % interval of our figure (a bootstrap over pages) lies above the bar, not
 shown where all of it lies at or below, unclear in between. The published figures are of models hundreds of times as
 large, on other data: their sizes are not to be matched, only whether the effect is there.</p>
 <div class="wide"><table>{about}</table></div>
-<nav class="soft">{_contents(sections)}</nav>
+<nav class="wide"><table>{_contents(sections)}</table></nav>
 {body}
 </body>
 </html>
@@ -109,29 +109,30 @@ def _row(claim: Claim) -> str:
     ours = "".join(
         f"<div>{escape(name)} <span>{figure(estimate)}</span></div>" for name, estimate in claim.ours.items()
     )
-    verdict = f'<span class="verdict {claim.shows.replace(" ", "-")}">{claim.shows}</span>'
     return (
         f'<tr><td class="claim">{escape(claim.name)}<p>{_prose(claim.sentence)}</p></td>'
         f'<td class="published">{escape(claim.published)}<p class="soft">{escape(claim.source)}</p></td>'
-        f'<td class="ours">{ours or "-"}</td><td title="{_MEANING[claim.shows]}">{verdict}</td></tr>'
+        f'<td class="ours">{ours or "-"}</td><td>{_badge(claim.shows)}</td></tr>'
     )
+
+
+def _badge(verdict: Verdict) -> str:
+    return f'<span class="verdict {verdict.replace(" ", "-")}" title="{_MEANING[verdict]}">{verdict}</span>'
 
 
 def _counts(claims: Sequence[Claim]) -> str:
     verdicts = [claim.shows for claim in claims]
-    said: dict[Verdict, str] = {
-        "yes": "show",
-        "no": "do not show",
-        "unclear": "are unclear",
-        "left out": "are left out",
-    }
-    parts = [f"{verdicts.count(each)} {words}" for each, words in said.items() if each in verdicts]
-    return ", ".join(parts)
+    said: dict[Verdict, str] = {"yes": "show", "no": "do not", "unclear": "unclear", "left out": "left out"}
+    return ", ".join(f"{verdicts.count(each)} {words}" for each, words in said.items() if each in verdicts)
 
 
 def _contents(sections: Sequence[Section]) -> str:
-    links = (f'<a href="#s{number}">{escape(each.title)}</a>' for number, each in enumerate(sections, start=1))
-    return " &middot; ".join(links)
+    return "".join(
+        f'<tr><td><a href="#s{number}">{escape(section.title)}</a></td><td>{escape(claim.name)}</td>'
+        f"<td>{_badge(claim.shows)}</td></tr>"
+        for number, section in enumerate(sections, start=1)
+        for claim in section.claims
+    )
 
 
 def _prose(text: str) -> str:

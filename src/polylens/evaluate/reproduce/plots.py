@@ -16,7 +16,8 @@ import numpy.typing as npt
 from polylens.evaluate.metrics import Estimate
 
 WIDTH = 720
-LEFT, RIGHT, TOP, BOTTOM = 190, 24, 52, 30
+NAMES, FIGURES = 190, 52  # what is left of the axes: names of rows, or figures
+RIGHT, TOP, BOTTOM = 24, 52, 30
 SERIES = 4  # colours that the page has, `s0` and so on
 _ROW, _LANE = 18, 11  # of a row of points without its lanes, and of each lane
 _PLOT_HEIGHT = 190  # of curves and histograms
@@ -75,18 +76,18 @@ def draw(plot: Plot) -> str:
 def _dots(plot: Dots) -> str:
     step = _ROW + _LANE * len(plot.series)
     height = TOP + step * len(plot.rows) + BOTTOM
-    across = _scale(plot.low, plot.high, LEFT, WIDTH - RIGHT)
+    across = _scale(plot.low, plot.high, NAMES, WIDTH - RIGHT)
     parts = [*_axis(across, _ticks(plot.low, plot.high), height)]
     for i, row in enumerate(plot.rows):
         middle = TOP + step * (i + 0.5)
-        parts.append(_text(LEFT - 12, middle + 4, row, "end"))
+        parts.append(_text(NAMES - 12, middle + 4, row, "end"))
         for lane, estimates in enumerate(plot.series.values()):
             y = middle + _LANE * (lane - (len(plot.series) - 1) / 2)
             each = estimates[i]
             low, high = across(max(each.low, plot.low)), across(min(each.high, plot.high))
             parts.append(f'<g class="s{lane % SERIES}"><path class="line" d="M{low:.1f} {y:.1f}H{high:.1f}"/>')
             parts.append(f'<circle class="fill" cx="{across(each.mean):.1f}" cy="{y:.1f}" r="4"/></g>')
-    return _svg(plot.title, height, [*parts, *_legend(tuple(plot.series))])
+    return _svg(plot.title, NAMES, height, [*parts, *_legend(tuple(plot.series), NAMES)])
 
 
 def _lines(plot: Lines) -> str:
@@ -94,12 +95,12 @@ def _lines(plot: Lines) -> str:
     lowest = min((value for values in plot.series.values() for value in values), default=0.0)
     low = math.floor(lowest * 5) / 5
     high = max(1.0, *(value for values in plot.series.values() for value in values)) if plot.series else 1.0
-    across = _scale(math.log2(plot.dims[-1]), math.log2(plot.dims[0]), LEFT, WIDTH - RIGHT)
+    across = _scale(math.log2(plot.dims[-1]), math.log2(plot.dims[0]), FIGURES, WIDTH - RIGHT)
     up = _scale(low, high, TOP + _PLOT_HEIGHT, TOP)
     parts = []
     for tick in _ticks(low, high):
-        parts.append(f'<path class="grid" d="M{LEFT} {up(tick):.1f}H{WIDTH - RIGHT}"/>')
-        parts.append(_text(LEFT - 12, up(tick) + 4, f"{tick:.0%}", "end"))
+        parts.append(f'<path class="grid" d="M{FIGURES} {up(tick):.1f}H{WIDTH - RIGHT}"/>')
+        parts.append(_text(FIGURES - 12, up(tick) + 4, f"{tick * 100:.0f} %", "end"))
     for dim in plot.dims:
         parts.append(_text(across(math.log2(dim)), height - 8, str(dim), "middle"))
     for lane, values in enumerate(plot.series.values()):
@@ -109,7 +110,7 @@ def _lines(plot: Lines) -> str:
             kind = "fill" if dim in plot.trained else "hollow"
             parts.append(f'<circle class="{kind}" cx="{x:.1f}" cy="{y:.1f}" r="4"/>')
         parts.append("</g>")
-    return _svg(plot.title, height, [*parts, *_legend(tuple(plot.series))])
+    return _svg(plot.title, FIGURES, height, [*parts, *_legend(tuple(plot.series), FIGURES)])
 
 
 def _histograms(plot: Histograms) -> str:
@@ -119,7 +120,7 @@ def _histograms(plot: Histograms) -> str:
     shares = [
         np.histogram(np.clip(values, low, 1.0), edges)[0] / max(1, len(values)) for values in plot.series.values()
     ]
-    across = _scale(low, 1.0, LEFT, WIDTH - RIGHT)
+    across = _scale(low, 1.0, FIGURES, WIDTH - RIGHT)
     up = _scale(0.0, max(float(share.max()) for share in shares), TOP + _PLOT_HEIGHT, TOP)
     parts = [*_axis(across, _ticks(low, 1.0), height)]
     for lane, (values, share) in enumerate(zip(plot.series.values(), shares, strict=True)):
@@ -128,7 +129,7 @@ def _histograms(plot: Histograms) -> str:
         parts.append(f'<g class="s{lane % SERIES}"><path class="area" d="{path}Z"/><path class="line" d="{path}"/>')
         parts.append(f'<path class="mean" d="M{mean:.1f} {TOP}V{TOP + _PLOT_HEIGHT}"/></g>')
     legend = tuple(f"{name} (mean {values.mean():.2f})" for name, values in plot.series.items())
-    return _svg(plot.title, height, [*parts, *_legend(legend)])
+    return _svg(plot.title, FIGURES, height, [*parts, *_legend(legend, FIGURES)])
 
 
 def _steps(edges: npt.NDArray[np.float64], shares: npt.NDArray[np.float64]) -> Iterator[tuple[float, float]]:
@@ -155,8 +156,8 @@ def _axis(across: Callable[[float], float], ticks: Sequence[float], height: floa
         yield _text(across(tick), height - 8, f"{tick:.1f}", "middle")
 
 
-def _legend(names: tuple[str, ...]) -> Iterator[str]:
-    x = float(LEFT)
+def _legend(names: tuple[str, ...], left: float) -> Iterator[str]:
+    x = left + 4.0
     for lane, name in enumerate(names):
         yield f'<g class="s{lane % SERIES}"><circle class="fill" cx="{x:.1f}" cy="32" r="4"/></g>'
         yield _text(x + 9, 36, name, "start")
@@ -171,8 +172,8 @@ def _text(x: float, y: float, text: str, anchor: str) -> str:
     return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(text)}</text>'
 
 
-def _svg(title: str, height: float, parts: Sequence[str]) -> str:
-    heading = f'<text class="title" x="{LEFT}" y="14">{escape(title)}</text>'
+def _svg(title: str, left: float, height: float, parts: Sequence[str]) -> str:
+    heading = f'<text class="title" x="{left}" y="14">{escape(title)}</text>'
     return (
         f'<svg viewBox="0 0 {WIDTH} {height:.0f}" role="img" aria-label="{escape(title)}">\n'
         + "\n".join([heading, *parts])
