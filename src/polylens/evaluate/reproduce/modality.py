@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+import numpy as np
+
 from polylens.evaluate.geometry import (
     Figures,
     Weights,
@@ -51,8 +53,8 @@ def text_other_image(crops: CropVectors, weights: Weights) -> Figures:
 
 
 def gap(crops: CropVectors, weights: Weights) -> Figures:
-    """How much more a query is like its text than like the picture of the same text."""
-    return text_text(crops, weights) - text_image(crops, weights)
+    """How unlike the two are: a query with its text, and with the picture of the same text. 0 where they are alike."""
+    return np.abs(text_text(crops, weights) - text_image(crops, weights))
 
 
 def distance(crops: CropVectors, weights: Weights) -> Figures:
@@ -129,8 +131,8 @@ def _gap(crops: dict[str, CropVectors], on: str) -> Section:
     ]
     return Section(
         title="The modality gap",
-        method="The same words once as picture and once as text. First: how much more like the text the query is than "
-        f"like the picture. Second: the distance of the two centroids (Liang et al. 2022). Where "
+        method="The same words once as picture and once as text. First: how much the mean cosine of a query with the "
+        f"text and with the picture differ. Second: the distance of the two centroids (Liang et al. 2022). Where "
         f"everything lies in a narrow cone, gaps are small as well: read it beside the cone effect. On {on}",
         claims=tuple(claims),
         plots=tuple(
