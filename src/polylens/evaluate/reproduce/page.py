@@ -128,11 +128,15 @@ def _counts(claims: Sequence[Claim]) -> str:
 
 def _contents(sections: Sequence[Section]) -> str:
     return "".join(
-        f'<tr><td><a href="#s{number}">{escape(section.title)}</a></td><td>{escape(claim.name)}</td>'
+        f"<tr><td>{_link(number, section) if claim is section.claims[0] else ''}</td><td>{escape(claim.name)}</td>"
         f"<td>{_badge(claim.shows)}</td></tr>"
         for number, section in enumerate(sections, start=1)
         for claim in section.claims
     )
+
+
+def _link(number: int, section: Section) -> str:
+    return f'<a href="#s{number}">{escape(section.title)}</a>'
 
 
 def _prose(text: str) -> str:
