@@ -175,6 +175,12 @@ class TestModality:
         apart = claims[2].ours
         assert apart["difference"].mean == pytest.approx(apart[DUAL].mean - apart[UNIFIED].mean)
 
+    def test_the_cone_is_told_beside_its_claim(self) -> None:
+        narrow = modality(study(unified=reading(), dual=reading(cone=30.0)))[-1].claims[0].ours
+        for what in ("images", "texts", "queries"):
+            assert narrow[f"{DUAL}, {what} among themselves"].low > 0.9
+            assert narrow[f"{UNIFIED}, {what} among themselves"].high < 0.2
+
     def test_the_other_way_round_none_of_it_shows(self) -> None:
         both = study(unified=reading(apart=-12.0, cone=6.0), dual=reading())
         claims = [claim for section in modality(both) for claim in section.claims]

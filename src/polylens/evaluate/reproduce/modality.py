@@ -162,6 +162,9 @@ def _cone(crops: dict[str, CropVectors], on: str) -> Section:
         "texts among themselves": lambda each, weights: strangers(each.texts, each.texts, weights),
         "queries among themselves": lambda each, weights: strangers(each.queries, each.queries, weights),
     }
+    found = {name: tuple(_estimate(statistic, each) for statistic in cones.values()) for name, each in crops.items()}
+    beside = {f"{name}, {what}": estimate for name in found for what, estimate in zip(cones, found[name], strict=True)}
+    claim = replace(claim, ours={**claim.ours, **beside})
     return Section(
         title="The cone effect",
         method="Mean cosine of random pairs within a modality (Liang et al. 2022): 0 where vectors point everywhere, 1 "
@@ -171,10 +174,7 @@ def _cone(crops: dict[str, CropVectors], on: str) -> Section:
             Dots(
                 title="mean cosine of strangers",
                 rows=tuple(cones),
-                series={
-                    name: tuple(_estimate(statistic, each) for statistic in cones.values())
-                    for name, each in crops.items()
-                },
+                series=found,
                 low=-0.2,
                 high=1.0,
             ),
