@@ -10,6 +10,7 @@ MaxSim and by the cosine of the dense vectors, from their pictures alone. Needs 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import math
 import os
@@ -28,12 +29,10 @@ import polylens
 from polylens.evaluate.machine import processor
 from polylens.index.pooling import pool_tokens
 from polylens.runtime.embedder import Embedder
-from polylens.train.data.examples import pick_query
 from polylens.train.data.render import Rendered, render_page
+from polylens.train.data.unseen import with_queries
 from polylens.train.recipes import EUROPEAN
 from polylens.types import Embedding
-
-WORDS = (3, 6)
 
 
 def main() -> None:
@@ -65,18 +64,13 @@ def main() -> None:
 
 def make_pages(count: int, languages: list[str], seed: int, width: int) -> tuple[list[Rendered], list[str]]:
     """Pages, each with a query that is taken from it."""
-    rng = random.Random(seed)
     height = round(width * 2**0.5 / 28) * 28
-    pages: list[Rendered] = []
-    queries: list[str] = []
-    while len(pages) < count:
-        language = languages[len(pages) % len(languages)]
-        page = render_page(rng, width=width, height=height, split="held_out", language=language)
-        query = pick_query(rng, page, words=WORDS, held_out=True)
-        if query is not None:
-            pages.append(page)
-            queries.append(query.text)
-    return pages, queries
+
+    def draw(rng: random.Random, language: str) -> Rendered:
+        return render_page(rng, width=width, height=height, split="held_out", language=language)
+
+    pages, queries = zip(*itertools.islice(with_queries(draw, languages, seed), count), strict=True)
+    return list(pages), list(queries)
 
 
 def measure(embedder: Embedder, pages: list[Rendered], queries: list[str], pool: list[int]) -> dict[str, Any]:

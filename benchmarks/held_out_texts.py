@@ -9,16 +9,19 @@ compete. Needs no fonts.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import random
 from pathlib import Path
 
 import numpy as np
-from held_out_pages import WORDS, ranks, rates
+from held_out_pages import ranks, rates
 
 import polylens
 from polylens.synthetic.lexicon import LANGUAGES, sample_text
-from polylens.train.data.examples import pick_query, transcript, written
+from polylens.train.data.examples import transcript, written
+from polylens.train.data.render import Rendered
+from polylens.train.data.unseen import with_queries
 
 NUM_WORDS = 40
 
@@ -48,16 +51,12 @@ def main() -> None:
 
 def make_texts(count: int, language: str, seed: int) -> tuple[list[str], list[str]]:
     """Texts, each with a query that is taken from it."""
-    rng = random.Random(f"{seed} {language}")
-    texts: list[str] = []
-    queries: list[str] = []
-    while len(texts) < count:
-        row = written(sample_text(rng, language, "held_out", NUM_WORDS), language)
-        query = pick_query(rng, row, words=WORDS, held_out=True)
-        if query is not None:
-            texts.append(transcript(row))
-            queries.append(query.text)
-    return texts, queries
+
+    def draw(rng: random.Random, language: str) -> Rendered:
+        return written(sample_text(rng, language, "held_out", NUM_WORDS), language)
+
+    drawn = list(itertools.islice(with_queries(draw, [language], f"{seed} {language}"), count))
+    return [transcript(text) for text, _ in drawn], [query for _, query in drawn]
 
 
 if __name__ == "__main__":

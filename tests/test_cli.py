@@ -5,6 +5,7 @@ The model is a few thousand random weights: what it finds means nothing, that it
 
 from __future__ import annotations
 
+import html
 import io
 import json
 import os
@@ -20,7 +21,7 @@ import numpy as np
 import PIL.Image
 import pytest
 from reportlab.pdfgen.canvas import Canvas
-from tests import tiny
+from tests import tiny, tiny_clip
 
 import polylens
 from polylens.index.store import Store
@@ -65,6 +66,11 @@ def refusal(*arguments: str | Path, code: int, cwd: Path | None = None) -> str:
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny.write(tmp_path_factory.mktemp("models") / "tiny")
+
+
+@pytest.fixture(scope="module")
+def dual(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_clip.write(tmp_path_factory.mktemp("models") / "dual")
 
 
 @pytest.fixture(scope="module")
@@ -282,6 +288,34 @@ class TestEval:
         nowhere = tmp_path / "missing" / "figures.json"
         assert "--json must be a file in a folder" in refusal("eval", "synthetic", "--json", nowhere, code=2)
         assert "missing-model" in refusal("eval", "synthetic", "--model", "missing-model", code=3)
+
+
+class TestReproduce:
+    def test_a_table_on_stdout_and_a_report_beside_it(self, model: Path, dual: Path, tmp_path: Path) -> None:
+        done = run(
+            "reproduce",
+            *("--model", model, "--dual", dual, "--without-kl", tiny.write(tmp_path / "without", seed=1)),
+            *("--pages", "2", "--out", tmp_path / "report.html", "--json", tmp_path / "report.json"),
+        )
+        if b"apt-get install" in done.stderr:
+            pytest.skip(done.stderr.decode())
+        assert (done.returncode, done.stderr) == (0, b"")
+        assert done.stdout.decode().endswith(f"{tmp_path / 'report.html'}\n")
+        page = (tmp_path / "report.html").read_text(encoding="utf-8")
+        figures = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+        claims = [claim for section in figures["sections"] for claim in section["claims"]]
+        assert len(claims) == 22 and "left out" not in {claim["shows"] for claim in claims}
+        assert all(html.escape(claim["claim"]) in page for claim in claims)
+        assert figures["two towers"].startswith("`dual@") and not list(tmp_path.glob("*.part"))
+
+    def test_what_cannot_be_compared_is_one_line(self, model: Path, dual: Path, tmp_path: Path) -> None:
+        nowhere = tmp_path / "missing" / "report.html"
+        assert "--out must be a file in a folder" in refusal("reproduce", "--out", nowhere, code=2)
+        assert "--out must be a file" in refusal("reproduce", "--out", tmp_path, code=2)
+        assert "--model must be of jina-embeddings-v4's" in refusal("reproduce", "--model", dual, code=2)
+        assert "--dual must be of jina-clip-v2's" in refusal("reproduce", "--model", model, "--dual", model, code=2)
+        assert "the same weights" in refusal("reproduce", "--model", model, "--without-kl", model, code=2)
+        assert "missing-model" in refusal("reproduce", "--dual", "missing-model", code=3)
 
 
 class TestTheRest:

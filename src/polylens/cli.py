@@ -470,6 +470,9 @@ def train(
     steps: Annotated[int, typer.Option(min=1, help="Of finetune, and of jina-v4's first phase.")] = 500,
     batch_size: Annotated[int, typer.Option(min=2, help="Of finetune and jina-v4: pairs a step.")] = 64,
     learning_rate: Annotated[float, typer.Option(min=0, help="Of finetune and jina-v4, at its highest.")] = 2e-4,
+    divergence: Annotated[
+        float, typer.Option(min=0, help="Of finetune and jina-v4: weight of that term of the loss; 0 leaves it out.")
+    ] = 1.0,
     list_recipes: Annotated[bool, typer.Option("--list", help="Name the recipes.")] = False,
 ) -> None:
     """Train a model after a recipe. Interrupted, it goes on from its last checkpoint when called again."""
@@ -489,7 +492,12 @@ def train(
     with _needing_the_train_extra("training"):
         from polylens.train import loop
     run: Callable[..., Path | None]
-    sizes: dict[str, Any] = {"steps": steps, "batch_size": batch_size, "learning_rate": learning_rate}
+    sizes: dict[str, Any] = {
+        "steps": steps,
+        "batch_size": batch_size,
+        "learning_rate": learning_rate,
+        "divergence": divergence,
+    }
     if recipe == "finetune":
         run = partial(run_finetune, finetune(model, data or [], evaluation=evaluation, task=task, **sizes))
     elif recipe == "jina-v4":
@@ -547,8 +555,7 @@ def evaluate(
     """Measure how well a model finds pages: nDCG@5 on pages that are made here and held out from training."""
     if suite != "synthetic":
         raise InputError(f"suite must be synthetic, got {suite!r}")
-    if json_file is not None and not json_file.absolute().parent.is_dir():
-        raise InputError(f"--json must be a file in a folder that is there, got {json_file}")
+    _require_place("--json", json_file)
     with _needing_the_train_extra("making pages"):
         from polylens.evaluate import report, synthetic
     from rich.console import Console
@@ -568,6 +575,52 @@ def evaluate(
 
 
 @app.command()
+def reproduce(
+    model: Model = "nano",
+    dual: Annotated[
+        str | None,
+        typer.Option(metavar="FOLDER", help="A model with two towers to compare with, as `train nano-clip` makes it."),
+    ] = None,
+    without_kl: Annotated[
+        str | None, typer.Option(metavar="FOLDER", help="A model trained like --model but with --divergence 0.")
+    ] = None,
+    pages: Annotated[int, typer.Option(min=2, help="Pages of each of seven tasks; as many crops as pages.")] = 30,
+    seed: Annotated[int, typer.Option(help="Decides pages, crops and queries.")] = 1,
+    out: Annotated[Path, typer.Option(metavar="FILE", help="Where the report goes.")] = Path("report.html"),
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Write the figures here too.")
+    ] = None,
+) -> None:
+    """Compare small models as the papers do theirs: one HTML report, the published figures beside ours."""
+    _require_place("--out", out)
+    _require_place("--json", json_file)
+    with _needing_the_train_extra("making pages"):
+        from polylens.evaluate.reproduce import page, report, run
+        from polylens.train.data.unseen import crops
+    from rich.console import Console
+
+    from polylens.evaluate.report import write_json, write_text
+    from polylens.runtime.embedder import load
+    from polylens.train.recipes import EUROPEAN
+
+    compared = run.Models(
+        unified=load(model),
+        dual=None if dual is None else load(dual),
+        without_kl=None if without_kl is None else load(without_kl),
+    )
+    run.check(compared)
+    unseen = crops(tuple(dict.fromkeys(EUROPEAN)), seed)
+    with _counting_bar("pages and crops") as report_pictures:
+        sections = run.reproduce(compared, unseen, pages, seed, report_pictures)
+    made_with = run.made_with(compared, pages, seed)
+    Console(width=None if sys.stdout.isatty() else 180).print(report.table(sections))
+    write_text(page.html(sections, made_with), out)
+    if json_file is not None:
+        write_json(report.as_json(sections, made_with), json_file)
+    print(out)
+
+
+@app.command()
 def models() -> None:
     """List the models that are known by name."""
     from rich.console import Console
@@ -582,6 +635,11 @@ def models() -> None:
         late, takes = str(entry.multivector_dim or "-"), ", ".join(entry.modalities)
         table.add_row(entry.name, size, dims, late, f"{entry.context:,}", takes, entry.languages, entry.licence)
     Console(width=None if sys.stdout.isatty() else 180).print(table)
+
+
+def _require_place(option: str, file: Path | None) -> None:
+    if file is not None and (file.is_dir() or not file.absolute().parent.is_dir()):
+        raise InputError(f"{option} must be a file in a folder that is there, got {file}")
 
 
 @contextmanager

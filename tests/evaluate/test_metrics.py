@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from polylens.evaluate.bm25 import K1, B, bm25, terms
-from polylens.evaluate.metrics import bootstrap, chance_ndcg, ndcg, recall
+from polylens.evaluate.metrics import bootstrap, bootstrap_ratio, chance_ndcg, ndcg, recall
 
 
 def draw(seed: int, queries: int = 40, documents: int = 12) -> tuple[np.ndarray, np.ndarray]:
@@ -76,3 +76,18 @@ def test_bm25_equals_a_loop() -> None:
                 count = bag.count(term)
                 expected += rarity * count * (K1 + 1) / (count + K1 * (1 - B + B * len(bag) / average))
             assert bm25(queries, documents)[row, column] == pytest.approx(expected)
+
+
+def test_a_ratio_is_drawn_together() -> None:
+    """What goes up and down with the other has a narrow interval, however wide theirs are."""
+    rng = np.random.default_rng(9)
+    whole, pages = rng.random(60), np.arange(60)
+    kept = bootstrap_ratio([0.9 * whole], [whole], [pages])
+    assert (kept.mean, kept.low, kept.high) == pytest.approx((0.9, 0.9, 0.9))
+    other = bootstrap_ratio([rng.permutation(0.9 * whole)], [whole], [pages])
+    assert other.low < 0.85 < 0.9 < 0.95 < other.high
+
+
+def test_draws_of_a_ratio_that_have_nothing_below_are_left_out() -> None:
+    found = bootstrap_ratio([np.array([0.0, 1.0])], [np.array([0.0, 2.0])], [np.arange(2)])
+    assert (found.mean, found.low, found.high) == (0.5, 0.5, 0.5)

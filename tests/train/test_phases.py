@@ -109,3 +109,11 @@ def test_on_the_command_line(plan: PhasesRecipe, tmp_path: Path) -> None:
     given += ["--task-data", f"code={plan.pairs.data[0]}"]
     done = subprocess.run([*command, *given], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, f"{tmp_path / 'run/2-code/model'}\n"), done.stderr
+
+
+def test_the_divergence_can_be_left_out_of_both_phases() -> None:
+    for weight in (1.0, 0.0):
+        recipe = jina_v4("nano", ["a.jsonl"], {"code": ["b.jsonl"]}, divergence=weight)
+        for part in (recipe.pairs, *recipe.tasks):
+            for weights in (part.objective.texts, part.objective.images):
+                assert (weights.dense, weights.late, weights.divergence) == (1.0, 1.0, weight)

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import platform
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.table import Table
 
-import polylens
-from polylens.evaluate.machine import processor
+from polylens.evaluate.machine import measured_on
 from polylens.evaluate.metrics import Estimate
 from polylens.evaluate.synthetic import TaskResult, overall
 from polylens.synthetic.queries import KINDS
@@ -52,17 +48,21 @@ def as_json(results: Sequence[TaskResult], *, model: str, seed: int) -> dict[str
         "benchmark": "synthetic",
         "model": model,
         "seed": seed,
-        "mean nDCG@5": {way: _figures(overall(results, way)) for way in ways},
+        "mean nDCG@5": {way: figures(overall(results, way)) for way in ways},
         "tasks": [_task(result) for result in results],
-        "hardware": f"{os.cpu_count()} cores, {processor()}",
-        "versions": f"polylens {polylens.__version__}, torch {torch.__version__}, Python {platform.python_version()}",
+        **measured_on(),
     }
 
 
 def write_json(report: dict[str, Any], file: Path) -> None:
     """Writes a report beside its place, then puts it there."""
+    write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", file)
+
+
+def write_text(text: str, file: Path) -> None:
+    """Writes a text beside its place, then puts it there."""
     beside = file.with_name(file.name + ".part")
-    beside.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    beside.write_text(text, encoding="utf-8")
     beside.replace(file)
 
 
@@ -74,11 +74,11 @@ def _task(result: TaskResult) -> dict[str, Any]:
         "pages": len(result.task.pages),
         "queries": len(queries),
         "queries with several right pages": int((result.task.relevant.sum(axis=1) > 1).sum()),
-        "nDCG@5": {way: _figures(result.mean(way)) for way in result.scored},
+        "nDCG@5": {way: figures(result.mean(way)) for way in result.scored},
         "recall@5": {way: round(float(scored.recall.mean()), 4) for way, scored in result.scored.items()},
         "nDCG@5 of a random order": round(result.chance, 4),
         "nDCG@5 by kind of query": {
-            kind: {way: _figures(result.mean(way, kind)) for way in result.scored} for kind in kinds
+            kind: {way: figures(result.mean(way, kind)) for way in result.scored} for kind in kinds
         },
         "nDCG@5 by language, asked in it": _by_language(result),
         "pages/s": round(len(result.task.pages) / result.seconds, 2),
@@ -97,7 +97,8 @@ def _by_language(result: TaskResult) -> dict[str, dict[str, float]]:
     }
 
 
-def _figures(estimate: Estimate) -> dict[str, Any]:
+def figures(estimate: Estimate) -> dict[str, Any]:
+    """A mean and its interval, for programs."""
     return {"mean": round(estimate.mean, 4), "95 %": [round(estimate.low, 4), round(estimate.high, 4)]}
 
 

@@ -19,9 +19,11 @@ from polylens.errors import InputError
 from polylens.evaluate.bm25 import bm25
 from polylens.evaluate.metrics import Estimate, PerQuery, Relevance, Scores, bootstrap, chance_ndcg, ndcg, recall
 from polylens.runtime.embedder import Embedder
+from polylens.runtime.forward import Input
 from polylens.synthetic.page import Page
 from polylens.synthetic.pages import page
 from polylens.synthetic.queries import KINDS, Query, ask
+from polylens.types import Embedding
 
 TASKS = ("table", "chart", "invoice", "slide", "scan", "multilingual", "code")
 K = 5
@@ -127,19 +129,42 @@ def score_words(task: Task) -> Scores:
 
 def score_model(task: Task, embedder: Embedder, progress: Callable[[int], None] = lambda _: None) -> dict[str, Scores]:
     """A model's scores `[Q, D]`, "dense" and, where it has late interaction, "multi-vector"."""
-    task_name = "retrieval" if "retrieval" in embedder.tasks else None
-    documents = []
-    for start in range(0, len(task.pages), _BATCH):
-        pictures = [PIL.Image.fromarray(each.image) for each in task.pages[start : start + _BATCH]]
-        documents += embedder.embed(pictures, task=task_name, prompt_name="passage" if task_name else None)
-        progress(len(pictures))
-    texts = [query.text for query in task.queries]
-    asked = embedder.embed(texts, task=task_name, prompt_name="query" if task_name else None)
+    asked, documents = embed_task(task, embedder, progress)
     scores = {"dense": embedder.similarity(np.stack([a.dense for a in asked]), np.stack([d.dense for d in documents]))}
     if embedder.multivector_dim is not None:
         late = embedder.similarity([a.multivector for a in asked], [d.multivector for d in documents])
         scores = {"multi-vector": late, **scores}
     return scores
+
+
+def embed_task(
+    task: Task, embedder: Embedder, progress: Callable[[int], None] = lambda _: None
+) -> tuple[list[Embedding], list[Embedding]]:
+    """A model's vectors of the queries, and of the pictures of the pages.
+
+    Args:
+        task: What to embed.
+        embedder: The model.
+        progress: Called with the number of pages of each batch.
+    """
+    documents = []
+    for start in range(0, len(task.pages), _BATCH):
+        pictures = [PIL.Image.fromarray(each.image) for each in task.pages[start : start + _BATCH]]
+        documents += embed_side(embedder, pictures, "passage")
+        progress(len(pictures))
+    return embed_side(embedder, [query.text for query in task.queries], "query"), documents
+
+
+def embed_side(embedder: Embedder, inputs: Sequence[Input], prompt_name: str) -> list[Embedding]:
+    """Vectors of one side of a search, by the adapter of retrieval where the model has one.
+
+    Args:
+        embedder: The model.
+        inputs: Texts or pictures.
+        prompt_name: "query" or "passage".
+    """
+    task = "retrieval" if "retrieval" in embedder.tasks else None
+    return embedder.embed(inputs, task=task, prompt_name=prompt_name if task else None)
 
 
 def run(

@@ -165,8 +165,8 @@ def _scored(
 ) -> list[_Scored]:
     """Exact MaxSim of the candidates, and that fused with their words."""
     parts = _parts(snapshot, [candidate.row for candidate in found])
-    none = np.zeros(0, np.float32)
-    late = np.concatenate([none, *(maxsim(query.multivector, pages) for pages in parts)])
+    scores = (maxsim(query.multivector, pages) for pages in parts)
+    late = np.concatenate([np.zeros(0), *scores], dtype=np.float32)
     has_text = np.array([candidate.has_text for candidate in found], dtype=bool)
     num_words, num_pages = count_words(query_words), snapshot.count()
     text = share([each.text_score for each in found], num_words, num_pages)

@@ -6,6 +6,7 @@ either trained on or held out, in every script it covers, so reading in a held-o
 
 from __future__ import annotations
 
+import atexit
 import functools
 import re
 import tempfile
@@ -248,7 +249,9 @@ def _unhinted(path: Path) -> Path:
 @functools.cache
 def _scratch() -> tempfile.TemporaryDirectory[str]:
     """A folder that goes when the process ends."""
-    return tempfile.TemporaryDirectory(prefix="polylens-fonts-")
+    folder = tempfile.TemporaryDirectory(prefix="polylens-fonts-")
+    atexit.register(folder.cleanup)
+    return folder
 
 
 def _files(family: str, script: str) -> list[Path]:

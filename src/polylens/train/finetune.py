@@ -76,20 +76,22 @@ def finetune(
     steps: int = 500,
     batch_size: int = 64,
     learning_rate: float = 2e-4,
+    divergence: float = 1.0,
 ) -> FinetuneRecipe:
     """One task's adapter of a checkpoint, on your own pairs.
 
     The paper prints neither batch size nor rate. 2e-4 is what LoRA of rank 32 is usually given; 64 pairs give each
-    query 63 negatives, and more help if there are more.
+    query 63 negatives, and more help if there are more. `divergence` is the weight of that term, for texts and images
+    alike; the others have 1.
     """
-    equal = TermWeights(dense=1.0, late=1.0, divergence=1.0)
+    weights = TermWeights(dense=1.0, late=1.0, divergence=divergence)
     return FinetuneRecipe(
         name="finetune",
         model=model,
         data=tuple(data),
         evaluation=evaluation,
         task=task,
-        objective=Objective(temperature=0.02, dims=(), texts=equal, images=equal, late_teaches=True),
+        objective=Objective(temperature=0.02, dims=(), texts=weights, images=weights, late_teaches=True),
         steps=steps,
         batch_size=batch_size,
         learning_rate=learning_rate,

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -49,6 +50,7 @@ def jina_v4(
     steps: int = 500,
     batch_size: int = 64,
     learning_rate: float = 2e-4,
+    divergence: float = 1.0,
 ) -> PhasesRecipe:
     """jina-embeddings-v4's two phases: one adapter on pairs, then one a task from copies of it.
 
@@ -62,14 +64,16 @@ def jina_v4(
         steps: Of phase 1, and half as many of each task.
         batch_size: Pairs a step.
         learning_rate: At its highest, in phase 1.
+        divergence: Weight of the divergence in the joint loss of both phases; 0 leaves it out.
     """
-    first = finetune(model, pairs, task=FIRST, steps=steps, batch_size=batch_size, learning_rate=learning_rate)
+    part = partial(finetune, batch_size=batch_size, divergence=divergence)
+    first = part(model, pairs, task=FIRST, steps=steps, learning_rate=learning_rate)
     half, slower = max(1, steps // 2), learning_rate / 2
     return PhasesRecipe(
         name="jina-v4",
         pairs=replace(first, name="pairs"),
         tasks=tuple(
-            replace(finetune("", files, task=task, steps=half, batch_size=batch_size, learning_rate=slower), name=task)
+            replace(part("", files, task=task, steps=half, learning_rate=slower), name=task)
             for task, files in task_data.items()
         ),
     )
