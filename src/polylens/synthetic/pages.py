@@ -62,9 +62,8 @@ def page(kind: str, split: Split, seed: int, number: int) -> Page:
         raise InputError(f"kind must be one of {', '.join(LAYOUTS)}, got {kind!r}")
     for attempt in itertools.count():
         rng = random.Random(f"{kind}/{split}/{seed}/{number}/{attempt}")
-        draft = LAYOUTS[kind](rng, _language(rng, kind), split)
-        height, width = draft.image.shape[:2]
-        if is_tidy(draft.boxes, width, height):
+        draft = _tidy(LAYOUTS[kind](rng, _language(rng, kind), split))
+        if draft:
             return draft
     raise AssertionError("unreachable")
 
@@ -81,9 +80,8 @@ def alike(rng: random.Random, kind: str, split: Split, count: int) -> list[Page]
     language = _language(rng, kind)
     found: list[Page] = []
     while len(found) < count:
-        draft = LAYOUTS[kind](rng, language, split)
-        height, width = draft.image.shape[:2]
-        if is_tidy(draft.boxes, width, height):
+        draft = _tidy(LAYOUTS[kind](rng, language, split))
+        if draft:
             found.append(draft)
     return found
 
@@ -91,6 +89,12 @@ def alike(rng: random.Random, kind: str, split: Split, count: int) -> list[Page]
 def pages(kind: str, split: Split, seed: int = 0) -> Iterator[Page]:
     """An endless stream of pages of a kind; arguments and errors are those of `page`."""
     return (page(kind, split, seed, number) for number in itertools.count())
+
+
+def _tidy(draft: Page) -> Page | None:
+    """A draft, unless texts overlap in it or leave the page."""
+    height, width = draft.image.shape[:2]
+    return draft if is_tidy(draft.boxes, width, height) else None
 
 
 def _language(rng: random.Random, kind: str) -> str:

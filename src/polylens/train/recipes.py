@@ -79,7 +79,7 @@ SPECIAL = 8  # nano's special tokens are its first ids, in the order of `tokeniz
 
 
 def nano() -> Recipe:
-    """The model that ships: about eight million parameters, for two cores and an hour and three quarters.
+    """The model that ships: about eight million parameters; up to `texts` it takes two cores an hour and three quarters.
 
     The vision tower is small because it sees the most tokens, four for each of the decoder's. Learning to read comes
     first, from dense little pictures; then searching, on crops. The tower reads a page as well as a crop, but the
@@ -240,24 +240,19 @@ def nano() -> Recipe:
         languages=ALL_SCRIPTS,
         scans=0.3,
     )
-    documents = Stage(
+    documents = replace(
+        half_pages,
         name="documents",
-        kind="pages",
-        height=1064,
-        width=756,
-        font_size=(16.0, 27.0),
         steps=700,
         images=3,
         queries_per_image=40,
         transcripts=1,
         texts=6,
-        query_words=(2, 6),
         learning_rate=2e-3,
         final_learning_rate=0.0,
         languages=ALL_SCRIPTS,
         scans=0.3,
         documents=0.65,
-        tower_learns=False,
     )
     return Recipe(
         name="nano",
@@ -278,7 +273,7 @@ def nano() -> Recipe:
 
 
 def nano_clip() -> Recipe:
-    """nano's counterpart with two towers, jina-clip-v2's family: the same data and about the same budget, to compare.
+    """nano's counterpart with two towers, jina-clip-v2's family: the data of its first six stages, to compare.
 
     Its tower sees the whole picture in every layer, so a step costs more and there are fewer. Its pictures have one
     size, as in that family; whole pages are drawn into it in print as small as a page shrunk to that size has. Texts
