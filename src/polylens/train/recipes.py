@@ -79,7 +79,7 @@ SPECIAL = 8  # nano's special tokens are its first ids, in the order of `tokeniz
 
 
 def nano() -> Recipe:
-    """The model that ships: about eight million parameters; up to `texts` it takes two cores an hour and three quarters.
+    """The model that ships: about eight million parameters. Up to `texts` two cores need an hour and three quarters.
 
     The vision tower is small because it sees the most tokens, four for each of the decoder's. Learning to read comes
     first, from dense little pictures; then searching, on crops. The tower reads a page as well as a crop, but the
