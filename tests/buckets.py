@@ -22,7 +22,9 @@ HAS_MOTO = all(importlib.util.find_spec(name) for name in ("moto", "flask", "fla
 def running() -> Iterator[str]:
     """The address of a server that runs within the block."""
     command = [sys.executable, "-W", "ignore", __file__]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as server:
         assert server.stdin is not None and server.stdout is not None
         yield f"http://127.0.0.1:{server.stdout.readline().strip()}"
         server.stdin.close()
@@ -39,7 +41,8 @@ def ask_for_credentials(endpoint: str) -> None:
 
 
 def _send(method: str, address: str, body: bytes = b"") -> None:
-    urllib.request.urlopen(urllib.request.Request(address, body, method=method), timeout=10).close()
+    request = urllib.request.Request(address, body, {"Content-Type": "text/plain"}, method=method)
+    urllib.request.urlopen(request, timeout=10).close()
 
 
 def environment(endpoint: str) -> Mapping[str, str]:

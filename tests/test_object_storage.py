@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -197,7 +198,9 @@ class TestOneWriter:
                 Lease(Bucket(shelf))
             lease.require()
 
-    def test_one_that_was_held_up_writes_no_more(self, folder: Path, shelf: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_one_that_was_held_up_writes_no_more(
+        self, folder: Path, shelf: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         library = Library(folder, FakeEmbedder(), index=shelf)
         library.update()
         monkeypatch.setattr(buckets_module, "LEASE_SECONDS", 0.0)  # the next one thinks that this one sleeps
@@ -214,8 +217,11 @@ class TestOneWriter:
     def test_of_many_that_come_at_once_one_gets_it(self, shelf: str, monkeypatch: pytest.MonkeyPatch) -> None:
         """All have seen the same state before any of them puts."""
         first = Bucket(shelf).put_if("lock", b"{}", None)
-        assert first and [Bucket(shelf).put_if("lock", b"{}", None), Bucket(shelf).put_if("lock", b"x", "other")] == [None] * 2
-        monkeypatch.setattr(Bucket, "get", lambda *_: (b"{}", first, None))
+        assert (
+            first
+            and [Bucket(shelf).put_if("lock", b"{}", None), Bucket(shelf).put_if("lock", b"x", "other")] == [None] * 2
+        )
+        monkeypatch.setattr(Bucket, "get", lambda *_: (b"{}", first, datetime.now(UTC)))
         lease = Lease(Bucket(shelf))
         with pytest.raises(LibraryBusyError):
             Lease(Bucket(shelf))
@@ -223,8 +229,6 @@ class TestOneWriter:
         lease.close()
 
     def test_a_renewal_whose_answer_was_lost_is_ours(self, shelf: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        for name, value in buckets.environment(os.environ["AWS_ENDPOINT_URL"]).items():
-            os.environ[name] = value
         lease = Lease(Bucket(shelf))
         Bucket(shelf).write("lock", lease._content())
         monkeypatch.setattr(lease, "_renewed", 0.0)
@@ -261,7 +265,7 @@ class TestRebuilding:
             Library(folder, FakeEmbedder("new")).update(die, rebuild=True)
         assert Library(shelf, FakeEmbedder("old")).count() == FILES
         report = Library(folder, FakeEmbedder("new")).update(rebuild=True)
-        assert report.unchanged >= FILES // 2 and report.unchanged + report.indexed == FILES
+        assert report.unchanged >= 8 and report.unchanged + report.indexed == FILES
 
     @pytest.mark.parametrize("again", ["update", "rebuild", "doctor"])
     def test_death_between_the_two_steps_of_publishing(
@@ -269,7 +273,9 @@ class TestRebuilding:
     ) -> None:
         Library(folder, FakeEmbedder(), index=shelf).update()
         with monkeypatch.context() as patch:
-            patch.setattr(Bucket, "remove", lambda self, name: signal.raise_signal(signal.SIGINT) if name == STAGED else None)
+            patch.setattr(
+                Bucket, "remove", lambda self, name: signal.raise_signal(signal.SIGINT) if name == STAGED else None
+            )
             with pytest.raises(KeyboardInterrupt):
                 Library(folder, FakeEmbedder()).update(rebuild=True)
         library = Library(folder, FakeEmbedder())
@@ -315,12 +321,17 @@ class TestWhichIndex:
 
     def test_places(self, tmp_path: Path) -> None:
         assert isinstance(place_of(tmp_path), Folder)
-        assert [str(place_of(f"s3://shelf{rest}")) for rest in ("", "/", "/a/b/")] == ["s3://shelf"] * 2 + ["s3://shelf/a/b"]
+        assert [str(place_of(f"s3://shelf{rest}")) for rest in ("", "/", "/a/b/")] == ["s3://shelf"] * 2 + [
+            "s3://shelf/a/b"
+        ]
 
 
 class TestErrors:
     def test_no_bucket(self, folder: Path, shelf: str) -> None:
-        for library in (Library(folder, FakeEmbedder(), index="s3://nowhere/papers"), Library("s3://nowhere", FakeEmbedder())):
+        for library in (
+            Library(folder, FakeEmbedder(), index="s3://nowhere/papers"),
+            Library("s3://nowhere", FakeEmbedder()),
+        ):
             with pytest.raises(StorageUnavailableError, match="there is no bucket nowhere at http://127.0.0.1"):
                 library.update() if library.has_files else library.search("word")
 
@@ -335,7 +346,9 @@ class TestErrors:
                 monkeypatch.setenv(name, value)
             buckets.make_bucket(endpoint, "shelf")
             buckets.ask_for_credentials(endpoint)
-            with pytest.raises(StorageUnavailableError, match=r"refuses \(InvalidAccessKeyId\); check AWS_ACCESS_KEY_ID"):
+            with pytest.raises(
+                StorageUnavailableError, match=r"refuses \(InvalidAccessKeyId\); check AWS_ACCESS_KEY_ID"
+            ):
                 Store.create("s3://shelf/papers", "model", 32)
 
     def test_the_storage_goes_away_meanwhile(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -375,7 +388,10 @@ def test_the_commands(folder: Path, shelf: str, tmp_path: Path) -> None:
         done = run("search", "word7", "--library", library, "--by", "text", *options)
         assert done.stdout.startswith("1. 07.txt, page 1"), done.stderr
     done = run("doctor", shelf, *options)
-    assert "files: not compared with the index" in done.stdout and f"{shelf}: {FILES} pages of {FILES} files" in done.stdout
+    assert (
+        "files: not compared with the index" in done.stdout
+        and f"{shelf}: {FILES} pages of {FILES} files" in done.stdout
+    )
     done = run("export", "--library", shelf, "--out", tmp_path / "pages.parquet")
     assert done.returncode == 0 and f"{FILES} pages" in done.stderr
     done = run("index", shelf, *options)

@@ -433,9 +433,7 @@ def serve(
 
 @app.command(name="open")
 def open_page(
-    folder: Annotated[
-        str, typer.Argument(metavar="FOLDER", help="The folder to search, or s3://BUCKET/PREFIX.")
-    ] = ".",
+    folder: Annotated[str, typer.Argument(metavar="FOLDER", help="The folder to search, or s3://BUCKET/PREFIX.")] = ".",
     model: Annotated[str | None, typer.Option(help="As for index.")] = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any free one.")] = 0,
 ) -> None:

@@ -147,9 +147,7 @@ class Library:
         InputError: `index` is not such an address, or what object storage needs is not installed.
     """
 
-    def __init__(
-        self, folder: str | Path, embedder: PageEmbedder | None = None, *, index: str | None = None
-    ) -> None:
+    def __init__(self, folder: str | Path, embedder: PageEmbedder | None = None, *, index: str | None = None) -> None:
         if index is not None and (is_remote(folder) or not is_remote(index)):
             raise InputError(f"index must be s3://BUCKET/PREFIX, for a folder of this machine, got {index!r}")
         self._folder = None if is_remote(folder) else Path(folder).expanduser().absolute()

@@ -64,9 +64,7 @@ class Bucket(Place):
         self.name = found["name"]
         self.prefix = (found["prefix"] or "").strip("/")
         options = {**_CLIENT, "allow_http": _endpoint().startswith("http://")}
-        self._objects = S3Store(
-            self.name, prefix=self.prefix or None, client_options=options, retry_config=_RETRIES
-        )
+        self._objects = S3Store(self.name, prefix=self.prefix or None, client_options=options, retry_config=_RETRIES)
 
     def __str__(self) -> str:
         return f"s3://{self.name}/{self.prefix}".rstrip("/")
