@@ -151,7 +151,7 @@ class TestSearching:
                 impossible()
         with pytest.raises(InputError, match="no page 2"):
             library.stored("07.txt", 2)
-        with pytest.raises(ModelMismatchError, match=f"{shelf}.*'fake'.*'other'"):
+        with pytest.raises(ModelMismatchError, match=rf"{shelf}.*'fake'.*'other'"):
             Library.open(shelf, FakeEmbedder("other"))
         with pytest.raises(LibraryNotFoundError, match=f"no index in {shelf}/not"):
             Library(f"{shelf}/not", FakeEmbedder()).search("word")
@@ -309,7 +309,7 @@ class TestWhichIndex:
         other = tmp_path / "other"
         other.mkdir()
         (other / "a.txt").write_text("something else")
-        with pytest.raises(InputError, match=f"none of the {FILES} files of the index in {shelf}.*--rebuild"):
+        with pytest.raises(InputError, match=rf"none of the {FILES} files of the index in {shelf}.*--rebuild"):
             Library(other, FakeEmbedder(), index=shelf).update()
         assert Library(shelf, FakeEmbedder()).count() == FILES
         assert Library(other, FakeEmbedder(), index=shelf).update(rebuild=True).indexed == 1
@@ -332,12 +332,12 @@ class TestErrors:
             Library(folder, FakeEmbedder(), index="s3://nowhere/papers"),
             Library("s3://nowhere", FakeEmbedder()),
         ):
-            with pytest.raises(StorageUnavailableError, match="there is no bucket nowhere at http://127.0.0.1"):
+            with pytest.raises(StorageUnavailableError, match=r"there is no bucket nowhere at http://127\.0\.0\.1"):
                 library.update() if library.has_files else library.search("word")
 
     def test_nobody_there(self, shelf: str, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
-        with pytest.raises(StorageUnavailableError, match="http://127.0.0.1:9 does not answer.*AWS_ENDPOINT_URL"):
+        with pytest.raises(StorageUnavailableError, match=r"http://127\.0\.0\.1:9 does not answer.*AWS_ENDPOINT_URL"):
             Library.open(shelf)
 
     def test_unknown_credentials(self, monkeypatch: pytest.MonkeyPatch) -> None:

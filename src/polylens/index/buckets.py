@@ -32,7 +32,7 @@ RENEW_SECONDS = 10.0
 
 LOCK = "lock"
 
-_CLIENT = {"connect_timeout": "5s", "timeout": "60s"}
+_CLIENT: Any = {"connect_timeout": "5s", "timeout": "60s"}
 _RETRIES: Any = {"max_retries": 2, "retry_timeout": timedelta(seconds=20)}
 
 _ADDRESS = re.compile(r"s3://(?P<name>[^/]+)(?:/(?P<prefix>.*))?")
@@ -227,7 +227,7 @@ class Lease:
         self._said = {**asdict(Holder.here()), "holder": uuid.uuid4().hex}  # this one, told from all others
         self._mutex = threading.Lock()
         self._end = threading.Event()
-        self._tag = self._take()
+        self._tag: str | None = self._take()
         self._renewed = time.time()
         self._thread = threading.Thread(target=self._keep, name="polylens-lease", daemon=True)
         self._thread.start()
