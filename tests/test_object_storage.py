@@ -1,4 +1,7 @@
-"""An index on object storage does what one on a disk does, for several machines at once; the storage is a local S3 server."""
+"""An index on object storage does what one on a disk does, for several machines at once.
+
+The storage is a local S3 server.
+"""
 
 from __future__ import annotations
 
@@ -274,7 +277,7 @@ class TestRebuilding:
         Library(folder, FakeEmbedder(), index=shelf).update()
         with monkeypatch.context() as patch:
             patch.setattr(
-                Bucket, "remove", lambda self, name: signal.raise_signal(signal.SIGINT) if name == STAGED else None
+                Bucket, "remove", lambda _, name: signal.raise_signal(signal.SIGINT) if name == STAGED else None
             )
             with pytest.raises(KeyboardInterrupt):
                 Library(folder, FakeEmbedder()).update(rebuild=True)
@@ -292,7 +295,7 @@ class TestRebuilding:
 
 
 class TestWhichIndex:
-    def test_the_folder_knows_where_it_is(self, folder: Path, shelf: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_the_folder_knows_where_it_is(self, folder: Path, shelf: str) -> None:
         Library(folder, FakeEmbedder(), index=shelf).update()
         assert str(Library(folder).place) == shelf
         (folder / "sub").mkdir()
@@ -327,7 +330,8 @@ class TestWhichIndex:
 
 
 class TestErrors:
-    def test_no_bucket(self, folder: Path, shelf: str) -> None:
+    @pytest.mark.usefixtures("shelf")
+    def test_no_bucket(self, folder: Path) -> None:
         for library in (
             Library(folder, FakeEmbedder(), index="s3://nowhere/papers"),
             Library("s3://nowhere", FakeEmbedder()),

@@ -115,7 +115,7 @@ class StorageError(PolylensError, OSError):
 
 
 class StorageUnavailableError(StorageError):
-    """The object storage that an index lies on cannot be reached, or refuses: no bucket of that name, no credentials."""
+    """The object storage that an index lies on cannot be reached, or refuses: no such bucket, no credentials."""
 
 
 class ModelMismatchError(PolylensError, ValueError):

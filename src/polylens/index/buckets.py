@@ -63,7 +63,7 @@ class Bucket(Place):
             ) from missing
         self.name = found["name"]
         self.prefix = (found["prefix"] or "").strip("/")
-        options = {**_CLIENT, "allow_http": _endpoint().startswith("http://")}
+        options: Any = {**_CLIENT, "allow_http": _endpoint().startswith("http://")}
         self._objects = S3Store(self.name, prefix=self.prefix or None, client_options=options, retry_config=_RETRIES)
 
     def __str__(self) -> str:
