@@ -32,6 +32,13 @@ app = typer.Typer(
 )
 
 Model = Annotated[str, typer.Option(help="A name of `polylens models`, or a folder in the official layout.")]
+LibraryName = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FOLDER",
+        help="The indexed folder, or s3://BUCKET/PREFIX; by default the nearest folder upwards that has an index.",
+    ),
+]
 Top = Annotated[int, typer.Option("--top", "-n", min=1, help="How many results.")]
 
 
@@ -144,7 +151,13 @@ def embed(
 
 @app.command()
 def index(
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="The folder to make searchable.")] = Path(),
+    folder: Annotated[str, typer.Argument(metavar="FOLDER", help="The folder to make searchable.")] = ".",
+    at: Annotated[
+        str | None,
+        typer.Option(
+            "--index", metavar="s3://BUCKET/PREFIX", help="Keep the index there, not in the folder, from now on."
+        ),
+    ] = None,
     model: Annotated[
         str | None, typer.Option(help="As for embed; by default the one the index was made with, or nano.")
     ] = None,
@@ -159,7 +172,7 @@ def index(
     """Make a folder of PDFs, pictures and texts searchable, or bring its index up to date."""
     from polylens.library import Library
 
-    report = _update(Library(folder, _load(model)), rebuild, pool)
+    report = _update(Library(folder, _load(model), index=at), rebuild, pool)
     print(_summary(report))
     for name, reason in report.failed:
         print(f"could not read {name}: {reason}", file=sys.stderr)
@@ -180,10 +193,10 @@ def watch(
     from polylens.watch import Follower
 
     paths = list({folder.expanduser().absolute(): None for folder in folders or [Path()]})
-    indexed = [path for path in paths if Store.exists(Library(path).index_path)]
+    indexed = [path for path in paths if Store.exists(Library(path).place)]
     embedder = _load(model) or Library((indexed or paths)[0]).embedder
     for path in indexed:
-        read_manifest(Library(path).index_path, model_id=embedder.model_id)
+        read_manifest(Library(path).place, model_id=embedder.model_id)
     listener = _Watching(one=len(paths) == 1)
     follower = Follower([Library(path, embedder) for path in paths], listener)
 
@@ -203,9 +216,7 @@ def watch(
 @app.command()
 def search(
     query: Annotated[str, typer.Argument(metavar="QUERY", help="What to look for; several words in quotes.")],
-    library: Annotated[
-        Path | None, typer.Option(help="The indexed folder; by default the nearest one upwards.")
-    ] = None,
+    library: LibraryName = None,
     top: Top = 5,
     by: Annotated[
         Ranking,
@@ -247,22 +258,23 @@ def search(
 @app.command()
 def export(
     out: Annotated[Path, typer.Option(metavar="FILE", help="A .parquet or a .jsonl file.")],
-    library: Annotated[
-        Path | None, typer.Option(help="The indexed folder; by default the nearest one upwards.")
-    ] = None,
+    library: LibraryName = None,
 ) -> None:
     """Write every page of an index with its text and its vectors to a file that other programs read."""
     from polylens.index.export import export as write
-    from polylens.library import INDEX_FOLDER, find_library
+    from polylens.library import Library, find_library
 
-    pages = write((library if library is not None else find_library()) / INDEX_FOLDER, out)
+    pages = write(Library(library if library is not None else find_library()).place, out)
     print(f"{pages} pages in {out}", file=sys.stderr)
 
 
 @app.command()
 def doctor(
     folder: Annotated[
-        Path | None, typer.Argument(metavar="[FOLDER]", help="By default the nearest indexed one upwards.")
+        str | None,
+        typer.Argument(
+            metavar="[FOLDER]", help="Or s3://BUCKET/PREFIX; by default the nearest folder upwards that has an index."
+        ),
     ] = None,
     model: Annotated[str | None, typer.Option(help="As for index.")] = None,
     repair: Annotated[
@@ -353,7 +365,11 @@ def serve(
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any free one.")] = 8000,
     library: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="Keep a folder searchable, with a page to search it on.")
+        str | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Keep a folder searchable, with a page to search it on; or search s3://BUCKET/PREFIX as it is.",
+        ),
     ] = None,
     lazy: Annotated[bool, typer.Option("--lazy", help="Load a model when it is first asked for.")] = False,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1; by default a GPU if there is one.")] = None,
@@ -417,7 +433,7 @@ def serve(
 
 @app.command(name="open")
 def open_page(
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="The folder to search.")] = Path(),
+    folder: Annotated[str, typer.Argument(metavar="FOLDER", help="The folder to search, or s3://BUCKET/PREFIX.")] = ".",
     model: Annotated[str | None, typer.Option(help="As for index.")] = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any free one.")] = 0,
 ) -> None:
@@ -652,14 +668,14 @@ def _needing_the_train_extra(what: str) -> Iterator[None]:
         ) from missing
 
 
-def _model_of(library: Path | None) -> str:
-    """The model that a folder's index was made with; nano where there is none."""
+def _model_of(library: str | None) -> str:
+    """The model that a library's index was made with; nano where there is none."""
     from polylens.index.store import Store, read_manifest
-    from polylens.library import DEFAULT_MODEL, INDEX_FOLDER
+    from polylens.library import DEFAULT_MODEL, Library
 
-    if library is None or not Store.exists(library / INDEX_FOLDER):
+    if library is None or not Store.exists(place := Library(library).place):
         return DEFAULT_MODEL
-    return read_manifest(library / INDEX_FOLDER).model_name
+    return read_manifest(place).model_name
 
 
 def _by_task(pairs: list[str]) -> dict[str, list[str]]:

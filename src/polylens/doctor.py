@@ -23,11 +23,12 @@ import PIL.ImageDraw
 from polylens import types
 from polylens.documents import open_document
 from polylens.documents.scan import scan
-from polylens.errors import DocumentError, InputError, PolylensError
-from polylens.index.disk import bytes_of
-from polylens.index.lock import Holder, holder_of
+from polylens.errors import DocumentError, InputError, PolylensError, StorageUnavailableError
+from polylens.index.lock import Holder
+from polylens.index.places import Folder, Place
 from polylens.index.pooling import evenly
 from polylens.index.store import (
+    STAGED,
     Manifest,
     Store,
     mend_manifest,
@@ -103,23 +104,24 @@ def examine(library: Library, *, model: bool = True) -> Diagnosis:
 
     Raises:
         LibraryNotFoundError: There is no index.
+        StorageUnavailableError: It lies on object storage that does not answer, or refuses.
     """
-    found = Diagnosis(str(library.folder))
-    path = library.index_path
-    holder = holder_of(path / "lock")
+    found = Diagnosis(library.name)
+    place = library.place
+    holder = place.holder()
     if holder:
         found.note("lock", f"{holder} is writing to it ({holder.details})")
     try:
-        manifest = read_manifest(path)
-        store = Store.open(path)
+        manifest = read_manifest(place)
+        store = Store.open(place)
         num_pages = store.count()
-    except LookupError:
+    except (LookupError, StorageUnavailableError):
         raise
     except (PolylensError, RuntimeError, OSError) as error:
         found.problem("index", str(error))
         return found
     found.model_id, found.num_pages = manifest.model_id, num_pages
-    _check_leftovers(found, path, holder)
+    _check_leftovers(found, place, holder)
     _check_disk(found, store)
     if num_pages and not _check_rows(found, store):
         return found
@@ -139,21 +141,23 @@ def repair(library: Library, diagnosis: Diagnosis) -> list[str]:
         PolylensError: It cannot be opened, and not be mended either.
     """
     done = []
-    path = library.index_path
+    place = library.place
     try:
-        read_manifest(path)
+        read_manifest(place)
+    except StorageUnavailableError:
+        raise
     except PolylensError:
-        done.append(f"index.json written anew: {mend_manifest(path).model_id}")
-    strays = [*stray_tables(path), *(file.name for file in stray_files(path))]
-    with Store.open(path, write=True) as store:
+        done.append(f"index.json written anew: {mend_manifest(place).model_id}")
+    strays = [*stray_tables(place), *stray_files(place)]
+    with Store.open(place, write=True) as store:
         done += [f"removed {stray}" for stray in strays]
         damaged = sorted({file for finding in diagnosis.findings for file in finding.damaged})
         if damaged:
             store.remove(damaged)
-            done.append(f"took out {_listed(damaged)}; `polylens index {library.folder}` embeds them again")
-        before = bytes_of(path)
+            done.append(f"took out {_listed(damaged)}; the next `polylens index` embeds them again")
+        before = place.size()
         store.compact(force=True)
-        done.append(f"compacted: {_megabytes(before)} before, {_megabytes(bytes_of(path))} now")
+        done.append(f"compacted: {_megabytes(before)} before, {_megabytes(place.size())} now")
     return done
 
 
@@ -283,7 +287,7 @@ def _check_model(found: Diagnosis, library: Library, manifest: Manifest) -> None
     """Whether the model that the index names is here, and tells a few plain things apart."""
     try:
         embedder = library.embedder
-        read_manifest(library.index_path, model_id=embedder.model_id)
+        read_manifest(library.place, model_id=embedder.model_id)
     except PolylensError as error:
         found.note("model", f"not tried: {error}")
         return
@@ -315,33 +319,41 @@ def _pictures() -> list[types.Image]:
 # What lies around it
 
 
-def _check_leftovers(found: Diagnosis, path: Path, holder: Holder | None) -> None:
+def _check_leftovers(found: Diagnosis, place: Place, holder: Holder | None) -> None:
     if holder:  # what looks left over may be its work
         return
-    strays = [*(f"{name}.lance" for name in stray_tables(path)), *(file.name for file in stray_files(path))]
+    strays = [*(f"{name}.lance" for name in stray_tables(place)), *stray_files(place)]
     if strays:
         found.problem("strays", f"left over from a process that was killed: {_listed(strays)}")
-    staged = read_staged(path)
+    staged = read_staged(place)
     if staged:
         found.note(
             "strays",
             f"an index of the model {staged.model_id} was begun beside this one and not finished: `polylens index "
-            f"--rebuild --model {staged.model_name}` goes on; remove {path / 'rebuild.json'} to give it up",
+            f"--rebuild --model {staged.model_name}` goes on; remove {place}/{STAGED} to give it up",
         )
 
 
 def _check_disk(found: Diagnosis, store: Store) -> None:
-    free = shutil.disk_usage(store.path).free
-    if not os.access(store.path, os.W_OK) or os.statvfs(store.path).f_flag & os.ST_RDONLY:
-        found.note("disk", f"{store.path} cannot be written to: it can be searched, but not brought up to date")
+    if isinstance(store.place, Folder):
+        _check_room(found, store.place.path)
+    if store.is_wasteful():
+        found.note("disk", f"of {_megabytes(store.place.size())}, much is old versions; --repair frees them")
+
+
+def _check_room(found: Diagnosis, path: Path) -> None:
+    free = shutil.disk_usage(path).free
+    if not os.access(path, os.W_OK) or os.statvfs(path).f_flag & os.ST_RDONLY:
+        found.note("disk", f"{path} cannot be written to: it can be searched, but not brought up to date")
     elif free < LITTLE_SPACE:
         found.problem("disk", f"{_megabytes(free)} are free on its disk; the next update may find no room")
-    if store.is_wasteful():
-        found.note("disk", f"of {_megabytes(bytes_of(store.path))}, much is old versions; --repair frees them")
 
 
 def _check_files(found: Diagnosis, library: Library) -> None:
     """What the folder has become since, by size and time; and whether the index has all pages of what is unchanged."""
+    if not library.has_files:
+        found.note("files", "not compared with the index: they are not on this machine")
+        return
     try:
         contents = scan(library.folder)
         known = library.files()

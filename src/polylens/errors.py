@@ -13,6 +13,7 @@
     |-- LibraryNotFoundError (LookupError)  no index in this folder or above it
     |-- LibraryBusyError (RuntimeError)     another process is writing to this index
     |-- StorageError (OSError)              the disk of an index is full or failing
+    |   `-- StorageUnavailableError         the object storage of an index cannot be reached, or refuses
     |-- ModelMismatchError (ValueError)     the index was made with another model
     |-- UnauthorizedError (PermissionError)  a request came without a key that the server knows
     |-- NotFoundError (LookupError)         the server has nothing of that name
@@ -113,6 +114,10 @@ class StorageError(PolylensError, OSError):
     """What was to be written to an index found no place on its disk: full, over a quota, read-only, or failing."""
 
 
+class StorageUnavailableError(StorageError):
+    """The object storage that an index lies on cannot be reached, or refuses: no such bucket, no credentials."""
+
+
 class ModelMismatchError(PolylensError, ValueError):
     """The index holds vectors of another model; its vectors and yours cannot be compared."""
 
@@ -205,6 +210,7 @@ STATUS_AND_EXIT: dict[type[PolylensError], tuple[int, int, str]] = {
     DeadlineError: (504, 14, "SERVICE_TIMEOUT"),
     WorkerError: (500, 15, "INTERNAL_ERROR"),
     StorageError: (507, 16, "SERVICE_STORAGE_FULL"),
+    StorageUnavailableError: (503, 17, "SERVICE_UNAVAILABLE"),
 }
 """Class -> (HTTP status, exit code, code in the body of an HTTP answer). Exit code 2 is also what a wrong command line
 gives. The codes are those that the published interface has; the others are ours."""
@@ -221,7 +227,7 @@ def http_status(error: PolylensError) -> int:
 
 
 def exit_code(error: PolylensError) -> int:
-    """Process exit code for an error, between 1 and 16."""
+    """Process exit code for an error, between 1 and 17."""
     return STATUS_AND_EXIT[type(error)][1]
 
 

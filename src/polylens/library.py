@@ -4,7 +4,12 @@
 >>> library.update()  # doctest: +SKIP
 >>> library.search("the invoice of the plumber")[0].file  # doctest: +SKIP
 
-The index lies in `FOLDER/.polylens/`. Nothing else in the folder is ever written to.
+The index lies in `FOLDER/.polylens/`, or on object storage, for any number of machines to search:
+
+>>> Library("~/Documents", index="s3://shelf/documents").update()  # doctest: +SKIP
+>>> Library("s3://shelf/documents").search("the invoice of the plumber")[0].file  # doctest: +SKIP
+
+Nothing but `.polylens/` in the folder is ever written to.
 """
 
 from __future__ import annotations
@@ -14,7 +19,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -33,12 +38,14 @@ from polylens.errors import (
     LibraryNotFoundError,
     ModelMismatchError,
     ModelNotFoundError,
+    NotFoundError,
 )
+from polylens.index.places import ELSEWHERE, Place, elsewhere, is_remote, place_of, remember
 from polylens.types import Embedding, Kind, Page
 
 if TYPE_CHECKING:
     from polylens.index.search import By, Hit
-    from polylens.index.store import FilePages, FileRecord, PageRow, Store
+    from polylens.index.store import FilePages, FileRecord, PageRow, Store, StoredPage
 
 INDEX_FOLDER = ".polylens"
 DEFAULT_MODEL = "nano"
@@ -130,18 +137,24 @@ class Library:
     """A folder and its index.
 
     Args:
-        folder: The folder to search in.
+        folder: The folder to search in; or `s3://BUCKET/PREFIX`, an index alone, whose files are not on this machine.
         embedder: The model; None to load the one that the index was made with (nano for a new index) once it is
             needed.
+        index: `s3://BUCKET/PREFIX`, to keep the index there and not in the folder, which is told of it by `update`.
 
     Raises:
         LibraryNotFoundError: There is no such folder.
+        InputError: `index` is not such an address, or what object storage needs is not installed.
     """
 
-    def __init__(self, folder: str | Path, embedder: PageEmbedder | None = None) -> None:
-        self.folder = Path(folder).expanduser().absolute()
-        if not self.folder.is_dir():
-            raise LibraryNotFoundError(f"{self.folder} is not a folder; name one that is there")
+    def __init__(self, folder: str | Path, embedder: PageEmbedder | None = None, *, index: str | None = None) -> None:
+        if index is not None and (is_remote(folder) or not is_remote(index)):
+            raise InputError(f"index must be s3://BUCKET/PREFIX, for a folder of this machine, got {index!r}")
+        self._folder = None if is_remote(folder) else Path(folder).expanduser().absolute()
+        if self._folder is not None and not self._folder.is_dir():
+            raise LibraryNotFoundError(f"{self._folder} is not a folder; name one that is there")
+        own = folder if self._folder is None else self._folder / INDEX_FOLDER
+        self.place: Place = place_of(index or elsewhere(own) or own)
         self._embedder = embedder
         self._is_own = embedder is None  # then the one that the index names, whichever that is
         self._store: Store | None = None
@@ -158,11 +171,33 @@ class Library:
         from polylens.index.store import read_manifest
 
         library = cls(folder, embedder)
-        read_manifest(library.index_path, model_id=embedder.model_id if embedder else None)
+        read_manifest(library.place, model_id=embedder.model_id if embedder else None)
         return library
 
     @property
+    def has_files(self) -> bool:
+        """Whether its files are on this machine, not only its index on object storage."""
+        return self._folder is not None
+
+    @property
+    def folder(self) -> Path:
+        """Where its files are.
+
+        Raises:
+            NotFoundError: They are not on this machine.
+        """
+        if self._folder is None:
+            raise NotFoundError(f"the files of {self.place} are not on this machine, only their index can be searched")
+        return self._folder
+
+    @property
+    def name(self) -> str:
+        """What a person calls it by: its folder, or where its index lies if its files are not on this machine."""
+        return str(self.place if self._folder is None else self._folder)
+
+    @property
     def index_path(self) -> Path:
+        """The folder of its index, which may say that it is elsewhere; see `place`."""
         return self.folder / INDEX_FOLDER
 
     def search(
@@ -243,7 +278,7 @@ class Library:
 
         snapshot, where = self._reader().snapshot(), among(folder, kinds)
         if not snapshot.count():
-            return f"the index is empty: {self.folder} has no PDF, picture, text or office document that can be read"
+            return f"the index is empty: {self.name} has no PDF, picture, text or office document that can be read"
         if not snapshot.count(where):
             return "no page is in this folder and of these kinds; take a filter away"
         page = "no page that the filters leave" if where else "no page"
@@ -264,7 +299,20 @@ class Library:
         from polylens.index.search import search
         from polylens.index.store import among
 
-        return search(store, query, top, by=by, query_words=words, where=among(folder, kinds))
+        with self.place.reading():
+            return search(store, query, top, by=by, query_words=words, where=among(folder, kinds))
+
+    def stored(self, file: str, number: int) -> StoredPage:
+        """A page as the index has it, hence without its picture.
+
+        Raises:
+            InputError: The index has no such page.
+        """
+        snapshot = self._reader().snapshot()
+        row = snapshot.row_of(file, number)
+        if row is None:
+            raise InputError(f"the index has no page {number} of {file!r}")
+        return snapshot.fetch([row])[0]
 
     def page(self, file: str, number: int) -> Page:
         """A page of the index as it lies in its file now.
@@ -272,6 +320,7 @@ class Library:
         Raises:
             InputError: The index has no such page.
             DocumentError: The file has gone or cannot be read any more.
+            NotFoundError: The files are not on this machine.
         """
         if self._reader().snapshot().row_of(file, number) is None:
             raise InputError(f"the index has no page {number} of {file!r}")
@@ -318,50 +367,65 @@ class Library:
             LibraryBusyError: Another process is at it.
             ModelMismatchError: The index was made with another model, and `rebuild` is False.
             StorageError: The disk is full or failing. What was saved stays.
-            InputError: The folder cannot be written to, its `.polylensignore` cannot be used, or `pool` is not that of
-                the index that is there.
+            StorageUnavailableError: Object storage does not answer, or refuses. What was saved stays.
+            NotFoundError: The files are not on this machine.
+            InputError: The folder cannot be written to, its `.polylensignore` cannot be used, `pool` is not that of
+                the index that is there, or the index is to be elsewhere while the folder has one of its own.
         """
         started = time.monotonic()
+        folder = self.folder
+        self._require_one_index()
         embedder = self._loaded()
         store = self._writer(embedder, rebuild, pool)
-        with store:
+        with store, self.place.reading():
+            if self.place.is_remote:
+                remember(self.index_path, self.place)
             update = _Update(
-                self.folder, store, embedder, progress or (lambda _: None), is_ready or (lambda *_: True), self._useless
+                folder, store, embedder, progress or (lambda _: None), is_ready or (lambda *_: True), self._useless
             )
             update.run()
             store.publish()
         update.report.seconds = time.monotonic() - started
         return update.report
 
+    def _require_one_index(self) -> None:
+        from polylens.index.store import Store
+
+        if self.place.is_remote and Store.exists(self.index_path):
+            raise InputError(
+                f"{self.folder} has an index of its own, so {self.place} would be a second one; remove "
+                f"{self.index_path} first"
+            )
+
     def _writer(self, embedder: PageEmbedder, rebuild: bool, pool: int | None) -> Store:
         from polylens.index.pooling import pool_tokens
         from polylens.index.store import Store, read_manifest
 
-        exists = Store.exists(self.index_path)
+        exists = Store.exists(self.place)
         if exists and not rebuild:
-            known = read_manifest(self.index_path).pool
+            known = read_manifest(self.place).pool
             if pool not in (None, known):
                 raise InputError(
                     f"the index keeps one vector in {known}, got pool {pool}; make it anew with `polylens index "
                     f"--rebuild --pool {pool}`"
                 )
-            return Store.open(self.index_path, model_id=embedder.model_id, write=True)
+            return Store.open(self.place, model_id=embedder.model_id, write=True)
         [one] = embedder.embed(["?"], task="retrieval", prompt_name="passage")  # shows how wide its vectors are
         pool = 1 if pool is None else pool
         pool_tokens(one.multivector, pool)  # refused now if it cannot be done, and not when an index was begun
         make = Store.stage if exists else Store.create
-        return make(self.index_path, embedder.model_id, len(one.dense), one.multivector.shape[1], pool=pool)
+        return make(self.place, embedder.model_id, len(one.dense), one.multivector.shape[1], pool=pool)
 
     def _reader(self) -> Store:
         from polylens.index.store import Store, read_manifest
 
-        manifest = read_manifest(self.index_path)
+        manifest = read_manifest(self.place)
         if self._is_own and self._embedder is not None and self._embedder.model_id != manifest.model_id:
             self._embedder = None  # it was made anew with another model since
         model_id = self._embedder.model_id if self._embedder else None
         store = self._store
         if store is None or store.manifest != manifest:
-            self._store = store = Store.open(self.index_path, model_id=model_id)
+            self._store = store = Store.open(self.place, model_id=model_id)
         return store
 
     @property
@@ -380,18 +444,18 @@ class Library:
         from polylens.index.store import Store, read_manifest
         from polylens.runtime.embedder import load
 
-        if not Store.exists(self.index_path):
+        if self.has_files and not Store.exists(self.place):
             self._embedder = load(DEFAULT_MODEL)
             return self._embedder
-        manifest = read_manifest(self.index_path)
+        manifest = read_manifest(self.place)
         try:
             embedder: PageEmbedder = load(manifest.model_name)
         except ModelNotFoundError as error:
             raise ModelMismatchError(
-                f"the index in {self.index_path} was made with the model {manifest.model_id!r}, which is not found by "
+                f"the index in {self.place} was made with the model {manifest.model_id!r}, which is not found by "
                 "that name; say where it is with --model, or make the index anew with `polylens index --rebuild`"
             ) from error
-        read_manifest(self.index_path, model_id=embedder.model_id)
+        read_manifest(self.place, model_id=embedder.model_id)
         self._embedder = embedder
         return embedder
 
@@ -411,14 +475,14 @@ def _require_ranking(by: str, *, has_words: bool) -> None:
 
 
 def find_library(start: str | Path = ".") -> Path:
-    """The nearest folder, from here upwards, that holds an index, as git finds its repository.
+    """The nearest folder, from here upwards, that holds an index, or is told of one, as git finds its repository.
 
     Raises:
         LibraryNotFoundError: None does.
     """
     start = Path(start).expanduser().resolve()
     for folder in (start, *start.parents):
-        if (folder / INDEX_FOLDER / "index.json").is_file():
+        if any((folder / INDEX_FOLDER / name).is_file() for name in ("index.json", ELSEWHERE)):
             return folder
     raise LibraryNotFoundError(f"no index in {start} or above it; make one with `polylens index FOLDER`")
 
@@ -486,6 +550,7 @@ class _Update:
     def _scan(self) -> list[_Job]:
         """Compare the folder with the index; commits what moved or vanished, returns what must be embedded."""
         contents = scan(self.folder)
+        self._require_same_folder(contents.files)
         self.report.skipped, self.report.failed = contents.skipped, contents.failed
         by_content = {(record.hash, _suffix(file)): file for file, record in self.known.items()}
         hidden = tuple(f"{folder}/" for folder in contents.unreadable)
@@ -522,6 +587,14 @@ class _Update:
         self.changes += [Change("removed", file, 0) for file in vanished]
         self._commit()
         return jobs
+
+    def _require_same_folder(self, files: Iterable[str]) -> None:
+        """An index that does not lie in its folder must not be emptied by another one, nor by a disk that is away."""
+        if self.store.place.is_remote and self.known and self.known.keys().isdisjoint(files):
+            raise InputError(
+                f"{self.folder} has none of the {len(self.known)} files of the index in {self.store.place}; is it the "
+                "right folder, and is its disk there? To replace that index all the same, use --rebuild"
+            )
 
     def _is_known_as_useless(self, file: str, status: os.stat_result) -> bool:
         """Says again what was found when this file was read last, if it has not changed since."""

@@ -195,7 +195,8 @@ class Follower:
         except (PolylensError, OSError) as error:
             self._problem(library, error)
             return BUSY, RESCAN
-        self._has_index.add(library)
+        if library.index_path.exists():  # unless the folder cannot be written to, and its index is elsewhere
+            self._has_index.add(library)
         self._said.pop(library, None)
         self._listener.updated(library, report)
         rest = min(report.scan_seconds, REST_MOST)

@@ -58,7 +58,7 @@ def test_exact_at_every_stage(store: Store) -> None:
     assert found(store, query, 100) == slow(store, query, 100)
     assert found(store, query, 9, "file = 'new'") == slow(store, query, 9, "new")
     assert len(found(store, query, 9_999)) == 400
-    reopened = Store.open(store.path)
+    reopened = Store.open(store.place)
     assert found(reopened, query, 100) == slow(store, query, 100)
 
 

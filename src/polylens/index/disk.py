@@ -66,7 +66,7 @@ def bytes_of(folder: Path, *, without: str = "") -> int:
     return total
 
 
-def is_wasteful(table: Any, folder: Path) -> bool:
+def is_wasteful(table: Any, size: int) -> bool:
     """Whether old versions and deleted rows take so much that rewriting what is alive is worth it.
 
     As a log-structured store does it: waste may grow to a share of what is alive, so that each byte is rewritten a
@@ -74,10 +74,10 @@ def is_wasteful(table: Any, folder: Path) -> bool:
 
     Args:
         table: Of LanceDB.
-        folder: Where its files lie.
+        size: What its files take, in bytes, without those of its indices.
     """
     stats = table.stats()
     lengths = stats["fragment_stats"]["lengths"]
     rows = lengths["mean"] * stats["fragment_stats"]["num_fragments"]  # deleted ones among them
     alive = stats["total_bytes"] * (stats["num_rows"] / rows if rows else 0.0)
-    return bytes_of(folder, without="_indices") - alive > max(WASTE_BYTES, WASTE_SHARE * alive)
+    return size - alive > max(WASTE_BYTES, WASTE_SHARE * alive)

@@ -12,19 +12,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from polylens.errors import InputError
+from polylens.index.places import Place
 from polylens.index.store import Store
 
 SUFFIXES = (".parquet", ".jsonl")
 
 
-def export(index: Path, out: Path) -> int:
+def export(index: Path | Place, out: Path) -> int:
     """Writes every page with its text, its vectors and the model they are of.
 
     Columns: `file`, `page`, `kind`, `text`, `model_id`, `dense` (float32), `multivector` (lists of float16; in JSON
     lines numbers). The file is written beside and renamed, so that it is whole or not there.
 
     Args:
-        index: Folder of the index.
+        index: The folder of the index, or its place.
         out: `.parquet` or `.jsonl`; replaced if it is there.
 
     Returns:

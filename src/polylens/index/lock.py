@@ -1,4 +1,7 @@
-"""One writer at a time: a lock that the operating system takes back when its holder dies, by kill -9 as well."""
+"""One writer at a time: a lock that the operating system takes back when its holder dies, by kill -9 as well.
+
+On a disk, that is. What a bucket has instead is in `buckets`.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ import sys
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Protocol, Self
 
 from polylens.errors import InputError, LibraryBusyError
 
@@ -34,6 +38,15 @@ class Holder:
     command: str
     since: str  # ISO 8601, UTC
 
+    @classmethod
+    def here(cls) -> Self:
+        """This process, from now on."""
+        program = Path(sys.argv[0])
+        name = program.parent.name if program.name == "__main__.py" else program.name
+        command = shlex.join([name, *sys.argv[1:]])[:MAX_COMMAND]
+        since = datetime.now(UTC).isoformat(timespec="seconds")
+        return cls(os.getpid(), socket.gethostname(), command, since)
+
     def __str__(self) -> str:
         return f"process {self.pid}"
 
@@ -41,6 +54,20 @@ class Holder:
     def details(self) -> str:
         """Such as: `polylens watch papers`, on desk since 2026-05-01T09:30:00+00:00."""
         return f"`{self.command}`, on {self.host} since {self.since}"
+
+
+class Lock(Protocol):
+    """The right to write to an index, from when it was made until `close`."""
+
+    def require(self) -> None:
+        """Make sure that it is still held.
+
+        Raises:
+            LibraryBusyError: It was lost to another writer.
+        """
+
+    def close(self) -> None:
+        """Let the next writer in; harmless when repeated."""
 
 
 class WriterLock:
@@ -68,30 +95,35 @@ class WriterLock:
                 raise InputError(
                     f"{path} cannot be locked ({error.strerror}); is it on a disk of this machine?"
                 ) from error
-            name = f"{holder} is writing" if holder else "another process is writing"
-            details = f" ({holder.details})" if holder else ""
-            raise LibraryBusyError(
-                f"{name} to the index in {path.parent}{details}; wait for it to end, or stop it. "
-                "Searching goes on meanwhile"
-            ) from error
+            raise LibraryBusyError(busy(holder, str(path.parent))) from error
         self._sign()
 
     def _sign(self) -> None:
-        program = Path(sys.argv[0])
-        name = program.parent.name if program.name == "__main__.py" else program.name
-        command = shlex.join([name, *sys.argv[1:]])[:MAX_COMMAND]
-        since = datetime.now(UTC).isoformat(timespec="seconds")
-        holder = Holder(os.getpid(), socket.gethostname(), command, since)
         with contextlib.suppress(OSError):  # a full disk: the lock holds without a name too
             os.ftruncate(self._file, 0)
             os.lseek(self._file, 0, os.SEEK_SET)
-            os.write(self._file, json.dumps(asdict(holder), ensure_ascii=False).encode("utf-8", "replace"))
+            os.write(self._file, json.dumps(asdict(Holder.here()), ensure_ascii=False).encode("utf-8", "replace"))
+
+    def require(self) -> None:
+        """The system does not take it away."""
 
     def close(self) -> None:
         """Let the next writer in; harmless when repeated."""
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
+
+
+def busy(holder: Holder | None, index: str) -> str:
+    """Why a second writer is refused.
+
+    Args:
+        holder: The first one, where it is known.
+        index: Where the index lies.
+    """
+    name = f"{holder} is writing" if holder else "another process is writing"
+    details = f" ({holder.details})" if holder else ""
+    return f"{name} to the index in {index}{details}; wait for it to end, or stop it. Searching goes on meanwhile"
 
 
 def holder_of(path: Path) -> Holder | None:

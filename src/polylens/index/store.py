@@ -1,18 +1,18 @@
-"""Pages and their vectors in a folder: one LanceDB table, one row a page, and a manifest beside it.
+"""Pages and their vectors in a place: one LanceDB table, one row a page, and a manifest beside it.
 
 A file's pages appear all together or not at all, and those of its earlier state go in the same step: `Store.commit`
 is one `merge_insert`, hence one new version of the table. (Delete-then-add would be two, and a death between them
 loses the file. A merge reads only the key columns: 40 ms a commit at 2,000 pages of 800 vectors, as fast as an append.)
 
-The manifest names the table, and is renamed into place last: an index without one is not there. A rebuild has a
+The manifest names the table, and is put into place last: an index without one is not there. A rebuild has a
 manifest of its own, `rebuild.json`, until it is complete; meanwhile `index.json` names the old table, which answers,
-and the one rename of `Store.publish` puts the new one in its place.
+and the one rename of `Store.publish` puts the new one in its place. (In a bucket a rename is a put and a delete; it
+counts from the put on, and what a death between them leaves is no index in the making.)
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import itertools
 import json
 import os
@@ -24,15 +24,20 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import lancedb
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from polylens.errors import InputError, LibraryNotFoundError, ModelMismatchError, PolylensError, StorageError
+from polylens.errors import (
+    LibraryNotFoundError,
+    ModelMismatchError,
+    PolylensError,
+    StorageUnavailableError,
+)
 from polylens.index import full_text, nearest
-from polylens.index.disk import is_wasteful, writing
-from polylens.index.lock import WriterLock
+from polylens.index.disk import is_wasteful
+from polylens.index.lock import Lock
+from polylens.index.places import Place, place_of
 from polylens.types import FloatArray, Kind
 
 FORMAT = 1
@@ -219,30 +224,33 @@ class Snapshot:
 
 
 class Store:
-    """An index on disk. Any number may read, one may write.
+    """An index in its place. Any number may read, one may write.
 
     Made by `Store.create` and `Store.open`; close it, or use it in a `with` statement.
     """
 
-    def __init__(self, path: Path, manifest: Manifest, lock: WriterLock | None, name: str = MANIFEST) -> None:
-        self.path = path
+    def __init__(self, place: Place, manifest: Manifest, lock: Lock | None, name: str = MANIFEST) -> None:
+        self.place = place
         self.manifest = manifest
         self._name = name
         self._lock = lock
-        self._database = lancedb.connect(path)
-        self._table = _open_table(self._database, manifest, path)
+        with place.reading():
+            self._database = place.connect()
+        self._table = _open_table(self._database, manifest, place)
 
     @staticmethod
-    def exists(path: str | Path) -> bool:
-        """Is there an index in this folder?"""
-        return (Path(path) / MANIFEST).is_file()
+    def exists(path: str | Path | Place) -> bool:
+        """Is there an index in this place?"""
+        return place_of(path).has(MANIFEST)
 
     @classmethod
-    def create(cls, path: str | Path, model_id: str, dim: int, token_dim: int = TOKEN_DIM, *, pool: int = 1) -> Store:
+    def create(
+        cls, path: str | Path | Place, model_id: str, dim: int, token_dim: int = TOKEN_DIM, *, pool: int = 1
+    ) -> Store:
         """Make an empty index, open for writing. One that is there is replaced, at once and as a whole.
 
         Args:
-            path: The folder of the index itself, such as `FOLDER/.polylens`.
+            path: The place of the index itself, such as `FOLDER/.polylens` or `s3://BUCKET/PREFIX`.
             model_id: Whose vectors they will be.
             dim: Width of the dense vectors.
             token_dim: Width of the vectors of a multi-vector.
@@ -250,72 +258,75 @@ class Store:
 
         Raises:
             LibraryBusyError: Another process is writing to it.
-            InputError: The folder cannot be written to.
+            InputError: It cannot be written to.
         """
-        path = Path(path)
-        lock = _lock_new(path)
+        place = place_of(path)
+        lock = _lock_new(place)
         try:
-            return cls._new(path, model_id, dim, token_dim, pool, lock, MANIFEST)
+            return cls._new(place, model_id, dim, token_dim, pool, lock, MANIFEST)
         except BaseException:
             lock.close()
             raise
 
     @classmethod
-    def stage(cls, path: str | Path, model_id: str, dim: int, token_dim: int = TOKEN_DIM, *, pool: int = 1) -> Store:
+    def stage(
+        cls, path: str | Path | Place, model_id: str, dim: int, token_dim: int = TOKEN_DIM, *, pool: int = 1
+    ) -> Store:
         """An index in the making, open for writing; the one that is there answers until `publish`.
 
         One of the same model that was not finished is taken up where it was left.
 
         Args and errors: as for `create`.
         """
-        path = Path(path)
-        lock = _lock_new(path)
+        place = place_of(path)
+        lock = _lock_new(place)
         try:
-            staged = read_staged(path)
+            staged = read_staged(place)
             wanted = (model_id, dim, token_dim, pool)
             if staged and (staged.model_id, staged.dim, staged.token_dim, staged.pool) == wanted:
                 try:
-                    store = cls(path, staged, lock, STAGED)
+                    store = cls(place, staged, lock, STAGED)
                     store._drop_strays()
                     return store
                 except PolylensError:  # its table is gone or broken: it begins anew
                     pass
-            return cls._new(path, model_id, dim, token_dim, pool, lock, STAGED)
+            return cls._new(place, model_id, dim, token_dim, pool, lock, STAGED)
         except BaseException:
             lock.close()
             raise
 
     @classmethod
-    def _new(cls, path: Path, model_id: str, dim: int, token_dim: int, pool: int, lock: WriterLock, name: str) -> Store:
+    def _new(cls, place: Place, model_id: str, dim: int, token_dim: int, pool: int, lock: Lock, name: str) -> Store:
         table = f"pages_{time.time_ns():x}"
         created = datetime.now(UTC).isoformat(timespec="seconds")
         manifest = Manifest(
             format=FORMAT, model_id=model_id, dim=dim, token_dim=token_dim, table=table, created=created, pool=pool
         )
-        with writing(path):
-            full_text.keep_current(lancedb.connect(path).create_table(table, schema=_schema(dim, token_dim, pool)))
-            _write_manifest(path, manifest, name)
-            store = cls(path, manifest, lock, name)
+        with place.writing():
+            full_text.keep_current(place.connect().create_table(table, schema=_schema(dim, token_dim, pool)))
+            lock.require()
+            _write_manifest(place, manifest, name)
+            store = cls(place, manifest, lock, name)
             store._drop_strays()
         return store
 
     def publish(self) -> None:
         """Put a staged index in the place of the one that is there, in one step; harmless when repeated."""
-        assert self._lock is not None, "the store was opened for reading"
+        self._require_lock()
         if self._name == MANIFEST:
             return
-        with writing(self.path):
-            (self.path / STAGED).replace(self.path / MANIFEST)
+        with self.place.writing():
+            self.place.rename(STAGED, MANIFEST)
             self._name = MANIFEST
             time.sleep(READER_GRACE)  # for searches under way in what it replaces
             self._drop_strays()
 
     @classmethod
-    def open(cls, path: str | Path, *, model_id: str | None = None, write: bool = False) -> Store:
+    def open(cls, path: str | Path | Place, *, model_id: str | None = None, write: bool = False) -> Store:
         """Open an index that is there.
 
         Args:
-            path: The folder of the index itself.
+            path: The place of the index itself.
             model_id: The model whose vectors are to be compared with it; None to take whichever it is.
             write: Whether pages will be committed.
 
@@ -324,11 +335,13 @@ class Store:
             ModelMismatchError: Its vectors are another model's.
             LibraryBusyError: It is to be written, and another process is at it.
         """
-        path = Path(path)
-        read_manifest(path, model_id=model_id)
-        lock = WriterLock(path / "lock") if write else None
+        place = place_of(path)
+        manifest = read_manifest(place, model_id=model_id)
+        lock = place.lock() if write else None
         try:
-            store = cls(path, read_manifest(path, model_id=model_id), lock)  # again: it may have been rebuilt meanwhile
+            if write:  # again: it may have been rebuilt meanwhile
+                manifest = read_manifest(place, model_id=model_id)
+            store = cls(place, manifest, lock)
             if write:
                 store._drop_strays()
             return store
@@ -359,8 +372,8 @@ class Store:
         Raises:
             ModelMismatchError: The index was rebuilt with another model since it was opened.
         """
-        manifest = read_manifest(self.path, model_id=self.model_id, name=self._name)
-        return Snapshot(_open_table(self._database, manifest, self.path), manifest)
+        manifest = read_manifest(self.place, model_id=self.model_id, name=self._name)
+        return Snapshot(_open_table(self._database, manifest, self.place), manifest)
 
     def count(self) -> int:
         """Number of pages, in the latest state."""
@@ -392,9 +405,9 @@ class Store:
         Raises:
             StorageError: The disk takes no more; the index is as it was.
         """
-        assert self._lock is not None, "the store was opened for reading"
+        self._require_lock()
         gone = sorted({*removed, *(file.file for file in files)})
-        with writing(self.path):
+        with self.place.writing():
             if files:
                 merge = self._table.merge_insert(["file", "page"])
                 merge = merge.when_matched_update_all().when_not_matched_insert_all()
@@ -415,8 +428,8 @@ class Store:
         Raises:
             StorageError: The disk takes no more; the index is as it was.
         """
-        assert self._lock is not None, "the store was opened for reading"
-        with writing(self.path):
+        self._require_lock()
+        with self.place.writing():
             full_text.keep_current(self._table)
             is_new = nearest.is_behind(self._table)
             if is_new:
@@ -424,19 +437,22 @@ class Store:
         fragments = self._table.stats()["fragment_stats"]["num_fragments"]
         if not (force or is_new) and fragments < COMPACT_AT and not self.is_wasteful():
             return
-        with writing(self.path):
+        with self.place.writing():
             self._optimize()
             if fragments > 1 or is_new:
                 time.sleep(READER_GRACE + 0.1)  # until the versions it superseded are old enough to go
                 self._optimize()
 
     def _optimize(self) -> None:
-        # Unverified files are those of a commit under way or of one that died; this is the only writer.
-        self._table.optimize(cleanup_older_than=timedelta(seconds=READER_GRACE), delete_unverified=True)
+        # Unverified files are those of a commit under way or of one that died. Where this need not be the only writer,
+        # LanceDB waits for a week until it takes them for the latter.
+        self._table.optimize(
+            cleanup_older_than=timedelta(seconds=READER_GRACE), delete_unverified=not self.place.is_remote
+        )
 
     def is_wasteful(self) -> bool:
         """Whether superseded versions and deleted rows take so much that compacting is worth it."""
-        return is_wasteful(self._table, self.path / f"{self.manifest.table}.lance")
+        return is_wasteful(self._table, self.place.size(self.manifest.table))
 
     def close(self) -> None:
         """Let the next writer in; harmless when repeated."""
@@ -450,6 +466,10 @@ class Store:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _require_lock(self) -> None:
+        assert self._lock is not None, "the store was opened for reading"
+        self._lock.require()
 
     def _whole_rows(self, file: FilePages) -> pa.Table:
         """The columns of the pages, and beside them those of their file."""
@@ -467,45 +487,44 @@ class Store:
 
     def _drop_strays(self) -> None:
         """Tables that no manifest names: of an index that was replaced, or of one that never came to be."""
-        for table in stray_tables(self.path, keep=self.manifest.table):
+        for table in stray_tables(self.place, keep=self.manifest.table):
             self._database.drop_table(table)
-        for file in stray_files(self.path):
-            file.unlink(missing_ok=True)
+        for file in stray_files(self.place):
+            self.place.remove(file)
 
 
-def stray_tables(path: Path, keep: str = "") -> list[str]:
-    """Tables in the folder of an index that neither it nor a rebuild under way is made of.
+def stray_tables(place: Place, keep: str = "") -> list[str]:
+    """Tables in the place of an index that neither it nor a rebuild under way is made of.
 
     Args:
-        path: The folder of the index.
+        place: Of the index.
         keep: One more that belongs to it.
     """
-    named = {keep}
-    for read in (read_manifest, read_staged):
-        with contextlib.suppress(LookupError, PolylensError):
-            named.add(manifest.table if (manifest := read(path)) else "")
-    return sorted(table.stem for table in path.glob("*.lance") if table.stem not in named)
+    manifests = (_manifest_or_none(place, MANIFEST), read_staged(place))
+    named = {keep, *(manifest.table for manifest in manifests if manifest)}
+    return [table for table in place.tables() if table not in named]
 
 
-def stray_files(path: Path) -> list[Path]:
-    """Manifests that were never renamed into place."""
-    return sorted(path.glob(".*.json.*"))
+def stray_files(place: Place) -> list[str]:
+    """Manifests that were never put into place, and one of a rebuild that is through and lies there still."""
+    staged = [STAGED] if place.has(STAGED) and read_staged(place) is None else []
+    return [*place.leftovers(), *staged]
 
 
-def mend_manifest(path: Path) -> Manifest:
+def mend_manifest(place: Place) -> Manifest:
     """Writes the manifest anew from the table that is there, where there is just one.
 
     Raises:
         PolylensError: There are none or several, or it cannot be opened.
         LibraryBusyError: Another process is writing to it.
     """
-    beyond = f"{path} cannot be repaired: make the index anew with `polylens index --rebuild`"
-    tables = stray_tables(path)
+    beyond = f"{place} cannot be repaired: make the index anew with `polylens index --rebuild`"
+    tables = stray_tables(place)
     if len(tables) != 1:
         raise PolylensError(f"{beyond} ({len(tables)} tables lie there and no manifest says which is the index)")
-    with contextlib.closing(WriterLock(path / "lock")):
+    with contextlib.closing(place.lock()):
         try:
-            table = lancedb.connect(path).open_table(tables[0])
+            table = place.connect().open_table(tables[0])
             [model_id] = table.search().select(["model_id"]).limit(1).to_arrow().column("model_id").to_pylist()
             dim = table.schema.field("dense").type.list_size
             token_dim = table.schema.field("multivector").type.value_type.list_size
@@ -516,30 +535,31 @@ def mend_manifest(path: Path) -> Manifest:
         manifest = Manifest(
             format=FORMAT, model_id=model_id, dim=dim, token_dim=token_dim, table=tables[0], created=created, pool=pool
         )
-        with writing(path):
-            _write_manifest(path, manifest)
+        with place.writing():
+            _write_manifest(place, manifest)
     return manifest
 
 
-def read_staged(path: Path) -> Manifest | None:
+def read_staged(place: Place) -> Manifest | None:
     """What the index in the making says of itself; None where there is none that could be taken up."""
+    staged, current = _manifest_or_none(place, STAGED), _manifest_or_none(place, MANIFEST)
+    is_published = staged and current and staged.table == current.table
+    return None if is_published else staged
+
+
+def _manifest_or_none(place: Place, name: str) -> Manifest | None:
     try:
-        return read_manifest(path, name=STAGED)
+        return read_manifest(place, name=name)
+    except StorageUnavailableError:  # nothing is known of it then
+        raise
     except PolylensError:
         return None
 
 
-def _lock_new(path: Path) -> WriterLock:
-    """The folder of an index that may not be there yet, locked."""
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        # An index is nothing to put under version control.
-        (path / ".gitignore").write_text("*\n", encoding="utf-8")
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise StorageError(f"{path} cannot be written to ({error.strerror}); make room first") from error
-        raise InputError(f"{path} cannot be written to ({error.strerror})") from error
-    return WriterLock(path / "lock")
+def _lock_new(place: Place) -> Lock:
+    """The place of an index that may not be there yet, locked."""
+    place.prepare()
+    return place.lock()
 
 
 def page_table(rows: Sequence[PageRow], dim: int, token_dim: int = TOKEN_DIM) -> pa.Table:
@@ -570,31 +590,31 @@ def page_table(rows: Sequence[PageRow], dim: int, token_dim: int = TOKEN_DIM) ->
     return pa.table(columns)
 
 
-def read_manifest(path: str | Path, *, model_id: str | None = None, name: str = MANIFEST) -> Manifest:
-    """What the index in a folder says of itself, or with `name=STAGED` the one in the making.
+def read_manifest(path: str | Path | Place, *, model_id: str | None = None, name: str = MANIFEST) -> Manifest:
+    """What the index in a place says of itself, or with `name=STAGED` the one in the making.
 
     Raises:
         LibraryNotFoundError: There is none.
         ModelMismatchError: It was made with a model other than `model_id`.
     """
-    path = Path(path)
+    place = place_of(path)
     try:
-        said: Mapping[str, Any] = json.loads((path / name).read_text(encoding="utf-8"))
+        said: Mapping[str, Any] = json.loads(place.read(name))
         if said.get("format") != FORMAT:
             raise PolylensError(
-                f"the index in {path} has format {said.get('format')!r}, this version reads format {FORMAT}; "
+                f"the index in {place} has format {said.get('format')!r}, this version reads format {FORMAT}; "
                 "make it anew with `polylens index --rebuild`"
             )
         manifest = Manifest(**said)
     except FileNotFoundError as error:
-        raise LibraryNotFoundError(f"no index in {path}; make one with `polylens index FOLDER`") from error
+        raise LibraryNotFoundError(f"no index in {place}; make one with `polylens index FOLDER`") from error
     except (ValueError, TypeError, AttributeError) as error:
         raise PolylensError(
-            f"{path / name} is damaged ({error}); make the index anew with `polylens index --rebuild`"
+            f"{place}/{name} is damaged ({error}); make the index anew with `polylens index --rebuild`"
         ) from error
     if model_id is not None and manifest.model_id != model_id:
         raise ModelMismatchError(
-            f"the index in {path} was made with the model {manifest.model_id!r}, got {model_id!r}; their vectors "
+            f"the index in {place} was made with the model {manifest.model_id!r}, got {model_id!r}; their vectors "
             f"cannot be compared. Choose the model {manifest.model_id!r}, or make the index anew with "
             "`polylens index --rebuild`"
         )
@@ -658,19 +678,17 @@ def multivectors(column: Any, token_dim: int) -> Iterator[HalfArray]:
         yield vectors[start:end]
 
 
-def _open_table(database: Any, manifest: Manifest, path: Path) -> Any:
+def _open_table(database: Any, manifest: Manifest, place: Place) -> Any:
     try:
-        return database.open_table(manifest.table)
+        with place.reading():
+            return database.open_table(manifest.table)
+    except StorageUnavailableError:
+        raise
     except (ValueError, OSError, RuntimeError) as error:
         raise PolylensError(
-            f"the index in {path} cannot be read ({error}); make it anew with `polylens index --rebuild`"
+            f"the index in {place} cannot be read ({error}); make it anew with `polylens index --rebuild`"
         ) from error
 
 
-def _write_manifest(path: Path, manifest: Manifest, name: str = MANIFEST) -> None:
-    beside = path / f".{name}.{os.getpid()}"
-    with beside.open("w", encoding="utf-8") as file:
-        json.dump(asdict(manifest), file, ensure_ascii=False, indent=2)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path / name)
+def _write_manifest(place: Place, manifest: Manifest, name: str = MANIFEST) -> None:
+    place.write(name, json.dumps(asdict(manifest), ensure_ascii=False, indent=2).encode())

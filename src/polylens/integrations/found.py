@@ -17,11 +17,12 @@ def metadata(library: Library, hit: Hit) -> dict[str, Any]:
     """Where the page is and how it was found.
 
     Returns:
-        `source`, the file's full path; `file`, as `Library` names it; `page` from 1; `kind`; `score`, 0 to 1, by which
-        pages are ranked (`Hit.fused_score`); `snippet`, the part of the text that fits best.
+        `source`, the file's full path, or where the files are not on this machine its path behind the index's address;
+        `file`, as `Library` names it; `page` from 1; `kind`; `score`, 0 to 1, by which pages are ranked
+        (`Hit.fused_score`); `snippet`, the part of the text that fits best.
     """
     return {
-        "source": str(library.folder / hit.file),
+        "source": str(library.folder / hit.file) if library.has_files else f"{library.name}/{hit.file}",
         "file": hit.file,
         "page": hit.page,
         "kind": hit.kind,

@@ -17,7 +17,7 @@ import PIL.Image
 
 from polylens.errors import InputError, ModelMismatchError, NotFoundError
 from polylens.index.store import Store, read_manifest
-from polylens.library import INDEX_FOLDER, Library, Progress, Report
+from polylens.library import Library, Progress, Report
 from polylens.server.bridge import ServedEmbedder
 from polylens.server.concurrency import in_thread
 from polylens.server.explaining import explain
@@ -34,23 +34,28 @@ SHOWN_FAILURES = 200
 
 THREADS = 4  # searches and pages at once
 
+ONLY_TEXT = "the files are not on this machine: this is the text that the index has of the page"
+
 
 class LibraryService:
-    """One folder.
+    """One folder; or an index on object storage, which is searched as it is.
 
     Args:
-        folder: That is searched.
+        where: What is searched: a folder, or `s3://BUCKET/PREFIX`.
         served: The model that its pages are embedded with.
 
     Raises:
-        LibraryNotFoundError: There is no such folder.
+        LibraryNotFoundError: There is no such folder, or no index on object storage.
         ModelMismatchError: Its index was made with another model.
+        StorageUnavailableError: Object storage does not answer, or refuses.
     """
 
-    def __init__(self, folder: Path, served: Served) -> None:
-        self.folder = Library(folder).folder  # refuses one that is not there
-        if Store.exists(self.folder / INDEX_FOLDER):
-            read_manifest(self.folder / INDEX_FOLDER, model_id=served.model_id)
+    def __init__(self, where: str | Path, served: Served) -> None:
+        self._where = where
+        library = Library(where)  # refuses a folder that is not there
+        self.name = library.name
+        if not library.has_files or Store.exists(library.place):
+            read_manifest(library.place, model_id=served.model_id)
         self._served = served
         self._library: Library | None = None
         self._progress: Progress | None = None
@@ -65,7 +70,9 @@ class LibraryService:
     def start(self) -> None:
         """Begins to keep the library up to date. From the event loop's thread."""
         self._embedder = ServedEmbedder(self._served, asyncio.get_running_loop())
-        self._library = Library(self.folder, self._embedder)
+        self._library = Library(self._where, self._embedder)
+        if not self._library.has_files:
+            return
         self._follower = Follower([self._library], self)
         self._following = asyncio.create_task(in_thread(self._updates, self._follower.run))
         self._following.add_done_callback(_log_death)
@@ -83,8 +90,8 @@ class LibraryService:
         files = await self._call(self._files)
         folders = sorted({file.rpartition("/")[0] for file in files if "/" in file})
         return {
-            "folder": str(self.folder),
-            "name": self.folder.name,
+            "folder": self.name,
+            "name": Path(self.name).name,
             "model": self._served.name,
             "files": len(files),
             "pages": sum(files.values()),
@@ -120,20 +127,24 @@ class LibraryService:
         return await self._call(self._picture, file, page, width)
 
     async def text(self, file: str, page: int) -> dict[str, Any]:
-        """The text of a page, and how many pages its file has."""
-        found = await self._call(self._open().page, file, page)
-        picture = found.image is not None
-        return {"text": found.text, "picture": picture, "pages": (await self._call(self._num_pages, [file]))[file]}
+        """The text of a page, and how many pages its file has; a note where its picture is not on this machine."""
+        library = self._open()
+        pages = (await self._call(self._num_pages, [file])).get(file)
+        if not library.has_files:
+            stored = await self._call(library.stored, file, page)
+            return {"text": stored.text, "picture": False, "pages": pages, "note": ONLY_TEXT}
+        found = await self._call(library.page, file, page)
+        return {"text": found.text, "picture": found.image is not None, "pages": pages, "note": ""}
 
     async def file(self, name: str) -> Path:
         """Where a file of the index lies.
 
         Raises:
-            NotFoundError: The index has no such file.
+            NotFoundError: The index has no such file, or the files are not on this machine.
         """
         if name not in await self._call(self._files):
             raise NotFoundError(f"the index has no file {name!r}")
-        return self.folder / name
+        return self._open().folder / name
 
     async def why(self, query: str, file: str, page: int) -> dict[str, Any]:
         """Where on a page the words of a query are."""
@@ -158,7 +169,7 @@ class LibraryService:
         """What to do about an error, for the person who runs this server."""
         if isinstance(error, ModelMismatchError):
             return (
-                f"the index of {self.folder} was made anew with another model since this server began; "
+                f"the index of {self.name} was made anew with another model since this server began; "
                 "end it and start it again, and it answers with that one"
             )
         return str(error)

@@ -34,7 +34,7 @@ class Settings:
 
     models: tuple[str, ...] = ("nano",)  # names of the catalog or folders; the first one is the default
     aliases: Mapping[str, str] = field(default_factory=dict)  # published name -> one of `models`
-    library: Path | None = None  # folder that the search page searches; None has no page
+    library: str | Path | None = None  # folder, or s3:// address, that the search page searches; None has no page
     host: str = "127.0.0.1"  # address that it listens on
     port: int = 8000  # 0 takes any free one
     lazy: bool = False  # load a model when it is first asked for, not at start

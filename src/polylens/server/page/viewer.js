@@ -28,7 +28,9 @@ export function prepareViewer(actions) {
     if (event.key === "ArrowLeft") turn(-1);
     if (event.key === "ArrowRight") turn(1);
   });
-  image.addEventListener("error", () => open && tell(find("viewer-problem"), "This page has no picture to show."));
+  image.addEventListener("error", () => {
+    if (open && api.hasPicture(open.kind)) tell(find("viewer-problem"), "This page has no picture to show.");
+  });
   image.addEventListener("load", () => find("paper").classList.remove("waiting"));
 }
 
@@ -92,6 +94,7 @@ async function showText() {
       open.kind = answer.picture ? "image" : "text"; // a picture inside a document, whose name does not say so
       showPaper();
     }
+    if (answer.note) tell(find("viewer-problem"), sentence(answer.note));
     find(answer.picture ? "page-text" : "passage").append(...marked(answer.text.trim(), query));
     find("text-side").hidden = !answer.picture || !answer.text.trim();
     if (answer.pages && !open.pages) {
