@@ -47,6 +47,17 @@ class TestMaxsim:
         assert maxsim(query, []).tolist() == []
         assert maxsim(query, [pages[1]]).tolist() == [-np.inf]
 
+    def test_every_half_precision_number_is_widened_exactly(self) -> None:
+        every = np.arange(2**16, dtype=np.uint16).view(np.float16)
+        every = every[np.isfinite(every)]
+        one = np.ones((1, 1), np.float32)
+        assert maxsim(one, [number.reshape(1, 1) for number in every]).tolist() == every.tolist()
+
+    def test_precision_of_the_pages_does_not_matter(self) -> None:
+        rng = np.random.default_rng(1)
+        query, page = unit(rng, 3, 128), unit(rng, 40, 128).astype(np.float16)
+        assert maxsim(query, [page]).tolist() == maxsim(query, [page.astype(np.float32)]).tolist()
+
 
 @pytest.fixture
 def library(tmp_path: Path) -> tuple[Store, list[tuple[str, int, np.ndarray, np.ndarray]]]:
