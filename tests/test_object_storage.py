@@ -12,12 +12,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from tests import buckets, serving, tiny
 from tests.fakes import FakeEmbedder
@@ -365,6 +366,31 @@ class TestErrors:
             library.update()
         with pytest.raises(StorageUnavailableError, match="does not answer"):
             library.search("word7")
+
+    def test_the_storage_refuses_in_the_middle_of_reading(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        with buckets.running() as endpoint:
+            for name, value in buckets.environment(endpoint).items():
+                monkeypatch.setenv(name, value)
+            buckets.make_bucket(endpoint, "shelf")
+            Library(folder, FakeEmbedder(), index="s3://shelf/papers").update()
+            store = Store.open("s3://shelf/papers")
+            snapshot, query = store.snapshot(), np.eye(store.dim, dtype=np.float32)[0]
+            buckets.ask_for_credentials(endpoint)
+            reads: list[Callable[[], Any]] = [
+                snapshot.files,
+                lambda: snapshot.num_pages(["07.txt"]),
+                lambda: snapshot.row_of("07.txt", 1),
+                lambda: snapshot.pages_of("07.txt"),
+                lambda: snapshot.dense_candidates(query, 3),
+                lambda: snapshot.text_candidates("word7", 3),
+                lambda: snapshot.dense_of(0),
+                lambda: snapshot.multivectors([0]),
+                lambda: snapshot.fetch([0]),
+                lambda: list(snapshot.batches()),
+            ]
+            for read in reads:
+                with pytest.raises(StorageUnavailableError, match=r"refuses.*; check AWS_ACCESS_KEY_ID"):
+                    read()
 
     def test_without_the_extra(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, "obstore.store", None)

@@ -45,7 +45,7 @@ from polylens.types import Embedding, Kind, Page
 
 if TYPE_CHECKING:
     from polylens.index.search import By, Hit
-    from polylens.index.store import FilePages, FileRecord, PageRow, Store, StoredPage
+    from polylens.index.store import FilePages, FileRecord, PageRow, Snapshot, Store, StoredPage
 
 INDEX_FOLDER = ".polylens"
 DEFAULT_MODEL = "nano"
@@ -263,9 +263,7 @@ class Library:
 
         store = self._reader()
         snapshot = store.snapshot()
-        row = snapshot.row_of(file, page)
-        if row is None:
-            raise InputError(f"the index has no page {page} of {file!r}")
+        row = _row_of(snapshot, file, page)
         [stored], [tokens] = snapshot.fetch([row]), snapshot.multivectors([row])
         spread = evenly(tokens, LIKE_TOKENS).astype(np.float32)
         found = self._ranked(store, Embedding(snapshot.dense_of(row), spread), top + 1, by, "", folder, kinds)
@@ -299,8 +297,7 @@ class Library:
         from polylens.index.search import search
         from polylens.index.store import among
 
-        with self.place.reading():
-            return search(store, query, top, by=by, query_words=words, where=among(folder, kinds))
+        return search(store, query, top, by=by, query_words=words, where=among(folder, kinds))
 
     def stored(self, file: str, number: int) -> StoredPage:
         """A page as the index has it, hence without its picture.
@@ -309,10 +306,7 @@ class Library:
             InputError: The index has no such page.
         """
         snapshot = self._reader().snapshot()
-        row = snapshot.row_of(file, number)
-        if row is None:
-            raise InputError(f"the index has no page {number} of {file!r}")
-        return snapshot.fetch([row])[0]
+        return snapshot.fetch([_row_of(snapshot, file, number)])[0]
 
     def page(self, file: str, number: int) -> Page:
         """A page of the index as it lies in its file now.
@@ -322,8 +316,7 @@ class Library:
             DocumentError: The file has gone or cannot be read any more.
             NotFoundError: The files are not on this machine.
         """
-        if self._reader().snapshot().row_of(file, number) is None:
-            raise InputError(f"the index has no page {number} of {file!r}")
+        _row_of(self._reader().snapshot(), file, number)
         with open_document(self.folder / file, max_pixels=self._loaded().max_pixels) as document:
             if number > document.num_pages:
                 raise DocumentError(f"{file} has changed since it was indexed: it has {document.num_pages} pages now")
@@ -458,6 +451,18 @@ class Library:
         read_manifest(self.place, model_id=embedder.model_id)
         self._embedder = embedder
         return embedder
+
+
+def _row_of(snapshot: Snapshot, file: str, page: int) -> int:
+    """Where a page lies in the index.
+
+    Raises:
+        InputError: The index has no such page.
+    """
+    row = snapshot.row_of(file, page)
+    if row is None:
+        raise InputError(f"the index has no page {page} of {file!r}")
+    return row
 
 
 def _require_top(top: int) -> None:

@@ -36,6 +36,10 @@ _CLIENT: Any = {"connect_timeout": "5s", "timeout": "60s"}
 _RETRIES: Any = {"max_retries": 2, "retry_timeout": timedelta(seconds=20)}
 
 _ADDRESS = re.compile(r"s3://(?P<name>[^/]+)(?:/(?P<prefix>.*))?")
+_REFUSALS = re.compile(
+    "InvalidAccessKeyId|SignatureDoesNotMatch|AccessDenied|ExpiredToken"
+    "|lacked the necessary privileges|lacked valid authentication credentials"  # object_store, of 403 and 401
+)
 _OF_STORAGE = re.compile(r'store: "S3"|Generic S3 error|HTTP error|Error performing|<Code>')
 
 
@@ -196,10 +200,12 @@ def _reason(said: str, bucket: str) -> str:
         return f"there is no bucket {bucket} at {at}; make it first, or correct its name or AWS_ENDPOINT_URL"
     if "169.254.169.254" in said or "CredentialsNotLoaded" in said:
         return "no credentials were found; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
-    if code := re.search(r"<Code>(InvalidAccessKeyId|SignatureDoesNotMatch|AccessDenied|ExpiredToken)</Code>", said):
+    if _REFUSALS.search(said):
+        code = re.search(r"<Code>(\w+)</Code>", said)  # the answer to a HEAD has none
+        named = f" ({code[1]})" if code else ""
         return (
-            f"{at} refuses ({code[1]}); check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and what they may do with "
-            f"the bucket {bucket}"
+            f"{at} refuses{named}; check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and what they may do with the "
+            f"bucket {bucket}"
         )
     if "PermanentRedirect" in said or "301 Moved" in said:
         return f"the bucket {bucket} is in another region; set AWS_REGION"

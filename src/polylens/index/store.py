@@ -13,16 +13,17 @@ counts from the put on, and what a death between them leaves is no index in the 
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import json
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -49,6 +50,9 @@ MANIFEST = "index.json"
 STAGED = "rebuild.json"  # of an index in the making, which will take the other's place
 
 HalfArray = npt.NDArray[np.float16]
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,18 +134,35 @@ class StoredPage:
     text: str
 
 
-class Snapshot:
-    """The index as it was at one moment: what a search reads does not change under it."""
+def _reading(method: Callable[Concatenate[Snapshot, P], T]) -> Callable[Concatenate[Snapshot, P], T]:
+    """A method that reads, with what the place says meanwhile as an error of ours; see `Place.reading`."""
 
-    def __init__(self, table: Any, manifest: Manifest) -> None:
+    @functools.wraps(method)
+    def read(snapshot: Snapshot, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        with snapshot._place.reading():
+            return method(snapshot, *args, **kwargs)
+
+    return read
+
+
+class Snapshot:
+    """The index as it was at one moment: what a search reads does not change under it.
+
+    Every method that reads raises `StorageUnavailableError` where object storage does not answer, or refuses.
+    """
+
+    def __init__(self, table: Any, manifest: Manifest, place: Place) -> None:
         self._table = table
+        self._place = place
         self._dim = manifest.dim
         self._token_dim = manifest.token_dim
 
+    @_reading
     def count(self, where: str | None = None) -> int:
         """Number of pages, or of those among them for which the SQL holds."""
         return int(self._table.count_rows(where))
 
+    @_reading
     def files(self) -> dict[str, FileRecord]:
         """Every file that is in the index, with all of its pages."""
         columns = ["file", "hash", "size", "mtime_ns"]
@@ -151,22 +172,26 @@ class Snapshot:
             for row in rows.sort_by("file").to_pylist()
         }
 
+    @_reading
     def num_pages(self, files: Sequence[str]) -> dict[str, int]:
         """Pages of each of these files that the index has."""
         rows = self._table.search().where(_in_files(files)).select(["file"]).to_arrow()
         counted = rows.group_by(["file"]).aggregate([([], "count_all")])
         return {row["file"]: row["count_all"] for row in counted.to_pylist()}
 
+    @_reading
     def row_of(self, file: str, page: int) -> int | None:
         """Where a page lies, for `fetch`; None where the index does not have it."""
         rows = self._table.search().where(f"{_in_files([file])} AND page = {page:d}").select(["page"]).with_row_id(True)
         found = rows.to_arrow().column("_rowid").to_pylist()
         return found[0] if found else None
 
+    @_reading
     def pages_of(self, file: str) -> pa.Table:
         """The stored pages of a file, to be committed again under another name or time."""
         return self._table.search().where(_in_files([file])).select(_PAGE_COLUMNS).to_arrow().sort_by("page")
 
+    @_reading
     def dense_candidates(self, query: FloatArray, n: int, *, where: str | None = None) -> list[Candidate]:
         """The pages whose dense vectors are nearest, exactly; see `nearest`.
 
@@ -179,6 +204,7 @@ class Snapshot:
             raise ModelMismatchError(f"the index holds dense vectors of {self._dim} numbers, got {query.shape}")
         return [Candidate(*row) for row in nearest.matches(self._table, query, n, where)]
 
+    @_reading
     def text_candidates(self, words: str, n: int, *, where: str | None = None) -> list[Candidate]:
         """The pages whose text has any of the words, by BM25, best first; see `full_text`.
 
@@ -190,6 +216,7 @@ class Snapshot:
         rows = full_text.matches(self._table, words, n, where)
         return [Candidate(row["_rowid"], row["file"], row["page"], True, None, row["_score"]) for row in rows]
 
+    @_reading
     def dense_of(self, row: int) -> FloatArray:
         """A page's dense vector, `[dim]`."""
         found = self._table.take_row_ids([row]).select(["dense"]).to_arrow().column("dense").to_pylist()
@@ -201,8 +228,10 @@ class Snapshot:
 
     def columns(self, names: Sequence[str], size: int = 256) -> Iterator[pa.RecordBatch]:
         """Some columns of all pages, so many rows at a time."""
-        yield from self._table.search().select(list(names)).to_batches(size)
+        with self._place.reading():
+            yield from self._table.search().select(list(names)).to_batches(size)
 
+    @_reading
     def multivectors(self, rows: Sequence[int]) -> list[HalfArray]:
         """Those of some pages and nothing else of them, in the order asked for: `[T, token_dim]` each."""
         if not rows:
@@ -214,6 +243,7 @@ class Snapshot:
             found.update(zip(batch.column("_rowid").to_pylist(), vectors, strict=True))
         return [found[row] for row in rows]
 
+    @_reading
     def fetch(self, rows: Sequence[int]) -> list[StoredPage]:
         """Pages without their vectors, in the order asked for."""
         if not rows:
@@ -373,7 +403,7 @@ class Store:
             ModelMismatchError: The index was rebuilt with another model since it was opened.
         """
         manifest = read_manifest(self.place, model_id=self.model_id, name=self._name)
-        return Snapshot(_open_table(self._database, manifest, self.place), manifest)
+        return Snapshot(_open_table(self._database, manifest, self.place), manifest, self.place)
 
     def count(self) -> int:
         """Number of pages, in the latest state."""
