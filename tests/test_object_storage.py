@@ -392,6 +392,17 @@ class TestErrors:
                 with pytest.raises(StorageUnavailableError, match=r"refuses.*; check AWS_ACCESS_KEY_ID"):
                     read()
 
+    def test_storage_that_refuses_is_no_damage(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        with buckets.running() as endpoint:
+            for name, value in buckets.environment(endpoint).items():
+                monkeypatch.setenv(name, value)
+            buckets.make_bucket(endpoint, "shelf")
+            library = Library(folder, FakeEmbedder(), index="s3://shelf/papers")
+            library.update()
+            monkeypatch.setattr(doctor, "_check_disk", lambda *_: buckets.ask_for_credentials(endpoint))
+            with pytest.raises(StorageUnavailableError, match="refuses"):
+                doctor.examine(library, model=False)
+
     def test_without_the_extra(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, "obstore.store", None)
         with pytest.raises(InputError, match=r"pip install -e '\.\[s3\]'"):

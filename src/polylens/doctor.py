@@ -191,6 +191,8 @@ def _check_rows(found: Diagnosis, store: Store) -> bool:
             elif rows % step == 0:
                 sample[row["hash"], row["page"]] = Embedding(dense, evenly(tokens, SAMPLE_TOKENS))
             rows += 1
+    except StorageUnavailableError:  # nothing is damaged, and nothing may be taken out
+        raise
     except (RuntimeError, OSError, ValueError) as error:
         unreadable = _unreadable(store)
         what = f"the pages of {_listed(unreadable)}" if unreadable else "its pages"
@@ -246,12 +248,16 @@ def _unreadable(store: Store) -> list[str]:
     unreadable = []
     try:
         files = list(store.files())
+    except StorageUnavailableError:
+        raise
     except (RuntimeError, OSError, ValueError):
         return []
     snapshot = store.snapshot()
     for file in files:
         try:
             snapshot.pages_of(file)
+        except StorageUnavailableError:
+            raise
         except (RuntimeError, OSError, ValueError):
             unreadable.append(file)
     return unreadable
