@@ -16,7 +16,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 
 from fakes import FakeEmbedder
-from polylens import library
+from polylens import updating
 from polylens.index import store
 from polylens.library import Library, Progress
 
@@ -39,7 +39,7 @@ def work(folder: Path, delay: float, *, rebuild: bool) -> None:
 
 
 if __name__ == "__main__":
-    library.COMMIT_PAGES = 6
+    updating.COMMIT_PAGES = 6
     store.READER_GRACE = 0.02
     warnings.filterwarnings("ignore", message="lancedb fork support is experimental")
     for line in sys.stdin:

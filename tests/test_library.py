@@ -19,8 +19,8 @@ from reportlab.lib.pdfencrypt import StandardEncryption
 from reportlab.pdfgen.canvas import Canvas
 from tests.fakes import FakeEmbedder
 
-from polylens import library as library_module
 from polylens import types
+from polylens import updating as updating_module
 from polylens.errors import InputError, LibraryBusyError, LibraryNotFoundError, ModelMismatchError, ModelNotFoundError
 from polylens.index.store import Store
 from polylens.library import Library, Progress, find_library, join
@@ -102,7 +102,7 @@ class TestSearch:
         assert np.array_equal(np.array(rows[1]["multivector"], np.float16), tokens)
 
     def test_long_text_layers_are_cut_for_the_model_only(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(library_module, "MAX_EMBEDDED_CHARS", 10)
+        monkeypatch.setattr(updating_module, "MAX_EMBEDDED_CHARS", 10)
         embedder = FakeEmbedder()
         Library(folder, embedder).update()
         assert max(len(item) for call in embedder.calls for item in call if isinstance(item, str)) == 10
@@ -226,8 +226,8 @@ class TestPooling:
 class TestIncremental:
     def test_nothing_changed_nothing_opened(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         Library(folder, FakeEmbedder()).update()
-        monkeypatch.setattr(library_module, "_hash", lambda path: pytest.fail(f"{path} was read"))
-        monkeypatch.setattr(library_module, "open_document", lambda path: pytest.fail(f"{path} was opened"))
+        monkeypatch.setattr(updating_module, "_hash", lambda path: pytest.fail(f"{path} was read"))
+        monkeypatch.setattr(updating_module, "open_document", lambda path: pytest.fail(f"{path} was opened"))
         embedder = FakeEmbedder()
         report = Library(folder, embedder).update()
         assert (report.indexed, report.unchanged, report.pages, embedder.num_inputs) == (0, 3, 0, 0)
@@ -259,7 +259,7 @@ class TestIncremental:
         assert best.file == "elsewhere/port.pdf"
 
     def test_two_files_that_change_places(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(library_module, "COMMIT_PAGES", 1)
+        monkeypatch.setattr(updating_module, "COMMIT_PAGES", 1)
         (folder / "a.txt").write_text("apples")
         (folder / "b.txt").write_text("bananas")
         Library(folder, FakeEmbedder()).update()
@@ -366,7 +366,7 @@ class TestBrokenFiles:
         def refuse(path: Path) -> str:
             raise PermissionError(13, "Permission denied", str(path))
 
-        monkeypatch.setattr(library_module, "_hash", refuse)
+        monkeypatch.setattr(updating_module, "_hash", refuse)
         real_walk = os.walk
 
         def walk(top: Path, onerror: object = None) -> object:
@@ -427,7 +427,7 @@ class TestProgress:
         Library(folder, embedder).update()
         # One to see how wide the vectors are; then 20 pages, of which the two of the PDF are two inputs each.
         assert [len(call) for call in embedder.calls] == [1, 8, 8, 6]
-        monkeypatch.setattr(library_module, "BATCH_PIXELS", 300)
+        monkeypatch.setattr(updating_module, "BATCH_PIXELS", 300)
         for i in range(4):
             make_image(folder / f"{i}.png", "blue", size=(20, 10 + i))
         embedder = FakeEmbedder()
