@@ -152,6 +152,28 @@ class TestSearch:
         assert library.search("plumber") == []
         assert "the index is empty" in library.why_nothing(by="text", folder="reports")
 
+    def test_why_nothing_names_the_filters_that_leave_none(self, folder: Path) -> None:
+        library = Library(folder, FakeEmbedder())
+        library.update()
+
+        def why(**filters: object) -> str:
+            assert library.search("plumber", **filters) == []
+            return library.why_nothing(**filters)
+
+        after = "; take a filter away"
+        assert why(languages=["fi"], kinds=["pdf"]) == "no page is in the language fi" + after
+        assert why(folder="none", until="1999-12-31") == (
+            "no page is of a file modified until 1999-12-31 nor in the folder none" + after
+        )
+        assert why(folder="reports", kinds=["text", "image"]) == (  # each alone leaves some
+            "no page is in the folder reports and of the kind text or image" + after
+        )
+        assert library.search("plumber", languages=["en"], since="2000-01-01")[0].file == "notes.md"
+        with pytest.raises(InputError, match="since must be a date such as 2026-11-01, got 'May'"):
+            library.search("plumber", since="May")
+        with pytest.raises(InputError, match="ISO 639"):
+            library.like("notes.md", 1, languages=["English"])
+
     def test_multivectors_of_another_width(self, folder: Path) -> None:
         embedder = FakeEmbedder(token_dim=48)
         Library(folder, embedder).update()

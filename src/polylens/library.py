@@ -18,6 +18,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,6 +45,7 @@ from polylens.updating import Report as Report
 from polylens.updating import Update, join
 
 if TYPE_CHECKING:
+    from polylens.index.filters import Filters
     from polylens.index.search import By, Hit
     from polylens.index.store import FileRecord, Store, StoredPage
 
@@ -128,6 +130,9 @@ class Library:
         by: By = "fused",
         folder: str | None = None,
         kinds: Sequence[Kind] | None = None,
+        languages: Sequence[str] | None = None,
+        since: date | str | None = None,
+        until: date | str | None = None,
     ) -> list[Hit]:
         """The pages that best fit a text, or that look most like an image.
 
@@ -139,16 +144,22 @@ class Library:
             folder: Look below this folder only, named as in `Hit.file`.
             kinds: Look among these kinds only: "pdf", "image", "text", "document", "slides", "sheet". A picture inside
                 a document is an "image".
+            languages: Look among texts in these languages only, named by their ISO 639 codes: "de", "zh".
+            since: Look among files modified on this day or later only: a date, or one such as "2026-11-01", in this
+                machine's time zone.
+            until: The same for this day or before.
 
         Returns:
             At most `top` pages, best first; `why_nothing` says why there are none.
 
         Raises:
-            InputError: The query is empty, or it is to be ranked by its words and has none.
+            InputError: The query is empty, it is to be ranked by its words and has none, or a filter cannot be
+                understood.
             LibraryNotFoundError: There is no index.
             ModelMismatchError: It was made with another model than the embedder's.
         """
         _require_top(top)
+        filters = _filters(folder, kinds, languages, since, until)
         parts = [query] if isinstance(query, (str, types.Image, PIL.Image.Image)) else list(query)
         if not parts:
             raise InputError("the query is empty; say what to look for")
@@ -156,7 +167,7 @@ class Library:
         _require_ranking(by, has_words=bool(words.strip()))
         store = self._reader()
         embedding = join(self._loaded().embed(parts, task="retrieval", prompt_name="query"))
-        return self._ranked(store, embedding, top, by, words, folder, kinds)
+        return self._ranked(store, embedding, top, by, words, filters)
 
     def like(
         self,
@@ -167,16 +178,22 @@ class Library:
         by: By = "fused",
         folder: str | None = None,
         kinds: Sequence[Kind] | None = None,
+        languages: Sequence[str] | None = None,
+        since: date | str | None = None,
+        until: date | str | None = None,
     ) -> list[Hit]:
         """The pages most like one that is in the index, that one left out.
 
         Of its vectors as many as a long query has are taken, evenly spread, so that it costs what a search costs. Its
         words are not looked for: a whole page of them finds every page of its language.
 
+        Args: as for `search`.
+
         Raises:
-            InputError: The index has no such page, or pages are to be ranked by words.
+            InputError: The index has no such page, pages are to be ranked by words, or a filter cannot be understood.
         """
         _require_top(top)
+        filters = _filters(folder, kinds, languages, since, until)
         _require_ranking(by, has_words=False)
         from polylens.index.pooling import evenly
         from polylens.index.search import snippet
@@ -188,39 +205,42 @@ class Library:
             raise InputError(f"the index has no page {page} of {file!r}")
         [stored], [tokens] = snapshot.fetch([row]), snapshot.multivectors([row])
         spread = evenly(tokens, LIKE_TOKENS).astype(np.float32)
-        found = self._ranked(store, Embedding(snapshot.dense_of(row), spread), top + 1, by, "", folder, kinds)
+        found = self._ranked(store, Embedding(snapshot.dense_of(row), spread), top + 1, by, "", filters)
         others = [hit for hit in found if (hit.file, hit.page) != (file, page)][:top]
         return [replace(hit, snippet=snippet(hit.text, stored.text)) for hit in others]
 
-    def why_nothing(self, *, by: By = "fused", folder: str | None = None, kinds: Sequence[Kind] | None = None) -> str:
-        """Why such a search found no page: a sentence without its full stop."""
-        from polylens.index.store import among
-
-        snapshot, where = self._reader().snapshot(), among(folder, kinds)
+    def why_nothing(
+        self,
+        *,
+        by: By = "fused",
+        folder: str | None = None,
+        kinds: Sequence[Kind] | None = None,
+        languages: Sequence[str] | None = None,
+        since: date | str | None = None,
+        until: date | str | None = None,
+    ) -> str:
+        """Why such a search found no page: a sentence without its full stop. It names the filters that leave none."""
+        filters = _filters(folder, kinds, languages, since, until)
+        snapshot = self._reader().snapshot()
+        where = snapshot.where(filters)
         if not snapshot.count():
             return f"the index is empty: {self.name} has no PDF, picture, text or office document that can be read"
         if not snapshot.count(where):
-            return "no page is in this folder and of these kinds; take a filter away"
+            if filters.languages and not snapshot.has_languages:
+                return "no page of this index has a language yet; `polylens index` tells them, or take a filter away"
+            strict = [each for each in filters.alone() if not snapshot.count(snapshot.where(each))]
+            named = " nor ".join(each.in_words() for each in strict) or filters.in_words()
+            return f"no page is {named}; take a filter away"
         page = "no page that the filters leave" if where else "no page"
         if by == "text":
             return f"{page} has any of these words in its text; rank by late, dense or fused to go by meaning and looks"
         return f"{page} is there but this one"
 
-    def _ranked(
-        self,
-        store: Store,
-        query: Embedding,
-        top: int,
-        by: By,
-        words: str,
-        folder: str | None,
-        kinds: Sequence[Kind] | None,
-    ) -> list[Hit]:
+    def _ranked(self, store: Store, query: Embedding, top: int, by: By, words: str, filters: Filters) -> list[Hit]:
         from polylens.index.search import search
-        from polylens.index.store import among
 
         with self.place.reading():
-            return search(store, query, top, by=by, query_words=words, where=among(folder, kinds))
+            return search(store, query, top, by=by, query_words=words, filters=filters)
 
     def stored(self, file: str, number: int) -> StoredPage:
         """A page as the index has it, hence without its picture.
@@ -378,6 +398,18 @@ class Library:
         read_manifest(self.place, model_id=embedder.model_id)
         self._embedder = embedder
         return embedder
+
+
+def _filters(
+    folder: str | None,
+    kinds: Sequence[Kind] | None,
+    languages: Sequence[str] | None,
+    since: date | str | None,
+    until: date | str | None,
+) -> Filters:
+    from polylens.index.filters import Filters
+
+    return Filters.of(folder, kinds, languages, since, until)
 
 
 def _require_top(top: int) -> None:

@@ -392,13 +392,14 @@ def join(parts: Sequence[Embedding]) -> Embedding:
 
 
 def _row(kind: Kind, page: Page, embedding: Embedding, pool: int) -> PageRow:
+    from polylens.index.language import language_of
     from polylens.index.pooling import pool_tokens
     from polylens.index.store import PageRow
 
     if page.image is not None and kind != "pdf":  # a picture inside a document, too
         kind = "image"
     tokens = pool_tokens(embedding.multivector, pool)
-    return PageRow(page.number, kind, page.text, embedding.dense, tokens.astype(np.float16))
+    return PageRow(page.number, kind, page.text, embedding.dense, tokens.astype(np.float16), language_of(page.text))
 
 
 def _num_pixels(page: Page) -> int:

@@ -22,10 +22,10 @@ from polylens.server.bridge import ServedEmbedder
 from polylens.server.concurrency import in_thread
 from polylens.server.explaining import explain
 from polylens.server.registry import Served
-from polylens.types import Kind
 from polylens.watch import Follower
 
 if TYPE_CHECKING:
+    from polylens.index.filters import Filters
     from polylens.index.search import By, Hit
 
 log = logging.getLogger("polylens.server")
@@ -101,22 +101,18 @@ class LibraryService:
             "failed": [{"file": file, "reason": reason} for file, reason in self._failed[:SHOWN_FAILURES]],
         }
 
-    async def search(
-        self, parts: Sequence[Any], *, top: int, by: By, folder: str | None, kinds: Sequence[Kind] | None
-    ) -> dict[str, Any]:
+    async def search(self, parts: Sequence[Any], *, top: int, by: By, filters: Filters) -> dict[str, Any]:
         """The pages that fit texts and images best."""
         require_query(parts)
         started = time.perf_counter()
-        hits = await self._call(self._open().search, parts, top, by=by, folder=folder, kinds=kinds)
-        return await self._results(hits, started, by, folder, kinds)
+        hits = await self._call(self._open().search, parts, top, by=by, **filters.given())
+        return await self._results(hits, started, by, filters)
 
-    async def like(
-        self, file: str, page: int, *, top: int, by: By, folder: str | None, kinds: Sequence[Kind] | None
-    ) -> dict[str, Any]:
+    async def like(self, file: str, page: int, *, top: int, by: By, filters: Filters) -> dict[str, Any]:
         """The pages most like one of the index."""
         started = time.perf_counter()
-        hits = await self._call(self._open().like, file, page, top, by=by, folder=folder, kinds=kinds)
-        return await self._results(hits, started, by, folder, kinds)
+        hits = await self._call(self._open().like, file, page, top, by=by, **filters.given())
+        return await self._results(hits, started, by, filters)
 
     async def picture(self, file: str, page: int, width: int) -> bytes:
         """A page as PNG, at most so many pixels wide.
@@ -184,9 +180,7 @@ class LibraryService:
         fields = {name: value for name, value in asdict(progress).items() if name in _SHOWN}
         return {**fields, "eta_seconds": eta}
 
-    async def _results(
-        self, hits: Sequence[Hit], started: float, by: By, folder: str | None, kinds: Sequence[Kind] | None
-    ) -> dict[str, Any]:
+    async def _results(self, hits: Sequence[Hit], started: float, by: By, filters: Filters) -> dict[str, Any]:
         counts = await self._call(self._num_pages, [hit.file for hit in hits])
         rows = [
             {
@@ -199,16 +193,18 @@ class LibraryService:
                 "fused_score": _rounded(hit.fused_score),
                 "text": hit.snippet,
                 "kind": hit.kind,
+                "language": hit.language,
+                "modified": hit.modified.isoformat(timespec="seconds"),
             }
             for hit in hits
         ]
-        reason = None if rows else await self._call(self._why_nothing, by, folder, kinds)
+        reason = None if rows else await self._call(self._why_nothing, by, filters)
         return {"results": rows, "seconds": round(time.perf_counter() - started, 4), "reason": reason}
 
-    def _why_nothing(self, by: By, folder: str | None, kinds: Sequence[Kind] | None) -> str:
+    def _why_nothing(self, by: By, filters: Filters) -> str:
         if self._updating() and not self._files():
             return "nothing is indexed yet; it is being done right now"
-        return self._open().why_nothing(by=by, folder=folder, kinds=kinds)
+        return self._open().why_nothing(by=by, **filters.given())
 
     def _open(self) -> Library:
         assert self._library is not None, "start comes first"
