@@ -45,6 +45,7 @@ from polylens.updating import Report as Report
 from polylens.updating import Update, join
 
 if TYPE_CHECKING:
+    from polylens.index.facets import Facets
     from polylens.index.filters import Filters
     from polylens.index.search import By, Hit
     from polylens.index.store import FileRecord, Store, StoredPage
@@ -80,6 +81,7 @@ class Library:
         self._embedder = embedder
         self._is_own = embedder is None  # then the one that the index names, whichever that is
         self._store: Store | None = None
+        self._facets: tuple[tuple[str, int], Facets] | None = None  # and the state of the index that they are of
         self._useless: dict[str, tuple[os.stat_result, str]] = {}  # what cannot be read, as it was when it was tried
 
     @classmethod
@@ -276,6 +278,17 @@ class Library:
     def files(self) -> dict[str, FileRecord]:
         """The files in the index."""
         return self._reader().files()
+
+    def facets(self) -> Facets:
+        """What its pages can be narrowed by, with numbers of pages; counted anew only once the index has changed."""
+        from polylens.index.facets import count_facets
+
+        with self.place.reading():
+            store = self._reader()
+            if self._facets is None or self._facets[0] != store.version():
+                snapshot = store.snapshot()
+                self._facets = (snapshot.version, count_facets(snapshot))
+            return self._facets[1]
 
     def num_pages(self, files: Sequence[str]) -> dict[str, int]:
         """Pages of each of these files that the index has."""

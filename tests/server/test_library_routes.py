@@ -65,7 +65,11 @@ def find(running: Running, **fields: Any) -> Any:
 def test_the_state_of_the_library(library: Running, folder: Path) -> None:
     state = library.http.get("/library").json()
     assert (state["folder"], state["name"], state["model"]) == (str(folder), "papers", "nano")
-    assert state["pages"] >= 5 and state["folders"] == ["notes"]
+    assert state["pages"] >= 5
+    facets = state["facets"]
+    assert facets["folders"] == {"notes": 1} and facets["languages"] == {"en": 3}
+    assert facets["kinds"]["image"] == 2 and sum(facets["kinds"].values()) == state["pages"]
+    assert list(facets["modified"]) == ["week", "month", "year"]
     assert [row["file"] for row in state["failed"]] == ["broken.pdf"]
     assert state["problem"] == ""
 

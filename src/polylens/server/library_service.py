@@ -10,12 +10,15 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
+from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import PIL.Image
 
 from polylens.errors import InputError, ModelMismatchError, NotFoundError
+from polylens.index.facets import Facets
 from polylens.index.store import Store, read_manifest
 from polylens.library import Library, Progress, Report
 from polylens.server.bridge import ServedEmbedder
@@ -31,6 +34,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("polylens.server")
 
 SHOWN_FAILURES = 200
+
+SPANS = {"week": 7, "month": 30, "year": 365}  # days before today; the page reckons with the same
 
 THREADS = 4  # searches and pages at once
 
@@ -87,15 +92,20 @@ class LibraryService:
 
     async def state(self) -> dict[str, Any]:
         """What the page shows of the library."""
-        files = await self._call(self._files)
-        folders = sorted({file.rpartition("/")[0] for file in files if "/" in file})
+        facets = await self._call(self._facets)
+        today = date.today()
         return {
             "folder": self.name,
             "name": Path(self.name).name,
             "model": self._served.name,
-            "files": len(files),
-            "pages": sum(files.values()),
-            "folders": folders,
+            "files": len(facets.files),
+            "pages": facets.num_pages,
+            "facets": {
+                "kinds": facets.kinds,
+                "folders": facets.folders,
+                "languages": facets.languages,
+                "modified": {name: facets.num_since(today - timedelta(days=days)) for name, days in SPANS.items()},
+            },
             "updating": self._updating(),
             "problem": self._problem,
             "failed": [{"file": file, "reason": reason} for file, reason in self._failed[:SHOWN_FAILURES]],
@@ -138,7 +148,7 @@ class LibraryService:
         Raises:
             NotFoundError: The index has no such file, or the files are not on this machine.
         """
-        if name not in await self._call(self._files):
+        if name not in (await self._call(self._facets)).files:
             raise NotFoundError(f"the index has no file {name!r}")
         return self._open().folder / name
 
@@ -202,7 +212,7 @@ class LibraryService:
         return {"results": rows, "seconds": round(time.perf_counter() - started, 4), "reason": reason}
 
     def _why_nothing(self, by: By, filters: Filters) -> str:
-        if self._updating() and not self._files():
+        if self._updating() and not self._facets().files:
             return "nothing is indexed yet; it is being done right now"
         return self._open().why_nothing(by=by, **filters.given())
 
@@ -210,11 +220,11 @@ class LibraryService:
         assert self._library is not None, "start comes first"
         return self._library
 
-    def _files(self) -> dict[str, int]:
-        """File -> pages; nothing while there is no index yet, or one that cannot be searched any more."""
+    def _facets(self) -> Facets:
+        """Of no page while there is no index yet, or one that cannot be searched any more."""
         with contextlib.suppress(LookupError, ModelMismatchError):
-            return {name: record.num_pages for name, record in self._open().files().items()}
-        return {}
+            return self._open().facets()
+        return Facets({}, {}, {}, {}, np.zeros(0, np.int64))
 
     def _num_pages(self, files: Sequence[str]) -> dict[str, int]:
         return self._open().num_pages(files) if files else {}
