@@ -39,10 +39,10 @@ from polylens.index.full_text import count_words
 from polylens.index.fusion import fuse, share
 from polylens.index.search import maxsim
 from polylens.index.store import FilePages, PageRow, Snapshot, Store, page_table
-from polylens.library import MAX_EMBEDDED_CHARS, join
 from polylens.runtime.embedder import Embedder
 from polylens.train.data.examples import transcript
 from polylens.types import Embedding
+from polylens.updating import MAX_EMBEDDED_CHARS, join
 
 LANGUAGES = ["en", "de", "fr", "es", "pl", "sv", "ru", "el"]
 WIDTH = 1064  # pixels of a page, as nano was trained with

@@ -2,9 +2,10 @@
 
 python tests/dying.py FOLDER SECONDS_PER_INPUT
 
-It reads a line for each: "update" or "rebuild". It answers with the process that it started for it ("pid N"), that
-says which files are safe ("saved FILE") and that it is through ("complete"), and with its end ("end N"). Starting them
-by fork from one that has imported everything already takes milliseconds instead of a second.
+It reads a line for each: "update", "rebuild", or "upgrade", which opens the index for writing and no more. It answers
+with the process that it started for it ("pid N"), that says which files are safe ("saved FILE") and that it is through
+("complete"), and with its end ("end N"). Starting them by fork from one that has imported everything already takes
+milliseconds instead of a second.
 """
 
 import contextlib
@@ -16,8 +17,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 
 from fakes import FakeEmbedder
-from polylens import library
-from polylens.index import store
+from polylens import updating
+from polylens.index import language, store
 from polylens.library import Library, Progress
 
 
@@ -30,8 +31,12 @@ def tell(progress: Progress) -> None:
         say("saved", file)
 
 
-def work(folder: Path, delay: float, *, rebuild: bool) -> None:
-    Library(folder, FakeEmbedder(delay=delay)).update(tell, rebuild=rebuild)
+def work(folder: Path, delay: float, what: str) -> None:
+    if what == "upgrade":
+        store.Store.open(folder / ".polylens", write=True).close()
+        say("complete")
+        return
+    Library(folder, FakeEmbedder(delay=delay)).update(tell, rebuild=what == "rebuild")
     say("updated")
     with contextlib.closing(store.Store.open(folder / ".polylens", write=True)) as open_store:
         open_store.compact(force=True)
@@ -39,8 +44,9 @@ def work(folder: Path, delay: float, *, rebuild: bool) -> None:
 
 
 if __name__ == "__main__":
-    library.COMMIT_PAGES = 6
+    updating.COMMIT_PAGES = 6
     store.READER_GRACE = 0.02
+    language.language_of("Loaded now, in no child's time.")
     warnings.filterwarnings("ignore", message="lancedb fork support is experimental")
     for line in sys.stdin:
         if child := os.fork():
@@ -48,6 +54,6 @@ if __name__ == "__main__":
             say("end", os.waitpid(child, 0)[1])
         else:
             try:
-                work(Path(sys.argv[1]), float(sys.argv[2]), rebuild=line.strip() == "rebuild")
+                work(Path(sys.argv[1]), float(sys.argv[2]), line.strip())
             finally:
                 os._exit(0)

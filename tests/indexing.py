@@ -9,7 +9,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 
 from fakes import FakeEmbedder
-from polylens import library
+from polylens import updating
 from polylens.index import store as store  # slow to import: now, not under the clock
 from polylens.library import Library, Progress
 
@@ -22,7 +22,7 @@ def tell(progress: Progress) -> None:
 
 
 if __name__ == "__main__":
-    library.COMMIT_PAGES = 6
+    updating.COMMIT_PAGES = 6
     print("started", flush=True)
     Library(sys.argv[1], FakeEmbedder(delay=float(sys.argv[2]))).update(tell)
     print("complete", flush=True)

@@ -182,7 +182,10 @@ class TestIndexAndSearch:
         scores = [result["fused_score"] for result in found["results"]]
         assert scores == sorted(scores, reverse=True)
         stages = {"score", "dense_score", "text_score", "fused_score"}
-        assert all(result.keys() == {"file", "page", "text", *stages} for result in found["results"])
+        assert all(
+            result.keys() == {"file", "page", "text", "kind", "language", "modified", *stages}
+            for result in found["results"]
+        )
         texts = {result["file"]: result["text"] for result in found["results"]}
         assert texts["notes/tide.md"] == "Die Flut kommt mit der Fähre." and texts["red.png"] == ""
 
@@ -211,6 +214,23 @@ class TestIndexAndSearch:
         assert nothing.startswith("nothing found: no page has any of these words")
         assert "'fused', 'late', 'dense', 'text'" in run("search", "x", "--by", "bm25").stderr.decode()
 
+    def test_filters(self, library: Path, model: Path) -> None:
+        def files(*options: str) -> set[str]:
+            found = output("search", "Flut", "--library", library, "--json", "--model", model, *options)
+            return {result["file"] for result in json.loads(found)["results"]}
+
+        assert files("--kind", "image", "--kind", "text") == {"notes/tide.md", "red.png"}
+        assert files("--folder", "notes", "--since", "2000-01-01") == {"notes/tide.md"}
+        assert files("--language", "de", "--language", "fr", "--until", "2200-01-01") == {"notes/tide.md"}
+        nothing = output("search", "Flut", "--library", library, "--model", model, "--until", "1999-12-31").decode()
+        assert nothing == "nothing found: no page is of a file modified until 1999-12-31; take a filter away\n"
+        for wrong, says in [
+            (("--language", "german"), "a language is named by its ISO 639 code"),
+            (("--since", "yesterday"), "since must be a date such as 2026-11-01"),
+            (("--kind", "film"), "a kind is one of pdf, image"),
+        ]:
+            assert says in refusal("search", "Flut", "--library", library, *wrong, code=2)
+
     def test_export(self, library: Path, embedder: Embedder, tmp_path: Path) -> None:
         import pyarrow.parquet as pq
 
@@ -221,8 +241,11 @@ class TestIndexAndSearch:
         assert len(rows) == 4 and {(row["file"], row["page"]) for row in rows} >= {("notes/tide.md", 1), ("red.png", 1)}
         for row, line in zip(rows, lines, strict=True):
             assert np.allclose(row["dense"], line["dense"]) and np.allclose(row["multivector"], line["multivector"])
-            assert {row[key] == line[key] for key in ("file", "page", "kind", "text", "model_id")} == {True}
+            assert {
+                row[key] == line[key] for key in ("file", "page", "kind", "text", "language", "mtime_ns", "model_id")
+            } == {True}
         [tide] = [row for row in rows if row["file"] == "notes/tide.md"]
+        assert tide["language"] == "de" and tide["mtime_ns"] == (library / "notes" / "tide.md").stat().st_mtime_ns
         [expected] = embedder.embed([tide["text"]], task="retrieval", prompt_name="passage")
         assert np.allclose(tide["dense"], expected.dense, atol=1e-2)  # bfloat16, another batch
         assert "must end in .parquet or .jsonl" in refusal(

@@ -19,8 +19,8 @@ from reportlab.lib.pdfencrypt import StandardEncryption
 from reportlab.pdfgen.canvas import Canvas
 from tests.fakes import FakeEmbedder
 
-from polylens import library as library_module
 from polylens import types
+from polylens import updating as updating_module
 from polylens.errors import InputError, LibraryBusyError, LibraryNotFoundError, ModelMismatchError, ModelNotFoundError
 from polylens.index.store import Store
 from polylens.library import Library, Progress, find_library, join
@@ -102,7 +102,7 @@ class TestSearch:
         assert np.array_equal(np.array(rows[1]["multivector"], np.float16), tokens)
 
     def test_long_text_layers_are_cut_for_the_model_only(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(library_module, "MAX_EMBEDDED_CHARS", 10)
+        monkeypatch.setattr(updating_module, "MAX_EMBEDDED_CHARS", 10)
         embedder = FakeEmbedder()
         Library(folder, embedder).update()
         assert max(len(item) for call in embedder.calls for item in call if isinstance(item, str)) == 10
@@ -151,6 +151,28 @@ class TestSearch:
         library.update()
         assert library.search("plumber") == []
         assert "the index is empty" in library.why_nothing(by="text", folder="reports")
+
+    def test_why_nothing_names_the_filters_that_leave_none(self, folder: Path) -> None:
+        library = Library(folder, FakeEmbedder())
+        library.update()
+
+        def why(**filters: object) -> str:
+            assert library.search("plumber", **filters) == []
+            return library.why_nothing(**filters)
+
+        after = "; take a filter away"
+        assert why(languages=["fi"], kinds=["pdf"]) == "no page is in the language fi" + after
+        assert why(folder="none", until="1999-12-31") == (
+            "no page is of a file modified until 1999-12-31 nor in the folder none" + after
+        )
+        assert why(folder="reports", kinds=["text", "image"]) == (  # each alone leaves some
+            "no page is in the folder reports and of the kind text or image" + after
+        )
+        assert library.search("plumber", languages=["en"], since="2000-01-01")[0].file == "notes.md"
+        with pytest.raises(InputError, match="since must be a date such as 2026-11-01, got 'May'"):
+            library.search("plumber", since="May")
+        with pytest.raises(InputError, match="ISO 639"):
+            library.like("notes.md", 1, languages=["English"])
 
     def test_multivectors_of_another_width(self, folder: Path) -> None:
         embedder = FakeEmbedder(token_dim=48)
@@ -226,8 +248,8 @@ class TestPooling:
 class TestIncremental:
     def test_nothing_changed_nothing_opened(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         Library(folder, FakeEmbedder()).update()
-        monkeypatch.setattr(library_module, "_hash", lambda path: pytest.fail(f"{path} was read"))
-        monkeypatch.setattr(library_module, "open_document", lambda path: pytest.fail(f"{path} was opened"))
+        monkeypatch.setattr(updating_module, "_hash", lambda path: pytest.fail(f"{path} was read"))
+        monkeypatch.setattr(updating_module, "open_document", lambda path: pytest.fail(f"{path} was opened"))
         embedder = FakeEmbedder()
         report = Library(folder, embedder).update()
         assert (report.indexed, report.unchanged, report.pages, embedder.num_inputs) == (0, 3, 0, 0)
@@ -259,7 +281,7 @@ class TestIncremental:
         assert best.file == "elsewhere/port.pdf"
 
     def test_two_files_that_change_places(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(library_module, "COMMIT_PAGES", 1)
+        monkeypatch.setattr(updating_module, "COMMIT_PAGES", 1)
         (folder / "a.txt").write_text("apples")
         (folder / "b.txt").write_text("bananas")
         Library(folder, FakeEmbedder()).update()
@@ -366,7 +388,7 @@ class TestBrokenFiles:
         def refuse(path: Path) -> str:
             raise PermissionError(13, "Permission denied", str(path))
 
-        monkeypatch.setattr(library_module, "_hash", refuse)
+        monkeypatch.setattr(updating_module, "_hash", refuse)
         real_walk = os.walk
 
         def walk(top: Path, onerror: object = None) -> object:
@@ -427,7 +449,7 @@ class TestProgress:
         Library(folder, embedder).update()
         # One to see how wide the vectors are; then 20 pages, of which the two of the PDF are two inputs each.
         assert [len(call) for call in embedder.calls] == [1, 8, 8, 6]
-        monkeypatch.setattr(library_module, "BATCH_PIXELS", 300)
+        monkeypatch.setattr(updating_module, "BATCH_PIXELS", 300)
         for i in range(4):
             make_image(folder / f"{i}.png", "blue", size=(20, 10 + i))
         embedder = FakeEmbedder()
@@ -504,7 +526,8 @@ class TestInterruption:
         for i in range(24):
             write(f"{i:02}.pdf")
         deaths = attempt = 0
-        while attempt < 8 or deaths < 3:  # a fast machine may be through before its end comes; then it tries again
+        # A fast machine may be through before its end comes, a busy one saves little before: then it tries again.
+        while attempt < 8 or deaths < 3 or len(saved) < 12:
             assert attempt < 80
             lines, died = _index_and_kill(folder, rng, interrupt=attempt % 4 == 3)
             deaths += died
@@ -520,8 +543,6 @@ class TestInterruption:
             for file in rng.sample(sorted(saved), min(len(saved), 1 if died else 6)) or ["00.pdf"]:
                 write(file)  # so that the next run has some to replace
             attempt += 1
-        assert deaths >= 3
-        assert len(saved) >= 12
         Library(folder, FakeEmbedder()).update()
         there = Store.open(folder / ".polylens").files()
         assert {file: record.hash for file, record in there.items()} == {

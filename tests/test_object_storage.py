@@ -24,7 +24,7 @@ from tests import buckets, serving, tiny
 from tests.fakes import FakeEmbedder
 
 from polylens import doctor
-from polylens import library as library_module
+from polylens import updating as updating_module
 from polylens.errors import (
     InputError,
     LibraryBusyError,
@@ -59,7 +59,7 @@ def shelf(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
     for name, value in buckets.environment(endpoint).items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(store_module, "READER_GRACE", 0.05)
-    monkeypatch.setattr(library_module, "COMMIT_PAGES", 8)
+    monkeypatch.setattr(updating_module, "COMMIT_PAGES", 8)
     bucket = f"shelf-{next(SHELVES)}"
     buckets.make_bucket(endpoint, bucket)
     return f"s3://{bucket}/some/papers"
@@ -84,8 +84,8 @@ def updating(folder: Path, shelf: str, delay: float = 0.02) -> Iterator[subproce
     """A process that brings an index up to date, and says which files are safe."""
     code = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"
-        "from fakes import FakeEmbedder; from polylens import library\n"
-        "library.COMMIT_PAGES = 4\n"
+        "from fakes import FakeEmbedder; from polylens import library, updating\n"
+        "updating.COMMIT_PAGES = 4\n"
         "def tell(progress):\n"
         "    for file in progress.saved: print(file, flush=True)\n"
         "embedder = FakeEmbedder(delay=float(sys.argv[4]))\n"
@@ -357,7 +357,7 @@ class TestErrors:
                 Store.create("s3://shelf/papers", "model", 32)
 
     def test_the_storage_goes_away_meanwhile(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(library_module, "COMMIT_PAGES", 8)
+        monkeypatch.setattr(updating_module, "COMMIT_PAGES", 8)
         with buckets.running() as endpoint:
             for name, value in buckets.environment(endpoint).items():
                 monkeypatch.setenv(name, value)

@@ -14,7 +14,7 @@ import pytest
 from tests import serving, tiny
 from tests.fakes import FakeEmbedder
 
-from polylens import library as library_module
+from polylens import updating as updating_module
 from polylens.errors import LibraryBusyError, ModelMismatchError
 from polylens.index import store as store_module
 from polylens.index.store import STAGED, read_manifest
@@ -33,7 +33,7 @@ SEARCH = (
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(store_module, "READER_GRACE", 0.05)
-    monkeypatch.setattr(library_module, "COMMIT_PAGES", 8)
+    monkeypatch.setattr(updating_module, "COMMIT_PAGES", 8)
     folder = tmp_path / "folder"
     folder.mkdir()
     for i in range(30):

@@ -218,7 +218,8 @@ def test_the_command(tmp_path: Path, number: signal.Signals) -> None:
         (tmp_path / name).mkdir()
         (tmp_path / name / "a.txt").write_text("a text")
     (tmp_path / "one" / "broken.pdf").write_bytes(b"%PDF-1.4 no")
-    os.utime(tmp_path / "one" / "broken.pdf", (1, 1))
+    for file in tmp_path.glob("*/*.*"):  # long at rest, however fast the command begins: the first look has them all
+        os.utime(file, (1, 1))
     command = [sys.executable, "-m", "polylens.cli", "watch", "one", "two", "one", "--model", str(model)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
@@ -226,7 +227,7 @@ def test_the_command(tmp_path: Path, number: signal.Signals) -> None:
         heard = [process.stderr.readline() for _ in range(5)]
         time.sleep(1)
         (tmp_path / "two" / "b.txt").write_text("another text")
-        assert process.stdout.readline() in ("two: added b.txt, 1 page\n", "two: added a.txt, 1 page\n")
+        assert process.stdout.readline() == "two: added b.txt, 1 page\n"
         process.send_signal(number)
         _, said = process.communicate(timeout=60)
     assert process.returncode == 0, said

@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from polylens.index.search import Hit
     from polylens.library import Change, Library, Progress, Report
     from polylens.train.progress import Progress as TrainingProgress
+    from polylens.types import Kind
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -224,17 +225,34 @@ def search(
             help="One vector a page (dense), one a token (late), the words themselves (text), or all (fused)."
         ),
     ] = Ranking.fused,
+    below: Annotated[
+        str | None, typer.Option("--folder", metavar="NAME", help="Below this folder of the library only.")
+    ] = None,
+    kind: Annotated[
+        list[str] | None,
+        typer.Option(help="Of this kind only: pdf, image, text, document, slides or sheet; may be repeated."),
+    ] = None,
+    language: Annotated[
+        list[str] | None,
+        typer.Option(metavar="CODE", help="In this language only, by its ISO 639 code (de, zh); may be repeated."),
+    ] = None,
+    since: Annotated[
+        str | None, typer.Option(metavar="DATE", help="Of files modified on this day or later: 2026-11-01.")
+    ] = None,
+    until: Annotated[str | None, typer.Option(metavar="DATE", help="The same, on this day or before.")] = None,
     model: Annotated[str | None, typer.Option(help="As for index.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False,
 ) -> None:
     """Find the pages that fit a query best."""
+    from polylens.index.filters import Filters
     from polylens.library import Library, find_library
 
     folder = library if library is not None else find_library()
     if not query.strip():
         raise InputError("the query is empty; say what to look for")
+    filters = Filters.of(below, cast("list[Kind] | None", kind), language, since, until)  # refused before a model loads
     searched = Library(folder, _load(model))
-    hits = searched.search(query, top=top, by=by.value)
+    hits = searched.search(query, top=top, by=by.value, **filters.given())
     if as_json:
         results = [
             {
@@ -245,6 +263,9 @@ def search(
                 "text_score": hit.text_score,
                 "fused_score": hit.fused_score,
                 "text": hit.snippet,
+                "kind": hit.kind,
+                "language": hit.language,
+                "modified": hit.modified.isoformat(timespec="seconds"),
             }
             for hit in hits
         ]
@@ -252,7 +273,7 @@ def search(
     elif hits:
         _print_hits(hits, by)
     else:
-        print(f"nothing found: {searched.why_nothing(by=by.value)}")
+        print(f"nothing found: {searched.why_nothing(by=by.value, **filters.given())}")
 
 
 @app.command()

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from polylens.index.filters import Filters
 from polylens.index.search import RANKINGS, SNIPPET_CHARS, By, maxsim, search, snippet
 from polylens.index.store import FilePages, PageRow, Store, page_table
 from polylens.types import Embedding
@@ -73,7 +74,7 @@ def library(tmp_path: Path) -> tuple[Store, list[tuple[str, int, np.ndarray, np.
                 for n in range(1, 21)
             ]
             everything += [(file, row.page, row.dense, row.multivector) for row in rows]
-            files.append(FilePages(file, "h", 1, 2, page_table(rows, DIM)))
+            files.append(FilePages(file, "h", 1, 10**18 if file != "c.pdf" else 2, page_table(rows, DIM)))
         store.commit(files)
     return Store.open(tmp_path / "index"), everything
 
@@ -166,9 +167,9 @@ class TestSearch:
         store, _ = library
         rng = np.random.default_rng(7)
         query = Embedding(unit(rng, DIM), unit(rng, 4, 128))
-        where = "file = 'c.pdf' AND page > 17"
-        hits = search(store, query, top=3, candidates=1, by=by, query_words="pdf", where=where)
-        assert sorted((hit.file, hit.page) for hit in hits) == [("c.pdf", 18), ("c.pdf", 19), ("c.pdf", 20)]
+        filters = Filters.of(until="2001-09-08")  # c.pdf alone
+        hits = search(store, query, top=3, candidates=1, by=by, query_words="pdf", filters=filters)
+        assert len(hits) == 3 and {hit.file for hit in hits} == {"c.pdf"}
 
     def test_a_version_compacted_away_under_a_search(
         self, library: tuple[Store, list], monkeypatch: pytest.MonkeyPatch

@@ -14,6 +14,7 @@ from langchain_core.runnables import RunnableParallel, RunnablePassthrough
 from langchain_core.vectorstores import InMemoryVectorStore
 
 import polylens
+from polylens.errors import InputError
 from polylens.integrations.langchain import PolylensEmbeddings, PolylensRetriever
 from polylens.library import Library
 
@@ -31,6 +32,8 @@ def test_a_document_is_a_page(library: Library) -> None:
         "file": "notes/may.md",
         "page": 1,
         "kind": "text",
+        "language": "en",
+        "modified": hit.modified.isoformat(timespec="seconds"),
         "score": pytest.approx(hit.fused_score, abs=1e-4),
         "snippet": hit.snippet,
     }
@@ -51,6 +54,11 @@ def test_filters(library: Library) -> None:
     assert files(folder="notes") == {"notes/may.md"}
     assert files(kinds=["text"]) == {"notes/may.md", "harbour.txt"}
     assert files(kinds=["pdf"]) == set()
+    assert files(languages=["en"]) == {"notes/may.md", "harbour.txt"}
+    assert files(since="2000-01-01", until="2000-12-31") == set()
+    assert files(since="2000-01-01") == {"notes/may.md", "harbour.txt", "red.png"}
+    with pytest.raises(InputError, match="ISO 639"):
+        files(languages=["english"])
     with pytest.raises(ValueError, match="kinds"):
         files(kinds=["song"])
 

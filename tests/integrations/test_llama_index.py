@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import date
 
 import numpy as np
 import PIL.Image
@@ -17,6 +18,7 @@ from llama_index.core.query_engine import RetrieverQueryEngine
 from llama_index.core.schema import MetadataMode, QueryBundle, TextNode
 
 import polylens
+from polylens.errors import InputError
 from polylens.integrations.llama_index import PolylensEmbedding, PolylensRetriever
 from polylens.library import Library
 
@@ -50,6 +52,10 @@ def test_filters_and_pictures(library: Library) -> None:
     assert files(top=1) == files(folder="notes") == {"notes/may.md"}
     assert files(kinds=["image"]) == {"red.png", "blue.png"}
     assert files(kinds=["pdf"]) == set()
+    assert files(languages=["en"], since=date(2000, 1, 1)) == {"notes/may.md", "harbour.txt"}
+    assert files(until="2000-12-31") == set()
+    with pytest.raises(InputError, match="since must be a date"):
+        files(since="May")
 
 
 def test_an_image_in_the_query(library: Library) -> None:

@@ -8,6 +8,7 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,11 @@ def find(running: Running, **fields: Any) -> Any:
 def test_the_state_of_the_library(library: Running, folder: Path) -> None:
     state = library.http.get("/library").json()
     assert (state["folder"], state["name"], state["model"]) == (str(folder), "papers", "nano")
-    assert state["pages"] >= 5 and state["folders"] == ["notes"]
+    assert state["pages"] >= 5
+    facets = state["facets"]
+    assert facets["folders"] == {"notes": 1} and facets["languages"] == {"en": 3}
+    assert facets["kinds"]["image"] == 2 and sum(facets["kinds"].values()) == state["pages"]
+    assert list(facets["modified"]) == ["week", "month", "year"]
     assert [row["file"] for row in state["failed"]] == ["broken.pdf"]
     assert state["problem"] == ""
 
@@ -114,6 +119,23 @@ class TestSearch:
         assert {row["file"] for row in find(library, query="the", folder="notes")["results"]} == {"notes/radio.txt"}
         assert find(library, query="the", folder="no'such")["results"] == []
 
+    def test_languages_and_dates(self, library: Running, folder: Path) -> None:
+        rows = find(library, query="the", languages=["en"], since="2000-01-01", until="2200-01-01")["results"]
+        assert {row["file"] for row in rows} == {*FILES[:2], "notes/radio.txt"}
+        assert {row["language"] for row in rows} == {"en"}
+        modified = datetime.fromisoformat(rows[0]["modified"])
+        assert modified.timestamp() == int((folder / rows[0]["file"]).stat().st_mtime)
+        assert find(library, query="the", languages=["de", "zh"])["reason"] == (
+            "no page is in the language de or zh; take a filter away"
+        )
+        found = find(library, query="the", folder="notes", kinds=["text"], until="2000-01-01")
+        assert found["reason"] == "no page is of a file modified until 2000-01-01; take a filter away"
+        like = {"file": "invoice-2024-0417.pdf", "page": 1}
+        assert (
+            find(library, like=like, languages=["en"])["results"]
+            and not find(library, like=like, languages=["fr"])["results"]
+        )
+
     def test_nothing_found_says_why(self, library: Running) -> None:
         found = find(library, query="the", folder="notes", kinds=["pdf"])
         assert found["results"] == [] and "take a filter away" in found["reason"]
@@ -136,6 +158,13 @@ class TestSearch:
             ({"query": "  "}, "empty"),
             ({"query": "a", "top": 0}, "top"),
             ({"query": "a", "kinds": ["film"]}, "kinds"),
+            ({"query": "a", "languages": ["german"]}, "a language is named by its ISO 639 code"),
+            ({"query": "a", "languages": "de"}, "languages"),
+            ({"query": "a", "since": "yesterday"}, "since must be a date such as 2026-11-01"),
+            ({"query": "a", "until": "2026-02-30"}, "until must be a date such as 2026-11-01"),
+            ({"query": "a", "until": 20261101}, "until"),
+            ({"query": "a", "since": "2026-11-02", "until": "2026-11-01"}, "since must not be after until"),
+            ({"like": {"file": "red-bicycle.jpg", "page": 1}, "since": "x"}, "since must be a date"),
             ({"image": "http://127.0.0.1/a.png"}, "data: URI"),
             ({"image": "no image"}, "base64"),
             ({"image": base64.b64encode(b"not an image at all").decode()}, "image"),

@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
@@ -46,7 +47,9 @@ FILES = {  # of the samples, and the folder in which each is put
     "red-bicycle.jpg": "",
     "radio-procedure.txt": "",
     "invoice-2024-0417.pdf": "reports",
+    "sicherheit-am-steg.pdf": "reports/old",
 }
+OLD = "2020-05-17T12:00:00"  # when the last of them was modified
 TIDES = "new moon and full moon spring tide"  # tide-forecast-slides.pdf, page 2 of 6
 PHONE = {"width": 360, "height": 740}
 
@@ -103,6 +106,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     for name, inside in FILES.items():
         (folder / inside).mkdir(parents=True, exist_ok=True)
         shutil.copy(SAMPLES / name, folder / inside / name)
+    os.utime(folder / inside / name, (datetime.fromisoformat(OLD).timestamp(),) * 2)
     (folder / "broken.pdf").write_text("not a PDF")
     with serving("--library", str(folder), home=tmp_path_factory.mktemp("home")) as running:
         deadline = time.monotonic() + 120
@@ -185,7 +189,7 @@ def picture(page: Page, name: str) -> None:
 def test_typing_finds_pages(page: Page) -> None:
     find(page)
     best = page.locator(".card").first
-    expect(best.get_by_role("link")).to_have_text("tide-forecast-slides.pdf, page 2 of 6")
+    expect(best.get_by_role("link")).to_have_text("tide-forecast-slides.pdf, page 2 of 6 · English")
     expect(best.locator(".scores")).to_have_text(re.compile(r"^Fused0\.\d\dLate0\.\d\dDense0\.\d\dFull text\d+\.\d\d$"))
     expect(best.locator("mark").first).to_have_text("moon")
     expect(page.get_by_role("status").first).to_have_text(re.compile(r"^\d+ pages, best first, in \d\.\d\d s$"))
@@ -400,9 +404,106 @@ def test_filters(page: Page) -> None:
     page.get_by_label("Pictures", exact=True).uncheck()
     page.get_by_label("Folder").select_option("reports")
     expect(page.locator(".card .where").first).to_have_text(re.compile("· reports$"))
-    assert {each.inner_text() for each in page.locator(".card .file").all()} == {"invoice-2024-0417.pdf"}
+    assert files(page) == {"invoice-2024-0417.pdf", "sicherheit-am-steg.pdf"}
     page.reload()
     expect(page.get_by_label("Folder")).to_have_value("reports")
+
+
+def files(page: Page) -> set[str]:
+    """Of the results, once there are those of the filters."""
+    expect(page.locator("#results")).not_to_have_attribute("aria-busy", "true")
+    return {each.inner_text() for each in page.locator(".card .file").all()}
+
+
+def test_numbers_of_pages_stand_beside_the_filters(page: Page, server: Running) -> None:
+    facets = server.http.get("/library").json()["facets"]
+    page.goto("/")
+    expect(page.locator("label.chip span", has_text="PDF")).to_have_attribute("data-pages", str(facets["kinds"]["pdf"]))
+    expect(page.get_by_label("PDF", exact=True)).to_have_attribute(
+        "aria-description", f"{facets['kinds']['pdf']} pages"
+    )
+    expect(page.locator("label.chip", has_text="Slides")).to_be_hidden()  # there are none
+    assert page.get_by_label("Folder").locator("option").all_inner_texts() == ["All", "reports (3)", "reports/old (2)"]
+    assert page.get_by_label("Modified").locator("option").all_inner_texts() == [
+        "Any time",
+        *(f"Past {name} ({number})" for name, number in facets["modified"].items()),
+        "Between …",
+    ]
+    assert facets["modified"]["year"] == sum(facets["kinds"].values()) - 2
+    page.goto("/?q=steg&kind=slides")  # an address may ask for what is not there
+    expect(page.get_by_label("Slides")).to_be_checked()
+
+
+def test_languages_by_keyboard(page: Page) -> None:
+    find(page)
+    menu = page.locator("#languages summary")
+    menu.focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("#language-choices label")).to_have_text(["English", "German"])
+    page.keyboard.press("Tab")
+    page.keyboard.press("Tab")
+    german = page.get_by_role("checkbox", name="German", exact=True)
+    expect(german).to_be_focused()
+    expect(german).to_have_attribute("aria-description", "2 pages")
+    page.keyboard.press("Space")
+    expect(page.locator(".card")).to_have_count(2)
+    assert files(page) == {"sicherheit-am-steg.pdf"}
+    expect(page.locator(".card .where").first).to_have_text(re.compile(r"^page \d of 2 · German · reports/old$"))
+    expect(page.locator(".card .snippet").first).to_have_attribute("lang", "de")
+    assert address(page) == {"q": [TIDES], "language": ["de"]}
+    expect(german).to_be_focused()
+    page.keyboard.press("Escape")
+    expect(menu).to_be_focused()
+    expect(menu).to_have_text("Language: German")
+    expect(german).to_be_hidden()
+    page.reload()
+    expect(menu).to_have_text("Language: German")
+    expect(page.locator(".card")).to_have_count(2)
+    page.go_back()
+    expect(menu).to_have_text("Language")
+    menu.click()
+    page.locator("#results").click(position={"x": 1, "y": 1})
+    expect(german).to_be_hidden()
+
+
+def test_languages_have_their_names_in_the_readers_own(browser: Browser, server: Running) -> None:
+    with watched(browser, server, locale="fr-FR") as page:
+        page.goto(f"/?q={TIDES}&language=de&language=fi")  # of the second there is no page
+        expect(page.locator("#languages summary")).to_have_text("Language: allemand, finnois")
+        expect(page.locator(".card .where").first).to_have_text(re.compile("· allemand ·"))
+        page.locator("#languages summary").click()
+        page.get_by_role("checkbox", name="allemand").uncheck()
+        expect(page.locator("#count")).to_have_text("No page is in the language fi; take a filter away")
+
+
+def test_dates(page: Page) -> None:
+    find(page)
+    modified = page.get_by_label("Modified")
+    with page.expect_response("**/library/search") as answer:
+        modified.select_option("week")
+    sent = json.loads(answer.value.request.post_data or "")
+    assert (sent["since"], sent["until"]) == (str(date.today() - timedelta(days=7)), None)
+    assert address(page) == {"q": [TIDES], "modified": ["week"]}
+    expect(page.locator(".card .file", has_text="sicherheit")).to_have_count(0)
+    page.reload()
+    expect(modified).to_have_value("week")
+    modified.select_option("between")
+    expect(page.get_by_label("From", exact=True)).to_be_focused()
+    page.get_by_label("From", exact=True).fill(OLD[:10])
+    page.get_by_label("to", exact=True).fill(OLD[:10])  # both days are part of it
+    expect(page.locator(".card")).to_have_count(2)
+    assert files(page) == {"sicherheit-am-steg.pdf"}
+    assert address(page) == {"q": [TIDES], "since": [OLD[:10]], "until": [OLD[:10]]}
+    page.reload()
+    expect(page.get_by_label("From", exact=True)).to_have_value(OLD[:10])
+    page.get_by_label("to", exact=True).fill("2020-05-16")
+    expect(page.get_by_label("From", exact=True)).to_have_value("2020-05-16")  # two days do not cross
+    expect(page.locator("#count")).to_have_text(
+        "No page is of a file modified since 2020-05-16 and until 2020-05-16; take a filter away"
+    )
+    modified.select_option("")
+    expect(page.get_by_label("From", exact=True)).to_be_hidden()
+    assert address(page) == {"q": [TIDES]}
 
 
 def test_text_results_are_read_in_place(page: Page) -> None:
@@ -445,7 +546,7 @@ def test_errors_are_shown_in_the_words_of_the_server(browser: Browser, server: R
 def test_state_of_the_library(page: Page, server: Running) -> None:
     page.goto("/")
     pages = server.http.get("/library").json()["pages"]
-    expect(page.locator("#library-line")).to_have_text(f"papers 7 files, {pages} pages, indexed with nano")
+    expect(page.locator("#library-line")).to_have_text(f"papers 8 files, {pages} pages, indexed with nano")
     page.get_by_text("1 file could not be read").click()
     expect(page.locator("#failed li")).to_contain_text("broken.pdf")
     expect(page.locator("#updating")).to_be_hidden()
@@ -507,6 +608,9 @@ def test_a_narrow_screen_does_not_scroll_sideways(browser: Browser, server: Runn
         width = "() => Math.max(document.documentElement.scrollWidth, document.querySelector('dialog').scrollWidth)"
         assert page.evaluate(width) <= PHONE["width"]
         picture(page, "phone.png")
+        page.locator("#languages summary").click()
+        page.get_by_label("Modified").select_option("between")
+        assert page.evaluate(width) <= PHONE["width"]
         open_best(page)
         expect(page.locator("#heat")).to_be_visible()
         assert page.evaluate(width) <= PHONE["width"]
@@ -526,6 +630,9 @@ def test_texts_stand_out_in_light_and_dark(browser: Browser, server: Running, sc
         find(page)
         ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
         assert (int(re.findall(r"\d+", ground)[0]) > 128) == (scheme == "light")
+        page.get_by_label("PDF", exact=True).check()
+        page.locator("#languages summary").click()
+        page.get_by_role("checkbox", name="English").check()
         assert page.evaluate(FAINT_TEXTS) == []
         open_best(page)
         expect(page.locator(".word").first).to_be_visible()

@@ -53,13 +53,13 @@ def test_what_the_page_is_told(server: Running) -> None:
 def test_on_the_page(browser: object, server: Running, width: int) -> None:
     with watched(browser, server, viewport={"width": width, "height": 740}) as page:
         page.goto("/?q=spring+tide+at+new+moon")
-        expect(page.locator(".card .open").first).to_have_text("tides.pptx, page 2 of 5")
+        expect(page.locator(".card .open").first).to_have_text("tides.pptx, page 2 of 5 · English")
         expect(page.locator(".card").first.locator(".written")).to_contain_text("At new moon")
         page.get_by_label("Sheets").check()
         expect(page.locator(".card .open").first).to_have_text("fees.xlsx, page 1 of 2")
         assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
         page.get_by_label("Sheets").uncheck()
-        expect(page.locator(".card .open").first).to_have_text("tides.pptx, page 2 of 5")
+        expect(page.locator(".card .open").first).to_have_text("tides.pptx, page 2 of 5 · English")
         page.locator(".card .open").first.click()
         expect(page.locator("#passage")).to_contain_text("Mention the flood of 1962.")
         expect(page.locator("#paper")).to_be_hidden()

@@ -21,8 +21,9 @@ SUFFIXES = (".parquet", ".jsonl")
 def export(index: Path | Place, out: Path) -> int:
     """Writes every page with its text, its vectors and the model they are of.
 
-    Columns: `file`, `page`, `kind`, `text`, `model_id`, `dense` (float32), `multivector` (lists of float16; in JSON
-    lines numbers). The file is written beside and renamed, so that it is whole or not there.
+    Columns: `file`, `page`, `kind`, `text`, `language` (ISO 639), `mtime_ns` (of the file, nanoseconds since 1970),
+    `model_id`, `dense` (float32), `multivector` (lists of float16; in JSON lines numbers). The file is written beside
+    and renamed, so that it is whole or not there.
 
     Args:
         index: The folder of the index, or its place.

@@ -12,11 +12,13 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
+from polylens.index.filters import Filters
 from polylens.index.full_text import UNSPACED, WORD, count_words
 from polylens.index.fusion import fuse, share
 from polylens.index.store import Candidate, HalfArray, Snapshot, Store
@@ -61,6 +63,10 @@ class Hit:
     kind: Kind
     query_tokens: int
     """Tokens of the query: the most that `score` can be."""
+    language: str
+    """Of the text, as its ISO 639 code; "" where it cannot be told."""
+    modified: datetime
+    """When the file was modified last, as of its indexing; in this machine's time zone."""
     snippet: str = ""
     """The part of the text that shares most with the query."""
     text_score: float | None = None
@@ -85,7 +91,7 @@ def search(
     *,
     by: By = "fused",
     query_words: str = "",
-    where: str | None = None,
+    filters: Filters | None = None,
 ) -> list[Hit]:
     """The best pages for a query.
 
@@ -96,17 +102,17 @@ def search(
         candidates: How many the dense vectors hand to late interaction; at least `top` are taken.
         by: What ranks them. "dense" and "text" look at what that stage found alone, "late" and "fused" at the union.
         query_words: The words of the query, for full text and to choose the snippets by; "" where it has none.
-        where: SQL over the columns, to look among some pages only; in every stage it holds before anything is ranked.
+        filters: To look among some pages only; in every stage they hold before anything is ranked.
 
     Returns:
         At most `top` pages, best first. Scores that agree to four decimals are ordered by the late score, the dense
         score, the file and the page.
     """
     try:
-        return _search(store.snapshot(), query, top, candidates, by, query_words, where)
+        return _search(store.snapshot(), query, top, candidates, by, query_words, filters or Filters())
     except (OSError, RuntimeError):
         # That very version was compacted away under a slow search: once more, on the latest.
-        return _search(store.snapshot(), query, top, candidates, by, query_words, where)
+        return _search(store.snapshot(), query, top, candidates, by, query_words, filters or Filters())
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +125,9 @@ class _Scored:
 
 
 def _search(
-    snapshot: Snapshot, query: Embedding, top: int, candidates: int, by: By, query_words: str, where: str | None
+    snapshot: Snapshot, query: Embedding, top: int, candidates: int, by: By, query_words: str, filters: Filters
 ) -> list[Hit]:
+    where = snapshot.where(filters)
     near = snapshot.dense_candidates(query.dense, max(candidates, top), where=where)
     worded: list[Candidate] = []
     if query_words.strip():
@@ -146,6 +153,8 @@ def _search(
             text=page.text,
             kind=page.kind,
             query_tokens=len(query.multivector),
+            language=page.language,
+            modified=datetime.fromtimestamp(page.mtime_ns / 1e9).astimezone(),
             snippet=snippet(page.text, query_words),
             text_score=each.candidate.text_score,
             fused_score=each.fused,

@@ -37,6 +37,8 @@ from polylens.errors import (
 )
 from polylens.index import full_text, nearest
 from polylens.index.disk import is_wasteful
+from polylens.index.filters import Filters, is_in, quoted
+from polylens.index.language import UNTOLD, language_of
 from polylens.index.lock import Lock
 from polylens.index.places import Place, place_of
 from polylens.types import FloatArray, Kind
@@ -96,6 +98,7 @@ class PageRow:
     text: str
     dense: FloatArray
     multivector: HalfArray
+    language: str = UNTOLD  # ISO 639 code
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +135,10 @@ class StoredPage:
     page: int
     kind: Kind
     text: str
+    language: str
+    """ISO 639 code; "" where it cannot be told, or the index is older than its column of languages."""
+    mtime_ns: int
+    """When its file was modified last, in nanoseconds since 1970."""
 
 
 def _reading(method: Callable[Concatenate[Snapshot, P], T]) -> Callable[Concatenate[Snapshot, P], T]:
@@ -156,6 +163,24 @@ class Snapshot:
         self._place = place
         self._dim = manifest.dim
         self._token_dim = manifest.token_dim
+
+    @property
+    @_reading
+    def version(self) -> tuple[str, int]:
+        """Which state it is; see `Store.version`."""
+        return self._table.name, int(self._table.version)
+
+    @property
+    @_reading
+    def has_languages(self) -> bool:
+        """Whether it has the column of languages; an index of an earlier version gets it when it is written to."""
+        return "language" in self._table.schema.names
+
+    def where(self, filters: Filters) -> str | None:
+        """The SQL of filters. An index without languages has no page in any of them."""
+        if filters.languages is not None and not self.has_languages:
+            return "false"
+        return filters.sql()
 
     @_reading
     def count(self, where: str | None = None) -> int:
@@ -224,12 +249,18 @@ class Snapshot:
 
     def batches(self, size: int = 256) -> Iterator[pa.RecordBatch]:
         """All pages with everything the index holds of them, so many at a time."""
-        yield from self.columns(["file", "page", "kind", "text", "model_id", "dense", "multivector"], size)
+        names = ["file", "page", "kind", "text", "language", "mtime_ns", "model_id", "dense", "multivector"]
+        yield from self.columns(names, size)
 
     def columns(self, names: Sequence[str], size: int = 256) -> Iterator[pa.RecordBatch]:
         """Some columns of all pages, so many rows at a time."""
         with self._place.reading():
-            yield from self._table.search().select(list(names)).to_batches(size)
+            yield from self._table.search().select(self._selected(names)).to_batches(size)
+
+    @_reading
+    def table(self, names: Sequence[str]) -> pa.Table:
+        """Some columns of all pages, at once."""
+        return self._table.search().select(self._selected(names)).to_arrow()
 
     @_reading
     def multivectors(self, rows: Sequence[int]) -> list[HalfArray]:
@@ -248,9 +279,15 @@ class Snapshot:
         """Pages without their vectors, in the order asked for."""
         if not rows:
             return []
-        query = self._table.take_row_ids(list(rows)).select(["file", "page", "kind", "text"]).with_row_id()
-        found = {row.pop("_rowid"): StoredPage(**row) for row in query.to_arrow().to_pylist()}
+        names = ["file", "page", "kind", "text", "mtime_ns", *(["language"] if self.has_languages else [])]
+        query = self._table.take_row_ids(list(rows)).select(names).with_row_id()
+        found = {row.pop("_rowid"): StoredPage(**{"language": UNTOLD, **row}) for row in query.to_arrow().to_pylist()}
         return [found[row] for row in rows]
+
+    def _selected(self, names: Sequence[str]) -> dict[str, str]:
+        """Columns to select, each as the SQL that gives it."""
+        untold = {} if self.has_languages else {"language": quoted(UNTOLD)}
+        return {name: untold.get(name, name) for name in names}
 
 
 class Store:
@@ -316,7 +353,7 @@ class Store:
             if staged and (staged.model_id, staged.dim, staged.token_dim, staged.pool) == wanted:
                 try:
                     store = cls(place, staged, lock, STAGED)
-                    store._drop_strays()
+                    store._ready_to_write()
                     return store
                 except PolylensError:  # its table is gone or broken: it begins anew
                     pass
@@ -373,7 +410,7 @@ class Store:
                 manifest = read_manifest(place, model_id=model_id)
             store = cls(place, manifest, lock)
             if write:
-                store._drop_strays()
+                store._ready_to_write()
             return store
         except BaseException:
             if lock:
@@ -404,6 +441,15 @@ class Store:
         """
         manifest = read_manifest(self.place, model_id=self.model_id, name=self._name)
         return Snapshot(_open_table(self._database, manifest, self.place), manifest, self.place)
+
+    def version(self) -> tuple[str, int]:
+        """The latest state of the table that this was opened with: another one after each commit, whoever made it.
+
+        0.3 ms at 100,000 pages, none of which is read.
+        """
+        with self.place.reading():
+            self._table.checkout_latest()
+            return self._table.name, int(self._table.version)
 
     def count(self) -> int:
         """Number of pages, in the latest state."""
@@ -515,6 +561,29 @@ class Store:
         ]
         return pa.table(arrays, schema=schema)
 
+    def _ready_to_write(self) -> None:
+        """What earlier writers left behind goes, and what earlier versions did not write comes."""
+        self._drop_strays()
+        if "language" not in self._table.schema.names:
+            with self.place.writing():
+                self._add_languages()
+
+    def _add_languages(self) -> None:
+        """Tells the language of every page, and adds them all as a column: one new version, or none if this dies.
+
+        Nothing else is written: 33 ms at 2,000 pages of 800 vectors, beside the 0.3 ms a page to tell them. (A merge of
+        the new column takes 4.9 s there, writes every vector again, and leaves the index of words empty.)
+        """
+        pages: dict[str, list[str]] = {}  # language -> the keys of its pages
+        for batch in Snapshot(self._table, self.manifest, self.place).columns(["file", "page", "text"]):
+            for row in batch.to_pylist():
+                pages.setdefault(language_of(row["text"]), []).append(f"{row['file']}\n{row['page']}")
+        pages.pop(UNTOLD, None)
+        # Lance's SQL has no CASE: a text said once or not at all, of which one at most is.
+        key = "concat(file, chr(10), CAST(page AS STRING))"
+        said = [f"repeat({quoted(code)}, CAST({is_in(key, keys)} AS BIGINT))" for code, keys in pages.items()]
+        self._table.add_columns({"language": f"concat({', '.join([quoted(UNTOLD), *said])})"})
+
     def _drop_strays(self) -> None:
         """Tables that no manifest names: of an index that was replaced, or of one that never came to be."""
         for table in stray_tables(self.place, keep=self.manifest.table):
@@ -612,6 +681,7 @@ def page_table(rows: Sequence[PageRow], dim: int, token_dim: int = TOKEN_DIM) ->
         "page": pa.array([row.page for row in rows], pa.int32()),
         "kind": pa.array([row.kind for row in rows], pa.string()),
         "text": pa.array([full_text.normalised(row.text) for row in rows], pa.string()),
+        "language": pa.array([row.language for row in rows], pa.string()),
         "dense": pa.FixedSizeListArray.from_arrays(pa.array(dense), dim),
         "multivector": pa.ListArray.from_arrays(
             pa.array(ends), pa.FixedSizeListArray.from_arrays(pa.array(tokens.reshape(-1)), token_dim)
@@ -652,7 +722,7 @@ def read_manifest(path: str | Path | Place, *, model_id: str | None = None, name
 
 
 _FILE_COLUMNS = ["file", "hash", "size", "mtime_ns", "model_id"]
-_PAGE_COLUMNS = ["page", "kind", "text", "dense", "multivector"]
+_PAGE_COLUMNS = ["page", "kind", "text", "language", "dense", "multivector"]
 _POOL = "polylens.pool"
 
 
@@ -669,30 +739,14 @@ def _schema(dim: int, token_dim: int, pool: int) -> pa.Schema:
             ("size", pa.int64()),
             ("mtime_ns", pa.int64()),
             ("model_id", pa.string()),
+            ("language", pa.string()),  # last, where an index of an earlier version gets it
         ],
         metadata={_POOL: str(pool)},  # for `mend_manifest`
     )
 
 
-def among(folder: str | None, kinds: Sequence[Kind] | None) -> str | None:
-    """SQL that keeps the pages below a folder and of some kinds; None where that is all of them.
-
-    Example:
-        >>> among("it's", ["pdf"])
-        "starts_with(file, 'it''s/') AND kind IN ('pdf')"
-    """
-    parts = []
-    if folder:
-        quoted = folder.strip("/").replace("'", "''")
-        parts.append(f"starts_with(file, '{quoted}/')")
-    if kinds is not None:
-        parts.append("kind IN (" + ", ".join(f"'{kind}'" for kind in kinds) + ")" if kinds else "false")
-    return " AND ".join(parts) or None
-
-
 def _in_files(files: Sequence[str]) -> str:
-    quoted = ["'" + file.replace("'", "''") + "'" for file in files]
-    return f"file IN ({', '.join(quoted)})" if quoted else "false"
+    return is_in("file", files)
 
 
 def multivectors(column: Any, token_dim: int) -> Iterator[HalfArray]:

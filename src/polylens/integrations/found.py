@@ -18,7 +18,8 @@ def metadata(library: Library, hit: Hit) -> dict[str, Any]:
 
     Returns:
         `source`, the file's full path, or where the files are not on this machine its path behind the index's address;
-        `file`, as `Library` names it; `page` from 1; `kind`; `score`, 0 to 1, by which pages are ranked
+        `file`, as `Library` names it; `page` from 1; `kind`; `language`, its ISO 639 code or
+        ""; `modified`, when the file was, as ISO 8601; `score`, 0 to 1, by which pages are ranked
         (`Hit.fused_score`); `snippet`, the part of the text that fits best.
     """
     return {
@@ -26,6 +27,8 @@ def metadata(library: Library, hit: Hit) -> dict[str, Any]:
         "file": hit.file,
         "page": hit.page,
         "kind": hit.kind,
+        "language": hit.language,
+        "modified": hit.modified.isoformat(timespec="seconds"),
         "score": round(hit.fused_score, 4),
         "snippet": hit.snippet,
     }

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from datetime import date
+
 try:
     from langchain_core.callbacks import CallbackManagerForRetrieverRun
     from langchain_core.documents import Document
@@ -13,6 +15,7 @@ try:
 except ImportError as error:
     raise ImportError("this needs langchain-core: pip install polylens[langchain]") from error
 
+from polylens.index.filters import Filters
 from polylens.integrations.found import identity, metadata
 from polylens.library import Library
 from polylens.runtime.embedder import Embedder
@@ -32,10 +35,17 @@ class PolylensRetriever(BaseRetriever):  # type: ignore[misc]  # mypy does not f
     """Look below this folder only."""
     kinds: list[Kind] | None = None
     """Look among these kinds only."""
+    languages: list[str] | None = None
+    """Look among texts in these languages only: ISO 639 codes."""
+    since: date | None = None
+    """Look among files modified on this day or later only."""
+    until: date | None = None
+    """The same, on this day or before."""
 
     def _get_relevant_documents(self, query: str, *, run_manager: CallbackManagerForRetrieverRun) -> list[Document]:
         del run_manager
-        hits = self.library.search(query, self.top, folder=self.folder, kinds=self.kinds)
+        filters = Filters.of(self.folder, self.kinds, self.languages, self.since, self.until)
+        hits = self.library.search(query, self.top, **filters.given())
         return [Document(hit.text, id=identity(hit), metadata=metadata(self.library, hit)) for hit in hits]
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from datetime import date
 from pathlib import Path
 
 try:
@@ -17,6 +18,7 @@ try:
 except ImportError as error:
     raise ImportError("this needs llama-index-core: pip install polylens[llama-index]") from error
 
+from polylens.index.filters import Filters
 from polylens.integrations.found import identity, metadata
 from polylens.library import Library
 from polylens.runtime.embedder import Embedder
@@ -35,22 +37,35 @@ class PolylensRetriever(BaseRetriever):  # type: ignore[misc]  # mypy does not f
         top: How many pages are wanted.
         folder: Look below this folder only.
         kinds: Look among these kinds only.
+        languages: Look among texts in these languages only: ISO 639 codes.
+        since: Look among files modified on this day or later only.
+        until: The same, on this day or before.
+
+    Raises:
+        InputError: A filter cannot be understood.
     """
 
     def __init__(
-        self, library: Library, top: int = 10, *, folder: str | None = None, kinds: Sequence[Kind] | None = None
+        self,
+        library: Library,
+        top: int = 10,
+        *,
+        folder: str | None = None,
+        kinds: Sequence[Kind] | None = None,
+        languages: Sequence[str] | None = None,
+        since: date | str | None = None,
+        until: date | str | None = None,
     ) -> None:
         super().__init__()
         self.library = library
         self.top = top
-        self.folder = folder
-        self.kinds = kinds
+        self.filters = Filters.of(folder, kinds, languages, since, until)
 
     def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
         parts: list[str | Image] = [query_bundle.query_str] if query_bundle.query_str else []
         if query_bundle.image_path:
             parts.append(Image(Path(query_bundle.image_path)))
-        hits = self.library.search(parts, self.top, folder=self.folder, kinds=self.kinds)
+        hits = self.library.search(parts, self.top, **self.filters.given())
         places = [metadata(self.library, hit) for hit in hits]
         return [
             NodeWithScore(

@@ -13,6 +13,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from polylens import types
 from polylens.errors import InputError, NotFoundError
+from polylens.index.filters import Filters
 from polylens.index.search import By
 from polylens.models.images import inline_image
 from polylens.server import schemas
@@ -61,6 +62,9 @@ class SearchRequest(schemas.Request):
     by: By = "fused"
     folder: str | None = None
     kinds: list[Kind] | None = None
+    languages: list[str] | None = None
+    since: str | None = None
+    until: str | None = None
 
 
 class WhyRequest(Place):
@@ -115,12 +119,8 @@ def _add_questions(app: FastAPI, library: LibraryService, responder: Responder) 
     @app.post("/library/search", include_in_schema=False)
     async def search(request: Request) -> Response:
         async def work(asked: SearchRequest, _caller: Caller) -> Answer:
-            limits: dict[str, Any] = {
-                "top": asked.top,
-                "by": asked.by,
-                "folder": asked.folder or None,
-                "kinds": asked.kinds,
-            }
+            filters = Filters.of(asked.folder or None, asked.kinds, asked.languages, asked.since, asked.until)
+            limits: dict[str, Any] = {"top": asked.top, "by": asked.by, "filters": filters}
             if asked.like is not None:
                 return Answer(await library.like(asked.like.file, asked.like.page, **limits), 0)
             parts: list[Any] = [asked.query] if asked.query else []

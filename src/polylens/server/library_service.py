@@ -10,27 +10,32 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
+from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import PIL.Image
 
 from polylens.errors import InputError, ModelMismatchError, NotFoundError
+from polylens.index.facets import Facets
 from polylens.index.store import Store, read_manifest
 from polylens.library import Library, Progress, Report
 from polylens.server.bridge import ServedEmbedder
 from polylens.server.concurrency import in_thread
 from polylens.server.explaining import explain
 from polylens.server.registry import Served
-from polylens.types import Kind
 from polylens.watch import Follower
 
 if TYPE_CHECKING:
+    from polylens.index.filters import Filters
     from polylens.index.search import By, Hit
 
 log = logging.getLogger("polylens.server")
 
 SHOWN_FAILURES = 200
+
+SPANS = {"week": 7, "month": 30, "year": 365}  # days before today; the page reckons with the same
 
 THREADS = 4  # searches and pages at once
 
@@ -87,36 +92,37 @@ class LibraryService:
 
     async def state(self) -> dict[str, Any]:
         """What the page shows of the library."""
-        files = await self._call(self._files)
-        folders = sorted({file.rpartition("/")[0] for file in files if "/" in file})
+        facets = await self._call(self._facets)
+        today = date.today()
         return {
             "folder": self.name,
             "name": Path(self.name).name,
             "model": self._served.name,
-            "files": len(files),
-            "pages": sum(files.values()),
-            "folders": folders,
+            "files": len(facets.files),
+            "pages": facets.num_pages,
+            "facets": {
+                "kinds": facets.kinds,
+                "folders": facets.folders,
+                "languages": facets.languages,
+                "modified": {name: facets.num_since(today - timedelta(days=days)) for name, days in SPANS.items()},
+            },
             "updating": self._updating(),
             "problem": self._problem,
             "failed": [{"file": file, "reason": reason} for file, reason in self._failed[:SHOWN_FAILURES]],
         }
 
-    async def search(
-        self, parts: Sequence[Any], *, top: int, by: By, folder: str | None, kinds: Sequence[Kind] | None
-    ) -> dict[str, Any]:
+    async def search(self, parts: Sequence[Any], *, top: int, by: By, filters: Filters) -> dict[str, Any]:
         """The pages that fit texts and images best."""
         require_query(parts)
         started = time.perf_counter()
-        hits = await self._call(self._open().search, parts, top, by=by, folder=folder, kinds=kinds)
-        return await self._results(hits, started, by, folder, kinds)
+        hits = await self._call(self._open().search, parts, top, by=by, **filters.given())
+        return await self._results(hits, started, by, filters)
 
-    async def like(
-        self, file: str, page: int, *, top: int, by: By, folder: str | None, kinds: Sequence[Kind] | None
-    ) -> dict[str, Any]:
+    async def like(self, file: str, page: int, *, top: int, by: By, filters: Filters) -> dict[str, Any]:
         """The pages most like one of the index."""
         started = time.perf_counter()
-        hits = await self._call(self._open().like, file, page, top, by=by, folder=folder, kinds=kinds)
-        return await self._results(hits, started, by, folder, kinds)
+        hits = await self._call(self._open().like, file, page, top, by=by, **filters.given())
+        return await self._results(hits, started, by, filters)
 
     async def picture(self, file: str, page: int, width: int) -> bytes:
         """A page as PNG, at most so many pixels wide.
@@ -142,7 +148,7 @@ class LibraryService:
         Raises:
             NotFoundError: The index has no such file, or the files are not on this machine.
         """
-        if name not in await self._call(self._files):
+        if name not in (await self._call(self._facets)).files:
             raise NotFoundError(f"the index has no file {name!r}")
         return self._open().folder / name
 
@@ -184,9 +190,7 @@ class LibraryService:
         fields = {name: value for name, value in asdict(progress).items() if name in _SHOWN}
         return {**fields, "eta_seconds": eta}
 
-    async def _results(
-        self, hits: Sequence[Hit], started: float, by: By, folder: str | None, kinds: Sequence[Kind] | None
-    ) -> dict[str, Any]:
+    async def _results(self, hits: Sequence[Hit], started: float, by: By, filters: Filters) -> dict[str, Any]:
         counts = await self._call(self._num_pages, [hit.file for hit in hits])
         rows = [
             {
@@ -199,26 +203,28 @@ class LibraryService:
                 "fused_score": _rounded(hit.fused_score),
                 "text": hit.snippet,
                 "kind": hit.kind,
+                "language": hit.language,
+                "modified": hit.modified.isoformat(timespec="seconds"),
             }
             for hit in hits
         ]
-        reason = None if rows else await self._call(self._why_nothing, by, folder, kinds)
+        reason = None if rows else await self._call(self._why_nothing, by, filters)
         return {"results": rows, "seconds": round(time.perf_counter() - started, 4), "reason": reason}
 
-    def _why_nothing(self, by: By, folder: str | None, kinds: Sequence[Kind] | None) -> str:
-        if self._updating() and not self._files():
+    def _why_nothing(self, by: By, filters: Filters) -> str:
+        if self._updating() and not self._facets().files:
             return "nothing is indexed yet; it is being done right now"
-        return self._open().why_nothing(by=by, folder=folder, kinds=kinds)
+        return self._open().why_nothing(by=by, **filters.given())
 
     def _open(self) -> Library:
         assert self._library is not None, "start comes first"
         return self._library
 
-    def _files(self) -> dict[str, int]:
-        """File -> pages; nothing while there is no index yet, or one that cannot be searched any more."""
+    def _facets(self) -> Facets:
+        """Of no page while there is no index yet, or one that cannot be searched any more."""
         with contextlib.suppress(LookupError, ModelMismatchError):
-            return {name: record.num_pages for name, record in self._open().files().items()}
-        return {}
+            return self._open().facets()
+        return Facets({}, {}, {}, {}, np.zeros(0, np.int64))
 
     def _num_pages(self, files: Sequence[str]) -> dict[str, int]:
         return self._open().num_pages(files) if files else {}

@@ -1,9 +1,11 @@
 // polylens: search a folder. The address says what is shown; this file keeps the two together.
-// The other modules: state (address), results, viewer and heat (an opened page), library (its state), playground.
+// The other modules: state (address), results, viewer and heat (an opened page), library (its state),
+// facets (what it can be narrowed by), playground.
 
 import * as api from "./api.js";
 import { find, icon, later, make, sentence, tell } from "./dom.js";
-import { showFolders, watchLibrary } from "./library.js";
+import { listenToFacets, showFacets } from "./facets.js";
+import { watchLibrary } from "./library.js";
 import { picturesForPlayground, preparePlayground } from "./playground.js";
 import { readPicture, watchForPictures } from "./picture.js";
 import { showResults } from "./results.js";
@@ -20,6 +22,7 @@ let drawn = {}; // the answer and the least score that the list shows
 let top = MORE;
 let request = null;
 let libraryName = "";
+let facets = null; // of the library
 
 /** Goes somewhere: changes the address, and with it what is shown. */
 function go(changes, { replace = false, opened = false } = {}) {
@@ -53,9 +56,8 @@ function showTab() {
 
 function showForm() {
   if (find("q").value.trim() !== state.q) find("q").value = state.q;
-  for (const box of document.getElementsByName("kind")) box.checked = state.kinds.includes(box.value);
+  showFacets(facets, state);
   for (const choice of document.getElementsByName("by")) choice.checked = choice.value === state.by;
-  find("folder").value = state.folder;
   find("least").value = state.least;
   const least = state.least ? state.least.toFixed(2) : "any";
   find("least-shown").textContent = least;
@@ -174,13 +176,9 @@ function listenToForm() {
     takePicture([...event.target.files]);
     event.target.value = ""; // so that the same one can be chosen again
   });
-  for (const box of document.getElementsByName("kind")) {
-    box.addEventListener("change", () => go({ kinds: new FormData(find("search")).getAll("kind") }));
-  }
   for (const choice of document.getElementsByName("by")) {
     choice.addEventListener("change", () => go({ by: choice.value }, { replace: true })); // arrow keys pass by others
   }
-  find("folder").addEventListener("change", (event) => go({ folder: event.target.value }));
   find("least").addEventListener("input", (event) => go({ least: Number(event.target.value) }, { replace: true }));
 }
 
@@ -221,13 +219,15 @@ function listenToViews() {
 
 function libraryChanged(library, first) {
   libraryName = library.name;
-  showFolders(library.folders, state.folder);
+  facets = library.facets;
+  showFacets(facets, state);
   showTab();
   const reading = document.activeElement.closest("#results, dialog"); // not to be disturbed
   if (!first && !reading && state.tab === "search") search({ again: true }); // there may be better pages now
 }
 
 listenToForm();
+listenToFacets(go);
 listenToResults();
 listenToViews();
 prepareViewer({

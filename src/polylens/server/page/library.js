@@ -6,10 +6,10 @@ import { counted, find, make, tell } from "./dom.js";
 const BUSY_PAUSE = 1000; // milliseconds between two looks while the index grows
 const CALM_PAUSE = 20000;
 
-/** Keeps the library's state on the page, and calls back with it whenever its pages have changed. */
+/** Keeps the library's state on the page, and calls back with it whenever its numbers of pages have changed. */
 export function watchLibrary(changed) {
   let timer;
-  let pages = null;
+  let facets = null;
   async function look() {
     clearTimeout(timer);
     let busy = true;
@@ -17,8 +17,9 @@ export function watchLibrary(changed) {
       const library = await api.library();
       show(library);
       busy = library.updating !== null;
-      if (library.pages !== pages) changed(library, pages === null);
-      pages = library.pages;
+      const counted = JSON.stringify(library.facets);
+      if (counted !== facets) changed(library, facets === null);
+      facets = counted;
     } catch (error) {
       find("library-line").textContent = error.message;
     }
@@ -70,12 +71,4 @@ function showFailed(failed) {
   tell(details.querySelector("summary"), failed.length ? `${counted(failed.length, "file")} could not be read` : "");
   details.querySelector("ul").replaceChildren(
     ...failed.map(({ file, reason }) => make("li", {}, make("strong", {}, file), ` ${reason}`)));
-}
-
-/** The folders to choose from; the choice is hidden where there is nothing to choose. */
-export function showFolders(folders, chosen) {
-  const names = chosen && !folders.includes(chosen) ? [...folders, chosen] : folders;
-  find("folder").replaceChildren(new Option("All", ""), ...names.map((name) => new Option(name, name)));
-  find("folder").value = chosen;
-  find("folder-label").hidden = !names.length;
 }

@@ -2,6 +2,7 @@
 
 import * as api from "./api.js";
 import { counted, find, icon, make, marked, sentence } from "./dom.js";
+import { languageName } from "./facets.js";
 import { RANKINGS } from "./state.js";
 
 const KINDS = {
@@ -47,7 +48,7 @@ function card(result, { q: query, by }, addressOf) {
   for (const element of [link, alike]) Object.assign(element.dataset, { file, page });
   return make("li", { className: "card" }, thumbnail(result, query),
     make("div", { className: "about" }, link, alike),
-    result.text && api.hasPicture(result.kind) ? snippet(result.text, query) : null,
+    result.text && api.hasPicture(result.kind) ? snippet(result, query) : null,
     make("dl", { className: "scores" }, ...Object.keys(SCORES).map((stage) => score(result, stage, by))));
 }
 
@@ -63,16 +64,18 @@ function score(result, stage, by) {
     make("dt", {}, RANKINGS[stage]), make("dd", {}, ...said));
 }
 
-const snippet = (text, query) => make("p", { className: "snippet", dir: "auto" }, ...marked(text, query));
+const snippet = ({ text, language }, query) =>
+  make("p", { className: "snippet", dir: "auto", lang: language }, ...marked(text, query));
 
-function whereabouts({ file, page, pages, kind }) {
+function whereabouts({ file, page, pages, kind, language }) {
   const folder = file.includes("/") ? [file.replace(/\/[^/]*$/, "")] : [];
-  return [pages > 1 ? `page ${page} of ${pages}` : KINDS[kind], ...folder].join(" · ");
+  const spoken = language ? [languageName(language)] : [];
+  return [pages > 1 ? `page ${page} of ${pages}` : KINDS[kind], ...spoken, ...folder].join(" · ");
 }
 
 function thumbnail(result, query) {
   if (!api.hasPicture(result.kind)) {
-    return make("div", { className: "thumbnail written" }, snippet(result.text, query));
+    return make("div", { className: "thumbnail written" }, snippet(result, query));
   }
   const image = make("img", {
     alt: "", // the link beside it says what it is

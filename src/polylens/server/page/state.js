@@ -2,10 +2,15 @@
 // which reloading and going back keep as well.
 
 export const RANKINGS = { fused: "Fused", late: "Late", dense: "Dense", text: "Full text" };
+
+/** How far back, in days; the server counts by the same. */
+const SPANS = { week: 7, month: 30, year: 365 };
+
 const RANKED_BY = "fused"; // unless something else is chosen
 
 export function readState() {
   const address = new URLSearchParams(location.search);
+  const [since, until] = ["since", "until"].map((name) => dated(address.get(name)));
   return {
     tab: address.get("tab") === "playground" ? "playground" : "search",
     q: address.get("q") ?? "",
@@ -13,7 +18,11 @@ export function readState() {
     like: address.has("like") ? { file: address.get("like"), page: numbered(address.get("like_page")) } : null,
     by: address.get("by") in RANKINGS ? address.get("by") : RANKED_BY,
     kinds: address.getAll("kind"),
+    languages: address.getAll("language"),
     folder: address.get("folder") ?? "",
+    modified: since || until ? "between" : address.get("modified") in SPANS ? address.get("modified") : "",
+    since,
+    until,
     least: Math.min(1, Math.max(0, Number(address.get("least")) || 0)),
     file: address.get("file"),
     page: numbered(address.get("page")),
@@ -30,7 +39,11 @@ export function addressOf(state) {
   }
   if (state.by !== RANKED_BY) address.set("by", state.by);
   for (const kind of state.kinds) address.append("kind", kind);
+  for (const language of state.languages) address.append("language", language);
   if (state.folder) address.set("folder", state.folder);
+  if (state.modified in SPANS) address.set("modified", state.modified);
+  if (state.since) address.set("since", state.since);
+  if (state.until) address.set("until", state.until);
   if (state.least) address.set("least", state.least);
   if (state.file) {
     address.set("file", state.file);
@@ -51,7 +64,19 @@ export function wishOf(state, top) {
     by: state.by,
     folder: state.folder || null,
     kinds: state.kinds.length ? state.kinds : null,
+    languages: state.languages.length ? state.languages : null,
+    since: state.modified in SPANS ? daysAgo(SPANS[state.modified]) : state.since || null,
+    until: state.until || null,
   };
+}
+
+const dated = (text) => (/^\d{4}-\d{2}-\d{2}$/.test(text ?? "") ? text : "");
+
+/** A day of this place, as ISO 8601 has it. */
+function daysAgo(days) {
+  const day = new Date();
+  day.setDate(day.getDate() - days);
+  return [day.getFullYear(), day.getMonth() + 1, day.getDate()].map((part) => String(part).padStart(2, "0")).join("-");
 }
 
 const numbered = (text) => Math.max(1, Math.trunc(Number(text)) || 1);
