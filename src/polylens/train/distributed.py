@@ -58,6 +58,20 @@ def gathered(vectors: Vectors, num_ranks: int) -> Vectors:
     )
 
 
+def gathered_rows(rows: Tensor, num_ranks: int) -> Tensor:
+    """The same of a matrix, `[N, dim]`, of which each process may have another number of rows.
+
+    Args:
+        rows: Of this process.
+        num_ranks: How many processes there are.
+    """
+    if num_ranks == 1:
+        return rows
+    counts: list[int] = [0] * num_ranks
+    dist.all_gather_object(counts, len(rows))
+    return _rows_of_all(rows, counts)
+
+
 def _rows_of_all(rows: Tensor, counts: Sequence[int]) -> Tensor:
     """All ranks' rows; they differ in number, so each is sent padded to the longest."""
     sent = rows.new_zeros(max(counts), rows.shape[1])
