@@ -83,6 +83,25 @@ def _rows_of_all(rows: Tensor, counts: Sequence[int]) -> Tensor:
     return torch.cat(parts)
 
 
+def wait_for_all(num_ranks: int) -> None:
+    """Returns once every process has come here."""
+    any_of(False, num_ranks)
+
+
+def any_of(here: bool, num_ranks: int) -> bool:
+    """Whether it holds in any process: the same answer in all of them.
+
+    Args:
+        here: Whether it holds in this one.
+        num_ranks: How many processes there are.
+    """
+    if num_ranks == 1:
+        return here
+    everywhere = [False] * num_ranks
+    dist.all_gather_object(everywhere, here)
+    return any(everywhere)
+
+
 def add_gradients(parameters: Sequence[nn.Parameter], num_ranks: int) -> None:
     """Sums every process's gradients, in place."""
     if num_ranks > 1:

@@ -180,6 +180,7 @@ class _Run:
             sources=lambda drawn: drawn[0].path.name,
             evaluate=lambda: self.evaluate(held_out),
             save=lambda step: self.save(folder, step),
+            num_ranks=self.num_ranks,
         )
         return steps.go(plan, start, journal=journal, report=report, max_seconds=max_seconds)
 

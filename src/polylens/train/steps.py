@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from polylens.train.distributed import any_of
 from polylens.train.journal import Journal
 from polylens.train.progress import Progress
 
@@ -31,6 +32,7 @@ class Steps(Generic[Drawn]):
     """How the model does as it stands; asked at the start and at each checkpoint."""
     save: Callable[[int], None]
     """Writes a checkpoint with so many steps behind it."""
+    num_ranks: int  # processes that take the steps together
 
     def go(
         self,
@@ -66,9 +68,10 @@ class Steps(Generic[Drawn]):
                 journal.note(step, {**rounded, **scores}, source=self.sources(drawn))
             if checkpoint:
                 self.save(step)
-            late = max_seconds is not None and time.monotonic() - began > max_seconds
-            if checkpoint and late and step < self.total:
-                return False
+            if checkpoint and max_seconds is not None and step < self.total:
+                late = time.monotonic() - began > max_seconds
+                if any_of(late, self.num_ranks):  # clocks differ, and one that stops alone leaves the others waiting
+                    return False
         return True
 
 
