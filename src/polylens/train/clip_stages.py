@@ -210,8 +210,8 @@ class _Run:
         temperature = float(self.logit_scale.detach().neg().exp())
         # One batch after the other: gradients add up in the weights, and only one batch's are in memory.
         losses = {
-            "texts": self.backward(texts.pairs, lambda: self.part.text_temperature),
-            "captions": self.backward(captions.pairs, lambda: self.logit_scale.neg().exp()),
+            "texts": self.backward(texts.pairs, self.instruction, lambda: self.part.text_temperature),
+            "captions": self.backward(captions.pairs, "", lambda: self.logit_scale.neg().exp()),
         }
         assert self.logit_scale.grad is not None
         self.logit_scale.grad /= self.num_ranks  # each process has all of it, since each has the loss of all
@@ -222,7 +222,7 @@ class _Run:
         total = sum(losses.values())
         return losses | {"total": total, "temperature": temperature, "gradient": float(norm)}
 
-    def backward(self, pairs: Sequence[Pair], temperature: Callable[[], float | Tensor]) -> float:
+    def backward(self, pairs: Sequence[Pair], instruction: str, temperature: Callable[[], float | Tensor]) -> float:
         """Adds the gradient of one batch to the weights'; its loss, summed over the widths.
 
         Matryoshka: Kusupati et al. 2022, arXiv 2205.13147; a sum as in the paper.
@@ -231,7 +231,7 @@ class _Run:
         negatives = [each for pair in mine for each in pair.negatives]
 
         def parts() -> Iterator[list[Item]]:  # made twice: pictures of a batch of thousands do not fit in memory
-            queries = ((pair.query, self.instruction) for pair in mine)
+            queries = ((pair.query, instruction) for pair in mine)
             documents = ((side, "") for side in (*(pair.document for pair in mine), *negatives))
             return self.parts(chain(queries, documents))
 
@@ -251,7 +251,8 @@ class _Run:
     def update(self, step: int, *, usable: bool) -> None:
         """Moves the weights by their gradients, unless these are no numbers."""
         part = self.part
-        rate = cosine_rate(part.learning_rate, step, part.steps_of_stage, part.warmup_steps, before=part.steps_before)
+        done = (part.steps_before + step - 1) / part.steps_of_stage  # so that a stage of one step learns too
+        rate = cosine_rate(part.learning_rate, done, step, part.warmup_steps)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         if usable:

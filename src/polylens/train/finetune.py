@@ -261,7 +261,7 @@ class _Run:
     def rate(self, step: int) -> float:
         """Warm-up, then a cosine to zero."""
         recipe = self.recipe
-        return cosine_rate(recipe.learning_rate, step, recipe.steps, recipe.warmup_steps)
+        return cosine_rate(recipe.learning_rate, step / recipe.steps, step, recipe.warmup_steps)
 
     def evaluate(self, source: Source | None) -> dict[str, float]:
         """How well the adapter as it stands does on held-out pairs."""

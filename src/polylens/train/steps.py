@@ -75,19 +75,17 @@ class Steps(Generic[Drawn]):
         return True
 
 
-def cosine_rate(peak: float, step: int, total: int, warmup_steps: int, *, before: int = 0) -> float:
+def cosine_rate(peak: float, done: float, step: int, warmup_steps: int) -> float:
     """Learning rate: a linear warm-up, and a cosine to zero.
 
     Args:
         peak: At its highest.
-        step: From 1.
-        total: Steps of the cosine.
+        done: Share of the cosine that lies behind, from 0 to 1.
+        step: From 1; it decides the warm-up.
         warmup_steps: At least one.
-        before: Steps of the cosine that another run has behind it; the warm-up is this run's own.
 
     Example:
-        >>> [round(cosine_rate(1.0, step, 10, 2), 2) for step in (1, 2, 5, 10)]
+        >>> [round(cosine_rate(1.0, step / 10, step, 2), 2) for step in (1, 2, 5, 10)]
         [0.49, 0.9, 0.5, 0.0]
     """
-    fall = 0.5 * (1 + math.cos(math.pi * (before + step) / total))
-    return peak * fall * min(1.0, step / warmup_steps)
+    return peak * 0.5 * (1 + math.cos(math.pi * done)) * min(1.0, step / warmup_steps)
