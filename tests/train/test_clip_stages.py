@@ -40,32 +40,34 @@ COLOURS = ["red", "green", "blue", "white", "black", "yellow", "cyan", "magenta"
 Rows = list[dict[str, Any]]
 
 
-def write(path: Path, rows: Rows) -> str:
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return str(path)
+def write(path: str, rows: Rows) -> None:
+    Path(path).write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
 class Files:
-    """A world of ten words and ten colours."""
+    """A world of ten words and ten colours; where its files are, or would be."""
 
     def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        for colour in COLOURS:
-            PIL.Image.new("RGB", (90, 76), colour).save(folder / f"{colour}.png")
-        pairs: Rows = [{"query": q, "document": f"{d} {d}"} for q, d in zip(WORDS, WORDS[::-1], strict=True)]
-        images = [{"image": f"{colour}.png"} for colour in COLOURS]
         self.folder = folder
-        self.texts = write(folder / "texts.jsonl", pairs)
-        self.captions = write(
-            folder / "captions.jsonl", [{"query": c, "document": i} for c, i in zip(COLOURS, images, strict=True)]
+        self.texts, self.captions, self.long_captions, self.triplets, self.held_out = (
+            str(folder / f"{name}.jsonl") for name in ("texts", "captions", "long", "triplets", "held-out")
         )
+
+    def make(self) -> Files:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for colour in COLOURS:
+            PIL.Image.new("RGB", (90, 76), colour).save(self.folder / f"{colour}.png")
+        images = [{"image": f"{colour}.png"} for colour in COLOURS]
+        pairs: Rows = [{"query": q, "document": f"{d} {d}"} for q, d in zip(WORDS, WORDS[::-1], strict=True)]
+        short: Rows = [{"query": c, "document": i} for c, i in zip(COLOURS, images, strict=True)]
+        # The images first: either order will do.
         long: Rows = [{"query": i, "document": f"a picture all in {c}"} for c, i in zip(COLOURS, images, strict=True)]
-        self.long_captions = write(folder / "long.jsonl", long)  # the images first: either order will do
-        self.triplets = write(
-            folder / "triplets.jsonl",
-            [row | {"negatives": [f"no {word}" for word in WORDS[: 1 + i % 3]]} for i, row in enumerate(pairs)],
-        )
-        self.held_out = write(folder / "held-out.jsonl", [*pairs[:4], *long])
+        write(self.texts, pairs)
+        write(self.captions, short)
+        write(self.long_captions, long)
+        write(self.triplets, [p | {"negatives": [f"no {w}" for w in WORDS[: 1 + i % 3]]} for i, p in enumerate(pairs)])
+        write(self.held_out, [*pairs[:4], *long])
+        return self
 
     def recipe(self, base: Path, **sizes: Any) -> ClipRecipe:
         """Quick: a few steps of each part, in float32."""
@@ -83,7 +85,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
-    return Files(tmp_path_factory.mktemp("files"))
+    return Files(tmp_path_factory.mktemp("files")).make()
 
 
 def lines(folder: Path) -> list[dict[str, Any]]:
@@ -434,7 +436,7 @@ class TestRefusals:
     def test_files_with_other_pairs_than_they_should_have(
         self, base: Path, tmp_path: Path, name: str, row: dict[str, Any], says: str
     ) -> None:
-        files = Files(tmp_path / "files")
+        files = Files(tmp_path / "files").make()
         path = Path(getattr(files, name))
         with path.open("a") as file:
             file.write(json.dumps(row) + "\n")
@@ -444,9 +446,9 @@ class TestRefusals:
 
     @pytest.mark.parametrize("name", ["texts", "captions"])
     def test_scores(self, base: Path, tmp_path: Path, name: str) -> None:
-        files = Files(tmp_path / "files")
-        path = Path(getattr(files, name))
-        rows = [json.loads(line) | {"score": 1.0} for line in path.read_text().splitlines()]
+        files = Files(tmp_path / "files").make()
+        path = getattr(files, name)
+        rows = [json.loads(line) | {"score": 1.0} for line in Path(path).read_text().splitlines()]
         write(path, rows)
         with pytest.raises(InputError, match="has pairs with scores"):
             run_clip_stages(files.recipe(base), tmp_path / "run", report=lambda _: None)
