@@ -490,55 +490,97 @@ def train(
     ] = None,
     minutes: Annotated[float | None, typer.Option(help="Stop at the next checkpoint after this many minutes.")] = None,
     model: Annotated[
-        str, typer.Option(help="Of finetune and jina-v4: what to start from, a name or a folder.")
+        str, typer.Option(help="Of finetune, jina-v4 and jina-clip-v2: what to start from, a name or a folder.")
     ] = "nano",
     data: Annotated[
         list[str] | None,
-        typer.Option(metavar="FILE", help="Of finetune and jina-v4: JSON lines of pairs; may be repeated."),
+        typer.Option(
+            metavar="FILE", help="Of finetune, jina-v4 and jina-clip-v2: JSON lines of pairs; may be repeated."
+        ),
     ] = None,
     task_data: Annotated[
         list[str] | None,
         typer.Option(metavar="TASK=FILE", help="Of jina-v4: pairs for a task's own phase; may be repeated."),
     ] = None,
+    captions: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FILE", help="Of jina-clip-v2: pairs of a short caption and an image; may be repeated."),
+    ] = None,
+    long_captions: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FILE", help="Of jina-clip-v2: pairs of a long caption and an image; may be repeated."),
+    ] = None,
+    triplets: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FILE", help="Of jina-clip-v2: pairs of texts with negatives; may be repeated."),
+    ] = None,
+    image_size: Annotated[
+        int | None,
+        typer.Option(min=1, help="Of jina-clip-v2: pixels a side in its last stage; by default the model's own."),
+    ] = None,
     evaluation: Annotated[
-        str | None, typer.Option("--eval", metavar="FILE", help="Of finetune: pairs that are held out.")
+        str | None, typer.Option("--eval", metavar="FILE", help="Of finetune and jina-clip-v2: pairs held out.")
     ] = None,
     task: Annotated[str, typer.Option(help="Of finetune: whose adapter learns.")] = "retrieval",
-    steps: Annotated[int, typer.Option(min=1, help="Of finetune, and of jina-v4's first phase.")] = 500,
-    batch_size: Annotated[int, typer.Option(min=2, help="Of finetune and jina-v4: pairs a step.")] = 64,
-    learning_rate: Annotated[float, typer.Option(min=0, help="Of finetune and jina-v4, at its highest.")] = 2e-4,
+    steps: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Of finetune and of jina-v4's first phase, by default 500; of jina-clip-v2's first stage, 60000.",
+        ),
+    ] = None,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(
+            min=2, help="Pairs a step: of finetune and jina-v4, by default 64; of jina-clip-v2, 32768, 8192 and 1024."
+        ),
+    ] = None,
+    learning_rate: Annotated[
+        float | None,
+        typer.Option(
+            min=0, help="At its highest: of finetune and jina-v4, by default 2e-4; of jina-clip-v2, by the batch."
+        ),
+    ] = None,
     divergence: Annotated[
         float, typer.Option(min=0, help="Of finetune and jina-v4: weight of that term of the loss; 0 leaves it out.")
     ] = 1.0,
     list_recipes: Annotated[bool, typer.Option("--list", help="Name the recipes.")] = False,
 ) -> None:
     """Train a model after a recipe. Interrupted, it goes on from its last checkpoint when called again."""
+    from polylens.train.clip_recipe import jina_clip_v2
+    from polylens.train.clip_stages import image_size_of, run_clip_stages
     from polylens.train.finetune import finetune, run_finetune
     from polylens.train.phases import jina_v4, run_phases
     from polylens.train.recipes import RECIPES
 
-    every = {**RECIPES, "finetune": finetune, "jina-v4": jina_v4}
+    every = {**RECIPES, "finetune": finetune, "jina-v4": jina_v4, "jina-clip-v2": jina_clip_v2}
     if list_recipes:
         for name, make in every.items():
             print(f"{name}: {(make.__doc__ or '').strip().splitlines()[0]}")
         return
     if recipe not in every:
         raise InputError(f"recipe must be one of {', '.join(every)}, got {recipe!r}")
-    if recipe in ("finetune", "jina-v4") and not data:
+    if recipe in ("finetune", "jina-v4", "jina-clip-v2") and not data:
         raise InputError(f"{recipe} needs --data FILE: JSON lines, each with a query and a document")
+    stages = {"--captions": captions, "--long-captions": long_captions, "--triplets": triplets}
+    if recipe == "jina-clip-v2" and not all(stages.values()):
+        lacking = ", ".join(option for option, files in stages.items() if not files)
+        raise InputError(f"jina-clip-v2 needs {lacking} FILE besides --data: its three stages learn from all four")
     with _needing_the_train_extra("training"):
         from polylens.train import loop
     run: Callable[..., Path | None]
-    sizes: dict[str, Any] = {
-        "steps": steps,
-        "batch_size": batch_size,
-        "learning_rate": learning_rate,
-        "divergence": divergence,
-    }
+    given = {"steps": steps, "batch_size": batch_size, "learning_rate": learning_rate}
+    sizes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     if recipe == "finetune":
+        sizes["divergence"] = divergence
         run = partial(run_finetune, finetune(model, data or [], evaluation=evaluation, task=task, **sizes))
     elif recipe == "jina-v4":
+        sizes["divergence"] = divergence
         run = partial(run_phases, jina_v4(model, data or [], _by_task(task_data or []), **sizes))
+    elif recipe == "jina-clip-v2":
+        files = [data or [], *(each or [] for each in stages.values())]
+        sizes["image_size"] = image_size_of(model) if image_size is None else image_size
+        run = partial(run_clip_stages, jina_clip_v2(model, *files, evaluation=evaluation, **sizes))
     else:
         run = partial(loop.train, RECIPES[recipe]())
     folder = out or Path("runs") / recipe

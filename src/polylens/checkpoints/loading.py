@@ -18,7 +18,14 @@ from polylens.models.files import read_json
 from polylens.models.jina_clip_v2 import config as clip_config
 from polylens.models.jina_clip_v2.model import JinaClip
 from polylens.models.jina_clip_v2.processing import JinaClipProcessor
-from polylens.models.jina_clip_v2.state_dict import clip_rules, native_rules, passed_over, saved_rules, v3_rules
+from polylens.models.jina_clip_v2.state_dict import (
+    LOGIT_SCALE,
+    clip_rules,
+    native_rules,
+    passed_over,
+    saved_rules,
+    v3_rules,
+)
 from polylens.models.jina_v4.config import JinaV4Config, parse_config
 from polylens.models.jina_v4.model import JinaV4
 from polylens.models.jina_v4.processing import JinaV4Processor
@@ -146,6 +153,19 @@ def _load_clip(
     tensors = read_tensors(weight_files(folder), rules, device=device, dtype=dtype, passed_over=left)
     assign(model, tensors)
     return model
+
+
+def read_logit_scale(folder: Path) -> float:
+    """Logarithm of what jina-clip-v2's training multiplied cosines by.
+
+    Raises:
+        CheckpointError: The folder's weights have none.
+    """
+    rule = rename(LOGIT_SCALE, (), LOGIT_SCALE)
+    towers = ("text_model.", "vision_model.")
+    cpu = torch.device("cpu")
+    tensors = read_tensors(weight_files(folder), [rule], device=cpu, dtype=torch.float32, passed_over=towers)
+    return float(tensors[LOGIT_SCALE])
 
 
 def _wanted(

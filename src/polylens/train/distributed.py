@@ -58,6 +58,20 @@ def gathered(vectors: Vectors, num_ranks: int) -> Vectors:
     )
 
 
+def gathered_rows(rows: Tensor, num_ranks: int) -> Tensor:
+    """The same of a matrix, `[N, dim]`, of which each process may have another number of rows.
+
+    Args:
+        rows: Of this process.
+        num_ranks: How many processes there are.
+    """
+    if num_ranks == 1:
+        return rows
+    counts: list[int] = [0] * num_ranks
+    dist.all_gather_object(counts, len(rows))
+    return _rows_of_all(rows, counts)
+
+
 def _rows_of_all(rows: Tensor, counts: Sequence[int]) -> Tensor:
     """All ranks' rows; they differ in number, so each is sent padded to the longest."""
     sent = rows.new_zeros(max(counts), rows.shape[1])
@@ -67,6 +81,25 @@ def _rows_of_all(rows: Tensor, counts: Sequence[int]) -> Tensor:
     parts = [each[:count] for each, count in zip(received, counts, strict=True)]
     parts[dist.get_rank()] = rows
     return torch.cat(parts)
+
+
+def wait_for_all(num_ranks: int) -> None:
+    """Returns once every process has come here."""
+    any_of(False, num_ranks)
+
+
+def any_of(here: bool, num_ranks: int) -> bool:
+    """Whether it holds in any process: the same answer in all of them.
+
+    Args:
+        here: Whether it holds in this one.
+        num_ranks: How many processes there are.
+    """
+    if num_ranks == 1:
+        return here
+    everywhere = [False] * num_ranks
+    dist.all_gather_object(everywhere, here)
+    return any(everywhere)
 
 
 def add_gradients(parameters: Sequence[nn.Parameter], num_ranks: int) -> None:

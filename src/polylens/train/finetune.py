@@ -9,12 +9,8 @@ adapter. So a batch of thousands needs the memory of one part of it, and the res
 from __future__ import annotations
 
 import contextlib
-import json
-import math
-import platform
-import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -22,7 +18,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-import polylens
 from polylens.checkpoints.export import save_adapters
 from polylens.checkpoints.fetch import resolve
 from polylens.checkpoints.loading import Header, load_model, read_header
@@ -31,16 +26,17 @@ from polylens.models.jina_v4.model import JinaV4
 from polylens.models.protocol import Item
 from polylens.runtime.embedder import choose_device, choose_dtype
 from polylens.runtime.forward import prepare
+from polylens.train.caching import carry, in_parts, leaves
 from polylens.train.distributed import add_gradients, gathered, processes, slice_of
 from polylens.train.held_out import rank_correlation, recall_at_1
 from polylens.train.joint import Objective, TermWeights, Vectors, contrastive_loss, graded_loss, same_documents
 from polylens.train.journal import Journal
 from polylens.train.pairs import Pair, Side, Source, batches, read_source
 from polylens.train.progress import Progress
-from polylens.train.state import load_state, save_state, steps_done
+from polylens.train.record import is_finished, write_recipe
+from polylens.train.state import load_state, save_state
+from polylens.train.steps import Steps, cosine_rate
 from polylens.types import Image
-
-LOG_EVERY = 10  # steps
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -131,14 +127,14 @@ def run_finetune(
     base = resolve(recipe.model)
     header = read_header(base)
     _require_adapter(header, recipe.task)
-    if _is_finished(recipe, folder):
-        _write_recipe(recipe, folder, sources)  # or the refusal of another one
+    if is_finished(folder, recipe.steps):
+        write_recipe(recipe, folder, sources)  # or the refusal of another one
         return folder / "model"
     with processes(device) as (rank, num_ranks):
         run = _Run(recipe, header, device, rank, num_ranks)
         if run.leads:
             folder.mkdir(parents=True, exist_ok=True)
-            _write_recipe(recipe, folder, sources)
+            write_recipe(recipe, folder, sources)
         start = load_state(folder / "checkpoint", run.named, [run.optimiser])
         with Journal(folder, start) if run.leads else contextlib.nullcontext() as journal:
             finished = run.go(folder, sources, held_out, start, report, max_seconds, journal)
@@ -175,32 +171,23 @@ class _Run:
         journal: Journal | None,
     ) -> bool:
         """Steps until the end, or until time is up after a checkpoint."""
-        recipe, began = self.recipe, time.monotonic()
+        recipe = self.recipe
         plan = batches(sources, size=recipe.batch_size, steps=recipe.steps, seed=recipe.seed)
-        if journal and start == 0:
-            journal.note(0, self.evaluate(held_out))
-        for step, (source, pairs) in enumerate(plan, start=1):
-            if step <= start:
-                continue
-            tick = time.monotonic()
-            losses = self.step(source, pairs, step)
-            seconds = time.monotonic() - tick
-            report(Progress(step, recipe.steps, losses["total"], seconds))
-            checkpoint = step % recipe.checkpoint_every == 0 or step == recipe.steps
-            if journal and (step % LOG_EVERY == 0 or checkpoint):
-                rounded = {name: round(value, 6) for name, value in losses.items()}
-                scores = self.evaluate(held_out) if checkpoint else {}
-                journal.note(step, {**rounded, **scores}, source=source.path.name)
-            if checkpoint and self.leads:
-                save_state(folder / "checkpoint", self.named, [self.optimiser], step)
-            if (
-                checkpoint
-                and max_seconds is not None
-                and time.monotonic() - began > max_seconds
-                and step < recipe.steps
-            ):
-                return False
-        return True
+        steps: Steps[tuple[Source, list[Pair]]] = Steps(
+            total=recipe.steps,
+            checkpoint_every=recipe.checkpoint_every,
+            take=lambda drawn, step: self.step(*drawn, step),
+            sources=lambda drawn: drawn[0].path.name,
+            evaluate=lambda: self.evaluate(held_out),
+            save=lambda step: self.save(folder, step),
+            num_ranks=self.num_ranks,
+        )
+        return steps.go(plan, start, journal=journal, report=report, max_seconds=max_seconds)
+
+    def save(self, folder: Path, step: int) -> None:
+        """A checkpoint, by one process for all."""
+        if self.leads:
+            save_state(folder / "checkpoint", self.named, [self.optimiser], step)
 
     def step(self, source: Source, pairs: Sequence[Pair], step: int) -> dict[str, float]:
         """One update of the adapter; each term of the loss, and what they add up to."""
@@ -242,39 +229,16 @@ class _Run:
 
     def cache(self, items: Sequence[Item]) -> Vectors:
         """Vectors of a batch, part by part, as leaves that gradients will gather in."""
-        with torch.no_grad(), self.mixed():
-            found = [self.model.embed(part) for part in self.parts(items)]
-        dense = torch.cat([each.dense for each in found]).requires_grad_()
-        tokens = torch.cat([each.multivector for each in found if each.multivector is not None]).requires_grad_()
+        dense, tokens = leaves(self.model, self.parts(items), self.mixed)
         return Vectors(dense, tokens, tuple(item.num_tokens for item in items))
 
     def carry(self, items: Sequence[Item], cached: Vectors) -> None:
         """The gradients of the vectors into the adapter, part by part."""
-        assert cached.dense.grad is not None and cached.tokens.grad is not None
-        row = token = 0
-        for part in self.parts(items):
-            with self.mixed():
-                found = self.model.embed(part)
-            assert found.multivector is not None
-            count = len(found.multivector)
-            torch.autograd.backward(
-                (found.dense, found.multivector),
-                (cached.dense.grad[row : row + len(part)], cached.tokens.grad[token : token + count]),
-            )
-            row, token = row + len(part), token + count
+        carry(self.model, self.parts(items), (cached.dense, cached.tokens), self.mixed)
 
     def parts(self, items: Sequence[Item]) -> Iterator[list[Item]]:
         """The batch in order, in parts of so many tokens."""
-        part: list[Item] = []
-        tokens = 0
-        for item in items:
-            if part and tokens + item.num_tokens > self.recipe.part_tokens:
-                yield part
-                part, tokens = [], 0
-            part.append(item)
-            tokens += item.num_tokens
-        if part:
-            yield part
+        return in_parts(items, self.recipe.part_tokens)
 
     def item(self, side: Side, prompt_name: str) -> Item:
         """What the model takes for one side of a pair."""
@@ -297,8 +261,7 @@ class _Run:
     def rate(self, step: int) -> float:
         """Warm-up, then a cosine to zero."""
         recipe = self.recipe
-        fall = 0.5 * (1 + math.cos(math.pi * step / recipe.steps))
-        return recipe.learning_rate * fall * min(1.0, step / recipe.warmup_steps)
+        return cosine_rate(recipe.learning_rate, step / recipe.steps, step, recipe.warmup_steps)
 
     def evaluate(self, source: Source | None) -> dict[str, float]:
         """How well the adapter as it stands does on held-out pairs."""
@@ -309,11 +272,6 @@ class _Run:
         if source.graded:
             return rank_correlation(queries, documents, [float(pair.score or 0) for pair in source.pairs])
         return recall_at_1(queries, documents, [str(pair.document) for pair in source.pairs])
-
-
-def _is_finished(recipe: FinetuneRecipe, folder: Path) -> bool:
-    """Whether nothing is left to do; `config.json` is the last that comes into a model's folder."""
-    return steps_done(folder / "checkpoint") == recipe.steps and (folder / "model/config.json").exists()
 
 
 def _require_adapter(header: Header, task: str) -> None:
@@ -354,23 +312,3 @@ def _joined(left: Vectors, right: Vectors) -> Vectors:
     return Vectors(
         torch.cat((left.dense, right.dense)), torch.cat((left.tokens, right.tokens)), left.lengths + right.lengths
     )
-
-
-def _write_recipe(recipe: FinetuneRecipe, folder: Path, sources: Sequence[Source]) -> None:
-    """The run's recipe, versions and data; a folder that holds another run is refused."""
-    path = folder / "recipe.json"
-    plain = json.loads(json.dumps(asdict(recipe)))
-    data = {str(source.path): {"pairs": len(source.pairs), "sha256": source.sha256} for source in sources}
-    if path.exists():
-        known = json.loads(path.read_text(encoding="utf-8"))
-        differing = [key for key in plain if plain[key] != known["recipe"].get(key)]
-        differing += [] if known.get("data") == data else ["what the files of pairs hold"]
-        if differing:
-            raise InputError(
-                f"{folder} holds a run of another recipe (they differ in {', '.join(differing)}); "
-                "choose another folder or remove this one"
-            )
-        return
-    versions = {"polylens": polylens.__version__, "torch": torch.__version__, "python": platform.python_version()}
-    text = json.dumps({"recipe": plain, "data": data, "versions": versions}, indent=2)
-    path.write_text(text + "\n", encoding="utf-8")

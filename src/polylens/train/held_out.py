@@ -22,11 +22,22 @@ def recall_at_1(queries: Vectors, documents: Vectors, keys: Sequence[str]) -> di
         documents: In the same order.
         keys: What each document is; the same document twice is one.
     """
-    found = {}
-    for name, scores in _scores(queries, documents).items():
-        best = scores.argmax(dim=1).tolist()
-        found[f"recall@1 {name}"] = round(sum(keys[i] == own for i, own in zip(best, keys, strict=True)) / len(keys), 4)
-    return found
+    return {f"recall@1 {name}": found_first(scores, keys) for name, scores in _scores(queries, documents).items()}
+
+
+def found_first(scores: Float[Tensor, "Q Q"], keys: Sequence[str]) -> float:
+    """Share of the rows whose highest score stands where its own key does, to four places.
+
+    Args:
+        scores: Of one query a pair with one document a pair, in the same order.
+        keys: What each pair is about; two pairs with the same key are right for each other.
+
+    Example:
+        >>> found_first(torch.tensor([[0.1, 0.9], [0.2, 0.3]]), ["a", "b"])
+        0.5
+    """
+    best = scores.argmax(dim=1).tolist()
+    return round(sum(keys[i] == own for i, own in zip(best, keys, strict=True)) / len(keys), 4)
 
 
 @torch.no_grad()

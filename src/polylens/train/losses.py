@@ -17,7 +17,10 @@ from polylens.nn.pooling import truncate
 
 
 def info_nce(
-    scores: Float[Tensor, "Q D"], positives: Int[Tensor, " Q"], ignore: Bool[Tensor, "Q D"], temperature: float
+    scores: Float[Tensor, "Q D"],
+    positives: Int[Tensor, " Q"],
+    ignore: Bool[Tensor, "Q D"],
+    temperature: float | Tensor,
 ) -> Float[Tensor, ""]:
     """In-batch contrast, one direction: minus the log-softmax of each query's own document, averaged over queries.
 
@@ -27,7 +30,7 @@ def info_nce(
         scores: Similarities.
         positives: The document that belongs to each query.
         ignore: Documents left out of a query's denominator: other forms of its own document.
-        temperature: Divides the scores.
+        temperature: Divides the scores; a tensor learns.
 
     Example:
         >>> scores = torch.tensor([[1.0, 0.0], [0.0, 1.0]])

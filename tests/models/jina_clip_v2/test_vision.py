@@ -19,6 +19,11 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import polylens
 import tiny_clip
+from polylens.checkpoints.export import save_clip_checkpoint
+from polylens.checkpoints.loading import load_model, read_header
+from polylens.models.jina_clip_v2.model import JinaClip
+from polylens.models.jina_clip_v2.processing import JinaClipProcessor
+from polylens.models.jina_clip_v2.vision import resized_positions
 from polylens.runtime.embedder import Embedder
 
 BOUND = 1e-4
@@ -162,3 +167,36 @@ def test_gradients_reach_every_weight(embedder: Embedder, folder: Path) -> None:
     without = [name for name, parameter in model.named_parameters() if parameter.grad is None]
     assert without == []
     assert all(torch.isfinite(parameter.grad).all() for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("grid", [2, 3, 9])
+def test_positions_for_another_size_are_those_that_pillow_makes(grid: int) -> None:
+    positions = torch.randn(26, 4, generator=torch.Generator().manual_seed(1))
+    ours = resized_positions(positions, grid)
+    assert torch.equal(ours[0], positions[0])
+    for channel in range(4):
+        learned = PIL.Image.fromarray(positions[1:, channel].reshape(5, 5).numpy())
+        theirs = np.asarray(learned.resize((grid, grid), PIL.Image.Resampling.BICUBIC))
+        assert np.abs(ours[1:, channel].reshape(grid, grid).numpy() - theirs).max() <= 1e-5  # float32
+
+
+def test_at_its_own_size_nothing_changes() -> None:
+    positions = torch.randn(26, 4)
+    assert resized_positions(positions, 5) is positions
+
+
+def test_a_resized_model_is_one_of_that_size(folder: Path, tmp_path: Path) -> None:
+    header = read_header(folder)
+    model = load_model(header, device=torch.device("cpu"), dtype=torch.float32)
+    assert isinstance(model, JinaClip) and isinstance(header.processor, JinaClipProcessor)
+    model.resize(104)
+    processor = header.processor.resized(104)
+    save_clip_checkpoint(tmp_path, model, processor, 0.0)
+    picture = noise(120, 110, 5)
+    with torch.no_grad():
+        found = model.embed([processor.image(picture, task=None, max_pixels=None)]).dense[0].numpy()
+    loaded = polylens.load(tmp_path, dtype="float32", device="cpu")
+    assert np.array_equal(found, loaded.encode_image([picture])[0])
+    assert model.config.vision is not None and model.config.vision.num_tokens == 7**2 + 1
+    [vector] = polylens.load(folder, dtype="float32", device="cpu").encode_image([picture])
+    assert 0.5 < float(vector @ found) < 1  # the same picture, seen in more patches

@@ -6,6 +6,7 @@ Shapes: N inputs, S spans and T tokens of all texts together, E width.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
@@ -34,6 +35,16 @@ class JinaClip(nn.Module):
         self.config = config
         self.text = TextTower(config.text) if "text" in modalities else None
         self.vision = VisionTower(config.vision) if "image" in modalities and config.vision is not None else None
+
+    def resize(self, image_size: int) -> None:
+        """Takes pictures of another size from now on; its weights are for training to fit to it.
+
+        Args:
+            image_size: Pixels a side.
+        """
+        assert self.vision is not None
+        self.vision.resize(image_size)
+        self.config = replace(self.config, vision=self.vision.config)
 
     def embed(self, items: Sequence[Item]) -> Outputs:
         """Dense vectors of a batch of texts and images; there is no late interaction in this family.

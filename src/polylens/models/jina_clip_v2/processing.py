@@ -6,7 +6,7 @@ jina_clip_v2 facts, sections 1.4 and 1.6.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -140,6 +140,16 @@ class JinaClipProcessor:
         if config.vision is not None:
             image = parse_image_config(read_json(folder / "preprocessor_config.json"))
         return cls(config, image, read_tokenizer(folder))
+
+    def resized(self, image_size: int) -> JinaClipProcessor:
+        """For the same model once it takes pictures of another size.
+
+        Args:
+            image_size: Pixels a side.
+        """
+        assert self.image_config is not None and self.config.vision is not None
+        config = replace(self.config, vision=replace(self.config.vision, image_size=image_size))
+        return JinaClipProcessor(config, replace(self.image_config, size=image_size), self.tokenizer)
 
     def role(self, task: str | None, prompt_name: str | None) -> tuple[str | None, str]:
         """(adapter, name of the instruction). Nothing said is the published default: no instruction, and in

@@ -8,10 +8,12 @@ jina_clip_v2 facts, section 1.5.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -31,6 +33,27 @@ def token_angles(config: VisionConfig) -> Float[Tensor, "P R"]:
     places = torch.stack(torch.meshgrid(at, at, indexing="ij"), dim=-1).flatten(0, 1)
     angles = axial_angles(places, config.head_dim, config.theta) * (config.pretrained_grid / config.grid)
     return torch.cat((torch.zeros(1, angles.shape[1]), angles))
+
+
+def resized_positions(positions: Float[Tensor, "P W"], grid: int) -> Float[Tensor, "Q W"]:
+    """Learned positions for another number of patches a side: bicubic between those that were learned.
+
+    As open_clip resizes them (Q is the new number of tokens), where towers go on at another size of picture.
+
+    Args:
+        positions: Of the class token, which stays, and of a square of patches, row by row.
+        grid: Patches a side that are wanted.
+
+    Example:
+        >>> resized_positions(torch.ones(5, 8), 3).shape
+        torch.Size([10, 8])
+    """
+    side = int((len(positions) - 1) ** 0.5)
+    if grid == side:
+        return positions
+    square = rearrange(positions[1:].float(), "(rows columns) width -> 1 width rows columns", rows=side)
+    resized = F.interpolate(square, size=(grid, grid), mode="bicubic", antialias=True, align_corners=False)
+    return torch.cat((positions[:1], rearrange(resized, "1 width rows columns -> (rows columns) width").to(positions)))
 
 
 class VisionAttention(nn.Module):
@@ -109,3 +132,13 @@ class VisionTower(nn.Module):
         for block in self.blocks:
             x = block(x, angles, packing)
         return self.norm(x)[:: self.config.num_tokens]
+
+    @torch.no_grad()
+    def resize(self, image_size: int) -> None:
+        """Takes pictures of another size from now on; rotary positions go with the size, learned ones are resized.
+
+        Args:
+            image_size: Pixels a side.
+        """
+        self.config = replace(self.config, image_size=image_size)
+        self.positions = nn.Parameter(resized_positions(self.positions, self.config.grid), self.positions.requires_grad)

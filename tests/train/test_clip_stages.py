@@ -1,0 +1,483 @@
+"""jina-clip-v2's stages: losses, gradients, what comes out; a break and a second process change nothing."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL.Image
+import pytest
+import torch
+from safetensors.torch import load_file
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import polylens
+import tiny
+import tiny_clip
+from polylens.checkpoints.loading import read_header, read_logit_scale
+from polylens.errors import InputError
+from polylens.nn.pooling import truncate
+from polylens.train.clip_loss import both_ways_nce, known_right
+from polylens.train.clip_recipe import ClipPart, ClipRecipe, jina_clip_v2
+from polylens.train.clip_stages import Batch, _Run, image_size_of, read_data, run_clip_stages
+from polylens.train.pairs import Pair
+from polylens.train.progress import Progress
+
+WORDS = ["harbour", "winter", "bread", "tower", "salt", "letter", "storm", "light", "oven", "ship"]
+COLOURS = ["red", "green", "blue", "white", "black", "yellow", "cyan", "magenta", "gray", "orange"]
+Rows = list[dict[str, Any]]
+
+
+def write(path: str, rows: Rows) -> None:
+    Path(path).write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+class Files:
+    """A world of ten words and ten colours; where its files are, or would be."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.texts, self.captions, self.long_captions, self.triplets, self.held_out = (
+            str(folder / f"{name}.jsonl") for name in ("texts", "captions", "long", "triplets", "held-out")
+        )
+
+    def make(self) -> Files:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for colour in COLOURS:
+            PIL.Image.new("RGB", (90, 76), colour).save(self.folder / f"{colour}.png")
+        images = [{"image": f"{colour}.png"} for colour in COLOURS]
+        pairs: Rows = [{"query": q, "document": f"{d} {d}"} for q, d in zip(WORDS, WORDS[::-1], strict=True)]
+        short: Rows = [{"query": c, "document": i} for c, i in zip(COLOURS, images, strict=True)]
+        # The images first: either order will do.
+        long: Rows = [{"query": i, "document": f"a picture all in {c}"} for c, i in zip(COLOURS, images, strict=True)]
+        write(self.texts, pairs)
+        write(self.captions, short)
+        write(self.long_captions, long)
+        write(self.triplets, [p | {"negatives": [f"no {w}" for w in WORDS[: 1 + i % 3]]} for i, p in enumerate(pairs)])
+        write(self.held_out, [*pairs[:4], *long])
+        return self
+
+    def recipe(self, base: Path, **sizes: Any) -> ClipRecipe:
+        """Quick: a few steps of each part, in float32."""
+        files = [[self.texts], [self.captions], [self.long_captions], [self.triplets]]
+        given = {"steps": 10, "batch_size": 6, "learning_rate": 3e-3, "image_size": 76} | sizes
+        recipe = jina_clip_v2(str(base), *files, **given)
+        quick = {"dtype": "float32", "saved_dtype": "float32", "checkpoint_every": 3}
+        return replace(recipe, parts=tuple(replace(part, **quick) for part in recipe.parts))
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_clip.write(tmp_path_factory.mktemp("base") / "tiny")
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
+    return Files(tmp_path_factory.mktemp("files")).make()
+
+
+def lines(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "model.safetensors")
+
+
+class TestRecipe:
+    def test_the_stages_of_the_paper_with_v1s_sizes(self) -> None:
+        recipe = jina_clip_v2("m", ["t"], ["c"], ["l"], ["h"])
+        assert [(p.name, p.image_size, p.max_length, p.hard_negatives) for p in recipe.parts] == [
+            ("1-short", 224, 77, 0),
+            ("1-short-finer", 384, 77, 0),
+            ("2-long", 384, 512, 0),
+            ("3-hard", 512, 512, 7),
+        ]
+        assert [(p.texts, p.captions) for p in recipe.parts] == [
+            (("t",), ("c",)),
+            (("t",), ("c",)),
+            (("t",), ("l",)),
+            (("h",), ("l",)),
+        ]
+        assert [(p.steps_of_stage, p.batch_size, p.learning_rate) for p in recipe.parts] == [
+            (60_000, 32_768, 1e-4),
+            (60_000, 32_768, 1e-4),
+            (1_500, 8_192, 5e-6),
+            (7_000, 1_024, 1e-6),
+        ]
+        first, finer, *_ = recipe.parts
+        assert (first.steps + finer.steps, finer.steps_before) == (60_000, first.steps)
+        assert recipe.steps == 68_500
+
+    def test_what_is_given_is_the_first_stages_and_the_others_follow(self) -> None:
+        recipe = jina_clip_v2("m", ["t"], ["c"], ["l"], ["h"], steps=600, batch_size=2_048, image_size=256)
+        assert [p.steps_of_stage for p in recipe.parts] == [600, 600, 15, 70]
+        assert [p.batch_size for p in recipe.parts] == [2_048, 2_048, 2_048, 1_024]
+        assert [p.image_size for p in recipe.parts] == [112, 192, 192, 256]
+        assert [p.learning_rate for p in recipe.parts] == pytest.approx([2.5e-5, 2.5e-5, 2.5e-6, 1e-6])
+        faster = jina_clip_v2("m", ["t"], ["c"], ["l"], ["h"], learning_rate=1e-2)
+        assert [p.learning_rate for p in faster.parts] == pytest.approx([1e-2, 1e-2, 5e-4, 1e-4])
+
+    def test_one_step_has_no_second_part(self) -> None:
+        assert [p.steps for p in jina_clip_v2("m", ["t"], ["c"], ["l"], ["h"], steps=1).parts] == [1, 1, 1]
+
+
+def slow_nce(queries: Any, documents: Any, pairs: list[Pair], temperature: float) -> float:
+    """The two directions as the paper prints them, a number at a time."""
+    keys = [*(pair.document for pair in pairs), *(each for pair in pairs for each in pair.negatives)]
+    answers = {(pair.query, pair.document) for pair in pairs}
+    forward = back = 0.0
+    for i, pair in enumerate(pairs):
+        own = math.exp(float(queries[i] @ documents[i]) / temperature)
+        against = [
+            math.exp(float(queries[i] @ documents[j]) / temperature)
+            for j, key in enumerate(keys)
+            if (pair.query, key) not in answers
+        ]
+        forward -= math.log(own / (own + sum(against))) / len(pairs)
+        others = [
+            math.exp(float(queries[j] @ documents[i]) / temperature)
+            for j, other in enumerate(pairs)
+            if (other.query, pair.document) not in answers
+        ]
+        back -= math.log(own / (own + sum(others))) / len(pairs)
+    return forward + back
+
+
+def unit(rows: int, seed: int, width: int = 6) -> torch.Tensor:
+    return torch.nn.functional.normalize(torch.randn(rows, width, generator=torch.Generator().manual_seed(seed)), dim=1)
+
+
+class TestLoss:
+    def test_pairs(self) -> None:
+        pairs = [Pair(str(i), f"d{i}") for i in range(5)]
+        queries, documents = unit(5, 1), unit(5, 2)
+        found = both_ways_nce(queries, documents, known_right(pairs), 0.05)
+        assert float(found) == pytest.approx(slow_nce(queries, documents, pairs, 0.05), rel=1e-5)
+
+    def test_hard_negatives_stand_in_every_querys_denominator_and_in_no_documents(self) -> None:
+        pairs = [Pair(str(i), f"d{i}", tuple(f"n{i}{k}" for k in range(i % 3))) for i in range(5)]
+        count = sum(len(pair.negatives) for pair in pairs)
+        queries, documents = unit(5, 1), unit(5 + count, 2)
+        found = both_ways_nce(queries, documents, known_right(pairs), 0.05)
+        assert float(found) == pytest.approx(slow_nce(queries, documents, pairs, 0.05), rel=1e-5)
+        one_way = float(both_ways_nce(queries, documents[:5], known_right(pairs)[:, :5], 0.05))
+        assert float(found) > one_way  # by the forward term alone
+        right = known_right(pairs)
+        apart = documents.clone().requires_grad_()
+        scores = queries @ apart.T
+        back = both_ways_nce(queries, apart, right, 0.05) - torch.nn.functional.cross_entropy(
+            scores / 0.05, torch.arange(5)
+        )
+        (moved,) = torch.autograd.grad(back, apart)
+        assert moved[5:].abs().max() <= 1e-5 * moved[:5].abs().max()  # what rounding leaves of the difference
+
+    def test_what_the_batch_says_is_right_is_nobodys_negative(self) -> None:
+        pairs = [
+            Pair("red", Path("a.png")),
+            Pair("scarlet", Path("a.png")),
+            Pair("sky", Path("b.png")),
+            Pair("sky", Path("c.png")),
+        ]
+        assert known_right(pairs).int().tolist() == [[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 1, 1], [0, 0, 1, 1]]
+        queries, documents = unit(4, 1), unit(4, 2)
+        found = both_ways_nce(queries, documents, known_right(pairs), 0.1)
+        assert float(found) == pytest.approx(slow_nce(queries, documents, pairs, 0.1), rel=1e-5)
+        triplets = [Pair("q", "x", ("y",)), Pair("q", "y", ("z",))]
+        assert known_right(triplets).int().tolist() == [[1, 1, 1, 0], [1, 1, 1, 0]]
+
+
+def run_of(part: ClipPart, base: Path) -> _Run:
+    return _Run(replace(part, model=str(base)), read_header(base), read_data(part), torch.device("cpu"), 0, 1)
+
+
+def drawn(run: _Run) -> tuple[Batch, Batch]:
+    """All that there is."""
+    texts, captions = run.data.texts[0], run.data.captions[0]
+    return Batch(texts, texts.pairs), Batch(captions, captions.pairs)
+
+
+def gradients(run: _Run) -> dict[str, torch.Tensor]:
+    return {name: each.grad.clone() for name, each in run.named.items() if each.grad is not None}
+
+
+def plain_losses(run: _Run) -> dict[str, torch.Tensor]:
+    """Both losses of a step with everything in memory at once."""
+    losses = {}
+    temperatures = {"texts": torch.tensor(0.05), "captions": 1 / run.logit_scale.exp()}
+    for (name, temperature), batch in zip(temperatures.items(), drawn(run), strict=True):
+        instruction = run.instruction if name == "texts" else ""
+        sides = [
+            [run.item(pair.query, instruction) for pair in batch.pairs],
+            [run.item(pair.document, "") for pair in batch.pairs]
+            + [run.item(each, "") for pair in batch.pairs for each in pair.negatives],
+        ]
+        queries, documents = (run.model.embed(items).dense for items in sides)
+        losses[name] = torch.stack(
+            [
+                both_ways_nce(truncate(queries, dim), truncate(documents, dim), known_right(batch.pairs), temperature)
+                for dim in (8, 16, 48)
+            ]
+        ).sum()
+    return losses
+
+
+class TestGradients:
+    @pytest.fixture
+    def part(self, base: Path, files: Files) -> ClipPart:
+        """The last one, which has hard negatives."""
+        part = replace(files.recipe(base).parts[-1], gradient_clip=1e9, learning_rate=0.0)
+        assert part.hard_negatives and part.query_instruction
+        return part
+
+    @pytest.mark.parametrize("part_tokens", [40, 10**9])
+    def test_they_are_those_of_plain_backpropagation(self, base: Path, part: ClipPart, part_tokens: int) -> None:
+        run = run_of(replace(part, part_tokens=part_tokens), base)
+        sides = [(pair.query, run.instruction) for pair in run.data.texts[0].pairs]
+        assert len(list(run.parts(sides))) == (1 if part_tokens > 40 else 10)
+        found = run.step(drawn(run), 1)
+        cached, plain = gradients(run), run_of(part, base)
+        losses = plain_losses(plain)
+        (losses["texts"] + losses["captions"]).backward()  # type: ignore[no-untyped-call]  # torch declares no types
+        assert found["texts"] == pytest.approx(losses["texts"].item(), rel=1e-5)
+        assert found["captions"] == pytest.approx(losses["captions"].item(), rel=1e-5)
+        assert found["total"] == found["texts"] + found["captions"]
+        assert cached.keys() == gradients(plain).keys() == set(run.named)  # both towers whole, and the temperature
+        for name, each in gradients(plain).items():
+            # float32: the same products in another order
+            assert (each - cached[name]).abs().max() <= 1e-4 * each.abs().max() + 1e-7, name
+
+    def test_the_temperature_of_images_learns(self, base: Path, part: ClipPart) -> None:
+        run = run_of(part, base)
+        run.step(drawn(run), 1)
+        assert run.logit_scale.grad is not None
+        around, aside = [], 1e-2
+        for sign in (1, -1):
+            moved = run_of(part, base)
+            with torch.no_grad():
+                moved.logit_scale += sign * aside
+                around.append(plain_losses(moved)["captions"].item())
+        slope = (around[0] - around[1]) / (2 * aside)
+        assert float(run.logit_scale.grad) == pytest.approx(slope, rel=1e-2)  # what a difference so wide leaves
+        assert abs(slope) > 0.1
+
+    def test_the_temperature_stays_within_clips_bounds(self, base: Path, part: ClipPart) -> None:
+        run = run_of(part, base)
+        for begin, end in ((9.0, math.log(100)), (-1.0, 0.0)):
+            with torch.no_grad():
+                run.logit_scale.fill_(begin)
+            run.update(1, usable=False)
+            assert run.logit_scale.item() == pytest.approx(end)
+
+    def test_where_the_temperature_begins(self, base: Path, files: Files) -> None:
+        first, *_, last = files.recipe(base).parts
+        assert run_of(first, base).logit_scale.item() == pytest.approx(math.log(1 / 0.07))
+        assert run_of(last, base).logit_scale.item() == pytest.approx(2.6592) == read_logit_scale(base)
+
+    def test_a_step_moves_all_but_what_has_no_gradient(self, base: Path, part: ClipPart) -> None:
+        run = run_of(replace(part, learning_rate=1e-3, warmup_steps=1), base)
+        before = {name: each.detach().clone() for name, each in run.named.items()}
+        run.step(drawn(run), 1)
+        still = {name for name, each in run.named.items() if torch.equal(each, before[name])}
+        assert still == set()
+        decays = {id(each): group["weight_decay"] for group in run.optimiser.param_groups for each in group["params"]}
+        assert {each.ndim >= 2 for each in run.named.values() if decays[id(each)]} == {True}
+        assert decays[id(run.logit_scale)] == 0 and decays[id(run.named["text.embed.weight"])] > 0
+
+
+@pytest.fixture(scope="module")
+def whole(base: Path, files: Files, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Progress]]:
+    folder, told = tmp_path_factory.mktemp("whole"), list[Progress]()
+    assert run_clip_stages(files.recipe(base), folder, report=told.append) == folder / "3-hard/model"
+    return folder, told
+
+
+class TestRuns:
+    def test_each_part_has_its_size_and_begins_where_the_one_before_ended(
+        self, whole: tuple[Path, list[Progress]]
+    ) -> None:
+        folder, told = whole
+        names = ["1-short", "1-short-finer", "2-long", "3-hard"]
+        sizes = [image_size_of(str(folder / name / "model")) for name in names]
+        assert sizes == [33, 57, 57, 76]
+        begun = [json.loads((folder / name / "recipe.json").read_text())["recipe"]["model"] for name in names]
+        assert begun[1:] == [str(folder / name / "model") for name in names[:-1]]
+        assert [progress.step for progress in told] == list(range(1, 12 + 1)) and {p.total for p in told} == {12}
+        scales = [read_logit_scale(folder / name / "model") for name in names]
+        assert len(set(scales)) == 4 and scales[0] != pytest.approx(math.log(1 / 0.07), abs=1e-6)
+        first = lines(folder / "2-long")[-1]
+        assert first["temperature"] == pytest.approx(math.exp(-scales[1]), abs=1e-6)
+
+    def test_it_learns_and_what_comes_out_is_a_model(self, base: Path, files: Files, tmp_path: Path) -> None:
+        recipe = files.recipe(base, steps=50, batch_size=10, evaluation=files.held_out)
+        long = {"steps": 60, "steps_of_stage": 60, "learning_rate": 3e-3, "checkpoint_every": 60}
+        *short, second, third = recipe.parts
+        parts = (*short, replace(second, **long), replace(third, **long, saved_dtype="float16"))
+        recipe = replace(recipe, parts=parts)
+        model = run_clip_stages(recipe, tmp_path, report=lambda _: None)
+        assert model is not None
+        for part in recipe.parts:
+            log = [line for line in lines(tmp_path / part.name) if "total" in line]
+            assert {"texts", "captions", "total", "temperature", "gradient", "source"} <= log[0].keys()
+            assert log[-1]["total"] < log[0]["total"]
+        assert [part.name for part in recipe.parts] == ["1-short", "1-short-finer", "2-long", "3-hard"]
+        scores = [line for part in recipe.parts for line in lines(tmp_path / part.name) if "recall@1 texts" in line]
+        for name in ("texts", "captions", "images"):
+            assert scores[0][f"recall@1 {name}"] < 0.5 < 0.9 <= scores[-1][f"recall@1 {name}"]
+        embedder = polylens.load(model, dtype="float32", device="cpu")
+        assert {tensor.dtype for tensor in weights(model).values()} == {torch.float16}
+        texts = embedder.encode_text([f"a picture all in {colour}" for colour in COLOURS])
+        images = embedder.encode_image([files.folder / f"{colour}.png" for colour in COLOURS])
+        assert np.mean((texts @ images.T).argmax(axis=1) == np.arange(10)) >= 0.9
+
+    def test_broken_off_and_taken_up_it_is_the_same_to_the_last_digit(
+        self, base: Path, files: Files, whole: tuple[Path, list[Progress]], tmp_path: Path
+    ) -> None:
+        folder, expected = whole
+        told: list[Progress] = []
+        go_on = partial(run_clip_stages, files.recipe(base), tmp_path, report=told.append, max_seconds=0.0)
+        finished = next((found for found in (go_on() for _ in range(20)) if found), None)
+        assert finished == tmp_path / "3-hard/model"
+        assert [(p.step, p.loss) for p in told] == [(p.step, p.loss) for p in expected]
+        ours, theirs = weights(finished), weights(folder / "3-hard/model")
+        assert ours.keys() == theirs.keys() and all(torch.equal(each, theirs[name]) for name, each in ours.items())
+
+    def test_killed_within_a_step_it_is_the_same_to_the_last_digit(
+        self, base: Path, files: Files, whole: tuple[Path, list[Progress]], tmp_path: Path
+    ) -> None:
+        folder, expected = whole
+        told: list[Progress] = []
+        broken = spawn(files, base, tmp_path, die_at=5)
+        assert broken.wait(timeout=120) == -signal.SIGKILL
+        run_clip_stages(files.recipe(base), tmp_path, report=told.append)
+        assert [p.step for p in told] == list(range(4, 13))  # from the checkpoint after the third step
+        assert [p.loss for p in told] == [p.loss for p in expected[3:]]
+        ours, theirs = (weights(each / "3-hard/model") for each in (tmp_path, folder))
+        assert all(torch.equal(each, theirs[name]) for name, each in ours.items())
+
+    def test_a_finished_part_is_not_made_again_and_another_recipe_is_refused(
+        self, base: Path, files: Files, whole: tuple[Path, list[Progress]], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        folder, _ = whole
+        monkeypatch.delattr("polylens.train.clip_stages.load_model")
+        recipe = files.recipe(base)
+        assert run_clip_stages(recipe, folder, report=lambda _: None) == folder / "3-hard/model"
+        other = replace(recipe, parts=(replace(recipe.parts[0], seed=1), *recipe.parts[1:]))
+        with pytest.raises(InputError, match="seed"):
+            run_clip_stages(other, folder, report=lambda _: None)
+
+    def test_two_processes_are_one_with_the_whole_batch(self, base: Path, files: Files, tmp_path: Path) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = str(free.getsockname()[1])
+        for world in (1, 2):
+            places = {"WORLD_SIZE": str(world), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port} if world > 1 else {}
+            started = [spawn(files, base, tmp_path / f"of-{world}", **places, RANK=str(rank)) for rank in range(world)]
+            assert [process.wait(timeout=240) for process in started] == [0] * world
+        one, two = (weights(tmp_path / f"of-{world}/3-hard/model") for world in (1, 2))
+        before = weights(base)
+        assert one.keys() == two.keys()
+        moved = {name: (one[name] - before[name]).abs().max() for name in one if one[name].shape == before[name].shape}
+        apart = {name: (one[name] - two[name]).abs().max() for name in one}
+        # Adam divides by small second moments, where rounding of 1e-7 grows; a wrong sum is off by as much as it moves.
+        assert max(apart.values()) <= 2e-2 * max(moved.values())
+        assert apart["logit_scale"] <= 1e-3 * moved["logit_scale"]
+
+
+SCRIPT = """
+import os, signal, sys
+from pathlib import Path
+import torch
+torch.set_num_threads(int(os.environ["THREADS"]))
+sys.path[:0] = sys.argv[4:]
+from test_clip_stages import Files
+from polylens.train.clip_stages import run_clip_stages
+folder, base, out = map(Path, sys.argv[1:4])
+def report(progress):
+    if progress.step == int(os.environ["DIE_AT"]):
+        os.kill(os.getpid(), signal.SIGKILL)
+run_clip_stages(Files(folder).recipe(base), out, report=report)
+"""
+
+
+def spawn(files: Files, base: Path, out: Path, die_at: int = 0, **places: str) -> subprocess.Popen[bytes]:
+    """A run of the same recipe in a process of its own; sums depend on how many threads there are."""
+    here = Path(__file__).parent
+    arguments = [str(files.folder), str(base), str(out), str(here), str(here.parent)]
+    environment = {**os.environ, "DIE_AT": str(die_at), "THREADS": str(torch.get_num_threads()), **places}
+    return subprocess.Popen([sys.executable, "-c", SCRIPT, *arguments], env=environment)
+
+
+class TestRefusals:
+    @pytest.mark.parametrize(
+        ("name", "row", "says"),
+        [
+            ("captions", {"query": "red", "document": "no picture"}, "pair 11 has no image"),
+            ("captions", {"query": {"image": "red.png"}, "document": {"image": "red.png"}}, "an image on either side"),
+            ("captions", {"query": "red", "document": {"image": "red.png"}, "negatives": ["a"]}, "has negatives"),
+            ("long_captions", {"query": "red", "document": "no picture"}, "pair 11 has no image"),
+            ("texts", {"query": "red", "document": {"image": "red.png"}}, "has images among its texts"),
+            ("triplets", {"query": "a", "document": "b"}, "pair 11 has no negatives.*polylens mine"),
+            ("held_out", {"query": {"image": "red.png"}, "document": {"image": "red.png"}}, "an image on either side"),
+        ],
+    )
+    def test_files_with_other_pairs_than_they_should_have(
+        self, base: Path, tmp_path: Path, name: str, row: dict[str, Any], says: str
+    ) -> None:
+        files = Files(tmp_path / "files").make()
+        path = Path(getattr(files, name))
+        with path.open("a") as file:
+            file.write(json.dumps(row) + "\n")
+        with pytest.raises(InputError, match=says) as refused:
+            run_clip_stages(files.recipe(base, evaluation=files.held_out), tmp_path / "run", report=lambda _: None)
+        assert str(path) in str(refused.value) and not (tmp_path / "run").exists()
+
+    @pytest.mark.parametrize("name", ["texts", "captions"])
+    def test_scores(self, base: Path, tmp_path: Path, name: str) -> None:
+        files = Files(tmp_path / "files").make()
+        path = getattr(files, name)
+        rows = [json.loads(line) | {"score": 1.0} for line in Path(path).read_text().splitlines()]
+        write(path, rows)
+        with pytest.raises(InputError, match="has pairs with scores"):
+            run_clip_stages(files.recipe(base), tmp_path / "run", report=lambda _: None)
+
+    def test_models_and_sizes_that_do_not_do(self, base: Path, files: Files, tmp_path: Path) -> None:
+        refuses: Callable[..., Any] = partial(pytest.raises, InputError)
+        for other in (tiny.write(tmp_path / "v4"), tiny_clip.write(tmp_path / "v3", tiny_clip.V3)):
+            with refuses(match="two towers"):
+                run_clip_stages(files.recipe(other), tmp_path / "run", report=lambda _: None)
+        with refuses(match="a patch of 14 pixels.*got 28, which makes them 12"):
+            run_clip_stages(files.recipe(base, image_size=28), tmp_path / "run", report=lambda _: None)
+        empty = replace(files.recipe(base).parts[0], captions=())
+        with refuses(match="both"):
+            read_data(empty)
+        assert not (tmp_path / "run").exists()
+
+
+def test_on_the_command_line(base: Path, files: Files, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "polylens.cli", "train", "jina-clip-v2", "--out", str(tmp_path / "run")]
+    options = ["--model", str(base), "--data", files.texts, "--captions", files.captions, "--steps", "2"]
+    lacking = subprocess.run([*command, *options], capture_output=True, text=True, check=False)
+    assert lacking.returncode == 2 and "needs --long-captions, --triplets FILE" in lacking.stderr
+    options += ["--long-captions", files.long_captions, "--triplets", files.triplets, "--batch-size", "4"]
+    done = subprocess.run([*command, *options], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, f"{tmp_path / 'run/3-hard/model'}\n"), done.stderr
+    assert done.stderr == ""
+    written = json.loads((tmp_path / "run/3-hard/recipe.json").read_text())
+    assert set(written) == {"recipe", "data", "versions"} and set(written["data"]) == {
+        files.triplets,
+        files.long_captions,
+    }
+    assert written["recipe"]["image_size"] == 76
