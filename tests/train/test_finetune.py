@@ -26,7 +26,8 @@ from polylens.checkpoints.loading import read_header
 from polylens.errors import InputError
 from polylens.models.jina_v4.model import JinaV4
 from polylens.train.finetune import FinetuneRecipe, _Run, finetune, run_finetune
-from polylens.train.pairs import Source, batches, read_source
+from polylens.train.joint import TermWeights
+from polylens.train.pairs import Batch, Source, batches, paired_batches, read_source
 
 WORDS = ["harbour", "winter", "bread", "tower", "salt", "letter", "storm", "light", "oven", "ship", "north", "price"]
 
@@ -95,15 +96,35 @@ class TestPairs:
             for name, n in (("a", 10), ("b", 30))
         ]
         drawn = list(batches(sources, size=4, steps=400, seed=1))
-        assert all(pair in source.pairs for source, pairs in drawn for pair in pairs)
-        assert sum(source is sources[1] for source, _ in drawn) == pytest.approx(300, abs=40)
-        seen = [pair for source, pairs in drawn if source is sources[0] for pair in pairs]
+        assert all(pair in batch.source.pairs for batch in drawn for pair in batch.pairs)
+        assert sum(batch.source is sources[1] for batch in drawn) == pytest.approx(300, abs=40)
+        seen = [pair for batch in drawn if batch.source is sources[0] for pair in batch.pairs]
         counts = [seen[:k].count(pair) for k in (20, 40) for pair in sources[0].pairs]
         assert max(counts[:10]) - min(counts[:10]) <= 1 and max(counts[10:]) - min(counts[10:]) <= 1
-        assert all(len(set(map(str, pairs))) == len(pairs) for _, pairs in drawn)
+        assert all(len(set(map(str, batch.pairs))) == len(batch.pairs) for batch in drawn)
         again = list(batches(sources, size=4, steps=400, seed=1))
         assert again == drawn
         assert list(batches(sources, size=4, steps=400, seed=2)) != drawn
+
+    def test_a_step_takes_texts_and_images_where_there_are_both(self, tmp_path: Path) -> None:
+        (tmp_path / "red.png").touch()
+        texts, captions = (
+            read_source(Path(write(tmp_path / name, [{"query": f"{name}{i}", "document": side} for i in range(9)])))
+            for name, side in (("texts", "d"), ("captions", {"image": "red.png"}))
+        )
+        drawn = list(paired_batches([captions, texts], size=4, steps=20, seed=1))
+        assert len(drawn) == 20 and {tuple(b.source.path.name for b in step) for step in drawn} == {
+            ("texts", "captions")
+        }
+        assert {len(batch.pairs) for step in drawn for batch in step} == {4}
+        assert drawn == list(paired_batches([captions, texts], size=4, steps=20, seed=1))
+        for alone in (texts, captions):
+            drawn = list(paired_batches([alone], size=4, steps=3, seed=1))
+            assert [[batch.source for batch in step] for step in drawn] == [[alone]] * 3
+
+
+def whole(source: Source) -> Batch:
+    return Batch(source, source.pairs)
 
 
 def run_of(recipe: FinetuneRecipe, base: Path) -> _Run:
@@ -126,13 +147,39 @@ class TestGradients:
         ]
         return read_source(Path(write(tmp_path / "pairs.jsonl", rows)))
 
+    def test_a_step_of_texts_and_images_is_the_sum_of_both(self, base: Path, source: Source, tmp_path: Path) -> None:
+        """The joint loss of the paper, section 4: six terms, three for each kind, each with a weight of its own."""
+        rows = [{"query": "north", "document": "a price"}, {"query": "light", "document": "a storm"}]
+        texts = read_source(Path(write(tmp_path / "texts.jsonl", rows)))
+        found, alone = [], []
+        for drawn in ([texts, source], [texts], [source]):
+            given = recipe(base, str(source.path), gradient_clip=1e9)
+            weights = [TermWeights(dense=d, late=1.5, divergence=0.5) for d in (0.7, 2.0)]
+            objective = replace(given.objective, texts=weights[0], images=weights[1])
+            run = run_of(replace(given, objective=objective), base)
+            losses = run.step([whole(each) for each in drawn], 1)
+            (found if len(drawn) == 2 else alone).append((losses, gradients(run)))
+        [(both, sums)], [(first, of_texts), (second, of_images)] = found, alone
+        names = {f"{term} {kind}" for term in ("dense", "late", "divergence") for kind in ("texts", "images")}
+        assert both.keys() == names | {"total", "gradient"}
+        for term in ("dense", "late", "divergence"):
+            assert (both[f"{term} texts"], both[f"{term} images"]) == (first[term], second[term])
+        weighted = sum(
+            weight * both[f"{term} {kind}"]
+            for kind, dense in (("texts", 0.7), ("images", 2.0))
+            for term, weight in (("dense", dense), ("late", 1.5), ("divergence", 0.5))
+        )
+        assert both["total"] == pytest.approx(weighted, rel=1e-5)
+        for name, each in sums.items():
+            assert (each - of_texts[name] - of_images[name]).abs().max() <= 1e-5 * each.abs().max() + 1e-8, name
+
     def test_part_by_part_is_the_whole_at_once(self, base: Path, source: Source) -> None:
         found = []
         for part_tokens in (20, 10**9):
             run = run_of(recipe(base, str(source.path), part_tokens=part_tokens), base)
             items = [run.item(pair.query, "query") for pair in source.pairs]
             assert len(list(run.parts(items))) == (1 if part_tokens > 100 else 4)
-            run.step(source, source.pairs, 1)
+            run.step([whole(source)], 1)
             found.append(gradients(run))
         assert found[0].keys() == found[1].keys() and len(found[0]) > 10
         for name, small in found[0].items():
@@ -140,7 +187,7 @@ class TestGradients:
 
     def test_they_are_those_of_plain_backpropagation(self, base: Path, source: Source) -> None:
         run = run_of(recipe(base, str(source.path), gradient_clip=1e9), base)
-        run.step(source, source.pairs, 1)
+        run.step([whole(source)], 1)
         cached = gradients(run)
         plain = run_of(recipe(base, str(source.path)), base)
         pairs = source.pairs
@@ -156,7 +203,7 @@ class TestGradients:
             out = plain.model.embed(items)
             assert out.multivector is not None
             vectors.append(Vectors(out.dense, out.multivector, tuple(item.num_tokens for item in items)))
-        plain.loss(source, pairs, vectors)["total"].backward()
+        plain.loss(whole(source), vectors)["total"].backward()
         for name, each in gradients(plain).items():
             assert (each - cached[name]).abs().max() <= 1e-5 * each.abs().max() + 1e-8, name
 
@@ -164,7 +211,7 @@ class TestGradients:
         run = run_of(recipe(base, str(source.path), task="code"), base)
         assert all(name.endswith((".code",)) for name in run.named)
         before = {name: each.detach().clone() for name, each in run.model.named_parameters()}
-        run.step(source, source.pairs, 1)
+        run.step([whole(source)], 1)
         changed = {n for n, each in run.model.named_parameters() if not torch.equal(each, before[n])}
         assert changed and changed <= set(run.named)
 

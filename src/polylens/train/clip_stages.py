@@ -33,7 +33,7 @@ from polylens.train.clip_recipe import ClipPart, ClipRecipe
 from polylens.train.distributed import add_gradients, gathered_rows, processes, slice_of, wait_for_all
 from polylens.train.held_out import found_first
 from polylens.train.journal import Journal
-from polylens.train.pairs import Pair, Side, Source, batches, read_source
+from polylens.train.pairs import Batch, Pair, Side, Source, batches, read_source
 from polylens.train.progress import Progress
 from polylens.train.record import is_finished, write_recipe
 from polylens.train.state import load_state, save_state
@@ -42,14 +42,6 @@ from polylens.types import Image
 
 LARGEST_SCALE = math.log(100)
 """Of the logarithm that cosines are multiplied by; CLIP clips it there (arXiv 2103.00020, section 2.5)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Pairs of one source that compete in a step."""
-
-    source: Source
-    pairs: Sequence[Pair]
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +190,7 @@ class _Run:
         """What each step takes: text pairs of one source, and captions of one."""
         part = self.part
         texts, captions = (
-            (Batch(*drawn) for drawn in batches(sources, size=part.batch_size, steps=part.steps, seed=part.seed + i))
+            batches(sources, size=part.batch_size, steps=part.steps, seed=part.seed + i)
             for i, sources in enumerate((self.data.texts, self.data.captions))
         )
         return zip(texts, captions, strict=True)

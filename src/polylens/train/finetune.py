@@ -31,7 +31,7 @@ from polylens.train.distributed import add_gradients, gathered, processes, slice
 from polylens.train.held_out import rank_correlation, recall_at_1
 from polylens.train.joint import Objective, TermWeights, Vectors, contrastive_loss, graded_loss, same_documents
 from polylens.train.journal import Journal
-from polylens.train.pairs import Pair, Side, Source, batches, read_source
+from polylens.train.pairs import Batch, Side, Source, paired_batches, read_source
 from polylens.train.progress import Progress
 from polylens.train.record import is_finished, write_recipe
 from polylens.train.state import load_state, save_state
@@ -50,7 +50,7 @@ class FinetuneRecipe:
     task: str  # whose adapter learns
     objective: Objective
     steps: int
-    batch_size: int  # pairs a step, of all processes together
+    batch_size: int  # pairs of each of a step's batches, of all processes together
     learning_rate: float  # at its highest, falling along a cosine to zero
     warmup_steps: int
     weight_decay: float
@@ -172,12 +172,12 @@ class _Run:
     ) -> bool:
         """Steps until the end, or until time is up after a checkpoint."""
         recipe = self.recipe
-        plan = batches(sources, size=recipe.batch_size, steps=recipe.steps, seed=recipe.seed)
-        steps: Steps[tuple[Source, list[Pair]]] = Steps(
+        plan = paired_batches(sources, size=recipe.batch_size, steps=recipe.steps, seed=recipe.seed)
+        steps: Steps[tuple[Batch, ...]] = Steps(
             total=recipe.steps,
             checkpoint_every=recipe.checkpoint_every,
-            take=lambda drawn, step: self.step(*drawn, step),
-            sources=lambda drawn: drawn[0].path.name,
+            take=self.step,
+            sources=lambda drawn: ", ".join(batch.source.path.name for batch in drawn),
             evaluate=lambda: self.evaluate(held_out),
             save=lambda step: self.save(folder, step),
             num_ranks=self.num_ranks,
@@ -189,18 +189,11 @@ class _Run:
         if self.leads:
             save_state(folder / "checkpoint", self.named, [self.optimiser], step)
 
-    def step(self, source: Source, pairs: Sequence[Pair], step: int) -> dict[str, float]:
+    def step(self, drawn: Sequence[Batch], step: int) -> dict[str, float]:
         """One update of the adapter; each term of the loss, and what they add up to."""
-        mine = [pairs[index] for index in slice_of(len(pairs), self.rank, self.num_ranks)]
-        queries = [self.item(pair.query, "query") for pair in mine]
-        documents = [self.item(pair.document, "passage") for pair in mine]
-        negatives = [self.item(each, "passage") for pair in mine for each in pair.negatives]
         self.optimiser.zero_grad(set_to_none=True)
-        cached = self.cache([*queries, *documents, *negatives])
-        sides = _sides(cached, len(queries), len(documents))
-        losses = self.loss(source, pairs, [gathered(side, self.num_ranks) for side in sides])
-        losses["total"].backward()  # type: ignore[no-untyped-call]  # torch declares no types for it
-        self.carry([*queries, *documents, *negatives], cached)
+        # One batch after the other: gradients add up in the adapter, and only one batch's are in memory.
+        losses = [self.backward(batch) for batch in drawn]
         parameters = list(self.named.values())
         add_gradients(parameters, self.num_ranks)
         norm = nn.utils.clip_grad_norm_(parameters, self.recipe.gradient_clip)
@@ -208,11 +201,25 @@ class _Run:
             group["lr"] = self.rate(step)
         if bool(torch.isfinite(norm)):
             self.optimiser.step()
-        return {name: float(loss.detach()) for name, loss in losses.items()} | {"gradient": float(norm)}
+        return _terms(drawn, losses) | {"gradient": float(norm)}
 
-    def loss(self, source: Source, pairs: Sequence[Pair], sides: Sequence[Vectors]) -> dict[str, Tensor]:
+    def backward(self, batch: Batch) -> dict[str, float]:
+        """Adds the gradient of one batch to the adapter's; each term of its loss, and `total`."""
+        mine = [batch.pairs[index] for index in slice_of(len(batch.pairs), self.rank, self.num_ranks)]
+        queries = [self.item(pair.query, "query") for pair in mine]
+        documents = [self.item(pair.document, "passage") for pair in mine]
+        negatives = [self.item(each, "passage") for pair in mine for each in pair.negatives]
+        cached = self.cache([*queries, *documents, *negatives])
+        sides = _sides(cached, len(queries), len(documents))
+        losses = self.loss(batch, [gathered(side, self.num_ranks) for side in sides])
+        losses["total"].backward()  # type: ignore[no-untyped-call]  # torch declares no types for it
+        self.carry([*queries, *documents, *negatives], cached)
+        return {name: float(loss.detach()) for name, loss in losses.items()}
+
+    def loss(self, batch: Batch, sides: Sequence[Vectors]) -> dict[str, Tensor]:
         """Of the whole batch, from everyone's vectors."""
         queries, documents, negatives = sides
+        source, pairs = batch.source, batch.pairs
         if source.graded:
             truth = torch.tensor([pair.score for pair in pairs], device=self.device)
             return graded_loss(queries, documents, truth, self.objective, images=source.has_images)
@@ -306,6 +313,19 @@ def _sides(vectors: Vectors, num_queries: int, num_documents: int) -> list[Vecto
         )
         for first, stop in pairwise(bounds)
     ]
+
+
+def _terms(drawn: Sequence[Batch], losses: Sequence[dict[str, float]]) -> dict[str, float]:
+    """A step's terms by name and their sum; where there are two batches, such as `late texts` and `late images`."""
+    if len(drawn) == 1:
+        return losses[0]
+    named = {
+        f"{name} {'images' if batch.source.has_images else 'texts'}": value
+        for batch, terms in zip(drawn, losses, strict=True)
+        for name, value in terms.items()
+        if name != "total"
+    }
+    return named | {"total": sum(terms["total"] for terms in losses)}
 
 
 def _joined(left: Vectors, right: Vectors) -> Vectors:

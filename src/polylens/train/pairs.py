@@ -59,6 +59,14 @@ class Source:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Pairs of one source that compete in a step."""
+
+    source: Source
+    pairs: Sequence[Pair]
+
+
 def read_source(path: Path) -> Source:
     """Reads a file of pairs.
 
@@ -144,8 +152,8 @@ def _side(value: Mapping[str, Any], name: str, folder: Path, where: str) -> Side
     raise InputError(f'{where}: {name} must be a text or {{"image": "a path"}}, got {str(side)[:60]!r}')
 
 
-def batches(sources: Sequence[Source], *, size: int, steps: int, seed: int) -> Iterator[tuple[Source, list[Pair]]]:
-    """What each step sees: a function of the seed, so that a run taken up again sees what it would have seen.
+def batches(sources: Sequence[Source], *, size: int, steps: int, seed: int) -> Iterator[Batch]:
+    """A batch for each step: a function of the seed, so that a run taken up again sees what it would have seen.
 
     A source is drawn as often as it has pairs; within it, each pair once before any comes twice.
 
@@ -166,5 +174,21 @@ def batches(sources: Sequence[Source], *, size: int, steps: int, seed: int) -> I
             left = set(queue)
             fresh = rng.sample(range(len(source.pairs)), len(source.pairs))
             queue.extend(sorted(fresh, key=left.__contains__))  # those still waiting come last, not twice in a batch
-        yield source, [source.pairs[index] for index in queue[:wanted]]
+        yield Batch(source, [source.pairs[index] for index in queue[:wanted]])
         del queue[:wanted]
+
+
+def paired_batches(sources: Sequence[Source], *, size: int, steps: int, seed: int) -> Iterator[tuple[Batch, ...]]:
+    """Two batches for each step, one of texts and one with images; only one where all data are of one kind.
+
+    jina-embeddings-v4 (arXiv 2506.18902), section 4: a step samples a batch of text pairs and a multimodal one.
+
+    Args:
+        sources: At least one.
+        size: Pairs of each batch.
+        steps: How many.
+        seed: Of everything that is drawn; each kind draws for itself.
+    """
+    kinds = [[source for source in sources if source.has_images is wanted] for wanted in (False, True)]
+    drawn = (batches(kind, size=size, steps=steps, seed=seed + i) for i, kind in enumerate(kinds) if kind)
+    return zip(*drawn, strict=True)

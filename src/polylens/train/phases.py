@@ -2,8 +2,7 @@
 
 jina-embeddings-v4 (arXiv 2506.18902), section 4; jina_embeddings_v4 facts, section 3.1. Each part is a run of
 `finetune` in a folder of its own, so an interrupted whole goes on where it was: parts that are through are not made
-again. The paper's steps take a batch of texts and one with images at once; here they take turns, as often as there is
-data of either.
+again.
 """
 
 from __future__ import annotations
@@ -62,7 +61,7 @@ def jina_v4(
         pairs: Files of pairs, for phase 1.
         task_data: Files for each task of phase 2. A task without any keeps its copy of phase 1.
         steps: Of phase 1, and half as many of each task.
-        batch_size: Pairs a step.
+        batch_size: Pairs of each of a step's batches.
         learning_rate: At its highest, in phase 1.
         divergence: Weight of the divergence in the joint loss of both phases; 0 leaves it out.
     """
