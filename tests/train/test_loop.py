@@ -40,7 +40,7 @@ from polylens.train.loop import (
     train_step,
 )
 from polylens.train.progress import Progress
-from polylens.train.recipes import Recipe, nano, nano_clip
+from polylens.train.recipes import Blend, Recipe, nano, nano_clip
 from polylens.train.state import load_state
 from polylens.train.trainee import Trainee, initialise, make_processor, make_trainee, spellings
 
@@ -96,6 +96,7 @@ def small() -> Recipe:
             replace(crops, height=84, width=168, steps=2, images=3, queries_per_image=2, transcripts=1, texts=1),
             replace(pages, height=336, width=224, steps=1, images=2, transcripts=1, texts=1),
         ),
+        blend=Blend(stage="crops", share=0.25),
         warmup_steps=2,
         checkpoint_every=2,
     )
@@ -182,7 +183,7 @@ def disturb() -> None:
 
 
 def assert_same_run(folder: Path, expected: Path) -> None:
-    for name in (STATE, *WEIGHTS):
+    for name in (STATE, loop.BLENDED, *WEIGHTS):
         assert (folder / name).read_bytes() == (expected / name).read_bytes(), name
 
 
@@ -261,7 +262,15 @@ class TestRun:
     def test_what_a_run_leaves_behind(self, straight: tuple[Path, list[Progress]]) -> None:
         folder, steps = straight
         names = {path.name for path in folder.iterdir()}
-        assert names == {"recipe.json", "tokenizer.json", "log.jsonl", "tensorboard", "checkpoint", "model"}
+        assert names == {
+            "recipe.json",
+            "tokenizer.json",
+            "log.jsonl",
+            "tensorboard",
+            "checkpoint",
+            "model",
+            loop.BLENDED,
+        }
         assert [step.step for step in steps] == [1, 2, 3, 4] and {step.total for step in steps} == {4}
         lines = logged(folder)
         assert [line["step"] for line in lines] == [1, 2, 3, 4]
@@ -287,8 +296,22 @@ class TestRun:
         np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, rtol=0, atol=1e-6)
         published = load_file(folder / WEIGHTS[0])
         assert {tensor.dtype for tensor in published.values()} == {torch.bfloat16}
-        state = load_file(folder / STATE)
-        assert torch.equal(published["model.norm.weight"], state["weights.model.decoder.norm.weight"].bfloat16())
+        last, earlier = load_file(folder / STATE), load_file(folder / loop.BLENDED)
+        for name, ours in (("norm.weight", "norm.weight"), ("embed_tokens.weight", "embed.weight")):
+            mean = 0.75 * last[f"weights.model.decoder.{ours}"] + 0.25 * earlier[f"model.decoder.{ours}"]
+            torch.testing.assert_close(published[f"model.{name}"].float(), mean, rtol=2**-8, atol=1e-6)  # bfloat16's
+
+    def test_what_is_blended_in_is_of_the_end_of_its_stage(
+        self, straight: tuple[Path, list[Progress]], begin: Callable[[str], Path]
+    ) -> None:
+        folder = begin("to-the-end-of-crops")
+        recipe = replace(small(), stages=small().stages[:2])
+        train(recipe, folder, report=ignore)
+        last, earlier = load_file(folder / STATE), load_file(straight[0] / loop.BLENDED)
+        assert len(earlier) > 50
+        # The rate falls by the step within a stage: without the third stage the first three steps are the same.
+        assert all(torch.equal(tensor, last[f"weights.{name}"]) for name, tensor in earlier.items())
+        assert any(not torch.equal(load_file(straight[0] / STATE)[f"weights.{n}"], t) for n, t in earlier.items())
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,8 @@
 """The training loop: one process, bf16 where the processor has it, exact resume.
 
 A run's folder holds `recipe.json`, `log.jsonl` (a line every few steps) and the same for TensorBoard, `checkpoint/`
-(weights and optimiser, safetensors only; written beside and renamed) and, at the end, `model/` in the official layout.
+(weights and optimiser, safetensors only; written beside and renamed), the weights of an earlier stage if they are to be
+blended in and, at the end, `model/` in the official layout.
 """
 
 from __future__ import annotations
@@ -40,10 +41,11 @@ from polylens.train.journal import Journal
 from polylens.train.losses import batched_maxsim, grounding_nce, info_nce, matryoshka_nce, reading_loss
 from polylens.train.progress import Progress
 from polylens.train.recipes import Recipe, Stage
-from polylens.train.state import load_state, save_state
+from polylens.train.state import blend_weights, load_state, save_state, save_weights
 from polylens.train.trainee import Trainee, initialise, make_processor, make_tokenizer, make_trainee
 
 LOG_EVERY = 10  # steps
+BLENDED = "blended.safetensors"  # weights of an earlier stage, in the run's folder
 
 
 def train(
@@ -82,6 +84,9 @@ def train(
         for step, batch in _batches(recipe, processor, start, total):
             tick = time.monotonic()
             losses = train_step(trainee, batch, optimisers, recipe, step)
+            if recipe.blend and step + 1 == end_of(recipe, recipe.blend.stage):
+                # before any checkpoint that lies behind, so that a run that is taken up again has it
+                save_weights(folder / BLENDED, dict(trainee.named_parameters()))
             seconds = time.monotonic() - tick
             report(Progress(step + 1, total, losses["total"], seconds))
             if (step + 1) % LOG_EVERY == 0:
@@ -90,6 +95,8 @@ def train(
                 save_state(folder / "checkpoint", dict(trainee.named_parameters()), optimisers, step + 1)
                 if max_seconds is not None and time.monotonic() - began > max_seconds and step + 1 < total:
                     return None
+    if recipe.blend:
+        blend_weights(folder / BLENDED, dict(trainee.named_parameters()), recipe.blend.share)
     trainee.to(device="cpu", dtype=torch.bfloat16).save(folder / "model", processor)
     return folder / "model"
 
@@ -102,6 +109,12 @@ def stage_at(recipe: Recipe, step: int) -> tuple[Stage, int]:
             return stage, within
         within -= stage.steps
     raise InputError(f"step {step} lies behind the end of the run")
+
+
+def end_of(recipe: Recipe, name: str) -> int:
+    """Steps of the run up to the end of a stage."""
+    names = [stage.name for stage in recipe.stages]
+    return sum(stage.steps for stage in recipe.stages[: names.index(name) + 1])
 
 
 def learning_rate(recipe: Recipe, step: int) -> float:

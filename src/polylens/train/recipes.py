@@ -46,6 +46,17 @@ class Weights:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Blend:
+    """Weights of an earlier stage that are mixed into those of the end, for what was forgotten since.
+
+    Wortsman et al. 2022, arXiv 2109.01903.
+    """
+
+    stage: str  # whose weights, as they were at its end
+    share: float  # how much they count, from 0 to 1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Recipe:
     """A run."""
 
@@ -53,6 +64,7 @@ class Recipe:
     model: JinaV4Config | clip_config.JinaClipConfig
     images: ImageConfig | clip_processing.ImageConfig  # of the same family
     stages: tuple[Stage, ...]
+    blend: Blend | None  # None: the model is what the last stage ends with
     weights: Weights
     late_temperature: float
     dense_temperature: float
@@ -259,6 +271,7 @@ def nano() -> Recipe:
         model=model,
         images=images,
         stages=(read, crops, sheets, half_pages, pages, texts, scripts, words, documents),
+        blend=Blend(stage="texts", share=0.25),
         weights=Weights(late=1.0, dense=0.3, grounding=2.0, reading=1.0),
         late_temperature=0.03,
         dense_temperature=0.05,
@@ -337,6 +350,7 @@ def nano_clip() -> Recipe:
                 tower_learns=True,
             ),
         ),
+        blend=None,
         weights=replace(like.weights, dense=1.0),  # the only way in which this family compares
         dense_both_ways=True,
     )

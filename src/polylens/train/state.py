@@ -61,6 +61,27 @@ def load_state(folder: Path, named: Mapping[str, nn.Parameter], optimisers: Sequ
     return step
 
 
+def save_weights(path: Path, named: Mapping[str, nn.Parameter]) -> None:
+    """Writes what learns as it stands; the file appears whole or not at all."""
+    beside = path.with_name(path.name + ".partial")
+    save_file({name: parameter.detach().cpu() for name, parameter in named.items()}, beside)
+    beside.replace(path)
+
+
+def blend_weights(path: Path, named: Mapping[str, nn.Parameter], share: float) -> None:
+    """Mixes weights that were written into those that are there, in place.
+
+    Args:
+        path: What `save_weights` wrote.
+        named: What is there.
+        share: How much the written ones count, from 0 to 1.
+    """
+    written = load_file(path)
+    with torch.no_grad():
+        for name, parameter in named.items():
+            parameter.lerp_(written[name].to(parameter), share)
+
+
 def steps_done(folder: Path) -> int:
     """Steps that a checkpoint has behind it, 0 where there is none."""
     file = _latest(folder) / "step.json"
