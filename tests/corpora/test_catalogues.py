@@ -2,34 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
 from babel.messages import Catalog
 from babel.messages.mofile import write_mo
+from tests.catalogues import write_catalogue
 
 from polylens.corpora import catalogues
 from polylens.corpora.text import TextPair, key
-
-Write = Callable[[str, str, Mapping[str, str]], Path]
-
-
-@pytest.fixture
-def write(tmp_path: Path) -> Write:
-    """Writes a catalogue of a language into a folder of languages, and gives that folder."""
-
-    def write(language: str, name: str, said: Mapping[str, str]) -> Path:
-        catalogue = Catalog(locale=language)
-        for english, translation in said.items():
-            catalogue.add(english, translation)
-        path = tmp_path / catalogues.LANGUAGES[language] / "LC_MESSAGES" / f"{name}.mo"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("wb") as file:
-            write_mo(file, catalogue)
-        return tmp_path
-
-    return write
 
 
 @pytest.mark.parametrize(
@@ -95,10 +76,11 @@ def test_a_catalogue_is_read_without_its_plurals_and_its_header(tmp_path: Path) 
     assert catalogues.messages(path) == {}
 
 
-def test_training_has_nothing_that_a_held_out_catalogue_says_in_any_language(write: Write) -> None:
-    write("de", "glib20", {"The file 3 is not there.": "Die Datei 3 ist nicht da."})
-    write("fr", "gtk30", {"The window is closed now": "La fenêtre est fermée maintenant"})
-    folder = write(
+def test_training_has_nothing_that_a_held_out_catalogue_says_in_any_language(tmp_path: Path) -> None:
+    write_catalogue(tmp_path, "de", "glib20", {"The file 3 is not there.": "Die Datei 3 ist nicht da."})
+    write_catalogue(tmp_path, "fr", "gtk30", {"The window is closed now": "La fenêtre est fermée maintenant"})
+    write_catalogue(
+        tmp_path,
         "de",
         "git",
         {
@@ -109,23 +91,23 @@ def test_training_has_nothing_that_a_held_out_catalogue_says_in_any_language(wri
             "The branch is already here!": "Zweig schon vorhanden, leider",
         },
     )
-    write("de", "iso_3166", {"Saint Helena and Tristan": "St. Helena und auch Tristan"})
-    assert catalogues.pairs("de", "held_out", folder) == (
+    write_catalogue(tmp_path, "de", "iso_3166", {"Saint Helena and Tristan": "St. Helena und auch Tristan"})
+    assert catalogues.pairs("de", "held_out", tmp_path) == (
         TextPair("The file 3 is not there.", "Die Datei 3 ist nicht da."),
     )
     # upper case sorts first: of two English sentences that say the same the first stays
-    assert catalogues.pairs("de", "train", folder) == (
+    assert catalogues.pairs("de", "train", tmp_path) == (
         TextPair("The branch is already here!", "Zweig schon vorhanden, leider"),
     )
-    assert catalogues.pairs("fr", "train", folder) == ()
+    assert catalogues.pairs("fr", "train", tmp_path) == ()
 
 
-def test_what_is_missing_is_told(write: Write) -> None:
-    folder = write("de", "glib20", {"The file is not there": "Die Datei ist nicht da"})
-    assert "libglib2.0-data" not in catalogues.missing_packages("de", folder)
-    assert "libgtk-3-common" in catalogues.missing_packages("de", folder)
-    assert catalogues.missing_packages("pt", folder) == list(catalogues.HELD_OUT.values())
-    assert not catalogues.are_there("train", folder) and catalogues.are_there("held_out", folder)
+def test_what_is_missing_is_told(tmp_path: Path) -> None:
+    write_catalogue(tmp_path, "de", "glib20", {"The file is not there": "Die Datei ist nicht da"})
+    assert "libglib2.0-data" not in catalogues.missing_packages("de", tmp_path)
+    assert "libgtk-3-common" in catalogues.missing_packages("de", tmp_path)
+    assert catalogues.missing_packages("pt", tmp_path) == list(catalogues.HELD_OUT.values())
+    assert not catalogues.are_there("train", tmp_path) and catalogues.are_there("held_out", tmp_path)
 
 
 def test_the_halves_of_the_catalogues_installed_here_share_no_text() -> None:

@@ -32,6 +32,8 @@ class Stage:
     languages: tuple[str, ...]  # of the pictures; texts are in all. One that stands there twice is drawn twice as often
     scans: float  # share of the pictures that look scanned
     documents: float  # share of the steps whose pictures are synthetic pages, asked about as people ask
+    pairs: float  # share of the steps that have texts alone, which belong together: a sentence and its translation
+    pairs_a_step: int  # of those steps
     tower_learns: bool  # whether the vision tower does; held still it costs a third, and reads what it can read
 
 
@@ -148,6 +150,8 @@ def nano() -> Recipe:
         languages=EUROPEAN,
         scans=0.0,
         documents=0.0,
+        pairs=0.0,
+        pairs_a_step=0,
         tower_learns=True,
     )
     crops = Stage(
@@ -167,6 +171,8 @@ def nano() -> Recipe:
         languages=EUROPEAN,
         scans=0.0,
         documents=0.0,
+        pairs=0.0,
+        pairs_a_step=0,
         tower_learns=True,
     )
     sheets = replace(
@@ -200,6 +206,8 @@ def nano() -> Recipe:
         languages=EUROPEAN,
         scans=0.0,
         documents=0.0,
+        pairs=0.0,
+        pairs_a_step=0,
         tower_learns=False,
     )
     pages = replace(
@@ -254,11 +262,21 @@ def nano() -> Recipe:
         scans=0.3,
         documents=0.65,
     )
+    pairs = replace(
+        documents,
+        name="pairs",
+        steps=2000,
+        learning_rate=2e-3,
+        final_learning_rate=0.0,
+        documents=0.2,
+        pairs=0.7,
+        pairs_a_step=96,
+    )
     return Recipe(
         name="nano",
         model=model,
         images=images,
-        stages=(read, crops, sheets, half_pages, pages, texts, scripts, words, documents),
+        stages=(read, crops, sheets, half_pages, pages, texts, scripts, words, documents, pairs),
         weights=Weights(late=1.0, dense=0.3, grounding=2.0, reading=1.0),
         late_temperature=0.03,
         dense_temperature=0.05,
