@@ -71,7 +71,7 @@ def pairs(language: str, split: Split, folder: Path = FOLDER) -> tuple[TextPair,
         split: Which catalogues.
         folder: With a folder for each language.
     """
-    taken: set[str] = set() if split == "held_out" else set(_held_out_keys(folder))
+    taken: set[str] = set() if split == "held_out" else set(held_out_keys(folder))
     found = []
     for pair in _cleaned(language, split, folder):
         keys = {key(pair.query), key(pair.document)}
@@ -93,7 +93,7 @@ def missing_packages(language: str, folder: Path = FOLDER) -> list[str]:
 
 
 @functools.cache
-def _held_out_keys(folder: Path) -> frozenset[str]:
+def held_out_keys(folder: Path = FOLDER) -> frozenset[str]:
     """Everything that the held-out catalogues say, in any language."""
     found = (pair for language in LANGUAGES for pair in _cleaned(language, "held_out", folder))
     return frozenset(key(text) for pair in found for text in (pair.query, pair.document))

@@ -46,9 +46,7 @@ def pairs(split: Split) -> tuple[TextPair, ...]:
 @functools.cache
 def by_module(split: Split) -> dict[str, tuple[TextPair, ...]]:
     """Dotted name of a module -> its pairs; without those that a module before it has."""
-    taken: set[str] = set()
-    if split == "train":
-        taken |= {key(text) for pair in pairs("held_out") for text in (pair.query, pair.document)}
+    taken = set(held_out_keys()) if split == "train" else set[str]()
     found: dict[str, tuple[TextPair, ...]] = {}
     for module, path in modules(split).items():
         new = []
@@ -60,6 +58,11 @@ def by_module(split: Split) -> dict[str, tuple[TextPair, ...]]:
         if new:
             found[module] = tuple(new)
     return found
+
+
+def held_out_keys() -> frozenset[str]:
+    """Everything that the held-out modules ask and answer."""
+    return frozenset(key(text) for pair in pairs("held_out") for text in (pair.query, pair.document))
 
 
 def modules(split: Split) -> dict[str, Path]:

@@ -16,6 +16,7 @@ from polylens.train.data import pairs
 from polylens.train.data.examples import AnyProcessor
 
 COUNT = 12
+HELD_OUT = "here is a red ship"
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +24,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """German has enough, French too few, and no other language any."""
     folder = tmp_path_factory.mktemp("locale")
     write_catalogue(folder, "de", "git", sentences())
-    write_catalogue(folder, "de", "glib20", {"here is a red ship": "ein rotes Schiff steht dort"})
+    write_catalogue(folder, "de", "glib20", {HELD_OUT: "ein rotes Schiff steht dort"})
     write_catalogue(folder, "fr", "git", {"here is a red book": "voici un livre rouge"})
     return folder
 
@@ -33,8 +34,16 @@ def processor() -> AnyProcessor:
     return polylens.load("nano").processor  # type: ignore[return-value]
 
 
-def test_a_batch_is_of_one_kind_and_decided_by_its_seed(folder: Path) -> None:
-    german = {TextPair(english, german) for english, german in sentences().items()}
+@pytest.fixture(autouse=True)
+def pages(monkeypatch: pytest.MonkeyPatch) -> tuple[TextPair, ...]:
+    """What manual pages there are."""
+    pages = tuple(TextPair(f"page {i}", f"passage {i}") for i in range(20))
+    monkeypatch.setattr(pairs.manuals, "pairs", lambda: pages)
+    return pages
+
+
+def test_a_batch_is_of_one_kind_and_decided_by_its_seed(folder: Path, pages: tuple[TextPair, ...]) -> None:
+    german = {TextPair(*said) for said in sentences().items() if said[0] != HELD_OUT}
     turned = {TextPair(pair.document, pair.query) for pair in german}
     known = functions.pairs("train")
     seen = []
@@ -42,11 +51,10 @@ def test_a_batch_is_of_one_kind_and_decided_by_its_seed(folder: Path) -> None:
         drawn = list(pairs.draw_pairs(random.Random(seed), COUNT, folder))
         assert drawn == list(pairs.draw_pairs(random.Random(seed), COUNT, folder))
         assert len(set(drawn)) == COUNT
-        kinds = [set(drawn) <= kind for kind in (german, turned, set(known))]
+        kinds = [set(drawn) <= kind for kind in (german, turned, set(known), set(pages))]
         assert sum(kinds) == 1
         seen.append(kinds.index(True))
-    assert set(seen) == {0, 1, 2}
-    assert not any(pair.query.startswith("here is a red ship") for pair in drawn)
+    assert set(seen) == {0, 1, 2, 3}
 
 
 def test_functions_stand_in_where_no_language_has_enough(folder: Path) -> None:

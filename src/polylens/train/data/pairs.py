@@ -1,4 +1,4 @@
-"""Training batches of texts that belong together: sentences and translations, docstrings and functions.
+"""Training batches of texts that belong together: a sentence and its translation, a question and its answer.
 
 A batch is of one kind, and of one pair of languages, or telling kinds and languages apart would win most of the
 contrast. There are no pictures, so a step costs little.
@@ -12,12 +12,12 @@ from pathlib import Path
 
 import torch
 
-from polylens.corpora import catalogues, functions
+from polylens.corpora import catalogues, functions, manuals
 from polylens.corpora.text import TextPair
 from polylens.errors import InputError
 from polylens.train.data.examples import READING_POINTS, AnyProcessor, ImageBatch
 
-_SHARES = {"translations": 2, "functions": 1}
+_SHARES = {"translations": 4, "functions": 2, "manuals": 1}
 LONGEST = 256  # tokens of a text: a longer function is cut
 
 
@@ -65,7 +65,7 @@ def draw_pairs(rng: random.Random, count: int, folder: Path = catalogues.FOLDER)
     """Pairs of one kind from the training half, none twice.
 
     Translations are of one language, English looking for it or it for English; languages that have fewer than `count`
-    are passed over, and where all have, functions are drawn.
+    are passed over. Where there are too few translations or manual pages, functions are drawn.
     """
     (kind,) = rng.choices(list(_SHARES), weights=list(_SHARES.values()))
     if kind == "translations":
@@ -75,5 +75,7 @@ def draw_pairs(rng: random.Random, count: int, folder: Path = catalogues.FOLDER)
             if len(pairs) >= count:
                 drawn = rng.sample(pairs, count)
                 return [TextPair(pair.document, pair.query) for pair in drawn] if turned else drawn
-    pairs = functions.pairs("train")
-    return rng.sample(pairs, min(count, len(pairs)))
+    if kind == "manuals" and len(manuals.pairs()) >= count:
+        return rng.sample(manuals.pairs(), count)
+    about_code = functions.pairs("train")
+    return rng.sample(about_code, min(count, len(about_code)))
