@@ -91,7 +91,8 @@ def test_training_has_nothing_that_a_held_out_catalogue_says_in_any_language(tmp
             "The branch is already here!": "Zweig schon vorhanden, leider",
         },
     )
-    write_catalogue(tmp_path, "de", "iso_3166", {"Saint Helena and Tristan": "St. Helena und auch Tristan"})
+    for lists in ("iso_3166", "xkeyboard-config"):
+        write_catalogue(tmp_path, "de", lists, {"Saint Helena and Tristan": "St. Helena und auch Tristan"})
     assert catalogues.pairs("de", "held_out", tmp_path) == (
         TextPair("The file 3 is not there.", "Die Datei 3 ist nicht da."),
     )

@@ -42,7 +42,9 @@ HELD_OUT: dict[str, str] = {
 WORDS = (3, 40)  # of the English, fewest and most
 LETTERS = (6, 400)  # of either side
 
-_LISTS_OF_NAMES = "iso_"  # of countries, languages, currencies: no sentences, and names that the lexicon holds out
+_LISTS_OF_NAMES = ("iso_", "xkeyboard-config")
+"""How catalogues of countries, languages, currencies and keyboards begin: not sentences but names, which
+`synthetic.lexicon` holds out."""
 
 _QUOTE = "\"'`‘’“”„«»‹›「」『』"
 _FORMAT = re.compile(

@@ -265,11 +265,11 @@ def nano() -> Recipe:
     pairs = replace(
         documents,
         name="pairs",
-        steps=2000,
+        steps=4000,
         learning_rate=2e-3,
         final_learning_rate=0.0,
-        documents=0.2,
-        pairs=0.7,
+        documents=0.1,
+        pairs=0.85,
         pairs_a_step=96,
     )
     return Recipe(
