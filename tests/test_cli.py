@@ -304,8 +304,18 @@ class TestEval:
         assert "slide" in done.stdout.decode() and "multi-vector" in done.stdout.decode()
         assert json.loads((tmp_path / "figures.json").read_text(encoding="utf-8"))["tasks"][0]["pages"] == 2
 
+    def test_texts_too(self, model: Path, tmp_path: Path) -> None:
+        arguments = ("eval", "functions", "--model", model, "--candidates", "6", "--json", tmp_path / "figures.json")
+        done = run(*arguments)
+        assert (done.returncode, done.stderr) == (0, b"")
+        assert "nDCG@10" in done.stdout.decode() and "BM25" in done.stdout.decode()
+        assert json.loads((tmp_path / "figures.json").read_text(encoding="utf-8"))["tasks"][0]["candidates"] == 6
+
     def test_what_is_not_there_is_one_line(self, tmp_path: Path) -> None:
-        assert "suite must be synthetic, got 'mteb'" in refusal("eval", "mteb", code=2)
+        assert "suite must be one of synthetic, languages, functions, got 'mteb'" in refusal("eval", "mteb", code=2)
+        assert "--candidates is no option of synthetic" in refusal("eval", "synthetic", "--candidates", "5", code=2)
+        assert "--pages is no option of languages" in refusal("eval", "languages", "--pages", "5", code=2)
+        assert "got 'tabel'" in refusal("eval", "languages", "--tasks", "de,tabel", code=2)
         assert "got 'tabel'" in refusal("eval", "synthetic", "--tasks", "table,tabel", code=2)
         assert "got ''" in refusal("eval", "synthetic", "--tasks", ",", code=2)
         nowhere = tmp_path / "missing" / "figures.json"

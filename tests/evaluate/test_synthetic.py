@@ -13,8 +13,9 @@ from rich.console import Console
 
 import polylens
 from polylens.errors import InputError
+from polylens.evaluate.figures import write_json
 from polylens.evaluate.metrics import chance_ndcg, ndcg
-from polylens.evaluate.report import as_json, tables, write_json
+from polylens.evaluate.report import as_json, tables
 from polylens.evaluate.synthetic import MOST_RIGHT, TASKS, Progress, Task, make_task, overall, run, score_words
 from polylens.synthetic.queries import KINDS
 

@@ -11,6 +11,7 @@ import random
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ import PIL.Image
 import pytest
 import torch
 from safetensors.torch import load_file
+from tests.catalogues import sentences, write_catalogue
 
 import polylens
 from polylens.errors import InputError
@@ -30,8 +32,10 @@ from polylens.synthetic import fonts
 from polylens.synthetic.lexicon import sample_text
 from polylens.synthetic.pages import alike
 from polylens.train import loop, tokenizer
+from polylens.train.data import pairs
 from polylens.train.data.documents import ask_for
 from polylens.train.data.examples import ImageBatch
+from polylens.train.data.pairs import check_pairs, make_pair_batch
 from polylens.train.loop import (
     learning_rate,
     make_optimisers,
@@ -507,6 +511,54 @@ class TestDocuments:
             kinds.add(query.kind)
             assert [query.is_answered_by(page.keys) for page in beside] == [True, False, False, False]
         assert len(kinds) >= 3
+
+
+class TestPairs:
+    @pytest.fixture
+    def recipe(self) -> Recipe:
+        """Its steps have texts alone."""
+        recipe = small()
+        stage = replace(recipe.stages[2], steps=30, pairs=1.0, pairs_a_step=12, learning_rate=1e-2)
+        return replace(recipe, stages=(stage,))
+
+    def test_a_sentence_comes_to_find_its_translation(
+        self, recipe: Recipe, prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        write_catalogue(tmp_path, "de", "git", sentences())
+        monkeypatch.setattr(loop, "make_pair_batch", partial(make_pair_batch, folder=tmp_path))
+        monkeypatch.setattr(pairs, "_SHARES", {"translations": 1})
+        tokenizer = loop._tokenizer(recipe, prepared)
+        batches = loop._Batches(recipe, make_processor(recipe, tokenizer))
+        trainee = make_trainee(recipe)
+        initialise(trainee, 0, tokenizer)
+        optimisers = make_optimisers(trainee, recipe)
+        losses = [train_step(trainee, batches[step], optimisers, recipe, step) for step in range(30)]
+        assert losses[0].keys() == {"total", "late", "dense", "recall@1", "gradient", "rate"}
+        found = [each["recall@1"] for each in losses]
+        assert np.mean(found[:5]) < 0.4 < 0.6 < np.mean(found[-5:])
+
+    def test_pairs_take_their_share_of_the_steps(self, recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
+        """And documents theirs, of all steps."""
+        made: list[str] = []
+        for kind in ("pair", "document"):
+            monkeypatch.setattr(loop, f"make_{kind}_batch", lambda *_, kind=kind, **__: made.append(kind))
+        monkeypatch.setattr(loop, "make_batch", lambda *_, **__: made.append("words"))
+        stage = replace(recipe.stages[0], steps=1000, pairs=0.5, documents=0.3)
+        recipe = replace(recipe, stages=(stage,))
+        batches = loop._Batches(recipe, object.__new__(JinaV4Processor))
+        for step in range(1000):
+            batches[step]
+        assert [made.count(kind) / 1000 for kind in ("pair", "document", "words")] == pytest.approx(
+            [0.5, 0.3, 0.2], abs=0.05
+        )
+
+    def test_a_run_that_needs_catalogues_does_not_begin_without(
+        self, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(loop, "check_pairs", partial(check_pairs, tmp_path))
+        with pytest.raises(InputError, match="message catalogues"):
+            train(recipe, tmp_path / "run", report=ignore)
+        assert not (tmp_path / "run").exists()
 
 
 class TestSteps:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 from rich.table import Table
 
+from polylens.evaluate.figures import figures, written
 from polylens.evaluate.machine import measured_on
-from polylens.evaluate.metrics import Estimate
 from polylens.evaluate.synthetic import TaskResult, overall
 from polylens.synthetic.queries import KINDS
 
@@ -24,19 +22,19 @@ def tables(results: Sequence[TaskResult]) -> Iterator[Table]:
             result.task.name,
             str(len(result.task.pages)),
             str(len(result.task.queries)),
-            *(_written(result.mean(way)) for way in ways),
+            *(written(result.mean(way)) for way in ways),
             f"{result.chance:.3f}",
             f"{result.scored[ways[0]].recall.mean():.3f}",
             f"{len(result.task.pages) / result.seconds:.1f}",
         )
     if len(results) > 1:
-        by_task.add_row("mean", "", "", *(_written(overall(results, way)) for way in ways))
+        by_task.add_row("mean", "", "", *(written(overall(results, way)) for way in ways))
     yield by_task
     by_kind = Table(f"nDCG@5, {_heading(ways[0])}", *KINDS)
     for result in results:
         asked = {query.kind for query in result.task.queries}
         by_kind.add_row(
-            result.task.name, *(_written(result.mean(ways[0], kind)) if kind in asked else "-" for kind in KINDS)
+            result.task.name, *(written(result.mean(ways[0], kind)) if kind in asked else "-" for kind in KINDS)
         )
     yield by_kind
 
@@ -52,18 +50,6 @@ def as_json(results: Sequence[TaskResult], *, model: str, seed: int) -> dict[str
         "tasks": [_task(result) for result in results],
         **measured_on(),
     }
-
-
-def write_json(report: dict[str, Any], file: Path) -> None:
-    """Writes a report beside its place, then puts it there."""
-    write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", file)
-
-
-def write_text(text: str, file: Path) -> None:
-    """Writes a text beside its place, then puts it there."""
-    beside = file.with_name(file.name + ".part")
-    beside.write_text(text, encoding="utf-8")
-    beside.replace(file)
 
 
 def _task(result: TaskResult) -> dict[str, Any]:
@@ -95,15 +81,6 @@ def _by_language(result: TaskResult) -> dict[str, dict[str, float]]:
         language: {way: round(float(scored.ndcg[rows[language]].mean()), 4) for way, scored in result.scored.items()}
         for language in sorted(rows)
     }
-
-
-def figures(estimate: Estimate) -> dict[str, Any]:
-    """A mean and its interval, for programs."""
-    return {"mean": round(estimate.mean, 4), "95 %": [round(estimate.low, 4), round(estimate.high, 4)]}
-
-
-def _written(estimate: Estimate) -> str:
-    return f"{estimate.mean:.3f} ({estimate.low:.2f}-{estimate.high:.2f})"
 
 
 def _heading(way: str) -> str:

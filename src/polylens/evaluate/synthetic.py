@@ -18,8 +18,8 @@ import PIL.Image
 from polylens.errors import InputError
 from polylens.evaluate.bm25 import bm25
 from polylens.evaluate.metrics import Estimate, PerQuery, Relevance, Scores, bootstrap, chance_ndcg, ndcg, recall
+from polylens.evaluate.vectors import embed_side, similarities
 from polylens.runtime.embedder import Embedder
-from polylens.runtime.forward import Input
 from polylens.synthetic.page import Page
 from polylens.synthetic.pages import page
 from polylens.synthetic.queries import KINDS, Query, ask
@@ -130,11 +130,7 @@ def score_words(task: Task) -> Scores:
 def score_model(task: Task, embedder: Embedder, progress: Callable[[int], None] = lambda _: None) -> dict[str, Scores]:
     """A model's scores `[Q, D]`, "dense" and, where it has late interaction, "multi-vector"."""
     asked, documents = embed_task(task, embedder, progress)
-    scores = {"dense": embedder.similarity(np.stack([a.dense for a in asked]), np.stack([d.dense for d in documents]))}
-    if embedder.multivector_dim is not None:
-        late = embedder.similarity([a.multivector for a in asked], [d.multivector for d in documents])
-        scores = {"multi-vector": late, **scores}
-    return scores
+    return similarities(embedder, asked, documents)
 
 
 def embed_task(
@@ -153,18 +149,6 @@ def embed_task(
         documents += embed_side(embedder, pictures, "passage")
         progress(len(pictures))
     return embed_side(embedder, [query.text for query in task.queries], "query"), documents
-
-
-def embed_side(embedder: Embedder, inputs: Sequence[Input], prompt_name: str) -> list[Embedding]:
-    """Vectors of one side of a search, by the adapter of retrieval where the model has one.
-
-    Args:
-        embedder: The model.
-        inputs: Texts or pictures.
-        prompt_name: "query" or "passage".
-    """
-    task = "retrieval" if "retrieval" in embedder.tasks else None
-    return embedder.embed(inputs, task=task, prompt_name=prompt_name if task else None)
 
 
 def run(

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ast
 import functools
-import hashlib
 import random
 import re
 import sysconfig
@@ -18,6 +17,7 @@ from pathlib import Path
 from pygments.lexers import PythonLexer
 from pygments.token import Comment, Keyword, Name, Number, String, Token
 
+from polylens.corpora.functions import is_held_out_module
 from polylens.synthetic.canvas import Canvas, Colour
 from polylens.synthetic.design import Design, draw_design
 from polylens.synthetic.fonts import SizedFont, monospaced, sized
@@ -168,11 +168,6 @@ def _write(canvas: Canvas, font: SizedFont, x: float, baseline: float, text: str
     canvas.draw.text((x, baseline), text, fill=ink, font=font.font, anchor="ls")
     canvas.words.append(text)
     canvas.boxes.append(Box(text, x, baseline - 14, x + font.font.getlength(text), baseline + 4))
-
-
-def is_held_out_module(module: str) -> bool:
-    """Whether a module is kept out of training: one in four is, by the hash of its name."""
-    return hashlib.sha256(module.encode()).digest()[0] % 4 == 0
 
 
 @functools.cache

@@ -36,6 +36,7 @@ from polylens.train.data.examples import (
     make_batch,
     make_reading_batch,
 )
+from polylens.train.data.pairs import check_pairs, make_pair_batch
 from polylens.train.data.render import Rendered, render_crop, render_page
 from polylens.train.journal import Journal
 from polylens.train.losses import batched_maxsim, grounding_nce, info_nce, matryoshka_nce, reading_loss
@@ -63,8 +64,10 @@ def train(
         The folder of the finished model, None where time ran out first.
 
     Raises:
-        InputError: The folder holds a run of another recipe.
+        InputError: The folder holds a run of another recipe, or what the recipe learns from is not on this machine.
     """
+    if any(stage.pairs for stage in recipe.stages):
+        check_pairs()
     folder.mkdir(parents=True, exist_ok=True)
     _write_recipe(recipe, folder)
     tokenizer = _tokenizer(recipe, folder)
@@ -260,7 +263,10 @@ class _Batches(torch.utils.data.Dataset[ImageBatch]):
             return make_reading_batch(seed, processor=self.processor, render=render, images=stage.images)
         # one language a batch, or telling languages apart would win most of the contrast
         render = partial(draw, stage=stage, languages=(rng.choice(stage.languages),))
-        if rng.random() < stage.documents:
+        share = rng.random()
+        if share < stage.pairs:
+            return make_pair_batch(seed, processor=self.processor, count=stage.pairs_a_step)
+        if share < stage.pairs + stage.documents:
             assert isinstance(self.processor, JinaV4Processor)
             return make_document_batch(
                 seed,

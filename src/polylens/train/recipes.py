@@ -32,6 +32,8 @@ class Stage:
     languages: tuple[str, ...]  # of the pictures; texts are in all. One that stands there twice is drawn twice as often
     scans: float  # share of the pictures that look scanned
     documents: float  # share of the steps whose pictures are synthetic pages, asked about as people ask
+    pairs: float  # share of the steps that have texts alone, which belong together: a sentence and its translation
+    pairs_a_step: int  # of those steps; a quarter of functions and passages, which are as much longer
     tower_learns: bool  # whether the vision tower does; held still it costs a third, and reads what it can read
 
 
@@ -160,6 +162,8 @@ def nano() -> Recipe:
         languages=EUROPEAN,
         scans=0.0,
         documents=0.0,
+        pairs=0.0,
+        pairs_a_step=0,
         tower_learns=True,
     )
     crops = Stage(
@@ -179,6 +183,8 @@ def nano() -> Recipe:
         languages=EUROPEAN,
         scans=0.0,
         documents=0.0,
+        pairs=0.0,
+        pairs_a_step=0,
         tower_learns=True,
     )
     sheets = replace(
@@ -212,6 +218,8 @@ def nano() -> Recipe:
         languages=EUROPEAN,
         scans=0.0,
         documents=0.0,
+        pairs=0.0,
+        pairs_a_step=0,
         tower_learns=False,
     )
     pages = replace(
@@ -266,11 +274,21 @@ def nano() -> Recipe:
         scans=0.3,
         documents=0.65,
     )
+    pairs = replace(
+        documents,
+        name="pairs",
+        steps=3400,
+        learning_rate=2e-3,
+        final_learning_rate=0.0,
+        documents=0.1,
+        pairs=0.85,
+        pairs_a_step=128,
+    )
     return Recipe(
         name="nano",
         model=model,
         images=images,
-        stages=(read, crops, sheets, half_pages, pages, texts, scripts, words, documents),
+        stages=(read, crops, sheets, half_pages, pages, texts, scripts, words, documents, pairs),
         blend=Blend(stage="texts", share=0.25),
         weights=Weights(late=1.0, dense=0.3, grounding=2.0, reading=1.0),
         late_temperature=0.03,

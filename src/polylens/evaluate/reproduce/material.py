@@ -14,7 +14,8 @@ import numpy.typing as npt
 import PIL.Image
 
 from polylens.evaluate.metrics import Scores
-from polylens.evaluate.synthetic import TASKS, Task, embed_side, embed_task, make_task
+from polylens.evaluate.synthetic import TASKS, Task, embed_task, make_task
+from polylens.evaluate.vectors import embed_side
 from polylens.runtime.embedder import Embedder
 from polylens.types import Embedding, FloatArray
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.table import Table
 
-from polylens.evaluate.report import figures
+from polylens.evaluate.figures import figures
 from polylens.evaluate.reproduce.claims import Section, figure
 
 

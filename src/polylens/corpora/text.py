@@ -1,0 +1,29 @@
+"""What the kinds of pairs have in common: the pair itself, its two halves, and when two texts are the same."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+Split = Literal["train", "held_out"]
+
+_SAYS_NOTHING = re.compile(r"[\W\d_]+")
+
+
+@dataclass(frozen=True, slots=True)
+class TextPair:
+    """What is asked, and the text that is right for it."""
+
+    query: str
+    document: str
+
+
+def key(text: str) -> str:
+    """What is left of a text without case, digits, punctuation and spaces: equal where two texts say the same.
+
+    Example:
+        >>> key("Page 3 of 7.") == key("page of")
+        True
+    """
+    return _SAYS_NOTHING.sub("", text).casefold()

@@ -1,0 +1,83 @@
+"""Training batches of texts that belong together: a sentence and its translation, a question and its answer.
+
+A batch is of one kind, and of one pair of languages, or telling kinds and languages apart would win most of the
+contrast. There are no pictures, so a step costs little.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from polylens.corpora import catalogues, functions, manuals
+from polylens.corpora.text import TextPair
+from polylens.errors import InputError
+from polylens.train.data.examples import READING_POINTS, AnyProcessor, ImageBatch
+
+_SHARES = {"translations": 8, "functions": 2, "manuals": 1}  # there are 27 languages, and one of code
+PASSAGE_LENGTH = 4  # sentences, as many tokens as a function or a passage has
+LONGEST = 160  # tokens of a text: a longer function is cut
+
+
+def check_pairs(folder: Path = catalogues.FOLDER) -> None:
+    """Refuses to train on pairs where there is nothing to translate: a model would come out that nobody asked for.
+
+    Raises:
+        InputError: No catalogue of any language is installed.
+    """
+    if not catalogues.are_there("train", folder):
+        raise InputError(
+            f"training on pairs of texts needs message catalogues, and {folder} has none in any of "
+            f"{', '.join(sorted(catalogues.LANGUAGES))}; programs bring them, such as apt-get install "
+            "git gettext gnupg-l10n libc-l10n, where translations are not left out of what is installed"
+        )
+
+
+def make_pair_batch(seed: int, *, processor: AnyProcessor, count: int, folder: Path = catalogues.FOLDER) -> ImageBatch:
+    """One batch of pairs of one kind.
+
+    Args:
+        seed: Decides everything.
+        processor: Of the model that is trained.
+        count: How many pairs.
+        folder: With the message catalogues.
+    """
+    pairs = draw_pairs(random.Random(seed), count, folder)
+    queries = [processor.text(pair.query, task=None, max_length=LONGEST, prompt_name="query") for pair in pairs]
+    nowhere = torch.zeros(sum(item.num_tokens for item in queries), 0, dtype=torch.bool)
+    return ImageBatch(
+        queries=queries,
+        images=[],
+        passages=[
+            processor.text(pair.document, task=None, max_length=LONGEST, prompt_name="passage") for pair in pairs
+        ],
+        image_of=[],
+        passage_of=list(range(len(pairs))),
+        here=nowhere,
+        same=nowhere,
+        letters=torch.zeros(0, READING_POINTS, dtype=torch.long),
+    )
+
+
+def draw_pairs(rng: random.Random, count: int, folder: Path = catalogues.FOLDER) -> Sequence[TextPair]:
+    """Pairs of one kind from the training half, none twice.
+
+    Translations are of one language, English looking for it or it for English; languages that have fewer than `count`
+    are passed over. Where there are too few translations or manual pages, functions are drawn.
+    """
+    (kind,) = rng.choices(list(_SHARES), weights=list(_SHARES.values()))
+    if kind == "translations":
+        turned = rng.random() < 0.5
+        for language in rng.sample(sorted(catalogues.LANGUAGES), len(catalogues.LANGUAGES)):
+            pairs = catalogues.pairs(language, "train", folder)
+            if len(pairs) >= count:
+                drawn = rng.sample(pairs, count)
+                return [TextPair(pair.document, pair.query) for pair in drawn] if turned else drawn
+    count //= PASSAGE_LENGTH
+    if kind == "manuals" and len(manuals.pairs()) >= count:
+        return rng.sample(manuals.pairs(), count)
+    about_code = functions.pairs("train")
+    return rng.sample(about_code, min(count, len(about_code)))

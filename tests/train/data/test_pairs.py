@@ -1,0 +1,81 @@
+"""Batches of pairs: of one kind and one language, from the training half, decided by their seed."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+from tests.catalogues import sentences, write_catalogue
+
+import polylens
+from polylens.corpora import functions
+from polylens.corpora.text import TextPair
+from polylens.errors import InputError
+from polylens.train.data import pairs
+from polylens.train.data.examples import AnyProcessor
+
+COUNT = 12
+HELD_OUT = "here is a red ship"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """German has enough, French too few, and no other language any."""
+    folder = tmp_path_factory.mktemp("locale")
+    write_catalogue(folder, "de", "git", sentences())
+    write_catalogue(folder, "de", "glib20", {HELD_OUT: "ein rotes Schiff steht dort"})
+    write_catalogue(folder, "fr", "git", {"here is a red book": "voici un livre rouge"})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def processor() -> AnyProcessor:
+    return polylens.load("nano").processor  # type: ignore[return-value]
+
+
+@pytest.fixture(autouse=True)
+def pages(monkeypatch: pytest.MonkeyPatch) -> tuple[TextPair, ...]:
+    """What manual pages there are."""
+    pages = tuple(TextPair(f"page {i}", f"passage {i}") for i in range(20))
+    monkeypatch.setattr(pairs.manuals, "pairs", lambda: pages)
+    return pages
+
+
+def test_a_batch_is_of_one_kind_and_decided_by_its_seed(folder: Path, pages: tuple[TextPair, ...]) -> None:
+    german = {TextPair(*said) for said in sentences().items() if said[0] != HELD_OUT}
+    turned = {TextPair(pair.document, pair.query) for pair in german}
+    known = functions.pairs("train")
+    seen = []
+    for seed in range(30):
+        drawn = list(pairs.draw_pairs(random.Random(seed), COUNT, folder))
+        assert drawn == list(pairs.draw_pairs(random.Random(seed), COUNT, folder))
+        assert len(set(drawn)) == COUNT
+        kinds = [set(drawn) <= kind for kind in (german, turned, set(known), set(pages))]
+        assert sum(kinds) == 1
+        seen.append(kinds.index(True))
+    assert set(seen) == {0, 1, 2, 3}
+
+
+def test_functions_stand_in_where_no_language_has_enough(folder: Path) -> None:
+    for seed in range(10):
+        assert set(pairs.draw_pairs(random.Random(seed), 60, folder)) <= set(functions.pairs("train"))
+
+
+def test_what_is_asked_stands_beside_its_answer_and_no_picture(folder: Path, processor: AnyProcessor) -> None:
+    for seed in range(4):
+        drawn = pairs.draw_pairs(random.Random(seed), COUNT, folder)
+        batch = pairs.make_pair_batch(seed, processor=processor, count=COUNT, folder=folder)
+        assert (batch.images, batch.image_of, batch.passage_of) == ([], [], list(range(COUNT)))
+        for items, side, prompt in ((batch.queries, "query", "query"), (batch.passages, "document", "passage")):
+            for item, pair in zip(items, drawn, strict=True):
+                wanted = processor.text(getattr(pair, side), task=None, max_length=pairs.LONGEST, prompt_name=prompt)
+                assert item.token_ids.tolist() == wanted.token_ids.tolist()
+                assert item.num_tokens <= pairs.LONGEST
+        assert batch.here.shape == batch.same.shape == (sum(item.num_tokens for item in batch.queries), 0)
+
+
+def test_without_any_catalogue_training_says_what_is_missing(folder: Path, tmp_path: Path) -> None:
+    pairs.check_pairs(folder)
+    with pytest.raises(InputError, match=f"{tmp_path} has none in any of ar, .*apt-get install"):
+        pairs.check_pairs(tmp_path)
