@@ -312,9 +312,13 @@ class TestEval:
         assert json.loads((tmp_path / "figures.json").read_text(encoding="utf-8"))["tasks"][0]["candidates"] == 6
 
     def test_what_is_not_there_is_one_line(self, tmp_path: Path) -> None:
-        assert "suite must be one of synthetic, languages, functions, got 'mteb'" in refusal("eval", "mteb", code=2)
-        assert "--candidates is no option of synthetic" in refusal("eval", "synthetic", "--candidates", "5", code=2)
-        assert "--pages is no option of languages" in refusal("eval", "languages", "--pages", "5", code=2)
+        for arguments, says in (
+            (("mteb",), "No such command 'mteb'"),
+            (("synthetic", "--candidates", "5"), "No such option: --candidates"),
+            (("languages", "--pages", "5"), "No such option: --pages"),
+        ):
+            done = run("eval", *arguments)
+            assert (done.returncode, done.stdout) == (2, b"") and says in done.stderr.decode()
         assert "got 'tabel'" in refusal("eval", "languages", "--tasks", "de,tabel", code=2)
         assert "got 'tabel'" in refusal("eval", "synthetic", "--tasks", "table,tabel", code=2)
         assert "got ''" in refusal("eval", "synthetic", "--tasks", ",", code=2)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.main import get_command
@@ -42,13 +44,18 @@ def test_links_inside_the_project_lead_somewhere(page: Path) -> None:
     assert [target for target in inside if not (page.parent / target).exists()] == []
 
 
+def with_subcommands(context: Any) -> Iterator[Any]:
+    yield context
+    for name, command in getattr(context.command, "commands", {}).items():
+        yield from with_subcommands(type(context)(command, parent=context, info_name=name))
+
+
 def command_line() -> str:
     """What `--help` says of every command, without the frames it draws on a terminal."""
     group = get_command(app)
     top = group.make_context("polylens", ["models"], resilient_parsing=True, terminal_width=100, max_content_width=100)
-    contexts = [top, *(type(top)(command, parent=top, info_name=name) for name, command in group.commands.items())]
     sections = []
-    for context in contexts:
+    for context in with_subcommands(top):
         context.command.rich_markup_mode = None
         name = context.command_path.removeprefix("polylens ")
         sections.append(f"## {name}\n\n```\n{context.get_help().rstrip()}\n```\n")

@@ -346,4 +346,4 @@ def test_on_the_command_line(base: Path, tmp_path: Path) -> None:
     assert set(written) == {"recipe", "data", "versions"}
     assert written["data"][data]["pairs"] == 12 and len(written["data"][data]["sha256"]) == 64
     refused = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert refused.returncode == 2 and "--data FILE" in refused.stderr
+    assert refused.returncode == 2 and "Missing option '--data'" in refused.stderr

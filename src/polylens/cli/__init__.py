@@ -1,0 +1,9 @@
+"""The command line: parses, calls, prints. Results go to stdout, everything else to stderr.
+
+What a command needs is imported inside it, so that `polylens --help` answers at once.
+"""
+
+from polylens.cli import embedding, libraries, serving, training, measuring  # isort: skip  # help names them in this order
+from polylens.cli.app import app, main
+
+__all__ = ["app", "embedding", "libraries", "main", "measuring", "serving", "training"]

@@ -1,0 +1,110 @@
+"""Vectors of texts and pictures, and the models that make them."""
+
+from __future__ import annotations
+
+import json
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from polylens.cli.app import Model, app
+from polylens.errors import InputError
+
+
+class Format(StrEnum):
+    """How `embed` prints vectors."""
+
+    json = "json"
+    jsonl = "jsonl"
+    npy = "npy"
+
+
+@app.command()
+def embed(
+    texts: Annotated[
+        list[str] | None, typer.Argument(metavar="TEXT", help="Texts. They are never opened as files.")
+    ] = None,
+    file: Annotated[Path | None, typer.Option(help="A file with one text a line; - is stdin.")] = None,
+    image: Annotated[
+        list[str] | None, typer.Option(metavar="PATH", help="A picture: path, URL or data URI; may be repeated.")
+    ] = None,
+    model: Model = "nano",
+    task: Annotated[
+        str | None, typer.Option(help="retrieval, text-matching or code; by default what the model does by default.")
+    ] = None,
+    prompt_name: Annotated[str | None, typer.Option(help="query or passage, for texts; query if only a task.")] = None,
+    dim: Annotated[int | None, typer.Option(help="Cut dense vectors to this many numbers (Matryoshka).")] = None,
+    multivector: Annotated[
+        bool, typer.Option("--multivector", help="One vector a token instead of one in all.")
+    ] = False,
+    format: Annotated[Format, typer.Option(help="npy is binary: send it to a file.")] = Format.json,
+) -> None:
+    """Print the vectors of texts and pictures.
+
+    They come in this order: texts, lines of the file, pictures.
+    """
+    from polylens.types import Image
+
+    inputs: list[Any] = [*(texts or []), *_lines(file), *map(Image, image or [])]
+    if not inputs:
+        raise InputError("nothing to embed: give texts, --file FILE or --image PATH")
+    if multivector and dim is not None:
+        raise InputError(
+            "--dim cuts dense vectors; the vectors of --multivector have one width, so leave one of the two out"
+        )
+    if format is Format.npy and multivector and len(inputs) > 1:
+        raise InputError(
+            "npy holds one array, and multi-vectors of several inputs differ in length; use --format jsonl"
+        )
+    if format is Format.npy and sys.stdout.isatty():
+        raise InputError("npy is binary and would garble the terminal; redirect it: polylens embed ... > vectors.npy")
+    from polylens.runtime.embedder import load
+
+    vectors = load(model).encode(
+        inputs, task, prompt_name, truncate_dim=dim, return_multivector=multivector, show_progress=len(inputs) > 8
+    )
+    _print_vectors(vectors, format, model=model, task=task, multivector=multivector)
+
+
+@app.command()
+def models() -> None:
+    """List the models that are known by name."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from polylens.checkpoints.catalog import CATALOG
+
+    table = Table("model", "parameters", "dense sizes", "multi-vectors", "context", "takes", "languages", "licence")
+    for entry in CATALOG:
+        size = f"{entry.parameters / 1e9:.1f} B" if entry.parameters > 1e9 else f"{entry.parameters / 1e6:.1f} M"
+        dims = ", ".join(map(str, entry.dims))
+        late, takes = str(entry.multivector_dim or "-"), ", ".join(entry.modalities)
+        table.add_row(entry.name, size, dims, late, f"{entry.context:,}", takes, entry.languages, entry.licence)
+    Console(width=None if sys.stdout.isatty() else 180).print(table)
+
+
+def _lines(file: Path | None) -> list[str]:
+    if file is None:
+        return []
+    try:
+        text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as unreadable:
+        raise InputError(f"--file must be a UTF-8 text file, one text a line: {unreadable}") from unreadable
+    return [line for line in text.splitlines() if line.strip()]
+
+
+def _print_vectors(vectors: Any, format: Format, *, model: str, task: str | None, multivector: bool) -> None:
+    if format is Format.npy:
+        import numpy as np
+
+        np.save(sys.stdout.buffer, vectors[0] if multivector else vectors)
+        return
+    rows = [{"index": i, "embedding": vector.tolist()} for i, vector in enumerate(vectors)]
+    if format is Format.json:
+        print(json.dumps({"model": model, "task": task, "data": rows}))
+        return
+    for row in rows:
+        print(json.dumps(row))

@@ -1,0 +1,297 @@
+"""Folders made searchable, kept so, searched, exported and examined."""
+
+from __future__ import annotations
+
+import json
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+import typer
+
+from polylens.cli.app import app
+from polylens.cli.bars import indexing_bar
+from polylens.cli.watching import Watching, summary
+from polylens.errors import InputError
+
+if TYPE_CHECKING:
+    from polylens.index.search import Hit
+    from polylens.library import Library, Report
+    from polylens.types import Kind
+
+LibraryName = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FOLDER",
+        help="The indexed folder, or s3://BUCKET/PREFIX; by default the nearest folder upwards that has an index.",
+    ),
+]
+Top = Annotated[int, typer.Option("--top", "-n", min=1, help="How many results.")]
+
+
+class Ranking(StrEnum):
+    """What ranks the pages that `search` prints."""
+
+    fused = "fused"
+    late = "late"
+    dense = "dense"
+    text = "text"
+
+
+@app.command()
+def index(
+    folder: Annotated[str, typer.Argument(metavar="FOLDER", help="The folder to make searchable.")] = ".",
+    at: Annotated[
+        str | None,
+        typer.Option(
+            "--index", metavar="s3://BUCKET/PREFIX", help="Keep the index there, not in the folder, from now on."
+        ),
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="As for embed; by default the one the index was made with, or nano.")
+    ] = None,
+    rebuild: Annotated[
+        bool, typer.Option("--rebuild", help="Make it anew, such as for another model; the old one answers meanwhile.")
+    ] = False,
+    pool: Annotated[
+        int | None,
+        typer.Option(min=1, help="Keep one vector in so many of each page; by default all, or as the index is."),
+    ] = None,
+) -> None:
+    """Make a folder of PDFs, pictures and texts searchable, or bring its index up to date."""
+    from polylens.library import Library
+
+    report = _update(Library(folder, _load(model), index=at), rebuild, pool)
+    print(summary(report))
+    for name, reason in report.failed:
+        print(f"could not read {name}: {reason}", file=sys.stderr)
+
+
+@app.command()
+def watch(
+    folders: Annotated[
+        list[Path] | None, typer.Argument(metavar="[FOLDER]...", help="By default the current one.")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="As for index; one for all folders.")] = None,
+) -> None:
+    """Keep folders searchable: what comes, changes, moves or goes in them follows within seconds, until interrupted."""
+    import signal
+
+    from polylens.index.store import Store, read_manifest
+    from polylens.library import Library
+    from polylens.watch import Follower
+
+    paths = list({folder.expanduser().absolute(): None for folder in folders or [Path()]})
+    indexed = [path for path in paths if Store.exists(Library(path).place)]
+    embedder = _load(model) or Library((indexed or paths)[0]).embedder
+    for path in indexed:
+        read_manifest(Library(path).place, model_id=embedder.model_id)
+    listener = Watching(one=len(paths) == 1)
+    follower = Follower([Library(path, embedder) for path in paths], listener)
+
+    def end(number: int, _frame: object) -> None:
+        follower.stop()
+        signal.signal(number, signal.SIG_DFL if number == signal.SIGTERM else signal.default_int_handler)
+
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, end)
+    try:
+        follower.run()
+    finally:
+        listener.close()
+    print("stopped; what was finished is in the index", file=sys.stderr)
+
+
+@app.command()
+def search(
+    query: Annotated[str, typer.Argument(metavar="QUERY", help="What to look for; several words in quotes.")],
+    library: LibraryName = None,
+    top: Top = 5,
+    by: Annotated[
+        Ranking,
+        typer.Option(
+            help="One vector a page (dense), one a token (late), the words themselves (text), or all (fused)."
+        ),
+    ] = Ranking.fused,
+    below: Annotated[
+        str | None, typer.Option("--folder", metavar="NAME", help="Below this folder of the library only.")
+    ] = None,
+    kind: Annotated[
+        list[str] | None,
+        typer.Option(help="Of this kind only: pdf, image, text, document, slides or sheet; may be repeated."),
+    ] = None,
+    language: Annotated[
+        list[str] | None,
+        typer.Option(metavar="CODE", help="In this language only, by its ISO 639 code (de, zh); may be repeated."),
+    ] = None,
+    since: Annotated[
+        str | None, typer.Option(metavar="DATE", help="Of files modified on this day or later: 2026-11-01.")
+    ] = None,
+    until: Annotated[str | None, typer.Option(metavar="DATE", help="The same, on this day or before.")] = None,
+    model: Annotated[str | None, typer.Option(help="As for index.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False,
+) -> None:
+    """Find the pages that fit a query best."""
+    from polylens.index.filters import Filters
+    from polylens.library import Library, find_library
+
+    folder = library if library is not None else find_library()
+    if not query.strip():
+        raise InputError("the query is empty; say what to look for")
+    filters = Filters.of(below, cast("list[Kind] | None", kind), language, since, until)  # refused before a model loads
+    searched = Library(folder, _load(model))
+    hits = searched.search(query, top=top, by=by.value, **filters.given())
+    if as_json:
+        results = [
+            {
+                "file": hit.file,
+                "page": hit.page,
+                "score": hit.score,
+                "dense_score": hit.dense_score,
+                "text_score": hit.text_score,
+                "fused_score": hit.fused_score,
+                "text": hit.snippet,
+                "kind": hit.kind,
+                "language": hit.language,
+                "modified": hit.modified.isoformat(timespec="seconds"),
+            }
+            for hit in hits
+        ]
+        print(json.dumps({"query": query, "results": results}, ensure_ascii=False))
+    elif hits:
+        _print_hits(hits, by)
+    else:
+        print(f"nothing found: {searched.why_nothing(by=by.value, **filters.given())}")
+
+
+@app.command()
+def export(
+    out: Annotated[Path, typer.Option(metavar="FILE", help="A .parquet or a .jsonl file.")],
+    library: LibraryName = None,
+) -> None:
+    """Write every page of an index with its text and its vectors to a file that other programs read."""
+    from polylens.index.export import export as write
+    from polylens.library import Library, find_library
+
+    pages = write(Library(library if library is not None else find_library()).place, out)
+    print(f"{pages} pages in {out}", file=sys.stderr)
+
+
+@app.command()
+def doctor(
+    folder: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[FOLDER]", help="Or s3://BUCKET/PREFIX; by default the nearest folder upwards that has an index."
+        ),
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="As for index.")] = None,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Take out what is damaged or left over, and compact.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False,
+) -> None:
+    """Look an index over: damage, leftovers, what has changed, and whether its model tells things apart.
+
+    A line a finding; the exit code is 1 where there is a problem, 0 where there are notes at most.
+    """
+    from polylens import doctor as surgery
+    from polylens.library import Library, find_library
+
+    library = Library(folder if folder is not None else find_library(), _load(model))
+    diagnosis = surgery.examine(library)
+    done = []
+    if repair:
+        done = surgery.repair(library, diagnosis)
+        diagnosis = surgery.examine(library)
+    if as_json:
+        print(json.dumps(surgery.as_json(diagnosis, done), ensure_ascii=False))
+    else:
+        for line in done:
+            print(f"repaired  {line}")
+        for finding in diagnosis.findings:
+            print(f"{finding.level:<8}  {finding.check}: {finding.message}")
+        verdict = "well" if diagnosis.is_well else "not well; --repair may help" if not repair else "still not well"
+        print(
+            f"{diagnosis.folder}: {diagnosis.num_pages} pages of {diagnosis.num_files} files, "
+            f"{diagnosis.model_id or 'no model'}: {verdict}"
+        )
+    if not diagnosis.is_well:
+        raise typer.Exit(1)
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="The samples that came with the project.")] = Path(
+        "samples"
+    ),
+) -> None:
+    """Make the samples searchable and ask them a few questions in several languages."""
+    from polylens.library import Library
+    from polylens.runtime.embedder import load
+
+    questions = folder / ".maker" / "queries.json"
+    if not questions.exists():
+        raise InputError(f"{folder} is not the samples folder of the project; run this where the project was cloned")
+    print(f"Making {folder}/ searchable with nano, on this machine alone.", file=sys.stderr)
+    library = Library(folder, load("nano"))
+    print(summary(_update(library, rebuild=False)))
+    asked = json.loads(questions.read_text(encoding="utf-8"))
+    right = by_sight = 0
+    shown: set[str] = set()
+    for question in asked:
+        hits = library.search(question["query"], top=3)
+        found = [hit for hit in hits if (hit.file, hit.page) == (question["file"], question["page"])]
+        right += bool(found)
+        by_sight += bool(found and not found[0].text)
+        if question["language"] not in shown:
+            shown.add(question["language"])
+            print(f"\n{question['query']}  [{question['language']}]")
+            _print_hits(hits, indent="  ")
+    print(f"\nOf {len(asked)} such questions, {right} find the page they are about among their first three results.")
+    print(f"{by_sight} of those {right} pages are mere pictures, without a text layer: found by sight alone.")
+    print("\nAsk them something else:")
+    print(f"  .venv/bin/polylens search --library {folder} 'what you are looking for'")
+    print("\nSearch a folder of your own:")
+    print("  .venv/bin/polylens index ~/Documents")
+    print("  .venv/bin/polylens search --library ~/Documents 'what you are looking for'")
+    print("\nLook at the pages, and see why each was found:")
+    print(f"  .venv/bin/polylens open {folder}")
+
+
+def _load(model: str | None) -> Any:
+    if model is None:
+        return None
+    from polylens.runtime.embedder import load
+
+    return load(model)
+
+
+def _update(library: Library, rebuild: bool, pool: int | None = None) -> Report:
+    try:
+        with indexing_bar() as report:
+            return library.update(report, rebuild=rebuild, pool=pool)
+    except KeyboardInterrupt:
+        where = "kept beside the index, which answers as before" if rebuild else "in the index"
+        print(f"What was finished is {where}; the same command goes on from there.", file=sys.stderr)
+        raise
+
+
+def _print_hits(hits: list[Hit], by: Ranking = Ranking.fused, indent: str = "") -> None:
+    for rank, hit in enumerate(hits, start=1):
+        print(f"{indent}{rank}. {hit.file}, page {hit.page}  ({_scores(hit, by)})")
+        if hit.snippet:
+            print(f"{indent}   {hit.snippet}")
+
+
+def _scores(hit: Hit, by: Ranking) -> str:
+    """Each stage's score, first the one that ranks; late interaction by the token, as 1 is the most then."""
+    scores = {
+        Ranking.fused: hit.fused_score,
+        Ranking.late: hit.score / hit.query_tokens,
+        Ranking.dense: hit.dense_score,
+        Ranking.text: hit.text_score,
+    }
+    order = sorted(scores, key=lambda stage: stage is not by)
+    return ", ".join(f"{stage} {scores[stage]:.2f}" for stage in order if scores[stage] is not None)

@@ -1,0 +1,157 @@
+"""Benchmarks, and the papers' comparisons."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from polylens.cli.app import Model, app, needing_the_train_extra, require_place
+from polylens.cli.bars import counting_bar
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+benchmarks = typer.Typer(
+    no_args_is_help=True, help="Measure how well a model finds what is held out from training.", rich_markup_mode=None
+)
+app.add_typer(benchmarks, name="eval")
+
+Tasks = Annotated[
+    str | None, typer.Option(metavar="NAME,NAME", help="Only these tasks, with commas between; by default all.")
+]
+Languages = Annotated[
+    str | None, typer.Option("--tasks", metavar="CODE,CODE", help="Only these languages; by default all twenty.")
+]
+Seed = Annotated[int, typer.Option(help="Decides what is drawn.")]
+Figures = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the figures here too.")]
+
+
+@benchmarks.command()
+def synthetic(
+    model: Model = "nano",
+    tasks: Tasks = None,
+    pages: Annotated[int, typer.Option(min=1, help="Of each task.")] = 60,
+    seed: Seed = 1,
+    json_file: Figures = None,
+) -> None:
+    """Pages that are made here, found by their pictures: nDCG@5."""
+    require_place("--json", json_file)
+    with needing_the_train_extra("making pages"):
+        from polylens.evaluate import report, synthetic
+    from polylens.runtime.embedder import load
+
+    names = _names(tasks)
+    chosen = synthetic.TASKS if names is None else names
+    synthetic.check_tasks(chosen)
+    embedder = load(model)
+    with counting_bar("pages") as report_pages:
+        results = synthetic.run(embedder, chosen, pages, seed, lambda told: report_pages(told.done, told.total))
+    _show(report.tables(results), report.as_json(results, model=embedder.model_id, seed=seed), json_file)
+
+
+@benchmarks.command()
+def languages(
+    model: Model = "nano",
+    tasks: Languages = None,
+    candidates: Annotated[int, typer.Option(min=2, help="Translations that compete, of each language.")] = 1000,
+    seed: Seed = 1,
+    json_file: Figures = None,
+) -> None:
+    """Translations of English sentences, in twenty languages: recall@5."""
+    _evaluate_texts("languages", model, tasks, candidates, seed, json_file)
+
+
+@benchmarks.command()
+def functions(
+    model: Model = "nano",
+    candidates: Annotated[int, typer.Option(min=2, help="Functions that compete.")] = 500,
+    seed: Seed = 1,
+    json_file: Figures = None,
+) -> None:
+    """The functions that docstrings speak of: nDCG@10."""
+    _evaluate_texts("functions", model, None, candidates, seed, json_file)
+
+
+def _evaluate_texts(
+    name: str, model: str, tasks: str | None, candidates: int, seed: int, json_file: Path | None
+) -> None:
+    require_place("--json", json_file)
+    from polylens.evaluate import text_report, texts
+    from polylens.evaluate.suites import SUITES
+    from polylens.runtime.embedder import load
+
+    suite, chosen = SUITES[name], _names(tasks)
+    if chosen is not None:
+        texts.check_tasks(suite, chosen)
+    embedder = load(model)
+    with counting_bar("texts") as report_texts:
+        results = texts.run(suite, embedder, chosen, candidates, seed, lambda told: report_texts(told.done, told.total))
+    figures = text_report.as_json(suite, results, model=embedder.model_id, seed=seed)
+    _show([text_report.table(suite, results)], figures, json_file)
+
+
+def _names(tasks: str | None) -> tuple[str, ...] | None:
+    return None if tasks is None else tuple(dict.fromkeys(filter(None, tasks.split(","))))
+
+
+def _show(tables: Iterable[Table], figures: dict[str, Any], json_file: Path | None) -> None:
+    from rich.console import Console
+
+    from polylens.evaluate.figures import write_json
+
+    console = Console(width=None if sys.stdout.isatty() else 180)
+    for table in tables:
+        console.print(table)
+    if json_file is not None:
+        write_json(figures, json_file)
+
+
+@app.command()
+def reproduce(
+    model: Model = "nano",
+    dual: Annotated[
+        str | None,
+        typer.Option(metavar="FOLDER", help="A model with two towers to compare with, as `train nano-clip` makes it."),
+    ] = None,
+    without_kl: Annotated[
+        str | None, typer.Option(metavar="FOLDER", help="A model trained like --model but with --divergence 0.")
+    ] = None,
+    pages: Annotated[int, typer.Option(min=2, help="Pages of each of seven tasks; as many crops as pages.")] = 30,
+    seed: Annotated[int, typer.Option(help="Decides pages, crops and queries.")] = 1,
+    out: Annotated[Path, typer.Option(metavar="FILE", help="Where the report goes.")] = Path("report.html"),
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Write the figures here too.")
+    ] = None,
+) -> None:
+    """Compare small models as the papers do theirs: one HTML report, the published figures beside ours."""
+    require_place("--out", out)
+    require_place("--json", json_file)
+    with needing_the_train_extra("making pages"):
+        from polylens.evaluate.reproduce import page, report, run
+        from polylens.train.data.unseen import crops
+    from rich.console import Console
+
+    from polylens.evaluate.figures import write_json, write_text
+    from polylens.runtime.embedder import load
+    from polylens.train.recipes import EUROPEAN
+
+    compared = run.Models(
+        unified=load(model),
+        dual=None if dual is None else load(dual),
+        without_kl=None if without_kl is None else load(without_kl),
+    )
+    run.check(compared)
+    unseen = crops(tuple(dict.fromkeys(EUROPEAN)), seed)
+    with counting_bar("pages and crops") as report_pictures:
+        sections = run.reproduce(compared, unseen, pages, seed, report_pictures)
+    made_with = run.made_with(compared, pages, seed)
+    Console(width=None if sys.stdout.isatty() else 180).print(report.table(sections))
+    write_text(page.html(sections, made_with), out)
+    if json_file is not None:
+        write_json(report.as_json(sections, made_with), json_file)
+    print(out)

@@ -1,0 +1,224 @@
+"""Training after a recipe, and hard negatives for it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from polylens.cli.app import Model, app, needing_the_train_extra
+from polylens.cli.bars import counting_bar, training_bar
+from polylens.errors import InputError
+
+Out = Annotated[
+    Path | None, typer.Option(help="Folder of the run; by default runs/RECIPE. A run that is there goes on.")
+]
+Minutes = Annotated[float | None, typer.Option(help="Stop at the next checkpoint after this many minutes.")]
+Pairs = Annotated[list[str], typer.Option(metavar="FILE", help="JSON lines of pairs; may be repeated.")]
+HeldOut = Annotated[str | None, typer.Option("--eval", metavar="FILE", help="Pairs that are held out.")]
+Steps = Annotated[int, typer.Option(min=1)]
+BatchSize = Annotated[int, typer.Option(min=2, help="Pairs that compete in a step.")]
+Rate = Annotated[float, typer.Option(min=0, help="At its highest.")]
+Divergence = Annotated[float, typer.Option(min=0, help="Weight of that term of the loss; 0 leaves it out.")]
+
+
+def _list_recipes(wanted: bool) -> None:
+    if wanted:
+        from polylens.train.clip_recipe import jina_clip_v2
+        from polylens.train.finetune import finetune
+        from polylens.train.phases import jina_v4
+        from polylens.train.recipes import RECIPES
+
+        every = {**RECIPES, "finetune": finetune, "jina-v4": jina_v4, "jina-clip-v2": jina_clip_v2}
+        for name, make in every.items():
+            print(f"{name}: {(make.__doc__ or '').strip().splitlines()[0]}")
+        raise typer.Exit
+
+
+recipes = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(recipes, name="train")
+
+
+@recipes.callback()
+def options(
+    listed: Annotated[
+        bool, typer.Option("--list", is_eager=True, callback=_list_recipes, help="Name the recipes.")
+    ] = False,
+) -> None:
+    """Train a model after a recipe. Interrupted, it goes on from its last checkpoint when called again."""
+
+
+@recipes.command()
+def nano(out: Out = None, minutes: Minutes = None) -> None:
+    """The model that ships, from nothing, on data that is made here and found on this machine."""
+    _from_nothing("nano", out, minutes)
+
+
+@recipes.command()
+def nano_clip(out: Out = None, minutes: Minutes = None) -> None:
+    """nano's counterpart with two towers, to compare."""
+    _from_nothing("nano-clip", out, minutes)
+
+
+@recipes.command()
+def finetune(
+    data: Pairs,
+    model: Model = "nano",
+    evaluation: HeldOut = None,
+    task: Annotated[str, typer.Option(help="Whose adapter learns.")] = "retrieval",
+    steps: Steps = 500,
+    batch_size: BatchSize = 64,
+    learning_rate: Rate = 2e-4,
+    divergence: Divergence = 1.0,
+    out: Out = None,
+    minutes: Minutes = None,
+) -> None:
+    """One task's adapter of a checkpoint of jina-embeddings-v4's family, on your own pairs."""
+    from polylens.train.finetune import finetune, run_finetune
+
+    recipe = finetune(
+        model,
+        data,
+        evaluation=evaluation,
+        task=task,
+        steps=steps,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        divergence=divergence,
+    )
+    _run("finetune", partial(run_finetune, recipe), out, minutes)
+
+
+@recipes.command()
+def jina_v4(
+    data: Pairs,
+    model: Model = "nano",
+    task_data: Annotated[
+        list[str] | None, typer.Option(metavar="TASK=FILE", help="Pairs for a task's own phase; may be repeated.")
+    ] = None,
+    steps: Annotated[int, typer.Option(min=1, help="Of the first phase; the second has half of them a task.")] = 500,
+    batch_size: BatchSize = 64,
+    learning_rate: Rate = 2e-4,
+    divergence: Divergence = 1.0,
+    out: Out = None,
+    minutes: Minutes = None,
+) -> None:
+    """jina-embeddings-v4's two phases: one adapter on pairs, then one a task from copies of it."""
+    from polylens.train.phases import jina_v4, run_phases
+
+    recipe = jina_v4(
+        model,
+        data,
+        _by_task(task_data or []),
+        steps=steps,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        divergence=divergence,
+    )
+    _run("jina-v4", partial(run_phases, recipe), out, minutes)
+
+
+@recipes.command()
+def jina_clip_v2(
+    model: Annotated[str, typer.Option(help="A checkpoint of the family to start from: a name or a folder.")],
+    data: Annotated[list[str], typer.Option(metavar="FILE", help="JSON lines of text pairs; may be repeated.")],
+    captions: Annotated[
+        list[str], typer.Option(metavar="FILE", help="Pairs of a short caption and an image; may be repeated.")
+    ],
+    long_captions: Annotated[
+        list[str], typer.Option(metavar="FILE", help="Pairs of a long caption and an image; may be repeated.")
+    ],
+    triplets: Annotated[
+        list[str], typer.Option(metavar="FILE", help="Pairs of texts with negatives; may be repeated.")
+    ],
+    evaluation: HeldOut = None,
+    image_size: Annotated[
+        int | None, typer.Option(min=1, help="Pixels a side in the last stage; by default the model's own.")
+    ] = None,
+    steps: Annotated[
+        int, typer.Option(min=1, help="Of the first stage; the others keep their proportion to it.")
+    ] = 60_000,
+    batch_size: Annotated[
+        int, typer.Option(min=2, help="Pairs of texts a step, and as many captions; 8,192 and 1,024 at most later on.")
+    ] = 32_768,
+    learning_rate: Annotated[
+        float | None, typer.Option(min=0, help="Of the first stage, at its highest; by default by the batch.")
+    ] = None,
+    out: Out = None,
+    minutes: Minutes = None,
+) -> None:
+    """jina-clip-v2's three stages: short captions, then long ones, then hard negatives."""
+    from polylens.train.clip_recipe import jina_clip_v2
+    from polylens.train.clip_stages import image_size_of, run_clip_stages
+
+    recipe = jina_clip_v2(
+        model,
+        data,
+        captions,
+        long_captions,
+        triplets,
+        evaluation=evaluation,
+        image_size=image_size_of(model) if image_size is None else image_size,
+        steps=steps,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+    )
+    _run("jina-clip-v2", partial(run_clip_stages, recipe), out, minutes)
+
+
+def _from_nothing(name: str, out: Path | None, minutes: float | None) -> None:
+    with needing_the_train_extra("training"):
+        from polylens.train import loop
+    from polylens.train.recipes import RECIPES
+
+    _run(name, partial(loop.train, RECIPES[name]()), out, minutes)
+
+
+def _run(name: str, run: Callable[..., Path | None], out: Path | None, minutes: float | None) -> None:
+    folder = out or Path("runs") / name
+    with needing_the_train_extra("training"), training_bar() as report:
+        finished = run(folder, report=report, max_seconds=None if minutes is None else minutes * 60)
+    if finished is None:
+        print(f"stopped at a checkpoint in {folder}; the same command goes on from there", file=sys.stderr)
+    else:
+        print(finished)
+
+
+@app.command()
+def mine(
+    data: Annotated[Path, typer.Option(metavar="FILE", help="JSON lines of pairs, as for `train finetune`.")],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="Where the pairs go, their negatives with them.")],
+    model: Model = "nano",
+    task: Annotated[str, typer.Option(help="Whose adapter ranks.")] = "retrieval",
+    negatives: Annotated[int, typer.Option(min=1, help="Most a pair gets.")] = 7,
+    below: Annotated[
+        float, typer.Option(min=0, max=1, help="Largest share of the right document's score that one may reach.")
+    ] = 0.95,
+) -> None:
+    """Find hard negatives for pairs: documents of others that the model ranks high."""
+    from polylens.runtime.embedder import load
+    from polylens.train.mining import mine
+    from polylens.train.pairs import read_source, write_pairs
+
+    source = read_source(data)
+    with counting_bar("mining") as report:
+        mined = mine(source, load(model), task=task, negatives=negatives, below=below, report=report)
+    write_pairs(out, mined)
+    count = sum(len(pair.negatives) for pair in mined)
+    print(
+        f"{out}: {len(mined)} pairs, {count} negatives, {sum(not pair.negatives for pair in mined)} pairs without any"
+    )
+
+
+def _by_task(pairs: list[str]) -> dict[str, list[str]]:
+    files: dict[str, list[str]] = {}
+    for pair in pairs:
+        task, equals, file = pair.partition("=")
+        if not (task and equals and file):
+            raise InputError(f"--task-data must be TASK=FILE, such as code=functions.jsonl, got {pair!r}")
+        files.setdefault(task, []).append(file)
+    return files

@@ -1,0 +1,85 @@
+"""What `polylens watch` says."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+from polylens.cli.bars import indexing_bar
+
+if TYPE_CHECKING:
+    from polylens.library import Change, Library, Progress, Report
+
+
+class Watching:
+    """Says what `watch` does: a line a change on stdout, the rest on stderr; on a terminal a bar while it embeds.
+
+    Args:
+        one: Whether there is one folder only, which then need not be named.
+    """
+
+    def __init__(self, *, one: bool) -> None:
+        self._one = one
+        self._known: set[Library] = set()
+        self._failed: dict[Library, set[tuple[str, str]]] = {}
+        self._changes: list[Change] = []
+        self._bar = ExitStack()
+        self._report: Callable[[Progress], None] | None = None
+
+    def progress(self, library: Library, progress: Progress) -> None:
+        if progress.total_pages and self._report is None:
+            self._report = self._bar.enter_context(indexing_bar())
+        if self._report is not None:
+            self._report(progress)
+        if library in self._known:
+            self._changes += progress.changes
+        if self._report is None:  # a bar and a line do not go together
+            self._say_changes(library)
+
+    def updated(self, library: Library, report: Report) -> None:
+        self.close()
+        self._say_changes(library)
+        if library not in self._known:
+            self._known.add(library)
+            print(f"{self._name(library)}{summary(report)}", file=sys.stderr)
+            print(f"watching {library.folder} (Ctrl-C ends it)", file=sys.stderr)
+        for file, reason in sorted(set(report.failed) - self._failed.get(library, set())):
+            print(f"could not read {self._name(library)}{file}: {reason}", file=sys.stderr)
+        self._failed[library] = set(report.failed)
+
+    def problem(self, library: Library, error: Exception) -> None:
+        self.close()
+        self._say_changes(library)
+        print(f"{library.folder}: {error}", file=sys.stderr)
+
+    def close(self) -> None:
+        """Take the bar away."""
+        self._report = None
+        self._bar.close()
+
+    def _say_changes(self, library: Library) -> None:
+        from polylens.watch import in_words
+
+        for change in self._changes:
+            print(f"{self._name(library)}{in_words(change)}", flush=True)
+        self._changes = []
+
+    def _name(self, library: Library) -> str:
+        return "" if self._one else f"{library.folder.name}: "
+
+
+def summary(report: Report) -> str:
+    """What an update did, in a line."""
+    rate = f", {report.pages / report.seconds:.1f} pages/s" if report.pages and report.seconds else ""
+    counts = {
+        "indexed": report.indexed,
+        "unchanged": report.unchanged,
+        "moved": report.moved,
+        "removed": report.removed,
+        "passed over": report.skipped,
+        "failed": len(report.failed),
+    }
+    files = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+    return f"files: {files or 'none'}; {report.pages} pages embedded in {report.seconds:.1f} s{rate}"
