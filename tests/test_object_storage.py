@@ -441,6 +441,11 @@ def test_the_commands(folder: Path, shelf: str, tmp_path: Path) -> None:
     assert done.returncode == 17 and done.stderr.startswith("polylens: s3://nowhere/papers cannot be used: there is no")
 
 
+def test_to_watch_an_index_is_refused() -> None:
+    done = run("watch", "s3://bucket/papers")
+    assert done.returncode == 2 and "s3://bucket/papers is the place of an index; watch the folder" in done.stderr
+
+
 def test_a_server_without_the_files(folder: Path, shelf: str, tmp_path: Path) -> None:
     model = tiny.write(tmp_path / "tiny")
     import polylens
@@ -454,6 +459,7 @@ def test_a_server_without_the_files(folder: Path, shelf: str, tmp_path: Path) ->
         place = {"file": "07.txt", "page": 1}
         text = running.http.get("/library/text", params=place).json()
         assert text["text"].startswith("word7 ") and "not on this machine" in text["note"] and not text["picture"]
+        assert not any(row["picture"] for row in found["results"])
         for path in ("/library/page", "/library/file"):
             answer = running.http.get(path, params=place)
             assert answer.status_code == 404 and "not on this machine" in answer.json()["detail"]

@@ -71,18 +71,24 @@ def index(
 @app.command()
 def watch(
     folders: Annotated[
-        list[Path] | None, typer.Argument(metavar="[FOLDER]...", help="By default the current one.")
+        list[str] | None, typer.Argument(metavar="[FOLDER]...", help="By default the current one.")
     ] = None,
     model: Annotated[str | None, typer.Option(help="As for index; one for all folders.")] = None,
 ) -> None:
     """Keep folders searchable: what comes, changes, moves or goes in them follows within seconds, until interrupted."""
     import signal
 
+    from polylens.index.places import is_remote
     from polylens.index.store import Store, read_manifest
     from polylens.library import Library
     from polylens.watch import Follower
 
-    paths = list({folder.expanduser().absolute(): None for folder in folders or [Path()]})
+    if remote := next(filter(is_remote, folders or []), None):
+        raise InputError(
+            f"watch follows a folder's files, and {remote} is the place of an index; watch the folder it is of. "
+            "To keep a folder's index there: polylens index FOLDER --index s3://BUCKET/PREFIX, once"
+        )
+    paths = list({Path(folder).expanduser().absolute(): None for folder in folders or ["."]})
     indexed = [path for path in paths if Store.exists(Library(path).place)]
     embedder = _load(model) or Library((indexed or paths)[0]).embedder
     for path in indexed:

@@ -39,6 +39,7 @@ SPANS = {"week": 7, "month": 30, "year": 365}  # days before today; the page rec
 
 THREADS = 4  # searches and pages at once
 
+PICTURED = ("pdf", "image")  # kinds of pages that are looked at; any other is read
 ONLY_TEXT = "the files are not on this machine: this is the text that the index has of the page"
 
 
@@ -203,6 +204,7 @@ class LibraryService:
                 "fused_score": _rounded(hit.fused_score),
                 "text": hit.snippet,
                 "kind": hit.kind,
+                "picture": hit.kind in PICTURED and self._open().has_files,
                 "language": hit.language,
                 "modified": hit.modified.isoformat(timespec="seconds"),
             }

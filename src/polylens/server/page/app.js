@@ -126,7 +126,8 @@ function showOpened() {
   if (!state.file || state.tab !== "search") return hidePage();
   const { file, page, q } = state;
   const results = found?.results.filter((each) => each.file === file) ?? [];
-  const kind = results.find((each) => each.page === page)?.kind ?? api.kindOf(file);
+  const shown = results.find((each) => each.page === page);
+  const kind = shown ? (shown.picture ? shown.kind : "text") : api.kindOf(file);
   showPage({ file, page, pages: results[0]?.pages ?? null, kind, query: q });
 }
 

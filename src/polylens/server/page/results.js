@@ -48,7 +48,7 @@ function card(result, { q: query, by }, addressOf) {
   for (const element of [link, alike]) Object.assign(element.dataset, { file, page });
   return make("li", { className: "card" }, thumbnail(result, query),
     make("div", { className: "about" }, link, alike),
-    result.text && api.hasPicture(result.kind) ? snippet(result, query) : null,
+    result.text && result.picture ? snippet(result, query) : null,
     make("dl", { className: "scores" }, ...Object.keys(SCORES).map((stage) => score(result, stage, by))));
 }
 
@@ -74,7 +74,7 @@ function whereabouts({ file, page, pages, kind, language }) {
 }
 
 function thumbnail(result, query) {
-  if (!api.hasPicture(result.kind)) {
+  if (!result.picture) {
     return make("div", { className: "thumbnail written" }, snippet(result, query));
   }
   const image = make("img", {

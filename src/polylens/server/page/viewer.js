@@ -44,7 +44,7 @@ export function showPage({ file, page, pages, kind, query }) {
     dialog.showModal();
     find("viewer-file").focus(); // its name is the first thing to be read out
   }
-  tell(find("viewer-problem"), "");
+  for (const name of ["viewer-problem", "viewer-note"]) tell(find(name), "");
   find("stage").scrollTop = 0;
   showPaper();
   showText();
@@ -94,7 +94,8 @@ async function showText() {
       open.kind = answer.picture ? "image" : "text"; // a picture inside a document, whose name does not say so
       showPaper();
     }
-    if (answer.note) tell(find("viewer-problem"), sentence(answer.note));
+    tell(find("viewer-note"), sentence(answer.note));
+    if (answer.note) tell(find("viewer-problem"), "");
     find(answer.picture ? "page-text" : "passage").append(...marked(answer.text.trim(), query));
     find("text-side").hidden = !answer.picture || !answer.text.trim();
     if (answer.pages && !open.pages) {
