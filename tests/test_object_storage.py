@@ -387,6 +387,8 @@ class TestErrors:
                 lambda: snapshot.multivectors([0]),
                 lambda: snapshot.fetch([0]),
                 lambda: list(snapshot.batches()),
+                lambda: snapshot.table(["file"]),
+                store.version,
             ]
             for read in reads:
                 with pytest.raises(StorageUnavailableError, match=r"refuses.*; check AWS_ACCESS_KEY_ID"):

@@ -276,12 +276,11 @@ class Library:
         """What its pages can be narrowed by, with numbers of pages; counted anew only once the index has changed."""
         from polylens.index.facets import count_facets
 
-        with self.place.reading():
-            store = self._reader()
-            if self._facets is None or self._facets[0] != store.version():
-                snapshot = store.snapshot()
-                self._facets = (snapshot.version, count_facets(snapshot))
-            return self._facets[1]
+        store = self._reader()
+        if self._facets is None or self._facets[0] != store.version():
+            snapshot = store.snapshot()
+            self._facets = (snapshot.version, count_facets(snapshot))
+        return self._facets[1]
 
     def num_pages(self, files: Sequence[str]) -> dict[str, int]:
         """Pages of each of these files that the index has."""
