@@ -88,9 +88,7 @@ def measure(embedder: Embedder, pages: list[Rendered], queries: list[str], pool:
     dense = embedder.similarity(np.stack([a.dense for a in asked]), np.stack([d.dense for d in documents]))
     late_ranks = ranks(late)
     by_language = {
-        language: float(
-            np.mean([rank <= 5 for rank, page in zip(late_ranks, pages, strict=True) if page.language == language])
-        )
+        language: rates([rank for rank, page in zip(late_ranks, pages, strict=True) if page.language == language])
         for language in sorted({page.language for page in pages})
     }
     peers = [sum(other.language == page.language for other in pages) for page in pages]
@@ -103,7 +101,7 @@ def measure(embedder: Embedder, pages: list[Rendered], queries: list[str], pool:
             if factor > 1
         },
         "dense": rates(ranks(dense)),
-        "multi-vector hit@5 by language": by_language,
+        "multi-vector by language": by_language,
         "pages/s": round(len(pages) / seconds, 2),
         "tokens a page": round(float(np.mean([d.num_tokens for d in documents]))),
     }

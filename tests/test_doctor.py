@@ -80,6 +80,12 @@ def scaled_tokens(row: PageRow) -> PageRow:
     return PageRow(row.page, row.kind, row.text, row.dense, row.multivector * np.float16(1.5))
 
 
+def test_how_far_it_is(library: Library) -> None:
+    told: list[tuple[int, int]] = []
+    examine(library, model=False, report=lambda done, total: told.append((done, total)))
+    assert told == [(page, 11) for page in range(1, 12)]
+
+
 def test_a_sound_index(library: Library) -> None:
     diagnosis = examine(library)
     assert diagnosis.findings == [] and diagnosis.is_well

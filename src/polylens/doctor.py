@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -95,12 +95,13 @@ class Diagnosis:
         self.findings.append(Finding(check, "note", message))
 
 
-def examine(library: Library, *, model: bool = True) -> Diagnosis:
+def examine(library: Library, *, model: bool = True, report: Callable[[int, int], None] | None = None) -> Diagnosis:
     """Looks at everything, and changes nothing.
 
     Args:
         library: With an index.
         model: Whether to load the model and try it as well.
+        report: Called with the pages that were looked at and the number of all, as they are read.
 
     Raises:
         LibraryNotFoundError: There is no index.
@@ -123,7 +124,7 @@ def examine(library: Library, *, model: bool = True) -> Diagnosis:
     found.model_id, found.num_pages = manifest.model_id, num_pages
     _check_leftovers(found, place, holder)
     _check_disk(found, store)
-    if num_pages and not _check_rows(found, store):
+    if num_pages and not _check_rows(found, store, report):
         return found
     _check_files(found, library)
     if model:
@@ -173,7 +174,7 @@ class _File:
     models: set[str] = field(default_factory=set)
 
 
-def _check_rows(found: Diagnosis, store: Store) -> bool:
+def _check_rows(found: Diagnosis, store: Store, report: Callable[[int, int], None] | None) -> bool:
     """What is in the index; False where it cannot be read."""
     files: dict[str, _File] = defaultdict(_File)
     broken: set[str] = set()  # with a vector that no model gives
@@ -191,6 +192,8 @@ def _check_rows(found: Diagnosis, store: Store) -> bool:
             elif rows % step == 0:
                 sample[row["hash"], row["page"]] = Embedding(dense, evenly(tokens, SAMPLE_TOKENS))
             rows += 1
+            if report:
+                report(rows, found.num_pages)
     except StorageUnavailableError:  # nothing is damaged, and nothing may be taken out
         raise
     except (RuntimeError, OSError, ValueError) as error:

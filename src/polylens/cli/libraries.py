@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from polylens.cli.app import app
-from polylens.cli.bars import indexing_bar
+from polylens.cli.bars import counting_bar, indexing_bar
 from polylens.cli.watching import Watching, summary
 from polylens.errors import InputError
 
@@ -206,11 +206,13 @@ def doctor(
     from polylens.library import Library, find_library
 
     library = Library(folder if folder is not None else find_library(), _load(model))
-    diagnosis = surgery.examine(library)
+    with counting_bar("pages") as report:
+        diagnosis = surgery.examine(library, report=report)
     done = []
     if repair:
         done = surgery.repair(library, diagnosis)
-        diagnosis = surgery.examine(library)
+        with counting_bar("pages") as report:
+            diagnosis = surgery.examine(library, report=report)
     if as_json:
         print(json.dumps(surgery.as_json(diagnosis, done), ensure_ascii=False))
     else:
