@@ -1,13 +1,14 @@
 """The training loop: one process, bf16 where the processor has it, exact resume.
 
 A run's folder holds `recipe.json`, `log.jsonl` (a line every few steps) and the same for TensorBoard, `checkpoint/`
-(weights and optimiser, safetensors only; written beside and renamed), the weights of an earlier stage if they are to be
-blended in and, at the end, `model/` in the official layout.
+(weights and optimiser, safetensors only; written beside and renamed), `blended/` (the weights of earlier stages that
+are mixed into the last ones) and, at the end, `model/` in the official layout.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import math
 import platform
 import random
@@ -46,7 +47,7 @@ from polylens.train.state import blend_weights, load_state, save_state, save_wei
 from polylens.train.trainee import Trainee, initialise, make_processor, make_tokenizer, make_trainee
 
 LOG_EVERY = 10  # steps
-BLENDED = "blended.safetensors"  # weights of an earlier stage, in the run's folder
+BLENDED = "blended"  # weights of earlier stages, in the run's folder
 
 
 def train(
@@ -77,6 +78,7 @@ def train(
     initialise(trainee, recipe.seed, tokenizer)
     trainee.to(device)
     if shutil.which("c++"):  # the tower is bound by memory traffic, which fused element-wise steps halve
+        logging.getLogger("torch._dynamo").setLevel(logging.ERROR)  # a size that is computed plainly is no news
         for block in trainee.tower.blocks:
             block.compile()
     optimisers = make_optimisers(trainee, recipe)
@@ -87,9 +89,10 @@ def train(
         for step, batch in _batches(recipe, processor, start, total):
             tick = time.monotonic()
             losses = train_step(trainee, batch, optimisers, recipe, step)
-            if recipe.blend and step + 1 == end_of(recipe, recipe.blend.stage):
-                # before any checkpoint that lies behind, so that a run that is taken up again has it
-                save_weights(folder / BLENDED, dict(trainee.named_parameters()))
+            for blended in recipe.blend:
+                if step + 1 == end_of(recipe, blended.stage):
+                    # before any checkpoint that lies behind, so that a run that is taken up again has it
+                    save_weights(folder / BLENDED / f"{blended.stage}.safetensors", dict(trainee.named_parameters()))
             seconds = time.monotonic() - tick
             report(Progress(step + 1, total, losses["total"], seconds))
             if (step + 1) % LOG_EVERY == 0:
@@ -98,8 +101,8 @@ def train(
                 save_state(folder / "checkpoint", dict(trainee.named_parameters()), optimisers, step + 1)
                 if max_seconds is not None and time.monotonic() - began > max_seconds and step + 1 < total:
                     return None
-    if recipe.blend:
-        blend_weights(folder / BLENDED, dict(trainee.named_parameters()), recipe.blend.share)
+    shares = {folder / BLENDED / f"{blended.stage}.safetensors": blended.share for blended in recipe.blend}
+    blend_weights(shares, dict(trainee.named_parameters()))
     trainee.to(device="cpu", dtype=torch.bfloat16).save(folder / "model", processor)
     return folder / "model"
 

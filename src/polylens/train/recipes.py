@@ -66,7 +66,7 @@ class Recipe:
     model: JinaV4Config | clip_config.JinaClipConfig
     images: ImageConfig | clip_processing.ImageConfig  # of the same family
     stages: tuple[Stage, ...]
-    blend: Blend | None  # None: the model is what the last stage ends with
+    blend: tuple[Blend, ...]  # the last stage's end counts what they leave; with none, the model is that
     weights: Weights
     late_temperature: float
     dense_temperature: float
@@ -289,7 +289,7 @@ def nano() -> Recipe:
         model=model,
         images=images,
         stages=(read, crops, sheets, half_pages, pages, texts, scripts, words, documents, pairs),
-        blend=Blend(stage="texts", share=0.25),
+        blend=(Blend(stage="texts", share=0.16), Blend(stage="documents", share=0.26)),
         weights=Weights(late=1.0, dense=0.3, grounding=2.0, reading=1.0),
         late_temperature=0.03,
         dense_temperature=0.05,
@@ -368,7 +368,7 @@ def nano_clip() -> Recipe:
                 tower_learns=True,
             ),
         ),
-        blend=None,
+        blend=(),
         weights=replace(like.weights, dense=1.0),  # the only way in which this family compares
         dense_both_ways=True,
     )

@@ -63,23 +63,27 @@ def load_state(folder: Path, named: Mapping[str, nn.Parameter], optimisers: Sequ
 
 def save_weights(path: Path, named: Mapping[str, nn.Parameter]) -> None:
     """Writes what learns as it stands; the file appears whole or not at all."""
+    path.parent.mkdir(exist_ok=True)
     beside = path.with_name(path.name + ".partial")
     save_file({name: parameter.detach().cpu() for name, parameter in named.items()}, beside)
     beside.replace(path)
 
 
-def blend_weights(path: Path, named: Mapping[str, nn.Parameter], share: float) -> None:
+def blend_weights(shares: Mapping[Path, float], named: Mapping[str, nn.Parameter]) -> None:
     """Mixes weights that were written into those that are there, in place.
 
     Args:
-        path: What `save_weights` wrote.
+        shares: What `save_weights` wrote, and how much each counts; what is there counts what they leave of 1.
         named: What is there.
-        share: How much the written ones count, from 0 to 1.
     """
-    written = load_file(path)
+    left = 1 - sum(shares.values())
     with torch.no_grad():
-        for name, parameter in named.items():
-            parameter.lerp_(written[name].to(parameter), share)
+        for parameter in named.values():
+            parameter.mul_(left)
+        for path, share in shares.items():
+            written = load_file(path)
+            for name, parameter in named.items():
+                parameter.add_(written[name].to(parameter), alpha=share)
 
 
 def steps_done(folder: Path) -> int:
