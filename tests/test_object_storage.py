@@ -330,6 +330,16 @@ class TestWhichIndex:
         ]
 
 
+@contextlib.contextmanager
+def a_bucket_of_its_own(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The address of a server that may be spoilt, with the bucket `shelf`."""
+    with buckets.running() as endpoint:
+        for name, value in buckets.environment(endpoint).items():
+            monkeypatch.setenv(name, value)
+        buckets.make_bucket(endpoint, "shelf")
+        yield endpoint
+
+
 class TestErrors:
     @pytest.mark.usefixtures("shelf")
     def test_no_bucket(self, folder: Path) -> None:
@@ -346,10 +356,7 @@ class TestErrors:
             Library.open(shelf)
 
     def test_unknown_credentials(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        with buckets.running() as endpoint:
-            for name, value in buckets.environment(endpoint).items():
-                monkeypatch.setenv(name, value)
-            buckets.make_bucket(endpoint, "shelf")
+        with a_bucket_of_its_own(monkeypatch) as endpoint:
             buckets.ask_for_credentials(endpoint)
             with pytest.raises(
                 StorageUnavailableError, match=r"refuses \(InvalidAccessKeyId\); check AWS_ACCESS_KEY_ID"
@@ -358,20 +365,14 @@ class TestErrors:
 
     def test_the_storage_goes_away_meanwhile(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(updating_module, "COMMIT_PAGES", 8)
-        with buckets.running() as endpoint:
-            for name, value in buckets.environment(endpoint).items():
-                monkeypatch.setenv(name, value)
-            buckets.make_bucket(endpoint, "shelf")
+        with a_bucket_of_its_own(monkeypatch):
             library = Library(folder, FakeEmbedder(), index="s3://shelf/papers")
             library.update()
         with pytest.raises(StorageUnavailableError, match="does not answer"):
             library.search("word7")
 
     def test_the_storage_refuses_in_the_middle_of_reading(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        with buckets.running() as endpoint:
-            for name, value in buckets.environment(endpoint).items():
-                monkeypatch.setenv(name, value)
-            buckets.make_bucket(endpoint, "shelf")
+        with a_bucket_of_its_own(monkeypatch) as endpoint:
             Library(folder, FakeEmbedder(), index="s3://shelf/papers").update()
             store = Store.open("s3://shelf/papers")
             snapshot, query = store.snapshot(), np.eye(store.dim, dtype=np.float32)[0]
@@ -395,10 +396,7 @@ class TestErrors:
                     read()
 
     def test_storage_that_refuses_is_no_damage(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        with buckets.running() as endpoint:
-            for name, value in buckets.environment(endpoint).items():
-                monkeypatch.setenv(name, value)
-            buckets.make_bucket(endpoint, "shelf")
+        with a_bucket_of_its_own(monkeypatch) as endpoint:
             library = Library(folder, FakeEmbedder(), index="s3://shelf/papers")
             library.update()
             monkeypatch.setattr(doctor, "_check_disk", lambda *_: buckets.ask_for_credentials(endpoint))

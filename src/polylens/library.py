@@ -167,9 +167,11 @@ class Library:
             raise InputError("the query is empty; say what to look for")
         words = " ".join(part for part in parts if isinstance(part, str))
         _require_ranking(by, has_words=bool(words.strip()))
+        from polylens.index.search import search
+
         store = self._reader()
         embedding = join(self._loaded().embed(parts, task="retrieval", prompt_name="query"))
-        return self._ranked(store, embedding, top, by, words, filters)
+        return search(store, embedding, top, by=by, query_words=words, filters=filters)
 
     def like(
         self,
@@ -198,14 +200,14 @@ class Library:
         filters = _filters(folder, kinds, languages, since, until)
         _require_ranking(by, has_words=False)
         from polylens.index.pooling import evenly
-        from polylens.index.search import snippet
+        from polylens.index.search import search, snippet
 
         store = self._reader()
         snapshot = store.snapshot()
         row = _row_of(snapshot, file, page)
         [stored], [tokens] = snapshot.fetch([row]), snapshot.multivectors([row])
         spread = evenly(tokens, LIKE_TOKENS).astype(np.float32)
-        found = self._ranked(store, Embedding(snapshot.dense_of(row), spread), top + 1, by, "", filters)
+        found = search(store, Embedding(snapshot.dense_of(row), spread), top + 1, by=by, filters=filters)
         others = [hit for hit in found if (hit.file, hit.page) != (file, page)][:top]
         return [replace(hit, snippet=snippet(hit.text, stored.text)) for hit in others]
 
@@ -235,11 +237,6 @@ class Library:
         if by == "text":
             return f"{page} has any of these words in its text; rank by late, dense or fused to go by meaning and looks"
         return f"{page} is there but this one"
-
-    def _ranked(self, store: Store, query: Embedding, top: int, by: By, words: str, filters: Filters) -> list[Hit]:
-        from polylens.index.search import search
-
-        return search(store, query, top, by=by, query_words=words, filters=filters)
 
     def stored(self, file: str, number: int) -> StoredPage:
         """A page as the index has it, hence without its picture.

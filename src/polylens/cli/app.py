@@ -7,11 +7,14 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from polylens.errors import InputError, PolylensError, exit_code
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -56,6 +59,15 @@ def options(
     ] = False,
 ) -> None:
     """Universal embeddings one can run oneself: text, pictures and document pages in one vector space."""
+
+
+def show(*tables: Table) -> None:
+    """Prints tables as wide as the terminal, or wide enough for a file."""
+    from rich.console import Console
+
+    console = Console(width=None if sys.stdout.isatty() else 180)
+    for table in tables:
+        console.print(table)
 
 
 def require_place(option: str, file: Path | None) -> None:

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from polylens.cli.app import Model, app
+from polylens.cli.app import Model, app, show
 from polylens.errors import InputError
 
 
@@ -72,7 +72,6 @@ def embed(
 @app.command()
 def models() -> None:
     """List the models that are known by name."""
-    from rich.console import Console
     from rich.table import Table
 
     from polylens.checkpoints.catalog import CATALOG
@@ -83,7 +82,7 @@ def models() -> None:
         dims = ", ".join(map(str, entry.dims))
         late, takes = str(entry.multivector_dim or "-"), ", ".join(entry.modalities)
         table.add_row(entry.name, size, dims, late, f"{entry.context:,}", takes, entry.languages, entry.licence)
-    Console(width=None if sys.stdout.isatty() else 180).print(table)
+    show(table)
 
 
 def _lines(file: Path | None) -> list[str]:

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from polylens.cli.app import Model, app, needing_the_train_extra, require_place
+from polylens.cli.app import Model, app, needing_the_train_extra, require_place, show
 from polylens.cli.bars import counting_bar
-
-if TYPE_CHECKING:
-    from rich.table import Table
-
 
 benchmarks = typer.Typer(
     no_args_is_help=True, help="Measure how well a model finds what is held out from training.", rich_markup_mode=None
@@ -51,7 +45,8 @@ def synthetic(
     embedder = load(model)
     with counting_bar("pages") as report_pages:
         results = synthetic.run(embedder, chosen, pages, seed, lambda told: report_pages(told.done, told.total))
-    _show(report.tables(results), report.as_json(results, model=embedder.model_id, seed=seed), json_file)
+    show(*report.tables(results))
+    _keep(report.as_json(results, model=embedder.model_id, seed=seed), json_file)
 
 
 @benchmarks.command()
@@ -91,22 +86,17 @@ def _evaluate_texts(
     embedder = load(model)
     with counting_bar("texts") as report_texts:
         results = texts.run(suite, embedder, chosen, candidates, seed, lambda told: report_texts(told.done, told.total))
-    figures = text_report.as_json(suite, results, model=embedder.model_id, seed=seed)
-    _show([text_report.table(suite, results)], figures, json_file)
+    show(text_report.table(suite, results))
+    _keep(text_report.as_json(suite, results, model=embedder.model_id, seed=seed), json_file)
 
 
 def _names(tasks: str | None) -> tuple[str, ...] | None:
     return None if tasks is None else tuple(dict.fromkeys(filter(None, tasks.split(","))))
 
 
-def _show(tables: Iterable[Table], figures: dict[str, Any], json_file: Path | None) -> None:
-    from rich.console import Console
-
+def _keep(figures: dict[str, Any], json_file: Path | None) -> None:
     from polylens.evaluate.figures import write_json
 
-    console = Console(width=None if sys.stdout.isatty() else 180)
-    for table in tables:
-        console.print(table)
     if json_file is not None:
         write_json(figures, json_file)
 
@@ -124,9 +114,7 @@ def reproduce(
     pages: Annotated[int, typer.Option(min=2, help="Pages of each of seven tasks; as many crops as pages.")] = 30,
     seed: Annotated[int, typer.Option(help="Decides pages, crops and queries.")] = 1,
     out: Annotated[Path, typer.Option(metavar="FILE", help="Where the report goes.")] = Path("report.html"),
-    json_file: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="Write the figures here too.")
-    ] = None,
+    json_file: Figures = None,
 ) -> None:
     """Compare small models as the papers do theirs: one HTML report, the published figures beside ours."""
     require_place("--out", out)
@@ -134,9 +122,8 @@ def reproduce(
     with needing_the_train_extra("making pages"):
         from polylens.evaluate.reproduce import page, report, run
         from polylens.train.data.unseen import crops
-    from rich.console import Console
 
-    from polylens.evaluate.figures import write_json, write_text
+    from polylens.evaluate.figures import write_text
     from polylens.runtime.embedder import load
     from polylens.train.recipes import EUROPEAN
 
@@ -150,8 +137,7 @@ def reproduce(
     with counting_bar("pages and crops") as report_pictures:
         sections = run.reproduce(compared, unseen, pages, seed, report_pictures)
     made_with = run.made_with(compared, pages, seed)
-    Console(width=None if sys.stdout.isatty() else 180).print(report.table(sections))
+    show(report.table(sections))
     write_text(page.html(sections, made_with), out)
-    if json_file is not None:
-        write_json(report.as_json(sections, made_with), json_file)
+    _keep(report.as_json(sections, made_with), json_file)
     print(out)

@@ -20,7 +20,7 @@ Out = Annotated[
 Minutes = Annotated[float | None, typer.Option(help="Stop at the next checkpoint after this many minutes.")]
 Pairs = Annotated[list[str], typer.Option(metavar="FILE", help="JSON lines of pairs; may be repeated.")]
 HeldOut = Annotated[str | None, typer.Option("--eval", metavar="FILE", help="Pairs that are held out.")]
-Steps = Annotated[int, typer.Option(min=1)]
+Steps = Annotated[int, typer.Option(min=1, help="Batches that are learned from.")]
 BatchSize = Annotated[int, typer.Option(min=2, help="Pairs that compete in a step.")]
 Rate = Annotated[float, typer.Option(min=0, help="At its highest.")]
 Divergence = Annotated[float, typer.Option(min=0, help="Weight of that term of the loss; 0 leaves it out.")]

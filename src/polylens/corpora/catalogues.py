@@ -18,7 +18,7 @@ import struct
 from collections.abc import Iterator
 from pathlib import Path
 
-from polylens.corpora.text import Split, TextPair, key
+from polylens.corpora.text import Split, TextPair, is_mostly_letters, key
 
 FOLDER = Path("/usr/share/locale")
 
@@ -178,5 +178,4 @@ def _plain(text: str, has_key: bool) -> str:
 
 def _is_prose(text: str) -> bool:
     """Whether most of what is not space are letters, and it tells more than how a program is called."""
-    visible = text.replace(" ", "")
-    return 10 * sum(map(str.isalpha, visible)) >= 7 * len(visible) and not text.startswith(("Usage", "usage"))
+    return is_mostly_letters(text, 7) and not text.startswith(("Usage", "usage"))

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from polylens.corpora import catalogues, functions
-from polylens.corpora.text import TextPair, key
+from polylens.corpora.text import TextPair, is_mostly_letters, key
 
 FOLDER = Path("/usr/share/man")
 SECTIONS = ("man1", "man2", "man3", "man4", "man5", "man7", "man8")
@@ -129,5 +129,4 @@ def _plain(line: str) -> str:
 
 
 def _is_prose(text: str) -> bool:
-    visible = text.replace(" ", "")
-    return text[-1] in ".。" and 10 * sum(map(str.isalpha, visible)) >= 8 * len(visible) and "\\" not in text
+    return text[-1] in ".。" and is_mostly_letters(text, 8) and "\\" not in text

@@ -19,6 +19,17 @@ class TextPair:
     document: str
 
 
+def is_mostly_letters(text: str, tenths: int) -> bool:
+    """Whether at least so many tenths of what is not space are letters.
+
+    Example:
+        >>> is_mostly_letters("ab 12", 5), is_mostly_letters("ab 123", 5)
+        (True, False)
+    """
+    visible = text.replace(" ", "")
+    return 10 * sum(map(str.isalpha, visible)) >= tenths * len(visible)
+
+
 def key(text: str) -> str:
     """What is left of a text without case, digits, punctuation and spaces: equal where two texts say the same.
 

@@ -18,6 +18,7 @@ import PIL.Image
 from polylens.errors import InputError
 from polylens.evaluate.bm25 import bm25
 from polylens.evaluate.metrics import Estimate, PerQuery, Relevance, Scores, bootstrap, chance_ndcg, ndcg, recall
+from polylens.evaluate.tasks import Progress, require_some_of
 from polylens.evaluate.vectors import embed_side, similarities
 from polylens.runtime.embedder import Embedder
 from polylens.synthetic.page import Page
@@ -43,16 +44,6 @@ class Task:
     """`[Q]`: the page that each query was made from."""
     relevant: Relevance
     """`[Q, D]`: pages that say all that a query names; the one it was made from is among them."""
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """What a caller is told after each batch of pages."""
-
-    task: str
-    done: int
-    total: int
-    """Pages, of all tasks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +77,7 @@ def check_tasks(names: Sequence[str]) -> None:
     Raises:
         InputError: Names the first of them.
     """
-    for name in names or [""]:
-        if name not in TASKS:
-            raise InputError(f"tasks must be some of {', '.join(TASKS)}, got {name!r}")
+    require_some_of(TASKS, names)
 
 
 def make_task(name: str, pages: int = 60, seed: int = 1) -> Task:

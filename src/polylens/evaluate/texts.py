@@ -16,6 +16,7 @@ from polylens.corpora.text import TextPair
 from polylens.errors import InputError
 from polylens.evaluate.bm25 import bm25
 from polylens.evaluate.metrics import Estimate, PerQuery, Relevance, Scores, bootstrap
+from polylens.evaluate.tasks import Progress, require_some_of
 from polylens.evaluate.vectors import embed_side, similarities
 from polylens.runtime.embedder import Embedder
 
@@ -62,26 +63,13 @@ class TextResult:
         return overall([self], way)
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """What a caller is told after each batch."""
-
-    task: str
-    done: int
-    total: int
-    """Texts, of all tasks."""
-
-
 def check_tasks(suite: Suite, names: Sequence[str]) -> None:
     """Refuses names that are no tasks of a suite, and no names at all.
 
     Raises:
         InputError: Names the first of them.
     """
-    known = (*suite.tasks, *suite.others)
-    for name in names or [""]:
-        if name not in known:
-            raise InputError(f"tasks of {suite.name} must be some of {', '.join(known)}, got {name!r}")
+    require_some_of((*suite.tasks, *suite.others), names, f"tasks of {suite.name}")
 
 
 def run(
