@@ -32,10 +32,10 @@ from polylens.synthetic import fonts
 from polylens.synthetic.lexicon import sample_text
 from polylens.synthetic.pages import alike
 from polylens.train import loop, tokenizer
-from polylens.train.data import pairs
+from polylens.train.data import text_pairs
 from polylens.train.data.documents import ask_for
 from polylens.train.data.examples import ImageBatch
-from polylens.train.data.pairs import check_pairs, make_pair_batch
+from polylens.train.data.text_pairs import check_pairs, make_pair_batch
 from polylens.train.loop import (
     learning_rate,
     make_optimisers,
@@ -528,7 +528,7 @@ class TestPairs:
     ) -> None:
         write_catalogue(tmp_path, "de", "git", sentences())
         monkeypatch.setattr(loop, "make_pair_batch", partial(make_pair_batch, folder=tmp_path))
-        monkeypatch.setattr(pairs, "_SHARES", {"translations": 1})
+        monkeypatch.setattr(text_pairs, "_SHARES", {"translations": 1})
         tokenizer = loop._tokenizer(recipe, prepared)
         batches = loop._Batches(recipe, make_processor(recipe, tokenizer))
         trainee = make_trainee(recipe)

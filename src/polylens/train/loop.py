@@ -37,8 +37,8 @@ from polylens.train.data.examples import (
     make_batch,
     make_reading_batch,
 )
-from polylens.train.data.pairs import check_pairs, make_pair_batch
 from polylens.train.data.render import Rendered, render_crop, render_page
+from polylens.train.data.text_pairs import check_pairs, make_pair_batch
 from polylens.train.journal import Journal
 from polylens.train.losses import batched_maxsim, grounding_nce, info_nce, matryoshka_nce, reading_loss
 from polylens.train.progress import Progress
@@ -84,15 +84,14 @@ def train(
     optimisers = make_optimisers(trainee, recipe)
     start = load_state(folder / "checkpoint", dict(trainee.named_parameters()), optimisers)
     total = sum(stage.steps for stage in recipe.stages)
+    earlier = {end_of(recipe, each.stage): folder / BLENDED / f"{each.stage}.safetensors" for each in recipe.blend}
     began = time.monotonic()
     with Journal(folder, start) as journal:
         for step, batch in _batches(recipe, processor, start, total):
             tick = time.monotonic()
             losses = train_step(trainee, batch, optimisers, recipe, step)
-            for blended in recipe.blend:
-                if step + 1 == end_of(recipe, blended.stage):
-                    # before any checkpoint that lies behind, so that a run that is taken up again has it
-                    save_weights(folder / BLENDED / f"{blended.stage}.safetensors", dict(trainee.named_parameters()))
+            if step + 1 in earlier:  # before any checkpoint that lies behind, so that a run that is taken up has it
+                save_weights(earlier[step + 1], dict(trainee.named_parameters()))
             seconds = time.monotonic() - tick
             report(Progress(step + 1, total, losses["total"], seconds))
             if (step + 1) % LOG_EVERY == 0:
@@ -101,8 +100,8 @@ def train(
                 save_state(folder / "checkpoint", dict(trainee.named_parameters()), optimisers, step + 1)
                 if max_seconds is not None and time.monotonic() - began > max_seconds and step + 1 < total:
                     return None
-    shares = {folder / BLENDED / f"{blended.stage}.safetensors": blended.share for blended in recipe.blend}
-    blend_weights(shares, dict(trainee.named_parameters()))
+    shares = (blended.share for blended in recipe.blend)
+    blend_weights(dict(zip(earlier.values(), shares, strict=True)), dict(trainee.named_parameters()))
     trainee.to(device="cpu", dtype=torch.bfloat16).save(folder / "model", processor)
     return folder / "model"
 
