@@ -83,7 +83,8 @@ def test_the_stages_of_nano_are_the_recipes() -> None:
     for stage in recipe.stages:
         row = f"| `{stage.name}` | {stage.height} x {stage.width} | {stage.steps:,} | {stage.images} |"
         assert row in guide, row
-    for blended in recipe.blend:
-        assert f"{100 * blended.share:.0f} % of those after `{blended.stage}`" in guide
-    assert f"{100 - 100 * sum(blended.share for blended in recipe.blend):.0f} % of the last ones" in guide
+        for blended in stage.blend:
+            assert f"{100 * blended.share:.0f} % of those after `{blended.stage}`" in guide
+        if stage.blend:
+            assert f"{100 - 100 * sum(blended.share for blended in stage.blend):.0f} % of its own" in guide
     assert f"A checkpoint is written every {recipe.checkpoint_every} steps." in guide

@@ -26,7 +26,12 @@ from polylens.synthetic.lexicon import LANGUAGES, RIGHT_TO_LEFT, Split, everyday
 FONT_FOLDERS = (Path("/usr/share/fonts"), Path("/usr/local/share/fonts"), Path.home() / ".local/share/fonts")
 
 PACKAGES = "fonts-noto-core fonts-noto-cjk fonts-dejavu fonts-liberation fonts-freefont-ttf"
-"""The Debian packages that hold the families below."""
+"""The Debian packages that hold a family of either split for every script."""
+
+MORE_PACKAGES = (
+    "fonts-arphic-uming fonts-wqy-zenhei fonts-ipafont-gothic fonts-ipafont-mincho fonts-nanum fonts-unfonts-core"
+)
+"""Those of the other families below: more hands to learn Chinese, Japanese and Korean from, never held out."""
 
 HELD_OUT_FAMILIES = frozenset(
     {
@@ -70,6 +75,14 @@ FAMILIES: dict[str, tuple[str, tuple[str, ...]]] = {
     "Noto Serif Thai": ("NotoSerifThai", ("Thai",)),
     "Noto Sans CJK": ("NotoSansCJK", ("Hans", "Jpan", "Hang")),
     "Noto Serif CJK": ("NotoSerifCJK", ("Hans", "Jpan", "Hang")),
+    "AR PL UMing": ("uming", ("Hans",)),
+    "WenQuanYi Zen Hei": ("wqy-zenhei", ("Hans",)),
+    "IPAGothic": ("ipag", ("Jpan",)),
+    "IPAMincho": ("ipam", ("Jpan",)),
+    "NanumGothic": ("NanumGothic|NanumBarunGothic", ("Hang",)),
+    "NanumMyeongjo": ("NanumMyeongjo", ("Hang",)),
+    "UnBatang": ("UnBatang", ("Hang",)),
+    "UnDotum": ("UnDotum", ("Hang",)),
 }
 """Family -> (start of its files' names, the scripts it is used for). Left out: symbols, Nastaliq, Rashi."""
 
@@ -88,6 +101,7 @@ _MONOSPACED_FILES = {
     "Noto Sans Mono CJK": "NotoSansCJK",
 }
 _COLLECTION_NAMES = {"Latn": "JP", "Hans": "SC", "Jpan": "JP", "Hang": "KR"}
+_NAMES_IN_COLLECTIONS = {"AR PL UMing": "AR PL UMing CN", "WenQuanYi Zen Hei": "WenQuanYi Zen Hei"}
 _SHAPED = RIGHT_TO_LEFT | {"Deva", "Thai"}
 _SAMPLES = {
     "Latn": "ÅHgjpqy|",
@@ -139,17 +153,18 @@ class SizedFont:
 
         Unless the script has to be shaped it is the sum over the letters: without kerning, so up to a pixel off.
         """
-        return self.edges(text)[-1]
+        return self.font.getlength(text) if self.face.script in _SHAPED else self.edges(text)[-1]
 
     def edges(self, text: str) -> tuple[float, ...]:
         """Pixels from the start of a text to where each of its letters begins, and to where the last one ends.
 
         Unless the script has to be shaped they are sums over the letters: without kerning, so up to a pixel off. Where
-        it has to be, letters are taken to be equally wide.
+        it has to be, a letter ends where the text up to it would: a sign above or below another takes no room.
         """
         if self.face.script in _SHAPED:
-            step = self.font.getlength(text) / max(1, len(text))
-            return tuple(step * i for i in range(len(text) + 1))
+            whole = self.font.getlength(text)
+            ends = (min(whole, self.font.getlength(text[:stop])) for stop in range(1, len(text)))
+            return (*accumulate(ends, max, initial=0.0), whole)
         for letter in text:
             if letter not in self.advances:
                 self.advances[letter] = self.font.getlength(letter)
@@ -263,6 +278,11 @@ def _files(family: str, script: str) -> list[Path]:
     return sorted(path for path in _all_files() if pattern.fullmatch(path.stem))
 
 
+def font_file(stem: str) -> Path | None:
+    """The installed font file of a name without its ending; None where there is none."""
+    return next((path for path in _all_files() if path.stem == stem), None)
+
+
 @functools.cache
 def _all_files() -> tuple[Path, ...]:
     kinds = {".ttf", ".otf", ".ttc"}
@@ -275,7 +295,7 @@ def _load(family: str, path: Path, script: str) -> tuple[Face, ...]:
     if path.suffix.lower() != ".ttc":
         with TTFont(path, lazy=True) as font:
             return (Face(family, path, 0, script, _coverage(font)),)
-    wanted = f"{family} {_COLLECTION_NAMES.get(script, '')}"
+    wanted = _NAMES_IN_COLLECTIONS.get(family, f"{family} {_COLLECTION_NAMES.get(script, '')}")
     with TTCollection(path, lazy=True) as collection:
         return tuple(
             Face(family, path, index, script, _coverage(font))

@@ -1,8 +1,8 @@
 """The training loop: one process, bf16 where the processor has it, exact resume.
 
 A run's folder holds `recipe.json`, `log.jsonl` (a line every few steps) and the same for TensorBoard, `checkpoint/`
-(weights and optimiser, safetensors only; written beside and renamed), `blended/` (the weights of earlier stages that
-are mixed into the last ones) and, at the end, `model/` in the official layout.
+(weights and optimiser, safetensors only; written beside and renamed), `blended/` (the weights of stages that
+are mixed into those of later ones) and, at the end, `model/` in the official layout.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ import polylens
 from polylens.errors import InputError
 from polylens.models.jina_v4.processing import JinaV4Processor
 from polylens.models.protocol import Outputs
+from polylens.synthetic import pictograms
 from polylens.train.data.documents import make_document_batch
 from polylens.train.data.examples import (
     READING_POINTS,
@@ -37,6 +38,7 @@ from polylens.train.data.examples import (
     make_batch,
     make_reading_batch,
 )
+from polylens.train.data.pictograms import make_pictogram_batch
 from polylens.train.data.render import Rendered, render_crop, render_page
 from polylens.train.data.text_pairs import check_pairs, make_pair_batch
 from polylens.train.journal import Journal
@@ -84,14 +86,15 @@ def train(
     optimisers = make_optimisers(trainee, recipe)
     start = load_state(folder / "checkpoint", dict(trainee.named_parameters()), optimisers)
     total = sum(stage.steps for stage in recipe.stages)
-    earlier = {end_of(recipe, each.stage): folder / BLENDED / f"{each.stage}.safetensors" for each in recipe.blend}
+    kept = {blend.stage for stage in recipe.stages for blend in stage.blend}
     began = time.monotonic()
     with Journal(folder, start) as journal:
         for step, batch in _batches(recipe, processor, start, total):
             tick = time.monotonic()
             losses = train_step(trainee, batch, optimisers, recipe, step)
-            if step + 1 in earlier:  # before any checkpoint that lies behind, so that a run that is taken up has it
-                save_weights(earlier[step + 1], dict(trainee.named_parameters()))
+            stage, within = stage_at(recipe, step)
+            if within + 1 == stage.steps:  # before any checkpoint that lies behind, so that a run taken up has it
+                _end_stage(stage, stage.name in kept, folder / BLENDED, dict(trainee.named_parameters()))
             seconds = time.monotonic() - tick
             report(Progress(step + 1, total, losses["total"], seconds))
             if (step + 1) % LOG_EVERY == 0:
@@ -100,10 +103,15 @@ def train(
                 save_state(folder / "checkpoint", dict(trainee.named_parameters()), optimisers, step + 1)
                 if max_seconds is not None and time.monotonic() - began > max_seconds and step + 1 < total:
                     return None
-    shares = (blended.share for blended in recipe.blend)
-    blend_weights(dict(zip(earlier.values(), shares, strict=True)), dict(trainee.named_parameters()))
     trainee.to(device="cpu", dtype=torch.bfloat16).save(folder / "model", processor)
     return folder / "model"
+
+
+def _end_stage(stage: Stage, keep: bool, folder: Path, named: dict[str, nn.Parameter]) -> None:
+    """Mixes in the weights of the stages that this one names, and keeps what comes out where a later one wants it."""
+    blend_weights({folder / f"{blend.stage}.safetensors": blend.share for blend in stage.blend}, named)
+    if keep:
+        save_weights(folder / f"{stage.name}.safetensors", named)
 
 
 def stage_at(recipe: Recipe, step: int) -> tuple[Stage, int]:
@@ -114,12 +122,6 @@ def stage_at(recipe: Recipe, step: int) -> tuple[Stage, int]:
             return stage, within
         within -= stage.steps
     raise InputError(f"step {step} lies behind the end of the run")
-
-
-def end_of(recipe: Recipe, name: str) -> int:
-    """Steps of the run up to the end of a stage."""
-    names = [stage.name for stage in recipe.stages]
-    return sum(stage.steps for stage in recipe.stages[: names.index(name) + 1])
 
 
 def learning_rate(recipe: Recipe, step: int) -> float:
@@ -154,7 +156,8 @@ def train_step(
 ) -> dict[str, float]:
     """One update; returns each loss before its weight, and their weighted sum as `total`."""
     rate = learning_rate(recipe, step)
-    trainee.hold(still=not stage_at(recipe, step)[0].tower_learns)
+    stage, _ = stage_at(recipe, step)
+    trainee.hold(still=not stage.tower_learns, task=stage.task)
     for optimiser in optimisers:
         for group in optimiser.param_groups:
             group["lr"] = rate * group["share"]
@@ -267,8 +270,14 @@ class _Batches(torch.utils.data.Dataset[ImageBatch]):
         render = partial(draw, stage=stage, languages=(rng.choice(stage.languages),))
         share = rng.random()
         if share < stage.pairs:
-            return make_pair_batch(seed, processor=self.processor, count=stage.pairs_a_step)
-        if share < stage.pairs + stage.documents:
+            return make_pair_batch(
+                seed, processor=self.processor, count=stage.pairs_a_step, kinds=stage.pair_kinds, task=stage.task
+            )
+        share -= stage.pairs
+        if share < stage.pictograms:
+            if pictograms.are_there():
+                return make_pictogram_batch(seed, processor=self.processor, texts=stage.texts, words=stage.query_words)
+        elif share < stage.pictograms + stage.documents:
             assert isinstance(self.processor, JinaV4Processor)
             return make_document_batch(
                 seed,

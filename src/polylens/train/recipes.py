@@ -11,6 +11,20 @@ from polylens.models.jina_v4.config import DecoderConfig, JinaV4Config, VisionCo
 from polylens.models.jina_v4.processing import ImageConfig
 from polylens.nn.lora import LoRAConfig
 
+PAIR_KINDS = (*("translations",) * 8, "functions", "functions", "manuals")
+"""Kinds of pairs of texts, as often as they are drawn: there are 27 languages, and one of code."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Blend:
+    """Weights of an earlier stage that are mixed into those of another's end, for what was forgotten since.
+
+    Wortsman et al. 2022, arXiv 2109.01903.
+    """
+
+    stage: str  # whose weights, as they were at its end
+    share: float  # how much they count, from 0 to 1
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Stage:
@@ -32,9 +46,13 @@ class Stage:
     languages: tuple[str, ...]  # of the pictures; texts are in all. One that stands there twice is drawn twice as often
     scans: float  # share of the pictures that look scanned
     documents: float  # share of the steps whose pictures are synthetic pages, asked about as people ask
+    pictograms: float  # share of the steps whose pictures show things and flags; where their font is installed
     pairs: float  # share of the steps that have texts alone, which belong together: a sentence and its translation
     pairs_a_step: int  # of those steps; a quarter of functions and passages, which are as much longer
+    pair_kinds: tuple[str, ...] = PAIR_KINDS  # a step's pairs are of one of them
+    task: str | None = None  # whose adapter learns, and nothing besides; with none the model itself does
     tower_learns: bool  # whether the vision tower does; held still it costs a third, and reads what it can read
+    blend: tuple[Blend, ...] = ()  # mixed into its last weights, which count what these leave; the next stage has them
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,17 +66,6 @@ class Weights:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Blend:
-    """Weights of an earlier stage that are mixed into those of the end, for what was forgotten since.
-
-    Wortsman et al. 2022, arXiv 2109.01903.
-    """
-
-    stage: str  # whose weights, as they were at its end
-    share: float  # how much they count, from 0 to 1
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class Recipe:
     """A run."""
 
@@ -66,7 +73,6 @@ class Recipe:
     model: JinaV4Config | clip_config.JinaClipConfig
     images: ImageConfig | clip_processing.ImageConfig  # of the same family
     stages: tuple[Stage, ...]
-    blend: tuple[Blend, ...]  # the last stage's end counts what they leave; with none, the model is that
     weights: Weights
     late_temperature: float
     dense_temperature: float
@@ -87,6 +93,9 @@ ALL_SCRIPTS = (
     *("he", "he", "ar", "ar", "hi", "hi", "th", "th", "zh", "zh", "ja", "ja", "ko", "ko"),
 )
 """Half of it in the seven scripts besides."""
+
+MANY_GLYPHS = (*ALL_SCRIPTS, "zh", "zh", "ja", "ja", "ko", "ko")
+"""A third of it in the three that have thousands."""
 
 NANO_VOCAB = 4096
 SPECIAL = 8  # nano's special tokens are its first ids, in the order of `tokenizer.SPECIAL_TOKENS`
@@ -162,6 +171,7 @@ def nano() -> Recipe:
         languages=EUROPEAN,
         scans=0.0,
         documents=0.0,
+        pictograms=0.0,
         pairs=0.0,
         pairs_a_step=0,
         tower_learns=True,
@@ -183,6 +193,7 @@ def nano() -> Recipe:
         languages=EUROPEAN,
         scans=0.0,
         documents=0.0,
+        pictograms=0.0,
         pairs=0.0,
         pairs_a_step=0,
         tower_learns=True,
@@ -218,6 +229,7 @@ def nano() -> Recipe:
         languages=EUROPEAN,
         scans=0.0,
         documents=0.0,
+        pictograms=0.0,
         pairs=0.0,
         pairs_a_step=0,
         tower_learns=False,
@@ -283,13 +295,75 @@ def nano() -> Recipe:
         documents=0.1,
         pairs=0.85,
         pairs_a_step=128,
+        blend=(Blend(stage="texts", share=0.16), Blend(stage="documents", share=0.26)),
     )
+    glyphs = replace(
+        scripts,
+        name="glyphs",
+        steps=3000,
+        learning_rate=4e-3,
+        final_learning_rate=1e-3,
+        languages=MANY_GLYPHS,
+        scans=0.2,
+    )
+    lines = replace(
+        words,
+        name="lines",
+        pictograms=0.1,
+        steps=800,
+        learning_rate=3e-3,
+        final_learning_rate=2e-3,
+        scans=0.2,
+        pairs=0.25,
+        pairs_a_step=128,
+    )
+    together = replace(
+        pairs,
+        name="together",
+        height=1512,
+        width=1064,
+        steps=2300,
+        images=2,
+        scans=0.2,
+        documents=0.25,
+        pictograms=0.05,
+        pairs=0.35,
+        blend=(),
+    )
+    code = replace(
+        pairs,
+        name="code",
+        steps=300,
+        images=0,
+        learning_rate=4e-3,
+        documents=0.0,
+        pairs=1.0,
+        pair_kinds=("functions",),
+        task="code",
+        blend=(),
+    )
+    matching = replace(code, name="text matching", steps=500, pair_kinds=("translations",), task="text-matching")
     return Recipe(
         name="nano",
         model=model,
         images=images,
-        stages=(read, crops, sheets, half_pages, pages, texts, scripts, words, documents, pairs),
-        blend=(Blend(stage="texts", share=0.16), Blend(stage="documents", share=0.26)),
+        stages=(
+            read,
+            crops,
+            sheets,
+            half_pages,
+            pages,
+            texts,
+            scripts,
+            words,
+            documents,
+            pairs,
+            glyphs,
+            lines,
+            together,
+            code,
+            matching,
+        ),
         weights=Weights(late=1.0, dense=0.3, grounding=2.0, reading=1.0),
         late_temperature=0.03,
         dense_temperature=0.05,
@@ -368,7 +442,6 @@ def nano_clip() -> Recipe:
                 tower_learns=True,
             ),
         ),
-        blend=(),
         weights=replace(like.weights, dense=1.0),  # the only way in which this family compares
         dense_both_ways=True,
     )

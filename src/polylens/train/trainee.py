@@ -59,13 +59,19 @@ class Trainee(nn.Module, ABC):
         outside = any(part in name for part in ("embed", "reader", "lora"))
         return self.get_parameter(name).ndim == 2 and not outside
 
-    def hold(self, still: bool) -> None:
-        """Keeps the tower's blocks and the reader from learning, or lets them learn again.
+    def hold(self, still: bool, task: str | None) -> None:
+        """Keeps from learning what a stage does not teach, and lets the rest learn again.
 
-        What joins the tower to the decoder always learns.
+        Args:
+            still: The tower's blocks and the reader. What joins the tower to the decoder learns all the same.
+            task: Everything but this task's adapter; None for no more than `still` says.
         """
+        self.requires_grad_(task is None)
         for part in (self.tower.patch_embed, self.tower.blocks, self.reader):
-            part.requires_grad_(not still)
+            part.requires_grad_(task is None and not still)
+        if task is not None:
+            for name, parameter in self.named_parameters():
+                parameter.requires_grad_(name.endswith((f"lora_a.{task}", f"lora_b.{task}")))
 
     @abstractmethod
     def legible(self, rows: Tensor, letters: Tensor, images: Sequence[Item]) -> tuple[Tensor, Tensor]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import cmath
 import math
 import random
+import unicodedata
 
 import numpy as np
 import pytest
 
 from polylens.errors import InputError
 from polylens.synthetic import fonts
+from polylens.synthetic.lexicon import sample_text
 from polylens.train.data.examples import READING_POINTS, letter_grid, letters
 from polylens.train.data.render import Rendered, render_crop
 
@@ -32,14 +34,14 @@ def crop(language: str, seed: int = 3, *, dense: bool = True, scan: bool = False
     )
 
 
-@pytest.mark.parametrize("language", ["en", "ru", "he", "ar"])
+@pytest.mark.parametrize("language", ["en", "ru", "he", "ar", "hi", "th"])
 @pytest.mark.parametrize("dense", [True, False])
 def test_letters_stand_between_the_edges_of_their_word(language: str, dense: bool) -> None:
     drawn = crop(language, dense=dense)
     assert drawn.words
     for word in drawn.words:
         assert len(word.edges) == len(word.text) + 1
-        assert all((b < a) if word.rtl else (a < b) for a, b in zip(word.edges, word.edges[1:], strict=False))
+        assert list(word.edges) == sorted(word.edges, reverse=word.rtl) and word.edges[0] != word.edges[-1]
         near, far = (word.right, word.left) if word.rtl else (word.left, word.right)
         inside = min(word.edges) >= 0 and max(word.edges) <= 224
         if inside:  # the others are clipped, their letters are not
@@ -56,6 +58,23 @@ def test_edges_are_where_the_font_puts_the_letters() -> None:
         assert np.abs(np.array(font.edges(text)) - laid_out).max() < 1.0
         if "Mono" not in face.family:
             assert font.edges("Wi")[1] > 2 * (font.edges("Wi")[2] - font.edges("Wi")[1])  # no two letters alike
+
+
+@pytest.mark.parametrize("language", ["th", "hi"])
+def test_a_sign_above_or_below_a_letter_takes_no_room_of_its_own(language: str) -> None:
+    """Against Unicode, which says what stands on other letters (Mn), and in Thai what stands alone (Lo)."""
+    crop(language)
+    signs, alone = [], []
+    for face in fonts.faces(language, "train"):
+        font = fonts.sized(face, 20.0)
+        for word in sample_text(random.Random(1), language, "train", 60):
+            edges = font.edges(word)
+            assert edges[-1] == pytest.approx(font.font.getlength(word))
+            for letter, near, far in zip(word, edges, edges[1:], strict=False):
+                (signs if unicodedata.category(letter) == "Mn" else alone).append(far - near)
+    assert len(signs) > 50 and np.mean(np.array(signs) < 2) > 0.9
+    if language == "th":
+        assert np.mean(np.array(alone) > 5) > 0.95
 
 
 @pytest.mark.parametrize("scan", [False, True])

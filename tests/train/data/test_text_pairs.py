@@ -14,6 +14,7 @@ from polylens.corpora.text import TextPair
 from polylens.errors import InputError
 from polylens.train.data import text_pairs
 from polylens.train.data.examples import AnyProcessor
+from polylens.train.recipes import PAIR_KINDS
 
 COUNT = 12
 HELD_OUT = "here is a red ship"
@@ -48,8 +49,8 @@ def test_a_batch_is_of_one_kind_and_decided_by_its_seed(folder: Path, pages: tup
     known = functions.pairs("train")
     seen = []
     for seed in range(30):
-        drawn = list(text_pairs.draw_pairs(random.Random(seed), COUNT, folder))
-        assert drawn == list(text_pairs.draw_pairs(random.Random(seed), COUNT, folder))
+        drawn = list(text_pairs.draw_pairs(random.Random(seed), COUNT, PAIR_KINDS, folder))
+        assert drawn == list(text_pairs.draw_pairs(random.Random(seed), COUNT, PAIR_KINDS, folder))
         kinds = [set(drawn) <= kind for kind in (german, turned, set(known), set(pages))]
         assert sum(kinds) == 1
         seen.append(kinds.index(True))
@@ -60,20 +61,31 @@ def test_a_batch_is_of_one_kind_and_decided_by_its_seed(folder: Path, pages: tup
 
 def test_functions_stand_in_where_no_language_has_enough(folder: Path) -> None:
     for seed in range(10):
-        drawn = text_pairs.draw_pairs(random.Random(seed), 1000, folder)
+        drawn = text_pairs.draw_pairs(random.Random(seed), 1000, PAIR_KINDS, folder)
         assert set(drawn) <= set(functions.pairs("train")) and len(drawn) == 1000 // text_pairs.PASSAGE_LENGTH
 
 
-def test_what_is_asked_stands_beside_its_answer_and_no_picture(folder: Path, processor: AnyProcessor) -> None:
+def test_a_batch_is_of_the_kinds_that_are_wanted(folder: Path, pages: tuple[TextPair, ...]) -> None:
+    for seed in range(10):
+        assert set(text_pairs.draw_pairs(random.Random(seed), COUNT, ("manuals",), folder)) <= set(pages)
+
+
+@pytest.mark.parametrize("task", [None, "code"])
+def test_what_is_asked_stands_beside_its_answer_and_no_picture(
+    folder: Path, processor: AnyProcessor, task: str | None
+) -> None:
     for seed in range(4):
-        drawn = text_pairs.draw_pairs(random.Random(seed), COUNT, folder)
-        batch = text_pairs.make_pair_batch(seed, processor=processor, count=COUNT, folder=folder)
+        drawn = text_pairs.draw_pairs(random.Random(seed), COUNT, PAIR_KINDS, folder)
+        batch = text_pairs.make_pair_batch(
+            seed, processor=processor, count=COUNT, kinds=PAIR_KINDS, task=task, folder=folder
+        )
         assert (batch.images, batch.image_of, batch.passage_of) == ([], [], list(range(len(drawn))))
         for items, side, prompt in ((batch.queries, "query", "query"), (batch.passages, "document", "passage")):
             for item, pair in zip(items, drawn, strict=True):
                 wanted = processor.text(
-                    getattr(pair, side), task=None, max_length=text_pairs.LONGEST, prompt_name=prompt
+                    getattr(pair, side), task=task, max_length=text_pairs.LONGEST, prompt_name=prompt
                 )
+                assert item.task == task
                 assert item.token_ids.tolist() == wanted.token_ids.tolist()
                 assert item.num_tokens <= text_pairs.LONGEST
         assert batch.here.shape == batch.same.shape == (sum(item.num_tokens for item in batch.queries), 0)

@@ -24,7 +24,7 @@ from polylens.models.protocol import Item
 from polylens.synthetic.lexicon import LANGUAGES, UNSPACED, is_held_out, sample_text
 from polylens.train.data.render import PlacedWord, Rendered
 
-NUM_LETTERS = 512  # those that training text uses most
+NUM_LETTERS = 1536  # those that training text uses most
 READING_POINTS = 2  # across a patch, which is about as many letters wide
 AnyProcessor = JinaV4Processor | JinaClipProcessor
 _NO_PIXELS = np.zeros((0, 0, 3), dtype=np.uint8)

@@ -17,7 +17,6 @@ from polylens.corpora.text import TextPair
 from polylens.errors import InputError
 from polylens.train.data.examples import READING_POINTS, AnyProcessor, ImageBatch
 
-_SHARES = {"translations": 8, "functions": 2, "manuals": 1}  # there are 27 languages, and one of code
 PASSAGE_LENGTH = 4  # sentences, as many tokens as a function or a passage has
 LONGEST = 160  # tokens of a text: a longer function is cut
 
@@ -36,23 +35,33 @@ def check_pairs(folder: Path = catalogues.FOLDER) -> None:
         )
 
 
-def make_pair_batch(seed: int, *, processor: AnyProcessor, count: int, folder: Path = catalogues.FOLDER) -> ImageBatch:
+def make_pair_batch(
+    seed: int,
+    *,
+    processor: AnyProcessor,
+    count: int,
+    kinds: Sequence[str],
+    task: str | None,
+    folder: Path = catalogues.FOLDER,
+) -> ImageBatch:
     """One batch of pairs of one kind.
 
     Args:
         seed: Decides everything.
         processor: Of the model that is trained.
         count: How many pairs.
+        kinds: "translations", "functions" and "manuals", each as often as it is to be drawn.
+        task: Whose adapter embeds them, and with whose prompts; None for no adapter.
         folder: With the message catalogues.
     """
-    pairs = draw_pairs(random.Random(seed), count, folder)
-    queries = [processor.text(pair.query, task=None, max_length=LONGEST, prompt_name="query") for pair in pairs]
+    pairs = draw_pairs(random.Random(seed), count, kinds, folder)
+    queries = [processor.text(pair.query, task=task, max_length=LONGEST, prompt_name="query") for pair in pairs]
     nowhere = torch.zeros(sum(item.num_tokens for item in queries), 0, dtype=torch.bool)
     return ImageBatch(
         queries=queries,
         images=[],
         passages=[
-            processor.text(pair.document, task=None, max_length=LONGEST, prompt_name="passage") for pair in pairs
+            processor.text(pair.document, task=task, max_length=LONGEST, prompt_name="passage") for pair in pairs
         ],
         image_of=[],
         passage_of=list(range(len(pairs))),
@@ -62,13 +71,15 @@ def make_pair_batch(seed: int, *, processor: AnyProcessor, count: int, folder: P
     )
 
 
-def draw_pairs(rng: random.Random, count: int, folder: Path = catalogues.FOLDER) -> Sequence[TextPair]:
+def draw_pairs(
+    rng: random.Random, count: int, kinds: Sequence[str], folder: Path = catalogues.FOLDER
+) -> Sequence[TextPair]:
     """Pairs of one kind from the training half, none twice.
 
     Translations are of one language, English looking for it or it for English; languages that have fewer than `count`
     are passed over. Where there are too few translations or manual pages, functions are drawn.
     """
-    (kind,) = rng.choices(list(_SHARES), weights=list(_SHARES.values()))
+    kind = rng.choice(kinds)
     if kind == "translations":
         turned = rng.random() < 0.5
         for language in rng.sample(sorted(catalogues.LANGUAGES), len(catalogues.LANGUAGES)):
