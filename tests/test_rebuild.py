@@ -119,28 +119,64 @@ def test_a_library_that_chose_the_model_itself_takes_the_new_one(folder: Path, m
     assert library.embedder.model_id == "new"
 
 
-def test_a_server_that_runs_meanwhile(tmp_path: Path) -> None:
-    """The same model: it searches the new index. Another: it says what to do."""
-    one, other = tiny.write(tmp_path / "one"), tiny.write(tmp_path / "other", seed=1)
+SEARCHED = {"query": "text"}
+
+
+@pytest.fixture
+def one_text(tmp_path: Path) -> Path:
     folder = tmp_path / "folder"
     folder.mkdir()
     (folder / "a.txt").write_text("a text")
+    return folder
 
-    def rebuild(model: Path) -> None:
-        while True:  # the server may be at it just now
-            command = ["-m", "polylens.cli", "index", str(folder), "--rebuild", "--model", str(model)]
-            done = subprocess.run([sys.executable, *command], capture_output=True, text=True, check=False)
-            if done.returncode != 7:
-                assert done.returncode == 0, done.stderr
-                return
 
-    rebuild(one)
+def rebuild(folder: Path, model: Path | str) -> None:
+    while True:  # the server may be at it just now
+        command = ["-m", "polylens.cli", "index", str(folder), "--rebuild", "--model", str(model)]
+        done = subprocess.run([sys.executable, *command], capture_output=True, text=True, check=False)
+        if done.returncode != 7:
+            assert done.returncode == 0, done.stderr
+            return
+
+
+def test_a_server_that_runs_meanwhile_takes_the_new_model(tmp_path: Path, one_text: Path) -> None:
+    """One that it has, one that it finds by its name; and it goes on keeping the folder up to date."""
+    one, other = tiny.write(tmp_path / "one"), tiny.write(tmp_path / "other", seed=1)
+    rebuild(one_text, one)
+    options = ("--model", str(one), "--model", str(other), "--library", str(one_text))
+    with serving.serving(*options, home=tmp_path) as running:
+        for number, (model, name) in enumerate(((other, "other"), ("nano", "nano"), (one, "one"))):
+            rebuild(one_text, model)
+            found = running.post("/library/search", SEARCHED)
+            assert found.status_code == 200 and found.json()["results"][0]["file"] == "a.txt"
+            assert running.http.get("/library").json()["model"] == name
+            (one_text / f"{number}.txt").write_text("another")
+            for _ in range(300):
+                if (state := running.http.get("/library").json())["files"] == number + 2:
+                    break
+                time.sleep(0.1)
+            assert (state["files"], state["problem"]) == (number + 2, "")
+        assert [each["id"] for each in running.http.get("/v1/models").json()["data"]].count("jina-ai/nano") == 1
+
+
+def test_a_server_begins_with_the_one_of_its_models_that_the_index_has(tmp_path: Path, one_text: Path) -> None:
+    one, other = tiny.write(tmp_path / "one"), tiny.write(tmp_path / "other", seed=1)
+    rebuild(one_text, other)
+    options = ("--model", str(one), "--model", str(other), "--library", str(one_text))
+    with serving.serving(*options, home=tmp_path) as running:
+        assert running.http.get("/library").json()["model"] == "other"
+        assert running.post("/library/search", SEARCHED).json()["results"][0]["file"] == "a.txt"
+
+
+def test_a_server_that_does_not_find_the_new_model_says_what_to_do(tmp_path: Path, one_text: Path) -> None:
+    one, other = tiny.write(tmp_path / "one"), tiny.write(tmp_path / "other", seed=1)
+    folder, search = one_text, SEARCHED
+    rebuild(folder, one)
     with serving.serving("--model", str(one), "--library", str(folder), home=tmp_path) as running:
-        search = {"query": "text"}
         assert running.post("/library/search", search).json()["results"][0]["file"] == "a.txt"
-        rebuild(one)
+        rebuild(folder, one)
         assert running.post("/library/search", search).json()["results"][0]["file"] == "a.txt"
-        rebuild(other)
+        rebuild(folder, other)
         answer = running.post("/library/search", search)
         assert answer.status_code == 409 and "start it again" in answer.json()["detail"]
         (folder / "b.txt").write_text("another")

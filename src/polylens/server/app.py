@@ -95,7 +95,7 @@ def _library(settings: Settings, models: Registry) -> LibraryService | None:
         return None
     if settings.keys is not None:
         raise InputError("the search page cannot send a key: serve a library without --keys, for this machine alone")
-    return LibraryService(settings.library, next(iter(models)))
+    return LibraryService(settings.library, models)
 
 
 def create_app(settings: Settings) -> FastAPI:

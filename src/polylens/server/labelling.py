@@ -129,7 +129,7 @@ class Labelling:
         )
 
     def _model_of(self, classifier: Classifier) -> Served:
-        served = next((each for each in self.registry if each.model_id == classifier.model_id), None)
+        served = self.registry.made(classifier.model_id)
         if served is None:
             raise ModelMismatchError(
                 f"the classifier was trained on {classifier.model_id}, which this server does not have"

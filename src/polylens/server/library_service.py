@@ -7,24 +7,24 @@ import contextlib
 import io
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from datetime import date, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import PIL.Image
 
-from polylens.errors import InputError, ModelMismatchError, NotFoundError
+from polylens.errors import InputError, ModelMismatchError, NotFoundError, PolylensError
 from polylens.index.facets import Facets
-from polylens.index.store import Store, read_manifest
+from polylens.index.store import Manifest, Store, read_manifest
 from polylens.library import Library, Progress, Report
 from polylens.server.bridge import ServedEmbedder
 from polylens.server.concurrency import in_thread
 from polylens.server.explaining import explain
-from polylens.server.registry import Served
+from polylens.server.registry import Registry, Served
 from polylens.watch import Follower
 
 if TYPE_CHECKING:
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from polylens.index.search import By, Hit
 
 log = logging.getLogger("polylens.server")
+
+Found = TypeVar("Found")
 
 SHOWN_FAILURES = 200
 
@@ -46,24 +48,31 @@ ONLY_TEXT = "the files are not on this machine: this is the text that the index 
 class LibraryService:
     """One folder; or an index on object storage, which is searched as it is.
 
+    Where its index is made anew with another model, that one is taken: one of those served, or one found by its name,
+    which is served from then on.
+
     Args:
         where: What is searched: a folder, or `s3://BUCKET/PREFIX`.
-        served: The model that its pages are embedded with.
+        models: Its pages are embedded with the one that its index was made with, those of a new one with the first.
 
     Raises:
         LibraryNotFoundError: There is no such folder, or no index on object storage.
-        ModelMismatchError: Its index was made with another model.
+        ModelMismatchError: Its index was made with none of the models.
         StorageUnavailableError: Object storage does not answer, or refuses.
     """
 
-    def __init__(self, where: str | Path, served: Served) -> None:
+    def __init__(self, where: str | Path, models: Registry) -> None:
         self._where = where
         library = Library(where)  # refuses a folder that is not there
         self.name = library.name
+        self._place = library.place
+        self._models = models
+        self._served = next(iter(models))
         if not library.has_files or Store.exists(library.place):
-            read_manifest(library.place, model_id=served.model_id)
-        self._served = served
+            self._served = models.made(read_manifest(library.place).model_id) or self._served
+            read_manifest(library.place, model_id=self._served.model_id)
         self._library: Library | None = None
+        self._changing = asyncio.Lock()
         self._progress: Progress | None = None
         self._began = 0.0  # when the pages of this update began
         self._failed: list[tuple[str, str]] = []
@@ -75,10 +84,13 @@ class LibraryService:
 
     def start(self) -> None:
         """Begins to keep the library up to date. From the event loop's thread."""
-        self._embedder = ServedEmbedder(self._served, asyncio.get_running_loop())
+        self._loop = asyncio.get_running_loop()
+        self._embedder = ServedEmbedder(self._served, self._loop)
         self._library = Library(self._where, self._embedder)
         if not self._library.has_files:
             return
+        if self._follower is not None:  # of the model before; its thread takes the new one up when it is done
+            self._follower.stop()
         self._follower = Follower([self._library], self)
         self._following = asyncio.create_task(in_thread(self._updates, self._follower.run))
         self._following.add_done_callback(_log_death)
@@ -93,7 +105,7 @@ class LibraryService:
 
     async def state(self) -> dict[str, Any]:
         """What the page shows of the library."""
-        facets = await self._call(self._facets)
+        facets = await self._facets()
         today = date.today()
         return {
             "folder": self.name,
@@ -116,13 +128,13 @@ class LibraryService:
         """The pages that fit texts and images best."""
         require_query(parts)
         started = time.perf_counter()
-        hits = await self._call(self._open().search, parts, top, by=by, **filters.given())
+        hits = await self._call(lambda: self._open().search(parts, top, by=by, **filters.given()))
         return await self._results(hits, started, by, filters)
 
     async def like(self, file: str, page: int, *, top: int, by: By, filters: Filters) -> dict[str, Any]:
         """The pages most like one of the index."""
         started = time.perf_counter()
-        hits = await self._call(self._open().like, file, page, top, by=by, **filters.given())
+        hits = await self._call(lambda: self._open().like(file, page, top, by=by, **filters.given()))
         return await self._results(hits, started, by, filters)
 
     async def picture(self, file: str, page: int, width: int) -> bytes:
@@ -131,16 +143,16 @@ class LibraryService:
         Raises:
             NotFoundError: It is a text without a picture.
         """
-        return await self._call(self._picture, file, page, width)
+        return await self._call(lambda: self._picture(file, page, width))
 
     async def text(self, file: str, page: int) -> dict[str, Any]:
         """The text of a page, and how many pages its file has; a note where its picture is not on this machine."""
         library = self._open()
-        pages = (await self._call(self._num_pages, [file])).get(file)
+        pages = (await self._call(lambda: self._num_pages([file]))).get(file)
         if not library.has_files:
-            stored = await self._call(library.stored, file, page)
+            stored = await self._call(lambda: self._open().stored(file, page))
             return {"text": stored.text, "picture": False, "pages": pages, "note": ONLY_TEXT}
-        found = await self._call(library.page, file, page)
+        found = await self._call(lambda: library.page(file, page))
         return {"text": found.text, "picture": found.image is not None, "pages": pages, "note": ""}
 
     async def file(self, name: str) -> Path:
@@ -149,13 +161,13 @@ class LibraryService:
         Raises:
             NotFoundError: The index has no such file, or the files are not on this machine.
         """
-        if name not in (await self._call(self._facets)).files:
+        if name not in (await self._facets()).files:
             raise NotFoundError(f"the index has no file {name!r}")
         return self._open().folder / name
 
     async def why(self, query: str, file: str, page: int) -> dict[str, Any]:
         """Where on a page the words of a query are."""
-        return await self._call(self._why, query, file, page)
+        return await self._call(lambda: self._why(query, file, page))
 
     def progress(self, _library: Library, progress: Progress) -> None:
         """As the follower tells it, from its thread."""
@@ -169,17 +181,49 @@ class LibraryService:
 
     def problem(self, _library: Library, error: Exception) -> None:
         """As above: one was not possible."""
-        self._problem, self._progress = self._in_words(error), None
+        self._progress = None
+        if isinstance(error, ModelMismatchError):
+            asyncio.run_coroutine_threadsafe(self._change_model(), self._loop)
+            return
+        self._problem = str(error)
         log.error("the library could not be brought up to date: %s", self._problem)
 
-    def _in_words(self, error: Exception) -> str:
-        """What to do about an error, for the person who runs this server."""
-        if isinstance(error, ModelMismatchError):
-            return (
-                f"the index of {self.name} was made anew with another model since this server began; "
-                "end it and start it again, and it answers with that one"
+    async def _change_model(self) -> None:
+        """Takes the model that the index was made with since.
+
+        Raises:
+            ModelMismatchError: It is not served, and not found by its name.
+        """
+        async with self._changing:
+            manifest = await asyncio.to_thread(read_manifest, self._place)
+            if manifest.model_id == self._served.model_id:
+                return  # another request has seen to it
+            served = self._models.made(manifest.model_id)
+            if served is None:
+                served = await self._open_model(manifest)
+                self._models.add(served)
+            log.info(
+                "the index of %s was made anew with %s, which it is searched with from here on",
+                self.name,
+                served.model_id,
             )
-        return str(error)
+            self._served, self._problem = served, ""
+            self.start()
+
+    async def _open_model(self, manifest: Manifest) -> Served:
+        try:
+            served = await asyncio.to_thread(self._models.open, manifest.model_name)
+            if served.model_id == manifest.model_id:
+                return served
+            reason = f"what is called so here is {served.model_id}"
+        except PolylensError as error:
+            reason = str(error)
+        self._problem = (
+            f"the index of {self.name} was made anew with another model since this server began, {manifest.model_id}, "
+            f"which it does not have: {reason}. End it and start it again with --model"
+        )
+        log.error("%s", self._problem)
+        raise ModelMismatchError(self._problem)
 
     def _updating(self) -> dict[str, Any] | None:
         progress = self._progress
@@ -192,7 +236,7 @@ class LibraryService:
         return {**fields, "eta_seconds": eta}
 
     async def _results(self, hits: Sequence[Hit], started: float, by: By, filters: Filters) -> dict[str, Any]:
-        counts = await self._call(self._num_pages, [hit.file for hit in hits])
+        counts = await self._call(lambda: self._num_pages([hit.file for hit in hits]))
         rows = [
             {
                 "file": hit.file,
@@ -210,22 +254,22 @@ class LibraryService:
             }
             for hit in hits
         ]
-        reason = None if rows else await self._call(self._why_nothing, by, filters)
+        reason = None if rows else await self._why_nothing(by, filters)
         return {"results": rows, "seconds": round(time.perf_counter() - started, 4), "reason": reason}
 
-    def _why_nothing(self, by: By, filters: Filters) -> str:
-        if self._updating() and not self._facets().files:
+    async def _why_nothing(self, by: By, filters: Filters) -> str:
+        if self._updating() and not (await self._facets()).files:
             return "nothing is indexed yet; it is being done right now"
-        return self._open().why_nothing(by=by, **filters.given())
+        return await self._call(lambda: self._open().why_nothing(by=by, **filters.given()))
 
     def _open(self) -> Library:
         assert self._library is not None, "start comes first"
         return self._library
 
-    def _facets(self) -> Facets:
+    async def _facets(self) -> Facets:
         """Of no page while there is no index yet, or one that cannot be searched any more."""
         with contextlib.suppress(LookupError, ModelMismatchError):
-            return self._open().facets()
+            return await self._call(lambda: self._open().facets())
         return Facets({}, {}, {}, {}, np.zeros(0, np.int64))
 
     def _num_pages(self, files: Sequence[str]) -> dict[str, int]:
@@ -249,11 +293,13 @@ class LibraryService:
             return {"rows": 0, "columns": 0, "words": [], "whole": []}
         return asdict(explain(self._embedder, query, page.image))
 
-    async def _call(self, function: Any, *args: Any, **options: Any) -> Any:
+    async def _call(self, function: Callable[[], Found]) -> Found:
+        """What a function returns that may read the disk; asked twice where the index has another model since."""
         try:
-            return await in_thread(self._threads, function, *args, **options)
-        except ModelMismatchError as error:
-            raise ModelMismatchError(self._in_words(error)) from error
+            return await in_thread(self._threads, function)
+        except ModelMismatchError:
+            await self._change_model()
+            return await in_thread(self._threads, function)
 
 
 def _log_death(task: asyncio.Task[None]) -> None:

@@ -55,9 +55,12 @@ class Registry:
     def __init__(self, settings: Settings) -> None:
         if not settings.models:
             raise InputError("a server needs at least one model")
-        device = choose_device(settings.device)
-        self._models = [_open(name, settings, device) for name in dict.fromkeys(settings.models)]
-        self._by_name = {name: served for served in self._models for name in _names(served)}
+        self._settings = settings
+        self._device = choose_device(settings.device)
+        self._models: list[Served] = []
+        self._by_name: dict[str, Served] = {}
+        for name in dict.fromkeys(settings.models):
+            self.add(self.open(name))
         for public, target in settings.aliases.items():
             if target not in self._by_name:
                 raise ModelNotFoundError(
@@ -67,6 +70,24 @@ class Registry:
 
     def __iter__(self) -> Iterator[Served]:
         return iter(self._models)
+
+    def open(self, name: str) -> Served:
+        """A model that is not served yet: its files are looked at, and fetched where they are not here. Takes a while.
+
+        Raises:
+            PolylensError: As when a server begins.
+        """
+        return _open(name, self._settings, self._device)
+
+    def add(self, served: Served) -> None:
+        """Serves a model besides the others, which keep their names."""
+        self._models.append(served)
+        for name in _names(served):
+            self._by_name.setdefault(name, served)
+
+    def made(self, model_id: str) -> Served | None:
+        """The model that made vectors of an id, if it is served."""
+        return next((served for served in self._models if served.model_id == model_id), None)
 
     def names(self) -> list[str]:
         """Every name that `find` understands, but for those with a prefix."""
