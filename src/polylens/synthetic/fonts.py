@@ -103,6 +103,7 @@ _MONOSPACED_FILES = {
 _COLLECTION_NAMES = {"Latn": "JP", "Hans": "SC", "Jpan": "JP", "Hang": "KR"}
 _NAMES_IN_COLLECTIONS = {"AR PL UMing": "AR PL UMing CN", "WenQuanYi Zen Hei": "WenQuanYi Zen Hei"}
 _SHAPED = RIGHT_TO_LEFT | {"Deva", "Thai"}
+_JOINER = "\u200d"  # behind it a letter has the form that it has within a word, which is half as wide as at its end
 _SAMPLES = {
     "Latn": "ÅHgjpqy|",
     "Cyrl": "ЙЁДЩцру|",
@@ -162,8 +163,8 @@ class SizedFont:
         it has to be, a letter ends where the text up to it would: a sign above or below another takes no room.
         """
         if self.face.script in _SHAPED:
-            whole = self.font.getlength(text)
-            ends = (min(whole, self.font.getlength(text[:stop])) for stop in range(1, len(text)))
+            whole, joined = self.font.getlength(text), _JOINER if self.face.script == "Arab" else ""
+            ends = (min(whole, self.font.getlength(text[:stop] + joined)) for stop in range(1, len(text)))
             return (*accumulate(ends, max, initial=0.0), whole)
         for letter in text:
             if letter not in self.advances:

@@ -300,7 +300,7 @@ def nano() -> Recipe:
     glyphs = replace(
         scripts,
         name="glyphs",
-        steps=3000,
+        steps=4000,
         learning_rate=4e-3,
         final_learning_rate=1e-3,
         languages=MANY_GLYPHS,

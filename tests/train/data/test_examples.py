@@ -77,6 +77,19 @@ def test_a_sign_above_or_below_a_letter_takes_no_room_of_its_own(language: str) 
         assert np.mean(np.array(alone) > 5) > 0.95
 
 
+def test_joined_letters_have_the_width_that_they_have_within_a_word() -> None:
+    """Arabic: were each measured as the last of a word, where it ends in a flourish, others would be left no room."""
+    crop("ar")
+    widths = []
+    for face in fonts.faces("ar", "train"):
+        font = fonts.sized(face, 20.0)
+        for word in sample_text(random.Random(1), "ar", "train", 60):
+            edges = font.edges(word)
+            pairs = zip(word, edges, edges[1:], strict=False)
+            widths += [far - near for letter, near, far in pairs if unicodedata.category(letter) == "Lo"]
+    assert len(widths) > 500 and np.mean(np.array(widths) > 2) > 0.99
+
+
 @pytest.mark.parametrize("scan", [False, True])
 @pytest.mark.parametrize("language", ["en", "el", "he"])
 def test_letter_grid_equals_a_loop_over_points(language: str, scan: bool) -> None:
