@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from pathlib import Path
@@ -96,6 +97,49 @@ def test_the_page_with_the_words(store: Store, words: str, expected: str) -> Non
 )
 def test_nothing_is_found_without_an_error(store: Store, words: str) -> None:
     assert found(store, words) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("plumbers", ["en"]),  # a plural
+        ("invoce", ["en"]),  # a letter left out
+        ("FACTURRE", ["fr"]),  # one too many
+        ("electriciens", ["fr"]),
+        ("straßenränd", ["de"]),
+        ("тиμολόγιο", []),  # a letter of another script is the first one
+        ("τιμολόγιου", ["el"]),
+        ("Überweisunk", ["de"]),  # another
+        ("сантехники", ["ru"]),
+        ("invoce Überweisunk", ["de", "en"]),
+        ("invoce Klempner", ["de"]),  # a word that is there leaves no room for guesses
+        ("imvoixe", []),  # two letters off
+        ("twic", []),  # too short
+        ("20240417x", []),  # no word
+        ("发漂", []),  # each letter is a word
+    ],
+)
+def test_words_one_letter_off_where_none_is_there(store: Store, words: str, expected: list[str]) -> None:
+    if store._table.list_indices()[0].num_unindexed_rows:
+        pytest.skip("only pages that the index knows are found so")
+    assert sorted(found(store, words)) == expected
+
+
+def test_one_letter_apart_is_an_edit_distance_of_one() -> None:
+    """Against Levenshtein's recurrence."""
+
+    def distance(one: str, other: str) -> int:
+        if not one or not other:
+            return len(one) + len(other)
+        same = one[0] == other[0]
+        return min(
+            distance(one[1:], other[1:]) + (not same), distance(one[1:], other) + 1, distance(one, other[1:]) + 1
+        )
+
+    words = ["".join(letters) for size in range(4) for letters in itertools.product("ab", repeat=size)]
+    for one, other in itertools.product(words, words):
+        if one != other:
+            assert full_text.one_letter_apart(one, other) == (distance(one, other) == 1), (one, other)
 
 
 def test_filters_hold_before_pages_are_ranked(store: Store) -> None:

@@ -209,6 +209,7 @@ class TestSnippet:
             (FILLER + "การประชุมเรื่องใบแจ้งหนี้ " + FILLER, "ใบแจ้งหนี้", "ใบแจ้งหนี้"),
             ("Beginning of all. " + FILLER, "nowhere to be found", "Beginning of all."),
             ("Beginning of all. " + FILLER, "", "Beginning of all."),
+            (FILLER + "the Überweisung was sent. " + FILLER, "uberweisunk", "Überweisung was sent"),
             ("x" * 500 + " needle " + "y" * 500, "needle", "needle"),
             (FILLER + "a (b) [c] *d* .e", "(b) [c *d* .e", "a (b) [c] *d* .e"),
         ],

@@ -18,6 +18,9 @@ from lancedb.query import MatchQuery
 UNINDEXED = 256
 """Pages that may wait for the index: reading those costs a search 12 ms; indexing takes 40 us a page of the library."""
 
+SHORTEST_MISSPELT, LONGEST_MISSPELT = 5, 30
+"""Letters of a word that is also looked for with one of them off. Of four, every letter makes another word."""
+
 MAX_WORDS_CHARS = 2_000  # of a query; a pasted page would be looked for word by word
 
 TOKENISER = FTS(
@@ -37,6 +40,7 @@ WORD = re.compile(r"\w+")
 # Scripts written without spaces: a "word" there is a whole clause.
 UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]+")
 _UNSPACED_LETTERS = 2  # of a word, about
+_UNACCENTED = {"ß": "ss", "æ": "ae", "œ": "oe", "ø": "o", "ł": "l", "đ": "d", "ð": "d", "þ": "th", "ı": "i"}
 
 
 def keep_current(table: Any, *, growing: bool = False) -> None:
@@ -57,6 +61,8 @@ def keep_current(table: Any, *, growing: bool = False) -> None:
 def matches(table: Any, words: str, n: int, where: str | None) -> Iterator[dict[str, Any]]:
     """The pages that have any of the words, best first, as rows with `_rowid`, `file`, `page` and `_score`.
 
+    Where no page has any, those with words one letter off: a slip of the keyboard, a plural.
+
     Args:
         table: The pages.
         words: What is looked for. It is no language: quotes, signs and AND are looked for like anything else.
@@ -64,9 +70,59 @@ def matches(table: Any, words: str, n: int, where: str | None) -> Iterator[dict[
         where: SQL over the columns; it holds before anything is ranked.
     """
     words = normalised(words)[:MAX_WORDS_CHARS]
-    found = table.search(MatchQuery(words, "text"), query_type="fts").limit(n).select(["file", "page", "_score"])
-    found = found.with_row_id(True)
-    yield from (found.where(where) if where else found).to_arrow().to_pylist()
+    rows = _rows(table, MatchQuery(words, "text"), n, where)
+    near = " ".join(folded(word) for word in WORD.findall(words) if may_be_misspelt(word))
+    if not rows and near:
+        # The first letter is seldom the wrong one, and holding on to it spares most of the words of a library.
+        rows = _rows(table, MatchQuery(near, "text", fuzziness=1, prefix_length=1), n, where)
+    yield from rows
+
+
+def _rows(table: Any, query: MatchQuery, n: int, where: str | None) -> list[dict[str, Any]]:
+    found = table.search(query, query_type="fts").limit(n).select(["file", "page", "_score"]).with_row_id(True)
+    rows: list[dict[str, Any]] = (found.where(where) if where else found).to_arrow().to_pylist()
+    return rows
+
+
+def folded(word: str) -> str:
+    """A word as the index has it: small letters, Latin ones without accents. LanceDB does so itself with words that are
+    looked for as they are, and not with those that are looked for nearly.
+
+    Example:
+        >>> folded("Überweisung"), folded("STRAßE"), folded("Τιμολόγιο")
+        ('uberweisung', 'strasse', 'τιμολόγιο')
+    """
+    return "".join(_folded(letter) for letter in word.lower())
+
+
+def _folded(letter: str) -> str:
+    base = unicodedata.normalize("NFD", letter)[0]
+    return _UNACCENTED.get(letter) or (base if base.isascii() else letter)
+
+
+def may_be_misspelt(word: str) -> bool:
+    """Whether a word with one letter off is likely the same: not a short one, a number, or a clause of a script
+    without spaces.
+
+    Example:
+        >>> [word for word in ("invoise", "sail", "INV2024", "水管工的发票") if may_be_misspelt(word)]
+        ['invoise']
+    """
+    plain = word.isalpha() and not UNSPACED.search(word)
+    return plain and SHORTEST_MISSPELT <= len(word) <= LONGEST_MISSPELT
+
+
+def one_letter_apart(one: str, other: str) -> bool:
+    """Whether two words become the same by one letter more, less or another.
+
+    Example:
+        >>> one_letter_apart("invoice", "invoices"), one_letter_apart("invoice", "inverse")
+        (True, False)
+    """
+    short, long = sorted((one, other), key=len)
+    same = next((i for i, (a, b) in enumerate(zip(short, long, strict=False)) if a != b), len(short))
+    rest = short[same:] if len(short) < len(long) else short[same + 1 :]
+    return len(long) - len(short) <= 1 and rest == long[same + 1 :]
 
 
 def normalised(text: str) -> str:

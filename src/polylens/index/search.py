@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from polylens.index.filters import Filters
-from polylens.index.full_text import UNSPACED, WORD, count_words
+from polylens.index.full_text import UNSPACED, WORD, count_words, folded, may_be_misspelt, one_letter_apart
 from polylens.index.fusion import fuse, share
 from polylens.index.store import Candidate, HalfArray, Snapshot, Store
 from polylens.types import Embedding, FloatArray, Kind
@@ -39,6 +39,8 @@ _FIRST = 64  # pages whose multi-vectors are read at first: 32 MB where a page h
 _FETCHED = 32_768  # vectors that are read at a time from then on, 8 MB: 512 pages of 64 vectors, 16 of 2,000
 
 SNIPPET_CHARS = 200
+
+_MOST_MISSPELT = 20  # words of a query that snippets are looked for with one letter off; a page is a query as well
 
 _CHUNK = 4_096  # page tokens turned into float32 at a time: 2 MB, which stays in the cache
 
@@ -71,7 +73,7 @@ class Hit:
     """The part of the text that shares most with the query."""
     text_score: float | None = None
     """BM25 of the query's words in the page's text, above 0; None where it has none of them, or where 256 pages have
-    more of them."""
+    more of them. Where no page has any: of words one letter off."""
     fused_score: float = 0.0
     """All stages together, 0 to 1; see `fusion.fuse`."""
 
@@ -272,7 +274,8 @@ def _groups(pages: Sequence[npt.NDArray[Any]]) -> Iterable[list[int]]:
 
 
 def snippet(text: str, query_words: str) -> str:
-    """The passage of a page that shares most with the query; its beginning where it shares nothing.
+    """The passage of a page that shares most with the query; with words one letter off where it shares nothing, and its
+    beginning where it shares nothing even so.
 
     Args:
         text: The page's text.
@@ -288,7 +291,10 @@ def snippet(text: str, query_words: str) -> str:
     text = " ".join(text.split())
     if len(text) <= SNIPPET_CHARS:
         return text
-    first, last = _densest(text, _terms(query_words))
+    terms = _terms(query_words)
+    first, last = _densest(text, terms)
+    if last == 0:
+        first, last = _densest(text, _alike(text, terms))
     room = SNIPPET_CHARS - 2  # for the ellipses
     start = max(0, min(first - max(0, room - (last - first)) // 3, len(text) - room))
     if start > 0:  # begin with a word, or better with a sentence
@@ -313,6 +319,13 @@ def _terms(query: str) -> dict[str, int]:
         else:
             terms[word] = len(word)
     return terms
+
+
+def _alike(text: str, terms: dict[str, int]) -> dict[str, int]:
+    """The words of a text that are one letter off a term, as `_terms` would give them."""
+    misspelt = [folded(term) for term in terms if may_be_misspelt(term)][:_MOST_MISSPELT]
+    words = {word for word in WORD.findall(text.lower()) if may_be_misspelt(word)} if misspelt else set()
+    return {word: len(word) for word in words if any(one_letter_apart(folded(word), term) for term in misspelt)}
 
 
 def _densest(text: str, terms: dict[str, int]) -> tuple[int, int]:
