@@ -383,6 +383,20 @@ class TestTheRest:
         assert done.returncode == 2
         assert b"training needs babel" in done.stderr and b"Traceback" not in done.stderr
 
+    def test_the_demo_after_a_new_nano(self, tmp_path: Path) -> None:
+        """Its index is made anew, where any other would have to be asked for it."""
+        folder = tmp_path / "samples"
+        (folder / ".maker").mkdir(parents=True)
+        (folder / "a.txt").write_text("a goose")
+        question = {"query": "goose", "file": "a.txt", "page": 1, "language": "en"}
+        (folder / ".maker" / "queries.json").write_text(json.dumps([question]))
+        assert b"Of 1 such questions, 1 find" in run("demo", folder).stdout
+        manifest = json.loads((folder / ".polylens" / "index.json").read_text())
+        manifest["model_id"] = "nano@000000000000"
+        (folder / ".polylens" / "index.json").write_text(json.dumps(manifest))
+        assert "other weights now: make the index anew" in refusal("index", folder, "--model", "nano", code=8)
+        assert b"Of 1 such questions, 1 find" in run("demo", folder).stdout
+
     def test_the_demo_elsewhere(self, tmp_path: Path) -> None:
         assert "is not the samples folder of the project" in refusal("demo", code=2, cwd=tmp_path)
 

@@ -236,6 +236,7 @@ def demo(
     ),
 ) -> None:
     """Make the samples searchable and ask them a few questions in several languages."""
+    from polylens.index.store import Store, read_manifest
     from polylens.library import Library
     from polylens.runtime.embedder import load
 
@@ -243,8 +244,9 @@ def demo(
     if not questions.exists():
         raise InputError(f"{folder} is not the samples folder of the project; run this where the project was cloned")
     print(f"Making {folder}/ searchable with nano, on this machine alone.", file=sys.stderr)
-    library = Library(folder, load("nano"))
-    print(summary(_update(library, rebuild=False)))
+    library = Library(folder, embedder := load("nano"))
+    is_old = Store.exists(library.place) and read_manifest(library.place).model_id != embedder.model_id
+    print(summary(_update(library, rebuild=is_old)))
     asked = json.loads(questions.read_text(encoding="utf-8"))
     right = by_sight = 0
     shown: set[str] = set()

@@ -713,10 +713,11 @@ def read_manifest(path: str | Path | Place, *, model_id: str | None = None, name
             f"{place}/{name} is damaged ({error}); make the index anew with `polylens index --rebuild`"
         ) from error
     if model_id is not None and manifest.model_id != model_id:
+        same_name = model_id.rpartition("@")[0] == manifest.model_name
+        way = "That model has other weights now: make" if same_name else f"Choose {manifest.model_id!r}, or make"
         raise ModelMismatchError(
             f"the index in {place} was made with the model {manifest.model_id!r}, got {model_id!r}; their vectors "
-            f"cannot be compared. Choose the model {manifest.model_id!r}, or make the index anew with "
-            "`polylens index --rebuild`"
+            f"cannot be compared. {way} the index anew with `polylens index --rebuild`"
         )
     return manifest
 

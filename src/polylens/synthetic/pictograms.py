@@ -29,7 +29,7 @@ LONGEST = 4  # words of a name
 # What is no thing, or is named after how a typewriter would print it: the black sun is yellow.
 _NOT_THINGS = re.compile(
     "black|white|heavy|squared|circled|sign|symbol|button|arrow|ideograph|tag|regional|modifier|selector|joiner|"
-    "component|keycap|mark|clock face|double|triangle|left|right|input|negative|latin|digit|number|numbers|letters"
+    "component|keycap|mark|clock face|double|triangle|left|right|input|negative|latin|digit|number|letters"
 )
 _PLAIN = re.compile("[a-z]+(?:[ -][a-z]+)*")
 

@@ -108,7 +108,8 @@ def nano() -> Recipe:
     first, from dense little pictures; then searching, on crops. The tower reads a page as well as a crop, but the
     decoder has to get used to places so far from where a picture begins: larger crops and whole pages are for that.
     The scripts that it does not read in pictures until then it learns from texts. Then come those scripts and scans,
-    and documents that say something, asked about as people ask.
+    documents that say something, asked about as people ask, and texts that belong together; all of it at once; and two
+    adapters on top.
     """
     width = 256
     model = JinaV4Config(
@@ -328,7 +329,7 @@ def nano() -> Recipe:
         documents=0.25,
         pictograms=0.05,
         pairs=0.35,
-        blend=(),
+        blend=(Blend(stage="texts", share=0.0625), Blend(stage="documents", share=0.1875)),
     )
     code = replace(
         pairs,
