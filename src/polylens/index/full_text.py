@@ -50,10 +50,12 @@ def keep_current(table: Any, *, growing: bool = False) -> None:
 
     Args:
         table: The pages.
-        growing: More are to come, so an eighth may wait: indexing all of them again and again costs more than it saves.
+        growing: More are to come, so an eighth may wait, however many that is: indexing all of them again and again
+            costs more than it saves. At the end of an update no more than an eighth waits, and not many.
     """
     known = [index for index in table.list_indices() if index.columns == ["text"]]
-    waiting = max(UNINDEXED, known[0].num_indexed_rows // 8) if known and growing else UNINDEXED
+    eighth = known[0].num_indexed_rows // 8 if known else 0
+    waiting = max(UNINDEXED, eighth) if growing else min(UNINDEXED, eighth)
     if not known or known[0].num_unindexed_rows > waiting:
         table.create_index("text", config=TOKENISER, replace=True)
 
