@@ -546,6 +546,11 @@ class TestDocuments:
 
 class TestPictograms:
     @pytest.fixture
+    def font(self) -> None:
+        if not pictograms.are_there():
+            pytest.skip(f"no font for pictograms: apt-get install {pictograms.PACKAGE}")
+
+    @pytest.fixture
     def recipe(self) -> Recipe:
         """Its one step is of pictograms."""
         recipe = small()
@@ -555,18 +560,16 @@ class TestPictograms:
     def processor(self, recipe: Recipe, prepared: Path) -> JinaV4Processor:
         return JinaV4Processor(recipe.model, recipe.images, loop._tokenizer(recipe, prepared))
 
+    @pytest.mark.usefixtures("font")
     def test_what_belongs_to_what(self, recipe: Recipe, processor: JinaV4Processor) -> None:
-        if not pictograms.are_there():
-            pytest.skip(f"no font for pictograms: apt-get install {pictograms.PACKAGE}")
         batch = loop._Batches(recipe, processor)[0]
         asked = len(batch.image_of)
         assert (len(batch.images), len(batch.passages), len(batch.queries)) == (24, 2, asked + 2)
         assert batch.passage_of == [*[None] * asked, 0, 1] and not len(batch.letters) and not batch.here.shape[1]
         assert sorted(set(batch.image_of)) == list(range(24))
 
-    def test_a_query_names_what_its_own_picture_shows_and_no_other(self) -> None:
-        if not pictograms.are_there():
-            pytest.skip(f"no font for pictograms: apt-get install {pictograms.PACKAGE}")
+    @pytest.mark.usefixtures("font")
+    def test_a_query_names_what_its_own_picture_shows(self) -> None:
         for seed in range(10):
             rng = random.Random(seed)
             shown = pictogram_data._drawn(rng)

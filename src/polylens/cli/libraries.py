@@ -244,7 +244,8 @@ def demo(
     if not questions.exists():
         raise InputError(f"{folder} is not the samples folder of the project; run this where the project was cloned")
     print(f"Making {folder}/ searchable with nano, on this machine alone.", file=sys.stderr)
-    library = Library(folder, embedder := load("nano"))
+    embedder = load("nano")
+    library = Library(folder, embedder)
     is_old = Store.exists(library.place) and read_manifest(library.place).model_id != embedder.model_id
     print(summary(_update(library, rebuild=is_old)))
     asked = json.loads(questions.read_text(encoding="utf-8"))

@@ -28,11 +28,6 @@ FONT_FOLDERS = (Path("/usr/share/fonts"), Path("/usr/local/share/fonts"), Path.h
 PACKAGES = "fonts-noto-core fonts-noto-cjk fonts-dejavu fonts-liberation fonts-freefont-ttf"
 """The Debian packages that hold a family of either split for every script."""
 
-MORE_PACKAGES = (
-    "fonts-arphic-uming fonts-wqy-zenhei fonts-ipafont-gothic fonts-ipafont-mincho fonts-nanum fonts-unfonts-core"
-)
-"""Those of the other families below: more hands to learn Chinese, Japanese and Korean from, never held out."""
-
 HELD_OUT_FAMILIES = frozenset(
     {
         "Liberation Serif",
@@ -84,7 +79,10 @@ FAMILIES: dict[str, tuple[str, tuple[str, ...]]] = {
     "UnBatang": ("UnBatang", ("Hang",)),
     "UnDotum": ("UnDotum", ("Hang",)),
 }
-"""Family -> (start of its files' names, the scripts it is used for). Left out: symbols, Nastaliq, Rashi."""
+"""Family -> (start of its files' names, the scripts it is used for). Left out: symbols, Nastaliq, Rashi.
+
+Those from AR PL UMing on, of more packages (docs/guides/train-nano.md), are more hands to learn three scripts from.
+"""
 
 MONOSPACED: dict[Split, tuple[str, ...]] = {
     "train": ("DejaVu Sans Mono", "FreeMono", "Liberation Mono"),

@@ -41,7 +41,11 @@ def test_letters_stand_between_the_edges_of_their_word(language: str, dense: boo
     assert drawn.words
     for word in drawn.words:
         assert len(word.edges) == len(word.text) + 1
-        assert list(word.edges) == sorted(word.edges, reverse=word.rtl) and word.edges[0] != word.edges[-1]
+        steps = [(a - b if word.rtl else b - a) for a, b in zip(word.edges, word.edges[1:], strict=False)]
+        assert min(steps) >= 0
+        if language not in ("hi", "th"):  # whose letters may share their room
+            signs = [unicodedata.category(letter) == "Mn" for letter in word.text]  # which take none
+            assert all(step > 0 or sign for step, sign in zip(steps, signs, strict=True))
         near, far = (word.right, word.left) if word.rtl else (word.left, word.right)
         inside = min(word.edges) >= 0 and max(word.edges) <= 224
         if inside:  # the others are clipped, their letters are not

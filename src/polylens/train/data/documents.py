@@ -18,7 +18,7 @@ from polylens.models.protocol import Item
 from polylens.synthetic.page import Page
 from polylens.synthetic.pages import alike
 from polylens.synthetic.queries import KINDS, Query, ask
-from polylens.train.data.examples import READING_POINTS, ImageBatch, draw_texts
+from polylens.train.data.examples import ImageBatch, draw_texts, placeless_batch
 
 _SHARES = {
     "table": 2,
@@ -61,16 +61,12 @@ def make_document_batch(
     text_queries, passages = draw_texts(rng, texts, words)
     wanted = [*(query.text for query in queries), *(query.text for query in text_queries)]
     items = [processor.text(text, task=None, max_length=None, prompt_name="query") for text in wanted]
-    nowhere = torch.zeros(sum(item.num_tokens for item in items), 0, dtype=torch.bool)
-    return ImageBatch(
-        queries=items,
-        images=[_item(rng, page, processor) for page in pages],
-        passages=[processor.text(text, task=None, max_length=None, prompt_name="passage") for text in passages],
+    return placeless_batch(
+        items,
+        [_item(rng, page, processor) for page in pages],
+        [processor.text(text, task=None, max_length=None, prompt_name="passage") for text in passages],
         image_of=[number for number in range(images) for _ in range(queries_per_image)],
         passage_of=[*[None] * len(queries), *range(texts)],
-        here=nowhere,
-        same=nowhere,
-        letters=torch.zeros(0, READING_POINTS, dtype=torch.long),
     )
 
 

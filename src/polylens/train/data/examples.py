@@ -180,6 +180,20 @@ def make_batch(
     )
 
 
+def placeless_batch(
+    queries: list[Item],
+    images: list[Item],
+    passages: list[Item],
+    *,
+    image_of: list[int],
+    passage_of: list[int | None],
+) -> ImageBatch:
+    """A batch of which nobody knows where on a picture anything stands. Arguments are fields of `ImageBatch`."""
+    nowhere = torch.zeros(sum(item.num_tokens for item in queries), 0, dtype=torch.bool)
+    letters = torch.zeros(0, READING_POINTS, dtype=torch.long)
+    return ImageBatch(queries, images, passages, image_of, passage_of, here=nowhere, same=nowhere, letters=letters)
+
+
 def draw_texts(rng: random.Random, count: int, words: tuple[int, int]) -> tuple[list[Query], list[str]]:
     """Texts in one of all languages, and a query of so few and so many words for each."""
     language = rng.choice(tuple(LANGUAGES))

@@ -11,7 +11,7 @@ import torch
 from polylens.models.protocol import Item
 from polylens.synthetic.lexicon import LANGUAGES
 from polylens.synthetic.pictograms import Pictogram, flags, picture, things
-from polylens.train.data.examples import READING_POINTS, AnyProcessor, ImageBatch, draw_texts
+from polylens.train.data.examples import AnyProcessor, ImageBatch, draw_texts, placeless_batch
 
 PICTURES = 24  # of a batch, whatever its stage draws besides: they are small
 WIDTH, HEIGHT = 336, 168  # pixels of one
@@ -40,16 +40,12 @@ def make_pictogram_batch(seed: int, *, processor: AnyProcessor, texts: int, word
     about_texts, passages = draw_texts(rng, texts, words)
     text = functools.partial(processor.text, task=None, max_length=None)
     items = [text(query, prompt_name="query") for query in (*queries, *(query.text for query in about_texts))]
-    nowhere = torch.zeros(sum(item.num_tokens for item in items), 0, dtype=torch.bool)
-    return ImageBatch(
-        queries=items,
-        images=[_item(rng, each, processor) for each in shown],
-        passages=[text(passage, prompt_name="passage") for passage in passages],
+    return placeless_batch(
+        items,
+        [_item(rng, each, processor) for each in shown],
+        [text(passage, prompt_name="passage") for passage in passages],
         image_of=[number for number in range(PICTURES) for _ in range(QUERIES)],
         passage_of=[*[None] * len(queries), *range(texts)],
-        here=nowhere,
-        same=nowhere,
-        letters=torch.zeros(0, READING_POINTS, dtype=torch.long),
     )
 
 

@@ -10,12 +10,10 @@ import random
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-
 from polylens.corpora import catalogues, functions, manuals
 from polylens.corpora.text import TextPair
 from polylens.errors import InputError
-from polylens.train.data.examples import READING_POINTS, AnyProcessor, ImageBatch
+from polylens.train.data.examples import AnyProcessor, ImageBatch, placeless_batch
 
 PASSAGE_LENGTH = 4  # sentences, as many tokens as a function or a passage has
 LONGEST = 160  # tokens of a text: a longer function is cut
@@ -56,19 +54,8 @@ def make_pair_batch(
     """
     pairs = draw_pairs(random.Random(seed), count, kinds, folder)
     queries = [processor.text(pair.query, task=task, max_length=LONGEST, prompt_name="query") for pair in pairs]
-    nowhere = torch.zeros(sum(item.num_tokens for item in queries), 0, dtype=torch.bool)
-    return ImageBatch(
-        queries=queries,
-        images=[],
-        passages=[
-            processor.text(pair.document, task=task, max_length=LONGEST, prompt_name="passage") for pair in pairs
-        ],
-        image_of=[],
-        passage_of=list(range(len(pairs))),
-        here=nowhere,
-        same=nowhere,
-        letters=torch.zeros(0, READING_POINTS, dtype=torch.long),
-    )
+    passages = [processor.text(pair.document, task=task, max_length=LONGEST, prompt_name="passage") for pair in pairs]
+    return placeless_batch(queries, [], passages, image_of=[], passage_of=list(range(len(pairs))))
 
 
 def draw_pairs(
