@@ -1,12 +1,14 @@
 """What each stage of a search contributes: dense vectors, full text, late interaction, and all of them fused.
 
-    python benchmarks/search_stages.py [--model nano] [--pages 100] [--seed 1]
+    python benchmarks/search_stages.py [--model nano] [--of words|synthetic] [--pages 100] [--seed 1]
 
-Renders pages of held-out words in held-out fonts (see held_out_pages.py). Every other page of a language is a scan,
-without a text layer; the others are embedded by picture and text, as a library does, and their text is given to
-LanceDB. Each page is then asked for by three to six neighbouring words of it: as they stand there, with a slip of the
-keyboard in each, and with other endings. Prints a table in Markdown, with 95 % intervals from a bootstrap over the
-pages (the three queries of a page are drawn together).
+`words` renders pages of held-out words in held-out fonts (see held_out_pages.py) and asks for each by three to six
+neighbouring words of it: as they stand there, with a slip of the keyboard in each, and with other endings. `synthetic`
+makes one library of the pages of `polylens eval synthetic`, as many of each task, and asks its queries.
+
+Every other page is a scan, without a text layer (of the task "scan" all are); the others are embedded by picture and
+text, as a library does, and their text is given to LanceDB. Prints a table in Markdown, with 95 % intervals from a
+bootstrap over the pages (the queries about a page are drawn together).
 
 Two rows are candidates cut short, as they are in a library of ten times as many pages as the dense vectors hand over:
 what the words add by merely naming candidates for late interaction.
@@ -21,6 +23,7 @@ import random
 import sys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
@@ -35,6 +38,8 @@ from held_out_pages import make_pages
 
 import polylens
 from polylens.evaluate.machine import processor
+from polylens.evaluate.metrics import PerQuery, Relevance, bootstrap, ndcg, recall
+from polylens.evaluate.synthetic import TASKS, make_task
 from polylens.index.full_text import count_words
 from polylens.index.fusion import fuse, share
 from polylens.index.search import maxsim
@@ -46,10 +51,8 @@ from polylens.updating import MAX_EMBEDDED_CHARS, join
 
 LANGUAGES = ["en", "de", "fr", "es", "pl", "sv", "ru", "el"]
 WIDTH = 1064  # pixels of a page, as nano was trained with
-KINDS = ("as written", "with slips", "other endings")
 SHOWN = 5
 RRF = 60  # Cormack, Clarke and Buettcher 2009
-RESAMPLES = 2_000
 
 ENDINGS = {"ru": ("ов", "ами", "а"), "el": ("ς", "ων", "α")}
 LATIN_ENDINGS = ("s", "en", "er", "a", "e")
@@ -57,32 +60,85 @@ LATIN_ENDINGS = ("s", "en", "er", "a", "e")
 Scores = npt.NDArray[np.float64]  # [pages]; -inf where a stage did not find one
 
 
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked, and what is right."""
+
+    text: str
+    kind: str
+    about: int  # the page it was made from
+    right: frozenset[int]  # pages that answer it
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """A library and what it is asked."""
+
+    images: list[PIL.Image.Image]
+    texts: list[str]  # "" of a scan
+    questions: list[Question]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--model", default="nano", help="a name or a folder")
-    parser.add_argument("--pages", type=int, default=100)
+    parser.add_argument("--of", choices=("words", "synthetic"), default="words", help="what the pages are")
+    parser.add_argument("--pages", type=int, default=100, help="in all; of each task of the synthetic benchmark")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
 
-    pages, asked = make_pages(options.pages, LANGUAGES, options.seed, WIDTH)
-    scans = np.array([position // len(LANGUAGES) % 2 == 1 for position in range(len(pages))])
-    texts = ["" if scan else transcript(page) for page, scan in zip(pages, scans, strict=True)]
+    material = {"words": of_words, "synthetic": of_tasks}[options.of](options.pages, options.seed)
     embedder = polylens.load(options.model)
-    documents = embed_pages(embedder, [PIL.Image.fromarray(page.image) for page in pages], texts)
-    rng = random.Random(options.seed)
-    spoilt = [(q, slips(rng, q), endings(rng, q, p.language)) for q, p in zip(asked, pages, strict=True)]
-    queries = [query for three in spoilt for query in three]
-
+    documents = embed_pages(embedder, material.images, material.texts)
+    queries = [question.text for question in material.questions]
     with tempfile.TemporaryDirectory() as folder, Store.create(folder, "", len(documents[0].dense), 1) as store:
-        store.commit([as_file(*page) for page in zip(range(len(pages)), texts, documents, strict=True)])
+        store.commit([as_file(*page) for page in zip(range(len(documents)), material.texts, documents, strict=True)])
         store.compact()
-        ranks = rank_all(store.snapshot(), embedder.embed(queries), queries, documents, texts)
-    print_table(ranks, scans)
+        scores = score_all(store.snapshot(), embedder.embed(queries), queries, documents, material.texts)
+    print_table(scores, material)
+    scans = material.texts.count("")
     print(
-        f"\n{len(pages)} pages, {scans.sum()} of them scans; {embedder.model_id}; {os.cpu_count()} cores, {processor()}"
+        f"\n{len(documents)} pages, {scans} of them scans; {embedder.model_id}; {os.cpu_count()} cores, {processor()}"
     )
     packages = ", ".join(f"{name} {version(name)}" for name in ("polylens", "lancedb"))
     print(f"{packages}, torch {torch.__version__}, Python {platform.python_version()}")
+
+
+def of_words(count: int, seed: int) -> Material:
+    """Pages of words, each asked for by some of its own, right and wrong."""
+    pages, asked = make_pages(count, LANGUAGES, seed, WIDTH)
+    texts = ["" if number // len(LANGUAGES) % 2 else transcript(page) for number, page in enumerate(pages)]
+    rng = random.Random(seed)
+    questions = []
+    for number, (page, query) in enumerate(zip(pages, asked, strict=True)):
+        where = "text" if texts[number] else "scan"
+        spoilt = {"with slips": slips(rng, query), "other endings": endings(rng, query, page.language)}
+        for kind, text in {"as written": query, **spoilt}.items():
+            questions.append(Question(text, f"{kind}, {where}", number, frozenset({number})))
+    return Material([PIL.Image.fromarray(page.image) for page in pages], texts, questions)
+
+
+def of_tasks(count: int, seed: int) -> Material:
+    """The pages of all tasks of the synthetic benchmark; right is every page that says all that a query names."""
+    images, texts, keys, asked = [], [], [], []
+    for name in TASKS:
+        task = make_task(name, count, seed)
+        asked += [(query, len(images) + page) for query, page in zip(task.queries, task.about.tolist(), strict=True)]
+        for number, page in enumerate(task.pages):
+            images.append(PIL.Image.fromarray(page.image))
+            is_scan = name == "scan" or number % 2 == 1
+            texts.append("" if is_scan else "\n".join(box.text for box in page.boxes))
+            keys.append(page.keys)
+    questions = [
+        Question(
+            query.text,
+            f"{query.kind}, {'text' if texts[about] else 'scan'}",
+            about,
+            frozenset(number for number, said in enumerate(keys) if query.is_answered_by(said)),
+        )
+        for query, about in asked
+    ]
+    return Material(images, texts, questions)
 
 
 def slips(rng: random.Random, query: str) -> str:
@@ -130,19 +186,19 @@ def as_file(number: int, text: str, document: Embedding) -> FilePages:
     return FilePages(str(number), "", 0, 0, rows)
 
 
-def rank_all(
+def score_all(
     snapshot: Snapshot,
     asked: Sequence[Embedding],
     queries: Sequence[str],
     documents: Sequence[Embedding],
     texts: Sequence[str],
-) -> dict[str, npt.NDArray[np.float64]]:
-    """Mode -> rank of the page that each query was taken from, `[pages, kinds]`; inf where it was not found."""
-    ranks: dict[str, list[float]] = {}
-    for position, (query, embedding) in enumerate(zip(queries, asked, strict=True)):
+) -> dict[str, Scores]:
+    """Mode -> score of each page for each query, `[queries, pages]`."""
+    rows: dict[str, list[Scores]] = {}
+    for query, embedding in zip(queries, asked, strict=True):
         for mode, scores in score(snapshot, query, embedding, documents, texts).items():
-            ranks.setdefault(mode, []).append(rank(scores, position // len(KINDS)))
-    return {mode: np.reshape(found, (-1, len(KINDS))) for mode, found in ranks.items()}
+            rows.setdefault(mode, []).append(scores)
+    return {mode: np.stack(found) for mode, found in rows.items()}
 
 
 def score(
@@ -178,29 +234,26 @@ def reciprocal(scores: Scores | npt.NDArray[np.float32]) -> Scores:
     return np.where(np.isfinite(scores), 1 / (RRF + places), 0)
 
 
-def rank(scores: Scores, own: int) -> float:
-    """From 1; equal scores count against it."""
-    return float((scores >= scores[own]).sum()) if np.isfinite(scores[own]) else np.inf
+def print_table(scores: dict[str, Scores], material: Material) -> None:
+    relevant: Relevance = np.zeros((len(material.questions), len(material.images)), dtype=bool)
+    for row, question in enumerate(material.questions):
+        relevant[row, list(question.right)] = True
+    about = np.array([question.about for question in material.questions])
+    kinds = np.array([question.kind for question in material.questions])
+    columns = sorted(set(kinds.tolist()), key=lambda kind: (kind.endswith("scan"), kinds.tolist().index(kind)))
 
+    def with_interval(values: PerQuery) -> str:
+        found = bootstrap([values], [about])
+        return f"{found.mean:.3f} ({found.low:.3f} to {found.high:.3f})"
 
-def print_table(ranks: dict[str, npt.NDArray[np.float64]], scans: npt.NDArray[np.bool_]) -> None:
-    columns = [f"{kind}, {page}" for page in ("text", "scan") for kind in KINDS]
     print(f"| ranked by | nDCG@{SHOWN} | hit@1 | " + " | ".join(columns) + " |")
     print("|---" * (3 + len(columns)) + "|")
-    gained = {mode: np.where(found <= SHOWN, 1 / np.log2(found + 1), 0) for mode, found in ranks.items()}
-    for mode, gains in gained.items():
-        parts = [gains[rows, kind].mean() for rows in (~scans, scans) for kind in range(len(KINDS))]
-        cells = [with_interval(gains), with_interval(ranks[mode] == 1), *(f"{part:.2f}" for part in parts)]
-        print(f"| {mode} | " + " | ".join(cells) + " |")
-    print(f"\nnDCG@{SHOWN}, fused less late, page by page: {with_interval(gained['fused'] - gained['late'])}")
-
-
-def with_interval(values: npt.NDArray[np.float64] | npt.NDArray[np.bool_]) -> str:
-    """The mean, and what 95 % of the resamples of the pages give."""
-    pages = values.mean(axis=1)
-    drawn = np.random.default_rng(0).integers(len(pages), size=(RESAMPLES, len(pages)))
-    low, high = np.percentile(pages[drawn].mean(axis=1), [2.5, 97.5])
-    return f"{pages.mean():.3f} ({low:.3f} to {high:.3f})"
+    gains = {mode: ndcg(found, relevant, SHOWN) for mode, found in scores.items()}
+    for mode, found in scores.items():
+        first = (recall(found, relevant, 1) > 0).astype(np.float64)
+        parts = [f"{gains[mode][kinds == column].mean():.2f}" for column in columns]
+        print(f"| {mode} | " + " | ".join([with_interval(gains[mode]), with_interval(first), *parts]) + " |")
+    print(f"\nnDCG@{SHOWN}, fused less late, query by query: {with_interval(gains['fused'] - gains['late'])}")
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from polylens.index.fusion import fuse, share
+from polylens.index.fusion import TEXT_WEIGHT, fuse, share
 
 
 def fused(late: list[float], text: list[float], has_text: list[bool], best_text: float | None = None) -> list[float]:
@@ -23,19 +23,34 @@ def test_a_scan_keeps_its_score_and_a_text_without_the_words_loses() -> None:
     assert without < scan < with_them
 
 
-def test_words_weigh_by_what_some_page_has_of_the_query() -> None:
-    """A name that a page shares with a query in another language does not outweigh what the pages mean."""
+def test_words_that_no_page_has_speak_against_none() -> None:
+    """Of a question as people ask it: the page that has most of its words stays above a scan that it was above."""
+    best, other, scan = fused([0.62, 0.62, 0.61], [0.2, 0.1, 0], [True, True, False])
+    assert best > scan > other
+
+
+def test_a_name_does_not_outweigh_what_pages_mean() -> None:
+    """A name that a page shares with a query in another language is a small part of it."""
     meant, named = fused([0.7, 0.6], [0, 0.2], [True, True])
     assert meant > named
-    meant, named = fused([0.7, 0.6], [0, 0.2], [True, True], best_text=1.0)  # some third page has all of it
-    assert meant < named
 
 
-def test_it_lies_between_its_two() -> None:
+def test_the_words_of_a_whole_query_outweigh_what_they_look_like() -> None:
+    looks, has_them = fused([0.7, 0.6], [0.2, 0.9], [True, True])
+    assert has_them > looks
+
+
+def test_a_page_with_all_the_words_rises_above_a_scan_that_looks_as_much_like_them() -> None:
+    scan, has_them = fused([0.62, 0.6], [0, 1], [False, True])
+    assert has_them > scan
+
+
+def test_it_moves_by_no_more_than_the_words_weigh() -> None:
     rng = np.random.default_rng(0)
-    late, text = rng.uniform(-1, 1, 500), rng.uniform(0, 1, 500)
+    late, text = rng.uniform(-1, 1, 500).astype(np.float32), rng.uniform(0, 1, 500)
     both = np.array(fused(late.tolist(), text.tolist(), [True] * 500))
-    assert (both >= np.minimum(late, text) - 1e-6).all() and (both <= np.maximum(late, text) + 1e-6).all()
+    assert (abs(both - late) <= TEXT_WEIGHT + 1e-6).all() and both.max() <= 1
+    assert np.ptp(both - late) > TEXT_WEIGHT / 2
 
 
 def test_shares() -> None:

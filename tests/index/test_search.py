@@ -125,9 +125,7 @@ class TestSearch:
         dense = {(file, page): float(vector @ query.dense) for file, page, vector, _ in everything}
         most = 3 * math.log(1 + 59.5 / 1.5)  # of three words, each on one page of 60
         best = max(bm25.values()) / most
-        fused = {
-            place: (1 - best / 2) * score / 4 + best / 2 * bm25.get(place, 0) / most for place, score in late.items()
-        }
+        fused = {place: score / 4 + 0.25 * (bm25.get(place, 0) / most - 0.9 * best) for place, score in late.items()}
         for by, scores in {"dense": dense, "late": late, "text": bm25, "fused": fused}.items():
             hits = search(store, query, top=9, by=by, query_words=words)
             places = [(hit.file, hit.page) for hit in hits]

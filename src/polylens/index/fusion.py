@@ -1,9 +1,10 @@
 """One score from late interaction and full text.
 
 Late interaction sees every page and is the better judge (docs/log.md); BM25 knows for certain which words are there,
-but nothing of a scan, nor of a query in another language than the page. So the late score is moved towards what the
-words say, by as much as the words can know: not at all for a page without text, and for the others the more, the more
-of the query some page has. Fusing ranks (reciprocal rank fusion) forgets all of that, and makes late interaction worse.
+but nothing of a scan, nor of a query in another language than the page. So the late score of a page with text moves by
+how much of the query its words are, measured against the page that has most of it: a question as people ask it has
+words that no page has, and those speak against none. Fusing ranks (reciprocal rank fusion) forgets all of that, and
+makes late interaction worse.
 """
 
 from __future__ import annotations
@@ -16,8 +17,12 @@ import numpy.typing as npt
 
 from polylens.types import FloatArray
 
-TEXT_WEIGHT = 0.5
-"""The most that words weigh. From 0.3 to 0.8 ranks hardly change: nDCG@5 within 0.01 (docs/log.md)."""
+TEXT_WEIGHT = 0.25
+"""What all the words of a query weigh. From 0.2 to 0.4 ranks hardly change: nDCG@5 within 0.01 (docs/log.md)."""
+
+NEUTRAL = 0.9
+"""Share of the best page's words with which a page neither rises nor falls beside a scan. Below 0.8 scans are pushed
+away by what stands on other pages; at 1 pages that have every word do not rise above them."""
 
 
 def fuse(late: FloatArray, text: FloatArray, has_text: npt.NDArray[np.bool_], *, best_text: float) -> FloatArray:
@@ -30,15 +35,15 @@ def fuse(late: FloatArray, text: FloatArray, has_text: npt.NDArray[np.bool_], *,
         best_text: The greatest share that any page has, be it among these or not.
 
     Returns:
-        One score a page, between its two.
+        One score a page, at most 1.
 
     Example:
-        >>> late, text = np.array([0.6, 0.5, 0.6], np.float32), np.array([0, 1, 0], np.float32)
-        >>> fuse(late, text, np.array([True, True, False]), best_text=1)  # without the words, with, a scan
-        array([0.3 , 0.75, 0.6 ], dtype=float32)
+        >>> late, text = np.array([0.6, 0.5, 0.6], np.float32), np.array([0, 0.8, 0], np.float32)
+        >>> fuse(late, text, np.array([True, True, False]), best_text=0.8).round(3)  # no words, some, a scan
+        array([0.42, 0.52, 0.6 ], dtype=float32)
     """
-    weight = has_text.astype(np.float32) * np.float32(TEXT_WEIGHT * best_text)
-    return late + weight * (text - late)
+    moved = np.float32(TEXT_WEIGHT) * (text - np.float32(NEUTRAL * best_text))
+    return np.minimum(late + has_text * moved, np.float32(1.0))
 
 
 def share(bm25: Sequence[float | None], num_words: int, num_pages: int) -> FloatArray:

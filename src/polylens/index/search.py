@@ -75,7 +75,7 @@ class Hit:
     """BM25 of the query's words in the page's text, above 0; None where it has none of them, or where 256 pages have
     more of them. Where no page has any: of words one letter off."""
     fused_score: float = 0.0
-    """All stages together, 0 to 1; see `fusion.fuse`."""
+    """All stages together, at most 1; see `fusion.fuse`."""
 
     @property
     def found_by(self) -> tuple[Literal["dense", "text"], ...]:

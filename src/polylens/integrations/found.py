@@ -19,7 +19,7 @@ def metadata(library: Library, hit: Hit) -> dict[str, Any]:
     Returns:
         `source`, the file's full path, or where the files are not on this machine its path behind the index's address;
         `file`, as `Library` names it; `page` from 1; `kind`; `language`, its ISO 639 code or
-        ""; `modified`, when the file was, as ISO 8601; `score`, 0 to 1, by which pages are ranked
+        ""; `modified`, when the file was, as ISO 8601; `score`, at most 1, by which pages are ranked
         (`Hit.fused_score`); `snippet`, the part of the text that fits best.
     """
     return {
