@@ -26,7 +26,7 @@ from polylens.errors import InputError
 from polylens.models.jina_clip_v2.config import JinaClipConfig
 from polylens.models.jina_v4.config import DecoderConfig, VisionConfig
 from polylens.models.jina_v4.processing import JinaV4Processor
-from polylens.models.protocol import Outputs
+from polylens.models.protocol import Item, Outputs
 from polylens.nn.lora import LoRAConfig
 from polylens.synthetic import fonts, pictograms
 from polylens.synthetic.lexicon import sample_text
@@ -34,7 +34,7 @@ from polylens.synthetic.pages import alike
 from polylens.train import loop, tokenizer
 from polylens.train.data import pictograms as pictogram_data
 from polylens.train.data.documents import ask_for
-from polylens.train.data.examples import ImageBatch
+from polylens.train.data.examples import ImageBatch, placeless_batch
 from polylens.train.data.text_pairs import check_pairs, make_pair_batch
 from polylens.train.loop import (
     learning_rate,
@@ -43,6 +43,7 @@ from polylens.train.loop import (
     train,
     train_step,
 )
+from polylens.train.losses import caption_nce
 from polylens.train.progress import Progress
 from polylens.train.recipes import Blend, Recipe, nano, nano_clip
 from polylens.train.state import load_state
@@ -116,27 +117,27 @@ def small() -> Recipe:
 
 
 def small_clip() -> Recipe:
-    """nano-clip with a step of each stage, and a few thousand parameters."""
+    """nano-clip with a step or two of each stage, and a few thousand parameters: a block that reads, two behind it."""
     recipe = nano_clip()
-    read, texts, crops, pages = (replace(stage, languages=LANGUAGES) for stage in recipe.stages)
+    read, texts, crops = (replace(stage, languages=LANGUAGES) for stage in recipe.stages)
     model, text, vision = recipe.model, recipe.model.text, recipe.model.vision
     assert isinstance(model, JinaClipConfig) and vision is not None
     size = 112
     model = replace(
         model,
         text=replace(text, width=32, num_layers=2, num_heads=2, mlp_width=48, vocab_size=400),
-        vision=replace(vision, width=32, num_layers=2, num_heads=2, mlp_width=48, image_size=size),
+        vision=replace(vision, width=32, num_layers=3, num_heads=2, mlp_width=48, image_size=size),
         matryoshka_dims=(8, 32),
     )
     return replace(
         recipe,
         model=model,
         images=replace(recipe.images, size=size),
+        reading_blocks=1,
         stages=(
-            replace(read, height=size, width=size, steps=1, images=2),
+            replace(read, height=size, width=size, steps=3, images=2),
             replace(texts, height=size, width=size, steps=1, texts=3),
-            replace(crops, height=size, width=size, steps=1, images=3, queries_per_image=2, transcripts=1, texts=1),
-            replace(pages, height=size, width=size, steps=1, images=2, queries_per_image=2, transcripts=1, texts=1),
+            replace(crops, height=size, width=size, steps=2, images=3, queries_per_image=2, transcripts=2, texts=1),
         ),
         warmup_steps=2,
         checkpoint_every=2,
@@ -377,10 +378,12 @@ class TestDualEncoder:
 
     def test_losses(self, finished: Path) -> None:
         lines = logged(finished)
-        assert "dense" not in lines[0] and all("dense" in line for line in lines[1:])
+        read, texts, crops = lines[:3], lines[3], lines[4:]
+        assert not any("dense" in line for line in read) and all("dense" in line for line in (texts, *crops))
         assert not any("late" in line for line in lines)
-        assert ["grounding" in line for line in lines] == [False, False, True, True]  # texts alone stand nowhere
-        assert lines[1]["recall@1"] in (0.0, 0.3333, 0.6667, 1.0)  # of three texts
+        for name in ("caption", "grounding"):  # texts alone stand nowhere
+            assert name not in texts and all(name in line for line in crops)
+        assert texts["recall@1"] in (0.0, 0.3333, 0.6667, 1.0)  # of three texts
         assert all(np.isfinite(value) for line in lines for value in line.values())
 
     def test_every_part_has_moved(self, finished: Path) -> None:
@@ -402,7 +405,7 @@ class TestDualEncoder:
     def test_a_querys_words_stand_in_its_own_picture(self, finished: Path) -> None:
         recipe = small_clip()
         processor = make_processor(recipe, loop._tokenizer(recipe, finished))
-        batch = loop._Batches(recipe, processor)[2]
+        batch = loop._Batches(recipe, processor)[4]
         assert batch.here.shape == batch.same.shape == (7, 3 * 64)  # six queries of pictures, one of a text
         assert not (batch.here & ~batch.same).any()
         for own, drawn in zip([*batch.image_of, None], batch.here, strict=True):
@@ -412,20 +415,77 @@ class TestDualEncoder:
             there = batch.here[row].view(3, 64)[own]
             assert (letters[own][there] > 0).any(), "no letter where the words are"
 
+    def test_a_pictures_caption_is_its_own_transcript(self) -> None:
+        """Two of three pictures have one, behind which stands a text about no picture."""
+        item = Item(token_ids=np.zeros(1, np.int64), pool=(0, 1), task=None)
+        batch = placeless_batch(
+            [item] * 4,
+            [item] * 3,
+            [item] * 3,
+            image_of=[2, 0, 1],
+            passage_of=[1, 0, None, 2],
+        )
+        torch.manual_seed(0)
+        vectors = torch.nn.functional.normalize(torch.randn(10, 32), dim=1)
+        queries, documents = (Outputs(part, part.norm(dim=1), None, (1,) * len(part)) for part in vectors.split((4, 6)))
+        recipe = small_clip()
+        losses = loop._search_losses(queries, documents, batch, recipe)
+        pictures, texts = documents.dense[[2, 0]], documents.dense[3:]
+        wanted = caption_nce(pictures, texts, torch.tensor([1, 0]), recipe.dense_temperature, (8, 32))
+        torch.testing.assert_close(losses["caption"], wanted)
+        without = replace(recipe, weights=replace(recipe.weights, caption=0.0))
+        assert "caption" not in loop._search_losses(queries, documents, batch, without)
+
     def test_grounding_compares_queries_with_patches_as_the_class_token_is_read(self) -> None:
         """Through the tower's last norm, class tokens left out, to unit length."""
         trainee = make_trainee(small_clip())
         torch.manual_seed(0)
         rows, dense = torch.randn(2 * 65, 32), torch.nn.functional.normalize(torch.randn(5, 32), dim=1)
-        for parameter in trainee.watched.parameters():
+        norm = trainee.tower.get_submodule("norm")
+        for parameter in norm.parameters():
             torch.nn.init.normal_(parameter)
         outputs = Outputs(dense, torch.ones(5), None, (1,) * 5)
         queries, cells = trainee.pointed_at(outputs, outputs, rows, [object(), object()])  # type: ignore[list-item]
         assert queries is dense
-        scale, shift = trainee.watched.weight, trainee.watched.bias
+        scale, shift = norm.weight, norm.bias
         for cell, row in ((0, 1), (63, 64), (64, 66), (127, 129)):
             x = (rows[row] - rows[row].mean()) / (rows[row].var(correction=0) + 1e-6) ** 0.5 * scale + shift
             torch.testing.assert_close(cells[cell], x / x.norm(), rtol=0, atol=1e-5)
+
+    def test_what_is_read_and_what_is_searched(self) -> None:
+        """Letters come out of the first block, queries look at what goes into the last."""
+        trainee = make_trainee(small_clip())
+        assert trainee.read_from is trainee.tower.blocks[1]
+        assert trainee.searched is trainee.tower.blocks[2]
+        trainee.hold(still=True, task=None)
+        names = [name for name, _ in trainee.tower.named_parameters()]
+        learns = [name for name in names if trainee.tower.get_parameter(name).requires_grad]
+        assert learns == [name for name in names if name.startswith(("blocks.1.", "blocks.2.", "norm."))]
+
+    def test_a_settled_tower_says_the_same_at_unit_size(self, finished: Path) -> None:
+        recipe = small_clip()
+        trainee = make_trainee(recipe)
+        tokens = loop._tokenizer(recipe, finished)
+        initialise(trainee, recipe.seed, tokens)
+        torch.manual_seed(1)
+        with torch.no_grad():
+            for parameter in trainee.tower.parameters():  # so that blocks write, and much
+                parameter.add_(torch.randn_like(parameter) * 0.5)
+        images = loop._Batches(recipe, make_processor(recipe, tokens))[4].images
+        before = self.out_of_the_reading_block(trainee, images), trainee.model.embed(images).dense
+        trainee.settle(images)
+        after = self.out_of_the_reading_block(trainee, images), trainee.model.embed(images).dense
+        size = before[0][:, 1:].square().mean().sqrt()
+        assert size > 2
+        torch.testing.assert_close(after[0], before[0] / size, rtol=0, atol=1e-3)
+        torch.testing.assert_close(after[1], before[1], rtol=0, atol=1e-3)
+
+    @staticmethod
+    def out_of_the_reading_block(trainee: Trainee, images: list[Item]) -> torch.Tensor:
+        rows: list[torch.Tensor] = []
+        with trainee.read_from.register_forward_pre_hook(lambda _module, inputs: rows.append(inputs[0])):
+            trainee.look(images)
+        return rows[0].detach().view(len(images), -1, 32)
 
     def test_rates(self) -> None:
         """The text tower's blocks take a tenth of a step's rate, its tokens' vectors all of it, other vectors less."""

@@ -12,6 +12,7 @@ from torch import Tensor
 from polylens.nn.similarity import maxsim
 from polylens.train.losses import (
     batched_maxsim,
+    caption_nce,
     grounding_nce,
     info_nce,
     info_nce_back,
@@ -102,6 +103,23 @@ def test_matryoshka_nce(ignore: Tensor) -> None:
         )
         losses.append(slow_info_nce(scores, POSITIVES, ignore, 0.1))
     assert float(mine) == pytest.approx(sum(losses) / 3, abs=1e-5)  # float32 cosines over a temperature of 0.1
+
+
+class TestCaptions:
+    """Pictures against the texts of their own words."""
+
+    def test_both_ways_over_all_texts(self) -> None:
+        pictures, texts, own = units(3, 8).float(), units(5, 8, seed=1).float(), [4, 0, 2]
+        mine = caption_nce(pictures, texts, torch.tensor(own), 0.1, (8,))
+        scores = pictures.double() @ texts.double().T
+        forth = slow_info_nce(scores, own, torch.zeros(3, 5, dtype=torch.bool), 0.1)
+        assert float(mine) == pytest.approx((forth + slow_back(scores, own, 0.1)) / 2, abs=1e-5)
+
+    def test_texts_stand_still(self) -> None:
+        pictures, texts = units(3, 8).float().requires_grad_(), units(5, 8, seed=1).float().requires_grad_()
+        caption_nce(pictures, texts, torch.tensor([4, 0, 2]), 0.1, (4, 8)).backward()
+        assert texts.grad is None
+        assert pictures.grad is not None and (pictures.grad != 0).all()
 
 
 class TestBatchedMaxsim:

@@ -7,6 +7,7 @@ are mixed into those of later ones) and, at the end, `model/` in the official la
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import math
@@ -42,7 +43,7 @@ from polylens.train.data.pictograms import make_pictogram_batch
 from polylens.train.data.render import Rendered, render_crop, render_page
 from polylens.train.data.text_pairs import check_pairs, make_pair_batch
 from polylens.train.journal import Journal
-from polylens.train.losses import batched_maxsim, grounding_nce, info_nce, matryoshka_nce, reading_loss
+from polylens.train.losses import batched_maxsim, caption_nce, grounding_nce, info_nce, matryoshka_nce, reading_loss
 from polylens.train.progress import Progress
 from polylens.train.recipes import Recipe, Stage
 from polylens.train.state import blend_weights, load_state, save_state, save_weights
@@ -81,7 +82,7 @@ def train(
     trainee.to(device)
     if shutil.which("c++"):  # the tower is bound by memory traffic, which fused element-wise steps halve
         logging.getLogger("torch._dynamo").setLevel(logging.ERROR)  # a size that is computed plainly is no news
-        for block in trainee.tower.blocks:
+        for block in list(trainee.tower.blocks)[: recipe.reading_blocks]:
             block.compile()
     optimisers = make_optimisers(trainee, recipe)
     start = load_state(folder / "checkpoint", dict(trainee.named_parameters()), optimisers)
@@ -93,6 +94,8 @@ def train(
             tick = time.monotonic()
             losses = train_step(trainee, batch, optimisers, recipe, step)
             stage, within = stage_at(recipe, step)
+            if within + 1 == stage.steps and stage.kind == "read":
+                trainee.settle(batch.images)
             if within + 1 == stage.steps:  # before any checkpoint that lies behind, so that a run taken up has it
                 _end_stage(stage, stage.name in kept, folder / BLENDED, dict(trainee.named_parameters()))
             seconds = time.monotonic() - tick
@@ -179,21 +182,19 @@ def compute_losses(trainee: Trainee, batch: ImageBatch, recipe: Recipe) -> dict[
     Pictures and passages stand among the documents together: a query must prefer its own picture to any text and its
     own text to any picture, which keeps the scores of both kinds comparable. A batch may have no pictures.
     """
-    seen: list[Tensor] = []
-    hook = trainee.watched.register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0]))
-    if batch.queries:
-        documents = trainee.model.embed([*batch.images, *batch.passages])
-    else:
-        trainee.look(batch.images)
-    hook.remove()
+    with _handed(trainee.read_from) as legible, _handed(trainee.searched) as searched:
+        if batch.queries:
+            documents = trainee.model.embed([*batch.images, *batch.passages])
+        else:
+            trainee.look(batch.images)
     losses = {}
     if len(batch.letters) and trainee.reader.weight.requires_grad:
-        losses.update(_reading(trainee, batch, seen[0]))
+        losses.update(_reading(trainee, batch, legible[0]))
     if batch.queries:
         queries = trainee.model.embed(batch.queries)
         losses.update(_search_losses(queries, documents, batch, recipe))
         if batch.here.shape[1]:
-            pointed = trainee.pointed_at(queries, documents, seen[0], batch.images)
+            pointed = trainee.pointed_at(queries, documents, searched[0], batch.images)
             here, same = (places.to(queries.dense.device) for places in (batch.here, batch.same))
             losses["grounding"] = grounding_nce(*pointed, here, same, recipe.grounding_temperature)
     shares = asdict(recipe.weights)
@@ -201,8 +202,16 @@ def compute_losses(trainee: Trainee, batch: ImageBatch, recipe: Recipe) -> dict[
     return {"total": total, **losses}
 
 
+@contextlib.contextmanager
+def _handed(module: nn.Module) -> Iterator[list[Tensor]]:
+    """What a part of a model is handed, call after call."""
+    seen: list[Tensor] = []
+    with module.register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0])):
+        yield seen
+
+
 def _reading(trainee: Trainee, batch: ImageBatch, rows: Tensor) -> dict[str, Tensor]:
-    """Reading loss of what came out of the vision tower's last block, and the share of letters that it got right."""
+    """Reading loss of what came out of the reading blocks, and the share of letters that it got right."""
     features, wanted = trainee.legible(rows, batch.letters, batch.images)
     wanted = wanted.to(features.device)
     read = trainee.reader(F.rms_norm(features, features.shape[-1:], eps=1e-6))
@@ -238,6 +247,13 @@ def _search_losses(queries: Outputs, documents: Outputs, batch: ImageBatch, reci
     kinds = [(about_image, to_image)] * bool(batch.images) + [(about_passage, to_passage)] * bool(batch.passages)
     parts = [dense(queries.dense[about], documents.dense, *to) for about, to in kinds]
     losses = {"dense": torch.stack(parts).sum()}
+    told = {image: text for image, text in zip(batch.image_of, batch.passage_of, strict=False) if text is not None}
+    if recipe.weights.caption and told:
+        pictures, texts = documents.dense[:num_images], documents.dense[num_images:]
+        own_text = torch.tensor(list(told.values()), device=device)
+        losses["caption"] = caption_nce(
+            pictures[list(told)], texts, own_text, recipe.dense_temperature, recipe.model.matryoshka_dims
+        )
     scores = queries.dense.detach() @ documents.dense.detach().T
     if queries.multivector is not None and documents.multivector is not None:
         owner = torch.repeat_interleave(torch.arange(num_queries), torch.tensor(queries.lengths)).to(device)

@@ -84,6 +84,29 @@ def matryoshka_nce(
     return torch.stack(losses).mean()
 
 
+def caption_nce(
+    pictures: Float[Tensor, "P E"],
+    texts: Float[Tensor, "D E"],
+    own: Int[Tensor, " P"],
+    temperature: float,
+    dims: Sequence[int],
+) -> Float[Tensor, ""]:
+    """Each picture looks for the text of its own words and is looked for by it; the texts' vectors stand still.
+
+    So a vision tower is drawn to where the words that it sees already are, and does not draw the texts to where all
+    pictures begin. Zhai et al. 2022, arXiv 2111.07991 (LiT).
+
+    Args:
+        pictures: Unit rows.
+        texts: Unit rows of all texts.
+        own: The text that tells what stands in each picture, another one for each.
+        temperature: Divides the similarities.
+        dims: Widths that the vectors are cut to.
+    """
+    every = torch.zeros(len(pictures), len(texts), dtype=torch.bool, device=pictures.device)
+    return matryoshka_nce(pictures, texts.detach(), own, every, temperature, dims, both_ways=True)
+
+
 def batched_maxsim(
     queries: Float[Tensor, "K E"],
     query_owner: Int[Tensor, " K"],

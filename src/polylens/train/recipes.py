@@ -63,6 +63,7 @@ class Weights:
     dense: float  # the same for the dense vectors, Matryoshka
     grounding: float  # each query token against every visual token: much more signal a step than one score a page
     reading: float  # letters at points of each patch: teaches the tower shapes, before and while it contrasts
+    caption: float  # each picture against the text of all its words, which stands still: of two towers
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,6 +77,7 @@ class Recipe:
     weights: Weights
     late_temperature: float
     dense_temperature: float
+    reading_blocks: int  # of the vision tower, from the first: letters are read from what comes out of them
     dense_both_ways: bool  # whether documents look for their queries too, as CLIP does
     grounding_temperature: float
     warmup_steps: int  # from zero, at the start of the run
@@ -365,9 +367,10 @@ def nano() -> Recipe:
             code,
             matching,
         ),
-        weights=Weights(late=1.0, dense=0.3, grounding=2.0, reading=1.0),
+        weights=Weights(late=1.0, dense=0.3, grounding=2.0, reading=1.0, caption=0.0),
         late_temperature=0.03,
         dense_temperature=0.05,
+        reading_blocks=6,
         dense_both_ways=False,
         grounding_temperature=0.05,
         warmup_steps=100,
@@ -379,15 +382,17 @@ def nano() -> Recipe:
 
 
 def nano_clip() -> Recipe:
-    """nano's counterpart with two towers, jina-clip-v2's family: the data of its first six stages, to compare.
+    """nano's counterpart with two towers, jina-clip-v2's family: the words and fonts of its first stages, to compare.
 
-    Its tower sees the whole picture in every layer, so a step costs more and there are fewer. Its pictures have one
-    size, as in that family; whole pages are drawn into it in print as small as a page shrunk to that size has. Texts
-    alone come before texts and pictures, and pictures look for their texts as well as the other way round, as in that
-    family: without either both towers end in one vector for everything (docs/log.md, 2026-11-24 and 25).
+    Its tower sees the whole picture in every layer and is wider than nano's, so a step costs more and there are fewer.
+    Its pictures have one size, as in that family, which is the one that EVA02's first training had (224 pixels); a page
+    shrunk to that cannot be read, so there are none. Texts alone come before texts and pictures; pictures look for
+    their texts as well as the other way round, as in that family, and are drawn to the vector that all their words have
+    as a text: without these both towers, or the pictures alone, end in one vector for everything (docs/log.md,
+    2026-11-24 to 28).
     """
     like = nano()
-    side, width = 448, 256
+    side, width = 224, 256
     model = clip_config.JinaClipConfig(
         text=clip_config.TextConfig(
             width=width,
@@ -405,7 +410,7 @@ def nano_clip() -> Recipe:
         ),
         vision=clip_config.VisionConfig(
             width=width,
-            num_layers=6,
+            num_layers=8,
             num_heads=4,
             mlp_width=682,
             image_size=side,
@@ -414,17 +419,17 @@ def nano_clip() -> Recipe:
         ),
         matryoshka_dims=(64, 128, 256),
     )
-    read, crops, _, _, pages, texts = (replace(stage, height=side, width=side) for stage in like.stages[:6])
+    read, crops, _, _, _, texts = (replace(stage, height=side, width=side) for stage in like.stages[:6])
     return replace(
         like,
         name="nano-clip",
         model=model,
         images=clip_processing.ImageConfig(size=side, mean=(0.9, 0.9, 0.9), std=(0.3, 0.3, 0.3)),
         stages=(
-            replace(read, steps=1800, images=4),
+            replace(read, steps=1400, images=16),
             replace(
                 texts,
-                steps=500,
+                steps=300,
                 images=0,
                 transcripts=0,
                 texts=40,
@@ -432,18 +437,20 @@ def nano_clip() -> Recipe:
                 learning_rate=4e-3,
                 final_learning_rate=4e-3,
             ),
-            replace(crops, steps=900, images=8, queries_per_image=24, query_words=(1, 3), texts=8),
             replace(
-                pages,
-                font_size=(8.0, 12.0),  # as a page shrunk to that size has
-                steps=450,
-                images=8,
-                queries_per_image=24,
-                texts=8,
-                tower_learns=True,
+                crops,
+                steps=1200,
+                images=24,
+                queries_per_image=6,
+                transcripts=24,
+                query_words=(1, 3),
+                texts=6,
+                final_learning_rate=0.0,
+                tower_learns=False,
             ),
         ),
-        weights=replace(like.weights, dense=1.0),  # the only way in which this family compares
+        # One vector is all that this family compares.
+        weights=replace(like.weights, dense=1.0, grounding=1.0, caption=2.0),
         dense_both_ways=True,
     )
 

@@ -43,12 +43,29 @@ class Trainee(nn.Module, ABC):
 
     @property
     @abstractmethod
-    def watched(self) -> nn.Module:
-        """The part of the tower that is handed what came out of its last block."""
+    def read_from(self) -> nn.Module:
+        """The part of the tower that is handed what letters are read from."""
+
+    @property
+    def searched(self) -> nn.Module:
+        """The part of the tower that is handed what queries are pointed at."""
+        return self.read_from
+
+    @property
+    def reading(self) -> Sequence[nn.Module | nn.Parameter]:
+        """What of the tower reads; it stands still in stages that do not teach it."""
+        return [self.tower.patch_embed, *self.tower.blocks]
 
     def share(self, name: str) -> float:
         """How much of the step's learning rate a parameter takes."""
         return 1.0 if self.is_matrix(name) else 0.3
+
+    def settle(self, images: Sequence[Item]) -> None:
+        """What the tower needs once it can read, before something else learns from it.
+
+        Args:
+            images: Some that it reads.
+        """
 
     @abstractmethod
     def look(self, images: Sequence[Item]) -> None:
@@ -63,11 +80,11 @@ class Trainee(nn.Module, ABC):
         """Keeps from learning what a stage does not teach, and lets the rest learn again.
 
         Args:
-            still: The tower's blocks and the reader. What joins the tower to the decoder learns all the same.
+            still: What reads. What is behind it learns all the same.
             task: Everything but this task's adapter; None for no more than `still` says.
         """
         self.requires_grad_(task is None)
-        for part in (self.tower.patch_embed, self.tower.blocks, self.reader):
+        for part in (*self.reading, self.reader):
             part.requires_grad_(task is None and not still)
         if task is not None:
             for name, parameter in self.named_parameters():
@@ -78,7 +95,7 @@ class Trainee(nn.Module, ABC):
         """The rows that are patches, and the letters of each in the same order.
 
         Args:
-            rows: What came out of the last block.
+            rows: What `read_from` was handed.
             letters: As `ImageBatch.letters` has them.
             images: What went in.
         """
@@ -92,7 +109,7 @@ class Trainee(nn.Module, ABC):
         Args:
             queries: What came out for the queries.
             documents: What came out for the pictures and the texts after them.
-            rows: What came out of the tower's last block.
+            rows: What `searched` was handed.
             images: The pictures.
         """
 
@@ -110,7 +127,7 @@ class V4Trainee(Trainee):
         self.reader = nn.Linear(config.vision.width, READING_POINTS * (NUM_LETTERS + 1))
 
     @property
-    def watched(self) -> nn.Module:
+    def read_from(self) -> nn.Module:
         return self.model.vision.merger
 
     def look(self, images: Sequence[Item]) -> None:
@@ -139,17 +156,50 @@ class V4Trainee(Trainee):
 
 
 class ClipTrainee(Trainee):
-    """jina-clip-v2."""
+    """jina-clip-v2. Its tower pools patches itself, so its last blocks have to do what nano's decoder does.
 
-    def __init__(self, config: JinaClipConfig, temperature: float) -> None:
+    Args:
+        config: Sizes.
+        temperature: Of the dense contrast; a checkpoint says which.
+        reading_blocks: The first of the tower's blocks, from which letters are read; at least one comes behind them.
+    """
+
+    def __init__(self, config: JinaClipConfig, temperature: float, reading_blocks: int) -> None:
         super().__init__()
         self.model: JinaClip = JinaClip(config, ("text", "image"))
         self.temperature = temperature
+        self.reading_blocks = reading_blocks
         self.reader = nn.Linear(config.text.width, READING_POINTS * (NUM_LETTERS + 1))
 
     @property
-    def watched(self) -> nn.Module:
-        return self.tower.get_submodule("norm")
+    def read_from(self) -> nn.Module:
+        return self.tower.blocks[self.reading_blocks]
+
+    @property
+    def searched(self) -> nn.Module:
+        # The last block's class token sees the patches as they come into that block.
+        return self.tower.blocks[-1]
+
+    @property
+    def reading(self) -> Sequence[nn.Module | nn.Parameter]:
+        first = (self.tower.get_parameter(name) for name in ("class_token", "positions"))
+        return [*first, self.tower.patch_embed, *self.tower.blocks[: self.reading_blocks]]
+
+    @torch.no_grad()
+    def settle(self, images: Sequence[Item]) -> None:
+        """Brings what comes out of the reading blocks to unit size, without changing what is in it.
+
+        At the rates of reading the sums that blocks add to grow to a size of 30, beside which nothing that a fresh
+        block adds is seen behind the last norm: every picture keeps one vector (docs/log.md, 2026-11-28). A block sees
+        its input through a norm, so all that is added may be made smaller together.
+        """
+        rows: list[Tensor] = []
+        with self.read_from.register_forward_pre_hook(lambda _module, inputs: rows.append(inputs[0])):
+            self.look(images)
+        size = self._patch_rows(rows[0], len(images)).float().square().mean().sqrt()
+        for name, parameter in self.tower.named_parameters():
+            if name.startswith(("class_token", "positions", "patch_embed")) or ".out." in name or ".down." in name:
+                parameter.div_(size)
 
     def share(self, name: str) -> float:
         # Post-norm blocks that begin as the identity are soon mostly noise at the rates of the pre-norm tower, and all
@@ -174,8 +224,9 @@ class ClipTrainee(Trainee):
         images: Sequence[Item],
     ) -> tuple[Tensor, Tensor]:
         # Patches have no place in the common space when the model is used. They are taught one because a class token
-        # is one attention away from them, and its own contrast tells next to nothing from eight pictures a step.
-        return queries.dense, F.normalize(self.watched(self._patch_rows(rows, len(images))).float(), dim=-1)
+        # is one attention away from them, and its own contrast tells little from a few pictures a step.
+        norm = self.tower.get_submodule("norm")
+        return queries.dense, F.normalize(norm(self._patch_rows(rows, len(images))).float(), dim=-1)
 
     @staticmethod
     def _patch_rows(rows: Tensor, num_images: int) -> Tensor:
@@ -191,7 +242,7 @@ def make_trainee(recipe: Recipe) -> Trainee:
     """Of the family that the recipe's model belongs to."""
     if isinstance(recipe.model, JinaV4Config):
         return V4Trainee(recipe.model)
-    return ClipTrainee(recipe.model, recipe.dense_temperature)
+    return ClipTrainee(recipe.model, recipe.dense_temperature, recipe.reading_blocks)
 
 
 def make_processor(recipe: Recipe, tokenizer: Tokenizer) -> AnyProcessor:

@@ -114,6 +114,19 @@ class TestLateInteraction:
         swapped = late_interaction(study(unified=reading(error=20.0), dual=reading(error=0.0, late_error=None)))
         assert shown(swapped.claims)[1] == "no"
 
+    def test_they_are_compared_on_crops_as_well_as_a_loop_ranks_them(self) -> None:
+        dim, clear = (reading(error=1.0, late_error=0.0) for _ in range(2))
+        dim, clear = (replace(each, crops=crops(error=e)) for each, e in ((dim, 4.0), (clear, 0.1)))
+        claim = late_interaction(study(unified=clear, dual=dim)).claims[2]
+        assert claim.shows == "yes"
+        assert late_interaction(study(unified=dim, dual=clear)).claims[2].shows == "no"
+        for name, each in ((UNIFIED, clear.crops), (DUAL, dim.crops)):
+            found = 0
+            for query, own in zip(each.queries, each.images, strict=True):
+                better = sum(float(query @ image) > float(query @ own) for image in each.images)
+                found += better < 5
+            assert claim.ours[name].mean == pytest.approx(found / CROPS)
+
 
 class TestMatryoshka:
     def test_a_search_ranks_as_a_loop_does(self) -> None:

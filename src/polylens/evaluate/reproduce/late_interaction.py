@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from polylens.evaluate.metrics import Estimate, PerQuery, Scores, bootstrap, bootstrap_ratio, chance_ndcg, ndcg
+import numpy as np
+
+from polylens.evaluate.metrics import Estimate, PerQuery, Scores, bootstrap, bootstrap_ratio, chance_ndcg, ndcg, recall
 from polylens.evaluate.reproduce.claims import Claim, Section, decide, worded
-from polylens.evaluate.reproduce.material import DUAL, UNIFIED, PageVectors, Study
+from polylens.evaluate.reproduce.material import DUAL, UNIFIED, CropVectors, PageVectors, Study
 from polylens.evaluate.reproduce.plots import Dots
 from polylens.evaluate.synthetic import K, Task
 
@@ -22,11 +24,12 @@ def late_interaction(study: Study) -> Section:
     if DUAL in study.readings:
         ways[f"{DUAL}, dense"] = dense_ndcg(study.tasks, study.readings[DUAL].pages)
         claims.append(_unified(study.tasks, dense, ways[f"{DUAL}, dense"]))
+        claims.append(_unified_on_crops(study.readings[UNIFIED].crops, study.readings[DUAL].crops))
     return Section(
         title="Multi-vectors against one vector, on visual documents",
         method=f"nDCG@5 on the {len(study.tasks)} tasks of `polylens eval synthetic`, made in the manner of Jina-VDR: "
         f"{len(study.tasks[0].pages)} pages each, found by their pictures alone. A random order has "
-        f"{_chance(study.tasks):.2f}.",
+        f"{_chance(study.tasks):.2f}. Recall@5 on crops.",
         claims=tuple(claims),
         plots=(
             Dots(
@@ -103,6 +106,28 @@ def _unified(tasks: Sequence[Task], dense: Sequence[PerQuery], others: Sequence[
             shows,
             "It finds more; the two towers see the middle of a page alone, shrunk to a square.",
             "It does not find more.",
+            "The interval of the difference holds zero: no more can be said at this size.",
+        ),
+    )
+
+
+def _unified_on_crops(unified: CropVectors, dual: CropVectors) -> Claim:
+    """The same on small pictures: neither the size of a page nor what else the decoder was taught decides there."""
+    every = np.arange(len(unified.queries))
+    own = np.eye(len(every), dtype=bool)
+    ours, others = (recall(crops.queries @ crops.images.T, own, K) for crops in (unified, dual))
+    gain = bootstrap([ours - others], [every])
+    shows = decide(gain)
+    return Claim(
+        name="From a text to pictures that both see whole, the unified decoder finds more",
+        published="84.11 against jina-clip-v2's 81.12 on the CLIP benchmark, recall@5",
+        source=PAPER,
+        ours={UNIFIED: bootstrap([ours], [every]), DUAL: bootstrap([others], [every]), "difference": gain},
+        shows=shows,
+        sentence=worded(
+            shows,
+            f"It finds more. A random order has {K / len(every):.2f}.",
+            f"It does not find more. A random order has {K / len(every):.2f}.",
             "The interval of the difference holds zero: no more can be said at this size.",
         ),
     )

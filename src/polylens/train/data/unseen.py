@@ -11,7 +11,7 @@ from polylens.train.data.examples import pick_query, transcript
 from polylens.train.data.render import Rendered, render_crop
 
 WORDS = (3, 6)  # fewest and most of a query
-CROP_SIDE = 448  # pixels: what nano-clip sees of any picture, and nano of one of this size
+CROP_SIDE = 224  # pixels: what nano-clip sees of any picture, and nano of one of this size
 CROP_FONT = (15.0, 28.0)  # pixels per em; both recipes have crops in it
 
 
