@@ -341,7 +341,7 @@ class TestReproduce:
         page = (tmp_path / "report.html").read_text(encoding="utf-8")
         figures = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
         claims = [claim for section in figures["sections"] for claim in section["claims"]]
-        assert len(claims) == 22 and "left out" not in {claim["shows"] for claim in claims}
+        assert len(claims) == 23 and "left out" not in {claim["shows"] for claim in claims}
         assert all(html.escape(claim["claim"]) in page for claim in claims)
         assert figures["two towers"].startswith("`dual@") and not list(tmp_path.glob("*.part"))
 
