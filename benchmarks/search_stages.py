@@ -39,6 +39,7 @@ from held_out_pages import make_pages
 import polylens
 from polylens.evaluate.machine import processor
 from polylens.evaluate.metrics import PerQuery, Relevance, bootstrap, ndcg, recall
+from polylens.evaluate.reproduce.claims import figure
 from polylens.evaluate.synthetic import TASKS, make_task
 from polylens.index.full_text import count_words
 from polylens.index.fusion import fuse, share
@@ -57,7 +58,7 @@ RRF = 60  # Cormack, Clarke and Buettcher 2009
 ENDINGS = {"ru": ("ов", "ами", "а"), "el": ("ς", "ων", "α")}
 LATIN_ENDINGS = ("s", "en", "er", "a", "e")
 
-Scores = npt.NDArray[np.float64]  # [pages]; -inf where a stage did not find one
+Scores = npt.NDArray[np.float64]  # of pages, -inf where a stage did not find one; of one query or a row a query
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,8 +244,7 @@ def print_table(scores: dict[str, Scores], material: Material) -> None:
     columns = sorted(set(kinds.tolist()), key=lambda kind: (kind.endswith("scan"), kinds.tolist().index(kind)))
 
     def with_interval(values: PerQuery) -> str:
-        found = bootstrap([values], [about])
-        return f"{found.mean:.3f} ({found.low:.3f} to {found.high:.3f})"
+        return figure(bootstrap([values], [about]))
 
     print(f"| ranked by | nDCG@{SHOWN} | hit@1 | " + " | ".join(columns) + " |")
     print("|---" * (3 + len(columns)) + "|")

@@ -47,7 +47,7 @@ from polylens.train.losses import caption_nce
 from polylens.train.progress import Progress
 from polylens.train.recipes import Blend, Recipe, nano, nano_clip
 from polylens.train.state import load_state
-from polylens.train.trainee import Trainee, initialise, make_processor, make_trainee, spellings
+from polylens.train.trainee import Trainee, handed, initialise, make_processor, make_trainee, spellings
 
 # Python from 3.12 on warns of a fork while threads run; the loader's worker is forked on purpose.
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
@@ -482,8 +482,7 @@ class TestDualEncoder:
 
     @staticmethod
     def out_of_the_reading_block(trainee: Trainee, images: list[Item]) -> torch.Tensor:
-        rows: list[torch.Tensor] = []
-        with trainee.read_from.register_forward_pre_hook(lambda _module, inputs: rows.append(inputs[0])):
+        with handed(trainee.read_from) as rows:
             trainee.look(images)
         return rows[0].detach().view(len(images), -1, 32)
 

@@ -7,7 +7,6 @@ are mixed into those of later ones) and, at the end, `model/` in the official la
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
 import math
@@ -47,7 +46,7 @@ from polylens.train.losses import batched_maxsim, caption_nce, grounding_nce, in
 from polylens.train.progress import Progress
 from polylens.train.recipes import Recipe, Stage
 from polylens.train.state import blend_weights, load_state, save_state, save_weights
-from polylens.train.trainee import Trainee, initialise, make_processor, make_tokenizer, make_trainee
+from polylens.train.trainee import Trainee, handed, initialise, make_processor, make_tokenizer, make_trainee
 
 LOG_EVERY = 10  # steps
 BLENDED = "blended"  # weights of earlier stages, in the run's folder
@@ -94,9 +93,9 @@ def train(
             tick = time.monotonic()
             losses = train_step(trainee, batch, optimisers, recipe, step)
             stage, within = stage_at(recipe, step)
-            if within + 1 == stage.steps and stage.kind == "read":
-                trainee.settle(batch.images)
             if within + 1 == stage.steps:  # before any checkpoint that lies behind, so that a run taken up has it
+                if stage.kind == "read":
+                    trainee.settle(batch.images)
                 _end_stage(stage, stage.name in kept, folder / BLENDED, dict(trainee.named_parameters()))
             seconds = time.monotonic() - tick
             report(Progress(step + 1, total, losses["total"], seconds))
@@ -182,7 +181,7 @@ def compute_losses(trainee: Trainee, batch: ImageBatch, recipe: Recipe) -> dict[
     Pictures and passages stand among the documents together: a query must prefer its own picture to any text and its
     own text to any picture, which keeps the scores of both kinds comparable. A batch may have no pictures.
     """
-    with _handed(trainee.read_from) as legible, _handed(trainee.searched) as searched:
+    with handed(trainee.read_from) as legible, handed(trainee.searched) as searched:
         if batch.queries:
             documents = trainee.model.embed([*batch.images, *batch.passages])
         else:
@@ -200,14 +199,6 @@ def compute_losses(trainee: Trainee, batch: ImageBatch, recipe: Recipe) -> dict[
     shares = asdict(recipe.weights)
     total = torch.stack([share * losses[name] for name, share in shares.items() if name in losses]).sum()
     return {"total": total, **losses}
-
-
-@contextlib.contextmanager
-def _handed(module: nn.Module) -> Iterator[list[Tensor]]:
-    """What a part of a model is handed, call after call."""
-    seen: list[Tensor] = []
-    with module.register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0])):
-        yield seen
 
 
 def _reading(trainee: Trainee, batch: ImageBatch, rows: Tensor) -> dict[str, Tensor]:
@@ -247,13 +238,8 @@ def _search_losses(queries: Outputs, documents: Outputs, batch: ImageBatch, reci
     kinds = [(about_image, to_image)] * bool(batch.images) + [(about_passage, to_passage)] * bool(batch.passages)
     parts = [dense(queries.dense[about], documents.dense, *to) for about, to in kinds]
     losses = {"dense": torch.stack(parts).sum()}
-    told = {image: text for image, text in zip(batch.image_of, batch.passage_of, strict=False) if text is not None}
-    if recipe.weights.caption and told:
-        pictures, texts = documents.dense[:num_images], documents.dense[num_images:]
-        own_text = torch.tensor(list(told.values()), device=device)
-        losses["caption"] = caption_nce(
-            pictures[list(told)], texts, own_text, recipe.dense_temperature, recipe.model.matryoshka_dims
-        )
+    if recipe.weights.caption:
+        losses.update(_caption_loss(documents, batch, recipe))
     scores = queries.dense.detach() @ documents.dense.detach().T
     if queries.multivector is not None and documents.multivector is not None:
         owner = torch.repeat_interleave(torch.arange(num_queries), torch.tensor(queries.lengths)).to(device)
@@ -266,6 +252,17 @@ def _search_losses(queries: Outputs, documents: Outputs, batch: ImageBatch, reci
         else:
             first = (scores[about_passage].argmax(dim=1) == own_passage).float().mean()
     return {**losses, "recall@1": first}
+
+
+def _caption_loss(documents: Outputs, batch: ImageBatch, recipe: Recipe) -> dict[str, Tensor]:
+    """Of the pictures whose words stand among the documents as a text too; none where no picture's do."""
+    told = {image: text for image, text in zip(batch.image_of, batch.passage_of, strict=False) if text is not None}
+    if not told:
+        return {}
+    pictures, texts = documents.dense[: len(batch.images)], documents.dense[len(batch.images) :]
+    own_text = torch.tensor(list(told.values()), device=texts.device)
+    loss = caption_nce(pictures[list(told)], texts, own_text, recipe.dense_temperature, recipe.model.matryoshka_dims)
+    return {"caption": loss}
 
 
 class _Batches(torch.utils.data.Dataset[ImageBatch]):

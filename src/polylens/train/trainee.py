@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -191,10 +192,10 @@ class ClipTrainee(Trainee):
 
         At the rates of reading the sums that blocks add to grow to a size of 30, beside which nothing that a fresh
         block adds is seen behind the last norm: every picture keeps one vector (docs/log.md, 2026-11-28). A block sees
-        its input through a norm, so all that is added may be made smaller together.
+        its input through a norm, so all that is added may be made smaller together. What optimisers remember of these
+        weights is left as it is: no stage behind this one teaches them.
         """
-        rows: list[Tensor] = []
-        with self.read_from.register_forward_pre_hook(lambda _module, inputs: rows.append(inputs[0])):
+        with handed(self.read_from) as rows:
             self.look(images)
         size = self._patch_rows(rows[0], len(images)).float().square().mean().sqrt()
         for name, parameter in self.tower.named_parameters():
@@ -236,6 +237,14 @@ class ClipTrainee(Trainee):
     def save(self, folder: Path, processor: AnyProcessor) -> None:
         assert isinstance(processor, JinaClipProcessor)
         save_clip_checkpoint(folder, self.model, processor, math.log(1 / self.temperature))
+
+
+@contextlib.contextmanager
+def handed(module: nn.Module) -> Iterator[list[Tensor]]:
+    """What a part of a model is handed while the context lasts, call after call."""
+    seen: list[Tensor] = []
+    with module.register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0])):
+        yield seen
 
 
 def make_trainee(recipe: Recipe) -> Trainee:
