@@ -99,7 +99,13 @@ ALL_SCRIPTS = (
 MANY_GLYPHS = (*ALL_SCRIPTS, "zh", "zh", "ja", "ja", "ko", "ko")
 """A third of it in the three that have thousands."""
 
-NANO_VOCAB = 4096
+UNSURE_SCRIPTS = (
+    *("en", "en", "de", "fr", "es", "it", "pl", "cs", "ru", "uk", "el", "hi", "hi", "th", "th"),
+    *("he", "he", "he", "ar", "ar", "ar", "ar", "zh", "zh", "zh", "zh", "ja", "ja", "ja", "ko", "ko"),
+)
+"""Half of it in the five that are read right to left or have thousands of letters."""
+
+NANO_VOCAB = 6144
 SPECIAL = 8  # nano's special tokens are its first ids, in the order of `tokenizer.SPECIAL_TOKENS`
 
 
@@ -110,8 +116,8 @@ def nano() -> Recipe:
     first, from dense little pictures; then searching, on crops. The tower reads a page as well as a crop, but the
     decoder has to get used to places so far from where a picture begins: larger crops and whole pages are for that.
     The scripts that it does not read in pictures until then it learns from texts. Then come those scripts and scans,
-    documents that say something, asked about as people ask, and texts that belong together; all of it at once; and two
-    adapters on top.
+    documents that say something, asked about as people ask, and texts that belong together; all of it at once; the
+    scripts that are still found seldom; and two adapters on top.
     """
     width = 256
     model = JinaV4Config(
@@ -333,6 +339,33 @@ def nano() -> Recipe:
         pairs=0.35,
         blend=(Blend(stage="texts", share=0.0625), Blend(stage="documents", share=0.1875)),
     )
+    more_glyphs = replace(
+        glyphs,
+        name="more glyphs",
+        steps=1200,
+        learning_rate=3e-3,
+        final_learning_rate=1.5e-3,
+        languages=UNSURE_SCRIPTS,
+    )
+    more_lines = replace(
+        lines,
+        name="more lines",
+        steps=650,
+        learning_rate=3e-3,
+        final_learning_rate=1.5e-3,
+        languages=UNSURE_SCRIPTS,
+        pictograms=0.0,
+        pairs=0.15,
+    )
+    more_pages = replace(
+        together,
+        name="more pages",
+        steps=1000,
+        languages=UNSURE_SCRIPTS,
+        pictograms=0.0,
+        pairs=0.3,
+        blend=(),
+    )
     code = replace(
         pairs,
         name="code",
@@ -364,6 +397,9 @@ def nano() -> Recipe:
             glyphs,
             lines,
             together,
+            more_glyphs,
+            more_lines,
+            more_pages,
             code,
             matching,
         ),

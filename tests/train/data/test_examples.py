@@ -10,10 +10,12 @@ import unicodedata
 import numpy as np
 import pytest
 
+import polylens
 from polylens.errors import InputError
+from polylens.models.jina_v4.processing import JinaV4Processor
 from polylens.synthetic import fonts
 from polylens.synthetic.lexicon import sample_text
-from polylens.train.data.examples import READING_POINTS, letter_grid, letters
+from polylens.train.data.examples import READING_POINTS, ground, letter_grid, letters, pick_query
 from polylens.train.data.render import Rendered, render_crop
 
 
@@ -124,3 +126,36 @@ def test_letter_grid_equals_a_loop_over_points(language: str, scan: bool) -> Non
     fast = letter_grid(drawn, patch, merge)
     assert (fast > 0).mean() > 0.2
     assert fast.tolist() == [slow[place].tolist() for place in order]
+
+
+@pytest.mark.parametrize("language", ["en", "ru", "hi", "he", "ar"])
+def test_a_token_is_grounded_where_its_letters_are_and_from_right_to_left_in_its_word(language: str) -> None:
+    processor = polylens.load("nano").processor
+    assert isinstance(processor, JinaV4Processor)
+    side = processor.image_config.factor
+    drawn = crop(language, dense=False)
+    query = pick_query(random.Random(1), drawn, words=(3, 3))
+    assert query is not None
+    item = processor.text(query.text, task=None, prompt_name="query", max_length=None)
+    here, same = ground([query], [item], [drawn], [0], processor)
+    columns = drawn.image.shape[1] // side
+    prefix = "Query: "
+    spans = processor.tokenizer.encode(prefix + query.text).offsets
+    seen = 0
+    for row, (start, stop) in enumerate((start - len(prefix), stop - len(prefix)) for start, stop in spans):
+        wanted: set[int] = set()
+        for begin, end, index in query.spans:
+            word = drawn.words[index]
+            skipped = word.text.casefold().index(query.text[begin:end].casefold())
+            for letter in range(max(start, begin), min(stop, end)):
+                edges = word.edges[letter - begin + skipped : letter - begin + skipped + 2]
+                left, right = (word.left, word.right) if word.rtl else edges
+                for y in np.arange(word.top, word.bottom, 0.25):
+                    for x in np.arange(left, right - 0.01, 0.25):
+                        wanted.add(int(y // side) * columns + min(max(0, int(x // side)), columns - 1))
+        found = set(here[row].nonzero().flatten().tolist())
+        assert found <= wanted and bool(found) == bool(wanted)
+        assert {cell % columns for cell in found} == {cell % columns for cell in wanted}
+        assert bool((same[row] | ~here[row]).all())
+        seen += bool(found)
+    assert seen >= 3

@@ -247,7 +247,13 @@ def ground(
     image_of: Sequence[int],
     processor: JinaV4Processor,
 ) -> tuple[Tensor, Tensor]:
-    """`ImageBatch.here` and `ImageBatch.same`; queries behind those of the pictures are about texts, drawn nowhere."""
+    """`ImageBatch.here` and `ImageBatch.same`; queries behind those of the pictures are about texts, drawn nowhere.
+
+    A token is drawn where its letters are; in a word from right to left, anywhere in it. The decoder is causal and goes
+    through a picture from the left, so there a letter's own cell has seen what comes behind the letter, which the token
+    has not, and nothing of what comes before it, which the token has. Only where such a word begins has its cell seen
+    all of it, and which of its cells a token is best pointed at is left to the model.
+    """
     side = processor.image_config.factor
     offsets, places = _places(rendered, side)
     here = np.zeros((sum(item.num_tokens for item in items), offsets[-1]), dtype=bool)
@@ -264,7 +270,9 @@ def ground(
                     continue
                 word = drawn.words[index]
                 before = len(word.text) - len(word.text.lstrip(_EDGE)) - begin
-                left, right = sorted((word.edges[low + before], word.edges[high + before]))
+                left, right = word.left, word.right
+                if not word.rtl:
+                    left, right = word.edges[low + before], word.edges[high + before]
                 here[row + token, _cells(drawn, word, left, right, side) + offsets[i]] = True
                 for cells in places[query.text[begin:end].casefold()]:
                     same[row + token, cells] = True
