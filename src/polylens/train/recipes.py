@@ -360,11 +360,11 @@ def nano() -> Recipe:
     more_pages = replace(
         together,
         name="more pages",
-        steps=1000,
+        steps=800,
         languages=UNSURE_SCRIPTS,
         pictograms=0.0,
         pairs=0.3,
-        blend=(),
+        blend=(Blend(stage="together", share=0.15),),
     )
     code = replace(
         pairs,
