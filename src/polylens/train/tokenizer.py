@@ -41,7 +41,6 @@ QWEN_PATTERN = (
 SHARES = {"Latn": 2.0, "Hans": 1.0, "Jpan": 1.0}
 """How much text a language of each script gives, 1 where nothing is said; English gives eight times its share."""
 
-
 LETTERS = 1 / 3
 """Share of the vocabulary that letters have at most, those most used first; the rest is bytes and what is merged."""
 
@@ -92,12 +91,13 @@ def _in_bytes(
 ) -> tuple[dict[str, int], list[tuple[str, str]]]:
     """The same in byte-level BPE's alphabet: letters are put together from their bytes before anything else is."""
     written = {text: _as_bytes(text) for text in {*letters, *itertools.chain(*merges)}}
-    spelling = {
-        (text[:end], text[end]): None for text in map(written.__getitem__, letters) for end in range(1, len(text))
-    }
+    pairs = [
+        (written[letter][:end], written[letter][end]) for letter in letters for end in range(1, len(written[letter]))
+    ]
+    pairs += [(written[left], written[right]) for left, right in merges]
     vocab = dict.fromkeys([*special, *sorted(pre_tokenizers.ByteLevel.alphabet())])
     kept: list[tuple[str, str]] = []
-    for left, right in [*spelling, *((written[left], written[right]) for left, right in merges)]:
+    for left, right in dict.fromkeys(pairs):  # letters share their first bytes
         if len(vocab) < vocab_size:
             kept.append((left, right))
             vocab[left + right] = None

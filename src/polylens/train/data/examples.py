@@ -269,9 +269,9 @@ def ground(
                 if low >= high:
                     continue
                 word = drawn.words[index]
-                before = len(word.text) - len(word.text.lstrip(_EDGE)) - begin
                 left, right = word.left, word.right
                 if not word.rtl:
+                    before = len(word.text) - len(word.text.lstrip(_EDGE)) - begin
                     left, right = word.edges[low + before], word.edges[high + before]
                 here[row + token, _cells(drawn, word, left, right, side) + offsets[i]] = True
                 for cells in places[query.text[begin:end].casefold()]:
