@@ -6,6 +6,7 @@ carry gradients; the sum of all processes' gradients then is the gradient of one
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -23,6 +24,9 @@ def processes(device: torch.device) -> Iterator[tuple[int, int]]:
     if "WORLD_SIZE" not in os.environ:
         yield 0, 1
         return
+    # These functions have the group of the moment of their import as a default, and the first optimiser imports them.
+    # Within the group they would keep it: its threads would let go of tensors while Python shuts down, and abort.
+    importlib.import_module("torch.distributed.nn.functional")
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
         yield dist.get_rank(), dist.get_world_size()
