@@ -6,7 +6,6 @@ import json
 import math
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -34,6 +33,7 @@ from polylens.train.clip_recipe import ClipPart, ClipRecipe, jina_clip_v2
 from polylens.train.clip_stages import Batch, _Run, image_size_of, read_data, run_clip_stages
 from polylens.train.pairs import Pair
 from polylens.train.progress import Progress
+from ranks import environments
 
 WORDS = ["harbour", "winter", "bread", "tower", "salt", "letter", "storm", "light", "oven", "ship"]
 COLOURS = ["red", "green", "blue", "white", "black", "yellow", "cyan", "magenta", "gray", "orange"]
@@ -379,12 +379,8 @@ class TestRuns:
             run_clip_stages(other, folder, report=lambda _: None)
 
     def test_two_processes_are_one_with_the_whole_batch(self, base: Path, files: Files, tmp_path: Path) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = str(free.getsockname()[1])
         for world in (1, 2):
-            places = {"WORLD_SIZE": str(world), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port} if world > 1 else {}
-            started = [spawn(files, base, tmp_path / f"of-{world}", **places, RANK=str(rank)) for rank in range(world)]
+            started = [spawn(files, base, tmp_path / f"of-{world}", **places) for places in environments(world)]
             assert [process.wait(timeout=240) for process in started] == [0] * world
         one, two = (weights(tmp_path / f"of-{world}/3-hard/model") for world in (1, 2))
         before = weights(base)

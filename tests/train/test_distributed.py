@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from ranks import environments
 
 SCRIPT = """
 import os, torch
@@ -30,16 +32,8 @@ print(before, within, threads())
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="counts threads where Linux lists them")
 def test_the_threads_of_a_group_end_with_it() -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        places = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
-    started = [
-        subprocess.Popen(
-            [sys.executable, "-c", SCRIPT], env={**os.environ, **places, "RANK": rank}, stdout=subprocess.PIPE
-        )
-        for rank in ("0", "1")
-    ]
-    for process in started:
+    command = [sys.executable, "-c", SCRIPT]
+    for process in [subprocess.Popen(command, env=places, stdout=subprocess.PIPE) for places in environments(2)]:
         counts, _ = process.communicate(timeout=120)
         before, within, after = map(int, counts.split())
         assert process.returncode == 0

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import socket
 import subprocess
 import sys
 from dataclasses import replace
@@ -28,6 +26,7 @@ from polylens.models.jina_v4.model import JinaV4
 from polylens.train.finetune import FinetuneRecipe, _Run, finetune, run_finetune
 from polylens.train.joint import TermWeights
 from polylens.train.pairs import Batch, Source, batches, paired_batches, read_source
+from ranks import environments
 
 WORDS = ["harbour", "winter", "bread", "tower", "salt", "letter", "storm", "light", "oven", "ship", "north", "price"]
 
@@ -314,18 +313,9 @@ def test_two_processes_are_one_with_the_whole_batch(base: Path, tmp_path: Path) 
     rows[3]["negatives"] = ["the storm", "a lighthouse"]
     rows[8]["negatives"] = ["nothing"]
     data = write(tmp_path / "pairs.jsonl", rows)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
     for world in (1, 2):
-        places = {"WORLD_SIZE": str(world), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-        started = [
-            subprocess.Popen(
-                [sys.executable, "-c", SCRIPT, str(base), data, str(tmp_path / f"of-{world}")],
-                env={**os.environ, **(places if world > 1 else {}), "RANK": str(rank)},
-            )
-            for rank in range(world)
-        ]
+        command = [sys.executable, "-c", SCRIPT, str(base), data, str(tmp_path / f"of-{world}")]
+        started = [subprocess.Popen(command, env=places) for places in environments(world)]
         assert [process.wait(timeout=120) for process in started] == [0] * world
     one, two = (load_file(tmp_path / f"of-{world}/model/adapters/adapter_model.safetensors") for world in (1, 2))
     assert one.keys() == two.keys()

@@ -1,0 +1,17 @@
+"""Environments for processes that train together, as `torchrun` sets them."""
+
+from __future__ import annotations
+
+import os
+import socket
+
+
+def environments(num_ranks: int) -> list[dict[str, str]]:
+    """One a process: this one's with its rank, and where the first of them listens; of a single process no more."""
+    if num_ranks == 1:
+        return [dict(os.environ)]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    places = {"WORLD_SIZE": str(num_ranks), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    return [{**os.environ, **places, "RANK": str(rank)} for rank in range(num_ranks)]
