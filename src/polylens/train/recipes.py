@@ -105,6 +105,9 @@ UNSURE_SCRIPTS = (
 )
 """Half of it in the five that are read right to left or have thousands of letters."""
 
+RIGHT_TO_LEFT = (*("he",) * 4, *("ar",) * 7, "en", "en", "de", "ru", "el", "hi", "th", "zh", "ja", "ko")
+"""Half of it in the two that are read right to left, and all others so that they are not forgotten."""
+
 NANO_VOCAB = 6144
 SPECIAL = 8  # nano's special tokens are its first ids, in the order of `tokenizer.SPECIAL_TOKENS`
 
@@ -117,7 +120,7 @@ def nano() -> Recipe:
     decoder has to get used to places so far from where a picture begins: larger crops and whole pages are for that.
     The scripts that it does not read in pictures until then it learns from texts. Then come those scripts and scans,
     documents that say something, asked about as people ask, and texts that belong together; all of it at once; the
-    scripts that are still found seldom; and two adapters on top.
+    scripts that are still found seldom, those from right to left once more; and two adapters on top.
     """
     width = 256
     model = JinaV4Config(
@@ -366,6 +369,26 @@ def nano() -> Recipe:
         pairs=0.3,
         blend=(Blend(stage="together", share=0.15),),
     )
+    rtl_glyphs = replace(
+        more_glyphs,
+        name="rtl glyphs",
+        languages=RIGHT_TO_LEFT,
+    )
+    rtl_lines = replace(
+        more_lines,
+        name="rtl lines",
+        steps=550,
+        languages=RIGHT_TO_LEFT,
+        pairs=0.1,
+    )
+    rtl_pages = replace(
+        more_pages,
+        name="rtl pages",
+        steps=700,
+        languages=RIGHT_TO_LEFT,
+        pairs=0.2,
+        blend=(Blend(stage="more pages", share=0.2),),
+    )
     code = replace(
         pairs,
         name="code",
@@ -400,6 +423,9 @@ def nano() -> Recipe:
             more_glyphs,
             more_lines,
             more_pages,
+            rtl_glyphs,
+            rtl_lines,
+            rtl_pages,
             code,
             matching,
         ),
