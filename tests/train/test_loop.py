@@ -294,6 +294,34 @@ class TestRun:
         assert "late" not in lines[0] and all("late" in line for line in lines[1:])  # the first step only reads
         assert json.loads((folder / "recipe.json").read_text())["recipe"]["name"] == "nano"
 
+    def test_a_run_that_moves_says_what_is_other_there(
+        self,
+        straight: tuple[Path, list[Progress]],
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        folder = Path(shutil.copytree(straight[0], tmp_path / "run"))
+        begun = json.loads((folder / "recipe.json").read_text())
+        assert set(begun) == {"recipe", "data", "versions"} and set(begun["data"]) == {"words", "fonts"}
+        there = {**begun["data"], "fonts": {"files": 1, "sha256": "0" * 64}}
+        with monkeypatch.context() as elsewhere:
+            elsewhere.setattr(loop, "found_data", lambda _: there)
+            for _ in range(2):  # where it stays it says nothing more
+                train(small(), folder, report=ignore)
+        assert [record.getMessage().split(": ") for record in caplog.records] == [
+            [
+                f"fonts are not what {folder} learned from so far",
+                "from here on its batches are others (recipe.json notes it)",
+            ]
+        ]
+        written = json.loads((folder / "recipe.json").read_text())
+        assert written == {**begun, "moves": [{"steps": 4, "data": there, "versions": begun["versions"]}]}
+        train(small(), folder, report=ignore)  # and back
+        moves = json.loads((folder / "recipe.json").read_text())["moves"]
+        assert [move["data"]["fonts"] for move in moves] == [there["fonts"], begun["data"]["fonts"]]
+        assert len(caplog.records) == 2
+
     def test_every_part_that_is_trained_has_moved(self, straight: tuple[Path, list[Progress]]) -> None:
         state = load_file(straight[0] / STATE)
         fresh = make_trainee(small())

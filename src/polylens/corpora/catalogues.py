@@ -85,7 +85,12 @@ def pairs(language: str, split: Split, folder: Path = FOLDER) -> tuple[TextPair,
 
 def are_there(split: Split, folder: Path = FOLDER) -> bool:
     """Whether there is any catalogue to take pairs from."""
-    return any(_paths(language, split, folder) for language in LANGUAGES)
+    return bool(files(split, folder))
+
+
+def files(split: Split, folder: Path = FOLDER) -> list[Path]:
+    """The catalogues of a split, in all languages."""
+    return [path for language in LANGUAGES for path in _paths(language, split, folder)]
 
 
 def missing_packages(language: str, folder: Path = FOLDER) -> list[str]:

@@ -45,7 +45,7 @@ def pairs(folder: Path = FOLDER) -> tuple[TextPair, ...]:
     """
     taken = set(catalogues.held_out_keys() | functions.held_out_keys())
     found = []
-    for path in _paths(folder):
+    for path in files(folder):
         pair = in_page(_text(path))
         keys = set() if pair is None else {key(pair.query), key(pair.document)}
         if pair is not None and len(keys) == 2 and not keys & taken:  # some say the same in both places
@@ -54,7 +54,8 @@ def pairs(folder: Path = FOLDER) -> tuple[TextPair, ...]:
     return tuple(found)
 
 
-def _paths(folder: Path) -> Iterator[Path]:
+def files(folder: Path = FOLDER) -> Iterator[Path]:
+    """The pages that pairs are taken from, in an order that is always the same."""
     kinds: Counter[tuple[Path, str]] = Counter()
     for section in sorted(path for pattern in ("", "*/") for name in SECTIONS for path in folder.glob(pattern + name)):
         for path in sorted(section.glob("*.gz")):

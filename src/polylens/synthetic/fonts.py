@@ -175,6 +175,13 @@ def families(split: Split) -> frozenset[str]:
     return frozenset(name for name in FAMILIES if (name in HELD_OUT_FAMILIES) == (split == "held_out"))
 
 
+def files(split: Split) -> list[Path]:
+    """The installed font files of the families of a split, for any script, sorted by name."""
+    patterns = [re.compile(f"(?:{FAMILIES[family][0]})-?{_STYLE}") for family in families(split)]
+    found = (path for path in _all_files() if any(pattern.fullmatch(path.stem) for pattern in patterns))
+    return sorted(found, key=lambda path: path.name)
+
+
 @functools.cache
 def faces(language: str, split: Split) -> tuple[Face, ...]:
     """The installed faces that can write a language.

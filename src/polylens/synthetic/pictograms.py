@@ -24,6 +24,7 @@ from polylens.synthetic.lexicon import LANGUAGES, Split, is_held_out
 from polylens.synthetic.names import names, spell
 
 PACKAGE = "fonts-noto-color-emoji"
+FONT = "NotoColorEmoji"
 SIZE = 109  # pixels per em: the only one that the font has pictures in
 LONGEST = 4  # words of a name
 # What is no thing, or is named after how a typewriter would print it: the black sun is yellow.
@@ -51,7 +52,7 @@ class Pictogram:
 
 def are_there() -> bool:
     """Whether pictograms can be drawn: the font is installed, and Pillow can join the letters of a flag."""
-    return font_file("NotoColorEmoji") is not None and bool(features.check("raqm"))
+    return font_file(FONT) is not None and bool(features.check("raqm"))
 
 
 @functools.cache
@@ -137,7 +138,7 @@ def _font() -> ImageFont.FreeTypeFont:
 
 
 def _file() -> str:
-    path = font_file("NotoColorEmoji")
+    path = font_file(FONT)
     if path is None:
         raise InputError(f"no font for pictograms is installed; on Debian: apt-get install {PACKAGE}")
     if not features.check("raqm"):

@@ -35,7 +35,7 @@ from polylens.train.held_out import found_first
 from polylens.train.journal import Journal
 from polylens.train.pairs import Batch, Pair, Side, Source, batches, read_source
 from polylens.train.progress import Progress
-from polylens.train.record import is_finished, write_recipe
+from polylens.train.record import data_of, is_finished, write_recipe
 from polylens.train.state import load_state, save_state
 from polylens.train.steps import Steps, cosine_rate
 from polylens.types import Image
@@ -90,7 +90,7 @@ def run_clip_stages(
             begun = part if part.model else replace(part, model=str(at))
             at = folder / part.name
             if is_finished(at, part.steps):
-                write_recipe(begun, at, data.sources)  # or the refusal of another one
+                write_recipe(begun, at, data_of(data.sources))  # or the refusal of another one
             elif not _run_part(begun, data, at, device, ranks, tell, max_seconds):
                 return None
             done, at = done + part.steps, at / "model"
@@ -110,7 +110,7 @@ def _run_part(
     run = _Run(part, read_header(resolve(part.model)), data, device, *ranks)
     if run.leads:
         folder.mkdir(parents=True, exist_ok=True)
-        write_recipe(part, folder, data.sources)
+        write_recipe(part, folder, data_of(data.sources))
     start = load_state(folder / "checkpoint", run.named, [run.optimiser])
     with Journal(folder, start) if run.leads else contextlib.nullcontext() as journal:
         finished = run.go(folder, start, journal, report, max_seconds)

@@ -33,7 +33,7 @@ from polylens.train.joint import Objective, TermWeights, Vectors, contrastive_lo
 from polylens.train.journal import Journal
 from polylens.train.pairs import Batch, Side, Source, paired_batches, read_source
 from polylens.train.progress import Progress
-from polylens.train.record import is_finished, write_recipe
+from polylens.train.record import data_of, is_finished, write_recipe
 from polylens.train.state import load_state, save_state
 from polylens.train.steps import Steps, cosine_rate
 from polylens.types import Image
@@ -128,13 +128,13 @@ def run_finetune(
     header = read_header(base)
     _require_adapter(header, recipe.task)
     if is_finished(folder, recipe.steps):
-        write_recipe(recipe, folder, sources)  # or the refusal of another one
+        write_recipe(recipe, folder, data_of(sources))  # or the refusal of another one
         return folder / "model"
     with processes(device) as (rank, num_ranks):
         run = _Run(recipe, header, device, rank, num_ranks)
         if run.leads:
             folder.mkdir(parents=True, exist_ok=True)
-            write_recipe(recipe, folder, sources)
+            write_recipe(recipe, folder, data_of(sources))
         start = load_state(folder / "checkpoint", run.named, [run.optimiser])
         with Journal(folder, start) if run.leads else contextlib.nullcontext() as journal:
             finished = run.go(folder, sources, held_out, start, report, max_seconds, journal)

@@ -7,10 +7,8 @@ are mixed into those of later ones) and, at the end, `model/` in the official la
 
 from __future__ import annotations
 
-import json
 import logging
 import math
-import platform
 import random
 import shutil
 import time
@@ -24,7 +22,6 @@ import torch.nn.functional as F
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
-import polylens
 from polylens.errors import InputError
 from polylens.models.jina_v4.processing import JinaV4Processor
 from polylens.models.protocol import Outputs
@@ -38,6 +35,7 @@ from polylens.train.data.examples import (
     make_batch,
     make_reading_batch,
 )
+from polylens.train.data.found import found_data
 from polylens.train.data.pictograms import make_pictogram_batch
 from polylens.train.data.render import Rendered, render_crop, render_page
 from polylens.train.data.text_pairs import check_pairs, make_pair_batch
@@ -45,8 +43,11 @@ from polylens.train.journal import Journal
 from polylens.train.losses import batched_maxsim, caption_nce, grounding_nce, info_nce, matryoshka_nce, reading_loss
 from polylens.train.progress import Progress
 from polylens.train.recipes import Recipe, Stage
+from polylens.train.record import write_recipe
 from polylens.train.state import blend_weights, load_state, save_state, save_weights
 from polylens.train.trainee import Trainee, handed, initialise, make_processor, make_tokenizer, make_trainee
+
+_log = logging.getLogger(__name__)
 
 LOG_EVERY = 10  # steps
 BLENDED = "blended"  # weights of earlier stages, in the run's folder
@@ -72,7 +73,13 @@ def train(
     if any(stage.pairs for stage in recipe.stages):
         check_pairs()
     folder.mkdir(parents=True, exist_ok=True)
-    _write_recipe(recipe, folder)
+    other = write_recipe(recipe, folder, found_data(recipe), may_move=True)
+    if other:
+        _log.warning(
+            "%s are not what %s learned from so far: from here on its batches are others (recipe.json notes it)",
+            ", ".join(other),
+            folder,
+        )
     tokenizer = _tokenizer(recipe, folder)
     processor = make_processor(recipe, tokenizer)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -349,19 +356,3 @@ def _tokenizer(recipe: Recipe, folder: Path) -> Tokenizer:
         make_tokenizer(recipe).save(str(partial_path))
         partial_path.replace(path)
     return Tokenizer.from_file(str(path))
-
-
-def _write_recipe(recipe: Recipe, folder: Path) -> None:
-    path = folder / "recipe.json"
-    plain = json.loads(json.dumps(asdict(recipe)))
-    if path.exists():
-        known = json.loads(path.read_text(encoding="utf-8"))["recipe"]
-        if known != plain:
-            differing = [key for key in plain if plain[key] != known.get(key)]
-            raise InputError(
-                f"{folder} holds a run of another recipe (they differ in {', '.join(differing)}); "
-                "choose another folder or remove this one"
-            )
-        return
-    versions = {"polylens": polylens.__version__, "torch": torch.__version__, "python": platform.python_version()}
-    path.write_text(json.dumps({"recipe": plain, "versions": versions}, indent=2) + "\n", encoding="utf-8")
