@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import signal
 import socket
 from typing import Any
 
@@ -45,6 +46,12 @@ def _require_local(host: Any, family: int) -> None:
         local = name == "localhost"
     if not local:
         pytest.fail(f"a test tried to reach {name}; tests use no network")
+
+
+def pytest_configure() -> None:
+    """Ctrl-C is what it is in a terminal: a shell has what it starts in the background ignore it, and its children."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
