@@ -83,8 +83,11 @@ class TestPairs:
         assert f"{path}:3" in str(refused.value)
 
     def test_files_that_do_not_do(self, tmp_path: Path) -> None:
-        with pytest.raises(InputError, match="cannot be read"):
+        with pytest.raises(InputError, match="cannot be read: No such file"):
             read_source(tmp_path / "none")
+        (tmp_path / "latin").write_bytes('{"query": "Tür", "document": "Tor"}\n'.encode("latin-1") * 2)
+        with pytest.raises(InputError, match=r"latin is not UTF-8 text: .*0xfc"):
+            read_source(tmp_path / "latin")
         (tmp_path / "one").write_text('{"query": "a", "document": "b"}\n')
         with pytest.raises(InputError, match="at least two"):
             read_source(tmp_path / "one")

@@ -77,8 +77,10 @@ def read_source(path: Path) -> Source:
     try:
         data = path.read_bytes()
         lines = data.decode("utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as unreadable:
-        raise InputError(f"{path} cannot be read as UTF-8 text: {unreadable}") from unreadable
+    except OSError as unreadable:
+        raise InputError(f"{path} cannot be read: {unreadable.strerror}; it should be a file of pairs") from unreadable
+    except UnicodeDecodeError as garbled:
+        raise InputError(f"{path} is not UTF-8 text: {garbled}") from garbled
     numbered = [(number, line) for number, line in enumerate(lines, start=1) if line.strip()]
     pairs = [_pair(line, path, number) for number, line in numbered]
     if len(pairs) < 2:
