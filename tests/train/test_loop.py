@@ -20,6 +20,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from tests.catalogues import sentences, write_catalogue
+from tests.drawing import need_fonts
 
 import polylens
 from polylens.errors import InputError
@@ -153,11 +154,8 @@ def plain(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the tokenizer only, learned from a few lines."""
-    try:
-        for language in LANGUAGES:
-            fonts.faces(language, "train")
-    except InputError as error:
-        pytest.skip(str(error))
+    for language in LANGUAGES:
+        need_fonts(language)
     folder = tmp_path_factory.mktemp("prepared")
     with pytest.MonkeyPatch.context() as patch:
         rng = random.Random(0)

@@ -177,9 +177,7 @@ def families(split: Split) -> frozenset[str]:
 
 def files(split: Split) -> list[Path]:
     """The installed font files of the families of a split, for any script, sorted by name."""
-    patterns = [re.compile(f"(?:{FAMILIES[family][0]})-?{_STYLE}") for family in families(split)]
-    found = (path for path in _all_files() if any(pattern.fullmatch(path.stem) for pattern in patterns))
-    return sorted(found, key=lambda path: path.name)
+    return sorted((path for family in families(split) for path in _files(family)), key=lambda path: path.name)
 
 
 @functools.cache
@@ -204,7 +202,8 @@ def faces(language: str, split: Split) -> tuple[Face, ...]:
     found = tuple(
         face
         for family in sorted(families(split))
-        for path in _files(family, script)
+        if script in FAMILIES[family][1]
+        for path in _files(family)
         for face in _load(family, path, script)
         if face.covers(needed)
     )
@@ -275,12 +274,9 @@ def _scratch() -> tempfile.TemporaryDirectory[str]:
     return folder
 
 
-def _files(family: str, script: str) -> list[Path]:
+def _files(family: str) -> list[Path]:
     """The font files of a family, sorted by name."""
-    start, scripts = FAMILIES[family]
-    if script not in scripts:
-        return []
-    pattern = re.compile(f"(?:{start})-?{_STYLE}")
+    pattern = re.compile(f"(?:{FAMILIES[family][0]})-?{_STYLE}")
     return sorted(path for path in _all_files() if pattern.fullmatch(path.stem))
 
 

@@ -50,7 +50,7 @@ def write_recipe(recipe: DataclassInstance, folder: Path, data: Data, *, may_mov
         _write(path, {"recipe": plain, **now})
         return []
     written: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    last = {"data": {}, **(written.get("moves") or [written])[-1]}
+    last = {"data": {}, **(written.get("moves") or [written])[-1]}  # older runs wrote no data
     moved = sorted(kind for kind in {*data, *last["data"]} if data.get(kind) != last["data"].get(kind))
     differing = [key for key in plain if plain[key] != written["recipe"].get(key)]
     differing += ["what the files of pairs hold"] if moved and not may_move else []

@@ -9,9 +9,9 @@ import unicodedata
 
 import numpy as np
 import pytest
+from tests.drawing import need_fonts
 
 import polylens
-from polylens.errors import InputError
 from polylens.models.jina_v4.processing import JinaV4Processor
 from polylens.synthetic import fonts
 from polylens.synthetic.lexicon import sample_text
@@ -20,10 +20,7 @@ from polylens.train.data.render import Rendered, render_crop
 
 
 def crop(language: str, seed: int = 3, *, dense: bool = True, scan: bool = False) -> Rendered:
-    try:
-        fonts.faces(language, "train")
-    except InputError as error:
-        pytest.skip(str(error))
+    need_fonts(language)
     return render_crop(
         random.Random(seed),
         width=224,

@@ -5,19 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from tests.drawing import need_fonts
 
-from polylens.errors import InputError
 from polylens.synthetic import fonts
 from polylens.synthetic.lexicon import LANGUAGES
 from polylens.train.data import found
 from polylens.train.recipes import nano, nano_clip
-
-
-def needs_fonts(language: str) -> None:
-    try:
-        fonts.faces(language, "train")
-    except InputError as error:
-        pytest.skip(str(error))
 
 
 def test_the_kinds_are_those_that_the_recipe_draws_from() -> None:
@@ -31,7 +24,7 @@ def test_the_kinds_are_those_that_the_recipe_draws_from() -> None:
 def test_all_that_is_drawn_with_is_counted_and_nothing_held_out() -> None:
     trained = set(fonts.files("train"))
     for language in LANGUAGES:
-        needs_fonts(language)
+        need_fonts(language)
         assert {face.path for face in fonts.faces(language, "train")} <= trained
     assert {face.path for face in fonts.monospaced("train")} <= trained
     assert not trained & set(fonts.files("held_out"))

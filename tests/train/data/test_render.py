@@ -7,26 +7,20 @@ import random
 import numpy as np
 import pytest
 from PIL import Image
+from tests.drawing import need_fonts
 
 from polylens.errors import InputError
 from polylens.synthetic import fonts
-from polylens.synthetic.lexicon import LANGUAGES, Split, is_held_out
+from polylens.synthetic.lexicon import LANGUAGES, is_held_out
 from polylens.train.data import render
 
 SCRIPTS = {script: language for language, script in reversed(LANGUAGES.items())}
 
 
-def need(language: str, split: Split = "train") -> None:
-    try:
-        fonts.faces(language, split)
-    except InputError as error:
-        pytest.skip(str(error))
-
-
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_splits_share_no_family(language: str) -> None:
-    need(language, "train")
-    need(language, "held_out")
+    need_fonts(language, "train")
+    need_fonts(language, "held_out")
     train = {face.family for face in fonts.faces(language, "train")}
     held_out = {face.family for face in fonts.faces(language, "held_out")}
     assert train and held_out and not train & held_out
@@ -40,7 +34,7 @@ def test_the_families_of_the_splits_are_all_families() -> None:
 
 @pytest.mark.parametrize("language", SCRIPTS.values())
 def test_a_seed_decides_the_picture(language: str) -> None:
-    need(language)
+    need_fonts(language)
     one, two = (
         render.render_crop(random.Random(5), width=120, height=90, split="train", language=language) for _ in range(2)
     )
@@ -53,7 +47,7 @@ def test_a_seed_decides_the_picture(language: str) -> None:
 @pytest.mark.parametrize("language", SCRIPTS.values())
 def test_boxes_lie_on_ink(language: str) -> None:
     """Within a box the picture varies; where the page is empty it varies far less."""
-    need(language)
+    need_fonts(language)
     inside, margins = [], []
     for seed in range(6):
         page = render.render_page(random.Random(seed), width=480, height=600, split="train", language=language)
@@ -83,7 +77,7 @@ def test_a_scan_lies_askew_as_it_says() -> None:
 
 def test_words_of_a_scan_lie_on_ink() -> None:
     """Each word that moved by a third of a line has more ink where it went than where it was."""
-    need("en")
+    need_fonts("en")
     more = []
     for seed in range(12):
         rng = random.Random(seed)
@@ -103,7 +97,7 @@ def test_words_of_a_scan_lie_on_ink() -> None:
 
 @pytest.mark.parametrize("language", ["he", "ar", "en"])
 def test_words_follow_one_another_in_the_direction_of_the_script(language: str) -> None:
-    need(language)
+    need_fonts(language)
     page = render.render_page(random.Random(2), width=480, height=600, split="train", language=language)
     steps = [
         b.left - a.left
@@ -117,14 +111,14 @@ def test_words_follow_one_another_in_the_direction_of_the_script(language: str) 
 
 @pytest.mark.parametrize("language", ["en", "zh", "ar"])
 def test_held_out_pictures_hold_held_out_words(language: str) -> None:
-    need(language, "held_out")
+    need_fonts(language, "held_out")
     page = render.render_page(random.Random(4), width=480, height=600, split="held_out", language=language)
     lettered = [word.text for word in page.words if not any(c.isdigit() for c in word.text)]
     assert len(lettered) > 30 and all(map(is_held_out, lettered))
 
 
 def test_words_cut_by_the_edge_are_not_told() -> None:
-    need("en")
+    need_fonts("en")
     for seed in range(40):
         crop = render.render_crop(random.Random(seed), width=100, height=60, split="train", language="en", font_size=20)
         assert all(word.bottom - word.top > 8 for word in crop.words)
