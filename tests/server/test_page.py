@@ -264,6 +264,28 @@ def test_escape_back_forward_and_reload(page: Page) -> None:
     expect(page.locator("#q")).to_have_value("")
 
 
+BACK_AND_FORWARD = """
+() => new Promise((done) => {
+  const once = { once: true };
+  addEventListener("popstate", () => {
+    history.forward();
+    addEventListener("popstate", () => requestAnimationFrame(() => setTimeout(done, 100)), once);
+  }, once);
+  history.back();
+})
+"""
+
+
+def test_forward_before_the_closing_is_told(page: Page) -> None:
+    """Chromium tells of a dialog's closing with its next frame, when the page may be open again."""
+    find(page)
+    open_best(page)
+    for _ in range(5):  # four times in five, the frame is too late
+        page.evaluate(BACK_AND_FORWARD)
+        expect(page.get_by_role("dialog")).to_be_visible()
+        assert "file" in address(page)
+
+
 def test_a_page_by_its_address(page: Page) -> None:
     page.goto("/?q=ginger&file=galley-recipes.pdf&page=2")
     expect(page.locator("#viewer-page")).to_have_text("Page 2 of 2")

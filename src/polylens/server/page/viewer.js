@@ -21,7 +21,10 @@ export function prepareViewer(actions) {
     event.preventDefault(); // Escape: the address says whether it is open
     actions.close();
   });
-  dialog.addEventListener("close", () => open && actions.close()); // browsers do not let Escape be held up twice
+  dialog.addEventListener("close", () => {
+    // Browsers do not let Escape be held up twice. They tell of it a frame later, when it may be open again.
+    if (open && !dialog.open) actions.close();
+  });
   dialog.addEventListener("click", (event) => event.target === dialog && actions.close());
   dialog.addEventListener("keydown", (event) => {
     if (event.altKey || event.ctrlKey || event.metaKey || event.shiftKey) return;
