@@ -200,7 +200,7 @@ class TestLoss:
 
 
 def run_of(part: ClipPart, base: Path) -> _Run:
-    return _Run(replace(part, model=str(base)), read_header(base), read_data(part), torch.device("cpu"), 0, 1)
+    return _Run(replace(part, model=str(base)), read_header(base), read_data(part))
 
 
 def drawn(run: _Run) -> tuple[Batch, Batch]:

@@ -130,7 +130,7 @@ def whole(source: Source) -> Batch:
 
 
 def run_of(recipe: FinetuneRecipe, base: Path) -> _Run:
-    return _Run(recipe, read_header(base), torch.device("cpu"), 0, 1)
+    return _Run(recipe, read_header(base))
 
 
 def gradients(run: _Run) -> dict[str, torch.Tensor]:

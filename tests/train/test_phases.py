@@ -111,6 +111,28 @@ def test_on_the_command_line(plan: PhasesRecipe, tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (0, f"{tmp_path / 'run/2-code/model'}\n"), done.stderr
 
 
+def test_several_processes_wait_for_what_one_of_them_writes(plan: PhasesRecipe, tmp_path: Path) -> None:
+    pairs = plan.pairs.data[0]
+    given = ["-m", "polylens.cli", "train", "jina-v4", "--out", str(tmp_path / "run"), "--model", plan.pairs.model]
+    given += [
+        "--data",
+        pairs,
+        "--task-data",
+        f"code={pairs}",
+        "--steps",
+        "4",
+        "--batch-size",
+        "4",
+        "--learning-rate",
+        "1e-2",
+    ]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    done = subprocess.run([*torchrun, *given], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, f"{tmp_path / 'run/2-code/model'}\n"), done.stderr
+    learned = adapters(tmp_path / "run/2-code/model", "code")
+    assert not same(learned, adapters(tmp_path / "run/1-copies", "code"))
+
+
 def test_the_divergence_can_be_left_out_of_both_phases() -> None:
     for weight in (1.0, 0.0):
         recipe = jina_v4("nano", ["a.jsonl"], {"code": ["b.jsonl"]}, divergence=weight)

@@ -58,8 +58,8 @@ def counting_bar(what: str) -> Iterator[Callable[[int, int], None]]:
 
 
 @contextmanager
-def training_bar() -> Iterator[Callable[[TrainingProgress], None]]:
-    """One calm line on a terminal; silence where stderr is piped."""
+def training_bar(*, shown: bool) -> Iterator[Callable[[TrainingProgress], None]]:
+    """One calm line on a terminal; silence where stderr is piped, or it is not to be shown."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
@@ -73,6 +73,6 @@ def training_bar() -> Iterator[Callable[[TrainingProgress], None]]:
         TimeElapsedColumn(),
         TimeRemainingColumn(elapsed_when_finished=True),
     )
-    with Bar(*columns, console=console, disable=not console.is_terminal) as bar:
+    with Bar(*columns, console=console, disable=not (shown and console.is_terminal)) as bar:
         task = bar.add_task("training", total=None, loss=float("nan"))
         yield lambda progress: bar.update(task, completed=progress.step, total=progress.total, loss=progress.loss)

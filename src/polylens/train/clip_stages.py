@@ -25,12 +25,12 @@ from polylens.models.jina_clip_v2.model import JinaClip
 from polylens.models.jina_clip_v2.processing import JinaClipProcessor
 from polylens.models.protocol import Item
 from polylens.nn.pooling import truncate
-from polylens.runtime.embedder import choose_device, choose_dtype
+from polylens.runtime.embedder import choose_dtype
 from polylens.runtime.forward import prepare
 from polylens.train.caching import carry, in_parts, leaves
 from polylens.train.clip_loss import both_ways_nce, known_right
 from polylens.train.clip_recipe import ClipPart, ClipRecipe
-from polylens.train.distributed import add_gradients, gathered_rows, processes, slice_of, wait_for_all
+from polylens.train.distributed import add_gradients, any_of, gathered_rows, processes, slice_of
 from polylens.train.held_out import found_first
 from polylens.train.journal import Journal
 from polylens.train.pairs import Batch, Pair, Side, Source, batches, read_source
@@ -79,35 +79,27 @@ def run_clip_stages(
     """
     everything = [read_data(part) for part in recipe.parts]  # what is wrong is said before hours have passed
     _require_sizes(recipe)
-    device = choose_device(None)
     at, done = Path(recipe.parts[0].model), 0
 
     def tell(progress: Progress) -> None:
         report(replace(progress, step=done + progress.step, total=recipe.steps))
 
-    with processes(device) as ranks:
-        for part, data in zip(recipe.parts, everything, strict=True):
-            begun = part if part.model else replace(part, model=str(at))
-            at = folder / part.name
-            if is_finished(at, part.steps):
-                write_recipe(begun, at, data_of(data.sources))  # or the refusal of another one
-            elif not _run_part(begun, data, at, device, ranks, tell, max_seconds):
-                return None
-            done, at = done + part.steps, at / "model"
+    for part, data in zip(recipe.parts, everything, strict=True):
+        begun = part if part.model else replace(part, model=str(at))
+        at = folder / part.name
+        if any_of(is_finished(at, part.steps)):
+            write_recipe(begun, at, data_of(data.sources))  # or the refusal of another one
+        elif not _run_part(begun, data, at, tell, max_seconds):
+            return None
+        done, at = done + part.steps, at / "model"
     return at
 
 
 def _run_part(
-    part: ClipPart,
-    data: Data,
-    folder: Path,
-    device: torch.device,
-    ranks: tuple[int, int],
-    report: Callable[[Progress], None],
-    max_seconds: float | None,
+    part: ClipPart, data: Data, folder: Path, report: Callable[[Progress], None], max_seconds: float | None
 ) -> bool:
     """Runs one part, or goes on with it where a checkpoint lies in the folder; False where time ran out first."""
-    run = _Run(part, read_header(resolve(part.model)), data, device, *ranks)
+    run = _Run(part, read_header(resolve(part.model)), data)
     if run.leads:
         folder.mkdir(parents=True, exist_ok=True)
         write_recipe(part, folder, data_of(data.sources))
@@ -116,7 +108,7 @@ def _run_part(
         finished = run.go(folder, start, journal, report, max_seconds)
     if finished and run.leads:
         run.save_model(folder / "model")
-    wait_for_all(run.num_ranks)  # the next part starts from what one of them writes
+    processes().wait_for_everyone()  # the next part starts from what one of them writes
     return finished
 
 
@@ -152,17 +144,17 @@ def read_data(part: ClipPart) -> Data:
 class _Run:
     """What a run holds in memory."""
 
-    def __init__(
-        self, part: ClipPart, header: Header, data: Data, device: torch.device, rank: int, num_ranks: int
-    ) -> None:
-        self.part, self.header, self.data, self.device = part, header, data, device
-        self.rank, self.num_ranks, self.leads = rank, num_ranks, rank == 0
-        self.autocast = choose_dtype(part.dtype, device) != torch.float32
-        self.model, self.processor = _at_size(header, part.image_size, device)
+    def __init__(self, part: ClipPart, header: Header, data: Data) -> None:
+        self.part, self.header, self.data = part, header, data
+        state = processes()
+        self.device, self.leads = state.device, state.is_main_process
+        self.rank, self.num_ranks = state.process_index, state.num_processes
+        self.autocast = choose_dtype(part.dtype, self.device) != torch.float32
+        self.model, self.processor = _at_size(header, part.image_size, self.device)
         self.instruction = self.processor.role("retrieval", "query")[1] if part.query_instruction else ""
         self.dims = [dim for dim in header.matryoshka_dims if dim >= part.narrowest * header.dim]
         begin = read_logit_scale(header.folder) if part.image_temperature is None else -math.log(part.image_temperature)
-        self.logit_scale = nn.Parameter(torch.tensor(begin, device=device))
+        self.logit_scale = nn.Parameter(torch.tensor(begin, device=self.device))
         self.named = dict(self.model.named_parameters()) | {"logit_scale": self.logit_scale}
         self.optimiser = _optimiser(part, list(self.named.values()))
 
@@ -182,7 +174,6 @@ class _Run:
             sources=lambda drawn: ", ".join(batch.source.path.name for batch in drawn),
             evaluate=self.evaluate,
             save=lambda step: self.save(folder, step),
-            num_ranks=self.num_ranks,
         )
         return steps.go(self.plan(), start, journal=journal, report=report, max_seconds=max_seconds)
 
@@ -208,7 +199,7 @@ class _Run:
         assert self.logit_scale.grad is not None
         self.logit_scale.grad /= self.num_ranks  # each process has all of it, since each has the loss of all
         parameters = list(self.named.values())
-        add_gradients(parameters, self.num_ranks)
+        add_gradients(parameters)
         norm = nn.utils.clip_grad_norm_(parameters, self.part.gradient_clip)
         self.update(step, usable=bool(torch.isfinite(norm)))
         total = sum(losses.values())
@@ -229,7 +220,7 @@ class _Run:
 
         [vectors] = leaves(self.model, parts(), self.mixed)
         found = torch.split(vectors, [len(mine), len(mine), len(negatives)])
-        queries, *documents = (gathered_rows(rows, self.num_ranks) for rows in found)
+        queries, *documents = (gathered_rows(rows) for rows in found)
         right = known_right(pairs).to(self.device)
         total = 0.0
         for dim in self.dims:  # each goes back at once: the scores of one width are in memory, not those of all

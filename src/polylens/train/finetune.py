@@ -24,10 +24,10 @@ from polylens.checkpoints.loading import Header, load_model, read_header
 from polylens.errors import InputError
 from polylens.models.jina_v4.model import JinaV4
 from polylens.models.protocol import Item
-from polylens.runtime.embedder import choose_device, choose_dtype
+from polylens.runtime.embedder import choose_dtype
 from polylens.runtime.forward import prepare
 from polylens.train.caching import carry, in_parts, leaves
-from polylens.train.distributed import add_gradients, gathered, processes, slice_of
+from polylens.train.distributed import add_gradients, any_of, gathered, processes, slice_of
 from polylens.train.held_out import rank_correlation, recall_at_1
 from polylens.train.joint import Objective, TermWeights, Vectors, contrastive_loss, graded_loss, same_documents
 from polylens.train.journal import Journal
@@ -121,36 +121,37 @@ def run_finetune(
     Raises:
         InputError: The data cannot be used, the model has no such adapter, or the folder holds another run.
     """
-    device = choose_device(None)
     sources = [read_source(Path(path)) for path in recipe.data]
     held_out = read_source(Path(recipe.evaluation)) if recipe.evaluation is not None else None
     base = resolve(recipe.model)
     header = read_header(base)
     _require_adapter(header, recipe.task)
-    if is_finished(folder, recipe.steps):
+    if any_of(is_finished(folder, recipe.steps)):
         write_recipe(recipe, folder, data_of(sources))  # or the refusal of another one
         return folder / "model"
-    with processes(device) as (rank, num_ranks):
-        run = _Run(recipe, header, device, rank, num_ranks)
-        if run.leads:
-            folder.mkdir(parents=True, exist_ok=True)
-            write_recipe(recipe, folder, data_of(sources))
-        start = load_state(folder / "checkpoint", run.named, [run.optimiser])
-        with Journal(folder, start) if run.leads else contextlib.nullcontext() as journal:
-            finished = run.go(folder, sources, held_out, start, report, max_seconds, journal)
-        if finished and run.leads:
-            save_adapters(folder / "model", base, run.model)
+    run = _Run(recipe, header)
+    if run.leads:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_recipe(recipe, folder, data_of(sources))
+    start = load_state(folder / "checkpoint", run.named, [run.optimiser])
+    with Journal(folder, start) if run.leads else contextlib.nullcontext() as journal:
+        finished = run.go(folder, sources, held_out, start, report, max_seconds, journal)
+    if finished and run.leads:
+        save_adapters(folder / "model", base, run.model)
+    processes().wait_for_everyone()  # what comes next may start from what one of them writes
     return folder / "model" if finished else None
 
 
 class _Run:
     """What a run holds in memory."""
 
-    def __init__(self, recipe: FinetuneRecipe, header: Header, device: torch.device, rank: int, num_ranks: int) -> None:
-        self.recipe, self.header, self.device = recipe, header, device
-        self.rank, self.num_ranks, self.leads = rank, num_ranks, rank == 0
-        dtype = choose_dtype(recipe.dtype, device)
-        model = load_model(header, device=device, dtype=dtype)
+    def __init__(self, recipe: FinetuneRecipe, header: Header) -> None:
+        self.recipe, self.header = recipe, header
+        state = processes()
+        self.device, self.leads = state.device, state.is_main_process
+        self.rank, self.num_ranks = state.process_index, state.num_processes
+        dtype = choose_dtype(recipe.dtype, self.device)
+        model = load_model(header, device=self.device, dtype=dtype)
         assert isinstance(model, JinaV4)
         self.model = model
         self.autocast = dtype != torch.float32
@@ -180,7 +181,6 @@ class _Run:
             sources=lambda drawn: ", ".join(batch.source.path.name for batch in drawn),
             evaluate=lambda: self.evaluate(held_out),
             save=lambda step: self.save(folder, step),
-            num_ranks=self.num_ranks,
         )
         return steps.go(plan, start, journal=journal, report=report, max_seconds=max_seconds)
 
@@ -195,7 +195,7 @@ class _Run:
         # One batch after the other: gradients add up in the adapter, and only one batch's are in memory.
         losses = [self.backward(batch) for batch in drawn]
         parameters = list(self.named.values())
-        add_gradients(parameters, self.num_ranks)
+        add_gradients(parameters)
         norm = nn.utils.clip_grad_norm_(parameters, self.recipe.gradient_clip)
         for group in self.optimiser.param_groups:
             group["lr"] = self.rate(step)
@@ -211,7 +211,7 @@ class _Run:
         negatives = [self.item(each, "passage") for pair in mine for each in pair.negatives]
         cached = self.cache([*queries, *documents, *negatives])
         sides = _sides(cached, len(queries), len(documents))
-        losses = self.loss(batch, [gathered(side, self.num_ranks) for side in sides])
+        losses = self.loss(batch, [gathered(side) for side in sides])
         losses["total"].backward()  # type: ignore[no-untyped-call]  # torch declares no types for it
         self.carry([*queries, *documents, *negatives], cached)
         return {name: float(loss.detach()) for name, loss in losses.items()}

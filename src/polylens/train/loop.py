@@ -39,6 +39,7 @@ from polylens.train.data.found import found_data
 from polylens.train.data.pictograms import make_pictogram_batch
 from polylens.train.data.render import Rendered, render_crop, render_page
 from polylens.train.data.text_pairs import check_pairs, make_pair_batch
+from polylens.train.distributed import processes
 from polylens.train.journal import Journal
 from polylens.train.losses import batched_maxsim, caption_nce, grounding_nce, info_nce, matryoshka_nce, reading_loss
 from polylens.train.progress import Progress
@@ -68,8 +69,12 @@ def train(
         The folder of the finished model, None where time ran out first.
 
     Raises:
-        InputError: The folder holds a run of another recipe, or what the recipe learns from is not on this machine.
+        InputError: The folder holds a run of another recipe, what the recipe learns from is not on this machine, or
+            several processes were started.
     """
+    num_processes = processes().num_processes
+    if num_processes > 1:
+        raise InputError(f"{recipe.name} is trained by one process, got {num_processes}; start it without a launcher")
     if any(stage.pairs for stage in recipe.stages):
         check_pairs()
     folder.mkdir(parents=True, exist_ok=True)
@@ -82,10 +87,9 @@ def train(
         )
     tokenizer = _tokenizer(recipe, folder)
     processor = make_processor(recipe, tokenizer)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     trainee = make_trainee(recipe)
     initialise(trainee, recipe.seed, tokenizer)
-    trainee.to(device)
+    trainee.to(processes().device)
     if shutil.which("c++"):  # the tower is bound by memory traffic, which fused element-wise steps halve
         logging.getLogger("torch._dynamo").setLevel(logging.ERROR)  # a size that is computed plainly is no news
         for block in list(trainee.tower.blocks)[: recipe.reading_blocks]:

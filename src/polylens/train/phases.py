@@ -21,6 +21,7 @@ from polylens.checkpoints.loading import load_model, read_header
 from polylens.errors import InputError
 from polylens.models.jina_v4.model import JinaV4
 from polylens.runtime.embedder import choose_dtype
+from polylens.train.distributed import processes
 from polylens.train.finetune import FinetuneRecipe, finetune, run_finetune
 from polylens.train.progress import Progress
 
@@ -106,7 +107,8 @@ def run_phases(
     if at is None:
         return None
     done += recipe.pairs.steps
-    at = _copies(at, folder / "1-copies", recipe.pairs.dtype)
+    with processes().main_process_first():  # the others find it made
+        at = _copies(at, folder / "1-copies", recipe.pairs.dtype)
     for part in recipe.tasks:
         went_on = run_finetune(
             replace(part, model=str(at)), folder / f"2-{part.task}", report=tell, max_seconds=max_seconds

@@ -32,7 +32,6 @@ class Steps(Generic[Drawn]):
     """How the model does as it stands; asked at the start and at each checkpoint."""
     save: Callable[[int], None]
     """Writes a checkpoint with so many steps behind it."""
-    num_ranks: int  # processes that take the steps together
 
     def go(
         self,
@@ -70,7 +69,7 @@ class Steps(Generic[Drawn]):
                 self.save(step)
             if checkpoint and max_seconds is not None and step < self.total:
                 late = time.monotonic() - began > max_seconds
-                if any_of(late, self.num_ranks):  # clocks differ, and one that stops alone leaves the others waiting
+                if any_of(late):  # clocks differ, and one that stops alone leaves the others waiting
                     return False
         return True
 
