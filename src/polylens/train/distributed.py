@@ -12,6 +12,7 @@ import atexit
 import importlib
 from collections.abc import Sequence
 from functools import cache
+from typing import TypeVar
 
 import torch
 from accelerate import PartialState
@@ -19,6 +20,8 @@ from accelerate.utils import gather, gather_object, pad_across_processes, reduce
 from torch import Tensor, nn
 
 from polylens.train.joint import Vectors
+
+Thing = TypeVar("Thing")
 
 
 @cache
@@ -48,7 +51,7 @@ def gathered(vectors: Vectors) -> Vectors:
     Args:
         vectors: Of this process.
     """
-    lengths: list[tuple[int, ...]] = gather_object([vectors.lengths])
+    lengths = _from_all(vectors.lengths)
     return Vectors(
         _rows_of_all(vectors.dense, [len(each) for each in lengths]),
         _rows_of_all(vectors.tokens, [sum(each) for each in lengths]),
@@ -62,7 +65,7 @@ def gathered_rows(rows: Tensor) -> Tensor:
     Args:
         rows: Of this process.
     """
-    return _rows_of_all(rows, gather_object([len(rows)]))
+    return _rows_of_all(rows, _from_all(len(rows)))
 
 
 def _rows_of_all(rows: Tensor, counts: Sequence[int]) -> Tensor:
@@ -81,7 +84,7 @@ def any_of(here: bool) -> bool:
     Args:
         here: Whether it holds in this one.
     """
-    return any(gather_object([here]))
+    return any(_from_all(here))
 
 
 def add_gradients(parameters: Sequence[nn.Parameter]) -> None:
@@ -89,3 +92,9 @@ def add_gradients(parameters: Sequence[nn.Parameter]) -> None:
     if processes().num_processes > 1:
         for parameter in parameters:
             parameter.grad = reduce(parameter.grad, "sum")
+
+
+def _from_all(thing: Thing) -> list[Thing]:
+    """Each process's, in the order of ranks."""
+    processes()  # otherwise accelerate takes a process without a GPU for one that is alone
+    return gather_object([thing])
