@@ -286,6 +286,17 @@ def test_forward_before_the_closing_is_told(page: Page) -> None:
         assert "file" in address(page)
 
 
+def test_closing_twice_goes_back_once(page: Page) -> None:
+    find(page)
+    open_best(page)
+    page.locator("#close").evaluate("button => { button.click(); button.click(); }")
+    expect(page.get_by_role("dialog")).to_be_hidden()
+    open_best(page)  # which closing must go on to do
+    page.locator("#close").click()
+    expect(page.get_by_role("dialog")).to_be_hidden()
+    assert address(page) == {"q": [TIDES]}
+
+
 def test_a_page_by_its_address(page: Page) -> None:
     page.goto("/?q=ginger&file=galley-recipes.pdf&page=2")
     expect(page.locator("#viewer-page")).to_have_text("Page 2 of 2")

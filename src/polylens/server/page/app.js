@@ -23,6 +23,7 @@ let top = MORE;
 let request = null;
 let libraryName = "";
 let facets = null; // of the library
+let closing = false; // the browser was asked to go back, and has not yet
 
 /** Goes somewhere: changes the address, and with it what is shown. */
 function go(changes, { replace = false, opened = false } = {}) {
@@ -132,7 +133,9 @@ function showOpened() {
 }
 
 function close() {
-  if (history.state?.opened) history.back(); // so that no trail of opened pages is left behind
+  if (closing) return; // asked twice before the browser has gone back once
+  closing = Boolean(history.state?.opened);
+  if (closing) history.back(); // so that no trail of opened pages is left behind
   else go({ file: null }, { replace: true });
 }
 
@@ -213,6 +216,7 @@ function listenToViews() {
     find("q").select();
   });
   addEventListener("popstate", () => {
+    closing = false;
     state = readState();
     show();
   });
