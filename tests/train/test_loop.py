@@ -34,25 +34,21 @@ from polylens.synthetic.lexicon import sample_text
 from polylens.synthetic.pages import alike
 from polylens.train import loop, tokenizer
 from polylens.train.data import pictograms as pictogram_data
+from polylens.train.data.batches import Batches
 from polylens.train.data.documents import ask_for
 from polylens.train.data.examples import ImageBatch, placeless_batch
 from polylens.train.data.text_pairs import check_pairs, make_pair_batch
-from polylens.train.loop import (
-    learning_rate,
-    make_optimisers,
-    stage_at,
-    train,
-    train_step,
-)
+from polylens.train.loop import learning_rate, make_optimisers, train, train_step
 from polylens.train.losses import caption_nce
 from polylens.train.progress import Progress
-from polylens.train.recipes import Blend, Recipe, nano, nano_clip
+from polylens.train.recipes import Blend, Recipe, nano, nano_clip, stage_at
 from polylens.train.state import load_state
 from polylens.train.trainee import Trainee, handed, initialise, make_processor, make_trainee, spellings
 
 # Python from 3.12 on warns of a fork while threads run; the loader's worker is forked on purpose.
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 
+BATCHES = "polylens.train.data.batches"
 LANGUAGES = ("en", "de")
 STATE = "checkpoint/state.safetensors"
 EARLIER = ("blended/read.safetensors", "blended/crops.safetensors")
@@ -290,6 +286,9 @@ class TestRun:
             assert line["total"] == pytest.approx(step.loss, abs=1e-4)
             assert all(np.isfinite(value) for value in line.values())
         assert "late" not in lines[0] and all("late" in line for line in lines[1:])  # the first step only reads
+        told = [[name for name in line if name.startswith("held-out")] for line in lines]
+        both = ["held-out recall@1 dense", "held-out recall@1 late"]
+        assert told == [[], both, [], both]  # at checkpoints
         assert json.loads((folder / "recipe.json").read_text())["recipe"]["name"] == "nano"
 
     def test_a_run_that_moves_says_what_is_other_there(
@@ -431,7 +430,7 @@ class TestDualEncoder:
     def test_a_querys_words_stand_in_its_own_picture(self, finished: Path) -> None:
         recipe = small_clip()
         processor = make_processor(recipe, loop._tokenizer(recipe, finished))
-        batch = loop._Batches(recipe, processor)[4]
+        batch = Batches(recipe, processor)[4]
         assert batch.here.shape == batch.same.shape == (7, 3 * 64)  # six queries of pictures, one of a text
         assert not (batch.here & ~batch.same).any()
         for own, drawn in zip([*batch.image_of, None], batch.here, strict=True):
@@ -497,7 +496,7 @@ class TestDualEncoder:
         with torch.no_grad():
             for parameter in trainee.tower.parameters():  # so that blocks write, and much
                 parameter.add_(torch.randn_like(parameter) * 0.5)
-        images = loop._Batches(recipe, make_processor(recipe, tokens))[4].images
+        images = Batches(recipe, make_processor(recipe, tokens))[4].images
         before = self.out_of_the_reading_block(trainee, images), trainee.model.embed(images).dense
         trainee.settle(images)
         after = self.out_of_the_reading_block(trainee, images), trainee.model.embed(images).dense
@@ -538,11 +537,11 @@ class TestDualEncoder:
 
 class TestBatches:
     @pytest.fixture
-    def batches(self, prepared: Path) -> loop._Batches:
+    def batches(self, prepared: Path) -> Batches:
         recipe = small()
-        return loop._Batches(recipe, JinaV4Processor(recipe.model, recipe.images, loop._tokenizer(recipe, prepared)))
+        return Batches(recipe, JinaV4Processor(recipe.model, recipe.images, loop._tokenizer(recipe, prepared)))
 
-    def test_a_step_decides_its_batch(self, batches: loop._Batches) -> None:
+    def test_a_step_decides_its_batch(self, batches: Batches) -> None:
         first = batches[1]
         disturb()
         second, other = batches[1], batches[2]
@@ -551,7 +550,7 @@ class TestBatches:
         ids = [[item.token_ids.tolist() for item in batch.queries] for batch in (first, second, other)]
         assert ids[0] == ids[1] != ids[2]
 
-    def test_what_belongs_to_what(self, batches: loop._Batches) -> None:
+    def test_what_belongs_to_what(self, batches: Batches) -> None:
         """Three pictures with two queries each, a transcript of the first, and a text with a query of its own."""
         batch = batches[1]
         assert (len(batch.queries), len(batch.images), len(batch.passages)) == (7, 3, 2)
@@ -568,7 +567,7 @@ class TestBatches:
             ]  # each query's words stand in its own picture, a text's nowhere
         assert batch.letters.shape == (4 * sum(cells), 2)
 
-    def test_reading_has_nothing_to_search_for(self, batches: loop._Batches) -> None:
+    def test_reading_has_nothing_to_search_for(self, batches: Batches) -> None:
         batch = batches[0]
         assert (batch.queries, len(batch.images), batch.passages) == ([], 2, [])
         assert (batch.letters > 0).float().mean() > 0.2  # dense text
@@ -592,7 +591,7 @@ class TestDocuments:
     def batch(self, recipe: Recipe, prepared: Path) -> ImageBatch:
         processor = JinaV4Processor(recipe.model, recipe.images, loop._tokenizer(recipe, prepared))
         try:
-            return loop._Batches(recipe, processor)[0]
+            return Batches(recipe, processor)[0]
         except InputError as error:
             pytest.skip(str(error))
 
@@ -647,7 +646,7 @@ class TestPictograms:
 
     @pytest.mark.usefixtures("font")
     def test_what_belongs_to_what(self, recipe: Recipe, processor: JinaV4Processor) -> None:
-        batch = loop._Batches(recipe, processor)[0]
+        batch = Batches(recipe, processor)[0]
         asked = len(batch.image_of)
         assert (len(batch.images), len(batch.passages), len(batch.queries)) == (24, 2, asked + 2)
         assert batch.passage_of == [*[None] * asked, 0, 1] and not len(batch.letters) and not batch.here.shape[1]
@@ -668,7 +667,7 @@ class TestPictograms:
         self, recipe: Recipe, processor: JinaV4Processor, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(pictograms, "are_there", lambda: False)
-        batch = loop._Batches(recipe, processor)[0]
+        batch = Batches(recipe, processor)[0]
         assert len(batch.images) == 3 and len(batch.letters)
 
 
@@ -685,9 +684,9 @@ class TestPairs:
         self, recipe: Recipe, prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         write_catalogue(tmp_path, "de", "git", sentences())
-        monkeypatch.setattr(loop, "make_pair_batch", partial(make_pair_batch, folder=tmp_path))
+        monkeypatch.setattr(f"{BATCHES}.make_pair_batch", partial(make_pair_batch, folder=tmp_path))
         tokenizer = loop._tokenizer(recipe, prepared)
-        batches = loop._Batches(recipe, make_processor(recipe, tokenizer))
+        batches = Batches(recipe, make_processor(recipe, tokenizer))
         trainee = make_trainee(recipe)
         initialise(trainee, 0, tokenizer)
         optimisers = make_optimisers(trainee, recipe)
@@ -701,11 +700,11 @@ class TestPairs:
     ) -> None:
         """Nothing else moves, and what it learned shows under its own task only."""
         write_catalogue(tmp_path, "de", "git", sentences())
-        monkeypatch.setattr(loop, "make_pair_batch", partial(make_pair_batch, folder=tmp_path))
+        monkeypatch.setattr(f"{BATCHES}.make_pair_batch", partial(make_pair_batch, folder=tmp_path))
         recipe = replace(recipe, stages=(replace(recipe.stages[0], task="text-matching"),))
         tokenizer = loop._tokenizer(recipe, prepared)
         processor = make_processor(recipe, tokenizer)
-        batches = loop._Batches(recipe, processor)
+        batches = Batches(recipe, processor)
         trainee = make_trainee(recipe)
         initialise(trainee, 0, tokenizer)
         optimisers = make_optimisers(trainee, recipe)
@@ -722,11 +721,11 @@ class TestPairs:
         """And documents theirs, of all steps."""
         made: list[str] = []
         for kind in ("pair", "document"):
-            monkeypatch.setattr(loop, f"make_{kind}_batch", lambda *_, kind=kind, **__: made.append(kind))
-        monkeypatch.setattr(loop, "make_batch", lambda *_, **__: made.append("words"))
+            monkeypatch.setattr(f"{BATCHES}.make_{kind}_batch", lambda *_, kind=kind, **__: made.append(kind))
+        monkeypatch.setattr(f"{BATCHES}.make_batch", lambda *_, **__: made.append("words"))
         stage = replace(recipe.stages[0], steps=1000, pairs=0.5, documents=0.3)
         recipe = replace(recipe, stages=(stage,))
-        batches = loop._Batches(recipe, object.__new__(JinaV4Processor))
+        batches = Batches(recipe, object.__new__(JinaV4Processor))
         for step in range(1000):
             batches[step]
         assert [made.count(kind) / 1000 for kind in ("pair", "document", "words")] == pytest.approx(
@@ -791,7 +790,7 @@ class TestSteps:
         learned = loop._tokenizer(recipe, prepared)
         trainee = make_trainee(recipe)
         initialise(trainee, 0, learned)
-        batch = loop._Batches(recipe, make_processor(recipe, learned))[step]
+        batch = Batches(recipe, make_processor(recipe, learned))[step]
         before = {name: tensor.detach().clone() for name, tensor in trainee.named_parameters()}
         losses = train_step(trainee, batch, make_optimisers(trainee, recipe), recipe, step)
         moved = {name for name, tensor in trainee.named_parameters() if not torch.equal(tensor, before[name])}

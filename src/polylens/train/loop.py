@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import math
-import random
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -23,28 +22,23 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from polylens.errors import InputError
-from polylens.models.jina_v4.processing import JinaV4Processor
 from polylens.models.protocol import Outputs
-from polylens.synthetic import pictograms
-from polylens.train.data.documents import make_document_batch
+from polylens.train.data.batches import Batches
 from polylens.train.data.examples import (
     READING_POINTS,
     AnyProcessor,
     ImageBatch,
     letters,
-    make_batch,
-    make_reading_batch,
 )
 from polylens.train.data.found import found_data
-from polylens.train.data.pictograms import make_pictogram_batch
-from polylens.train.data.render import Rendered, render_crop, render_page
-from polylens.train.data.text_pairs import check_pairs, make_pair_batch
+from polylens.train.data.text_pairs import check_pairs
 from polylens.train.distributed import processes
 from polylens.train.journal import Journal
 from polylens.train.losses import batched_maxsim, caption_nce, grounding_nce, info_nce, matryoshka_nce, reading_loss
 from polylens.train.progress import Progress
-from polylens.train.recipes import Recipe, Stage
+from polylens.train.recipes import Recipe, Stage, stage_at
 from polylens.train.record import write_recipe
+from polylens.train.stage_recall import StageRecall
 from polylens.train.state import blend_weights, load_state, save_state, save_weights
 from polylens.train.trainee import Trainee, handed, initialise, make_processor, make_tokenizer, make_trainee
 
@@ -72,6 +66,45 @@ def train(
         InputError: The folder holds a run of another recipe, what the recipe learns from is not on this machine, or
             several processes were started.
     """
+    _begin(recipe, folder)
+    tokenizer = _tokenizer(recipe, folder)
+    processor = make_processor(recipe, tokenizer)
+    trainee = make_trainee(recipe)
+    initialise(trainee, recipe.seed, tokenizer)
+    trainee.to(processes().device)
+    _compile(trainee, recipe.reading_blocks)
+    optimisers = make_optimisers(trainee, recipe)
+    start = load_state(folder / "checkpoint", dict(trainee.named_parameters()), optimisers)
+    total = sum(stage.steps for stage in recipe.stages)
+    kept = {blend.stage for stage in recipe.stages for blend in stage.blend}
+    began = time.monotonic()
+    held_out = StageRecall(recipe.seed, processor)
+    with Journal(folder, start) as journal:
+        for step, batch in _batches(recipe, processor, start, total):
+            tick = time.monotonic()
+            losses = train_step(trainee, batch, optimisers, recipe, step)
+            stage, within = stage_at(recipe, step)
+            if within + 1 == stage.steps:  # before any checkpoint that lies behind, so that a run taken up has it
+                if stage.kind == "read":
+                    trainee.settle(batch.images)
+                _end_stage(stage, stage.name in kept, folder / BLENDED, dict(trainee.named_parameters()))
+            seconds = time.monotonic() - tick
+            report(Progress(step + 1, total, losses["total"], seconds))
+            checkpoint = (step + 1) % recipe.checkpoint_every == 0 or step + 1 == total
+            if (step + 1) % LOG_EVERY == 0 or checkpoint:
+                scores = held_out(trainee, stage) if checkpoint else {}
+                rounded = {name: round(loss, 4) for name, loss in losses.items()}
+                journal.note(step + 1, {"seconds": round(seconds, 3), **rounded, **scores})
+            if checkpoint:
+                save_state(folder / "checkpoint", dict(trainee.named_parameters()), optimisers, step + 1)
+                if max_seconds is not None and time.monotonic() - began > max_seconds and step + 1 < total:
+                    return None
+    trainee.to(device="cpu", dtype=torch.bfloat16).save(folder / "model", processor)
+    return folder / "model"
+
+
+def _begin(recipe: Recipe, folder: Path) -> None:
+    """Writes what the run is; refuses what it cannot be."""
     num_processes = processes().num_processes
     if num_processes > 1:
         raise InputError(f"{recipe.name} is trained by one process, got {num_processes}; start it without a launcher")
@@ -85,39 +118,14 @@ def train(
             ", ".join(other),
             folder,
         )
-    tokenizer = _tokenizer(recipe, folder)
-    processor = make_processor(recipe, tokenizer)
-    trainee = make_trainee(recipe)
-    initialise(trainee, recipe.seed, tokenizer)
-    trainee.to(processes().device)
-    if shutil.which("c++"):  # the tower is bound by memory traffic, which fused element-wise steps halve
+
+
+def _compile(trainee: Trainee, reading_blocks: int) -> None:
+    """What reads, where there is a compiler: the tower is bound by memory traffic, which fused steps halve."""
+    if shutil.which("c++"):
         logging.getLogger("torch._dynamo").setLevel(logging.ERROR)  # a size that is computed plainly is no news
-        for block in list(trainee.tower.blocks)[: recipe.reading_blocks]:
+        for block in list(trainee.tower.blocks)[:reading_blocks]:
             block.compile()
-    optimisers = make_optimisers(trainee, recipe)
-    start = load_state(folder / "checkpoint", dict(trainee.named_parameters()), optimisers)
-    total = sum(stage.steps for stage in recipe.stages)
-    kept = {blend.stage for stage in recipe.stages for blend in stage.blend}
-    began = time.monotonic()
-    with Journal(folder, start) as journal:
-        for step, batch in _batches(recipe, processor, start, total):
-            tick = time.monotonic()
-            losses = train_step(trainee, batch, optimisers, recipe, step)
-            stage, within = stage_at(recipe, step)
-            if within + 1 == stage.steps:  # before any checkpoint that lies behind, so that a run taken up has it
-                if stage.kind == "read":
-                    trainee.settle(batch.images)
-                _end_stage(stage, stage.name in kept, folder / BLENDED, dict(trainee.named_parameters()))
-            seconds = time.monotonic() - tick
-            report(Progress(step + 1, total, losses["total"], seconds))
-            if (step + 1) % LOG_EVERY == 0:
-                journal.note(step + 1, {"seconds": round(seconds, 3), **{k: round(v, 4) for k, v in losses.items()}})
-            if (step + 1) % recipe.checkpoint_every == 0 or step + 1 == total:
-                save_state(folder / "checkpoint", dict(trainee.named_parameters()), optimisers, step + 1)
-                if max_seconds is not None and time.monotonic() - began > max_seconds and step + 1 < total:
-                    return None
-    trainee.to(device="cpu", dtype=torch.bfloat16).save(folder / "model", processor)
-    return folder / "model"
 
 
 def _end_stage(stage: Stage, keep: bool, folder: Path, named: dict[str, nn.Parameter]) -> None:
@@ -125,16 +133,6 @@ def _end_stage(stage: Stage, keep: bool, folder: Path, named: dict[str, nn.Param
     blend_weights({folder / f"{blend.stage}.safetensors": blend.share for blend in stage.blend}, named)
     if keep:
         save_weights(folder / f"{stage.name}.safetensors", named)
-
-
-def stage_at(recipe: Recipe, step: int) -> tuple[Stage, int]:
-    """The stage that a step of the run belongs to, and its number within it."""
-    within = step
-    for stage in recipe.stages:
-        if within < stage.steps:
-            return stage, within
-        within -= stage.steps
-    raise InputError(f"step {step} lies behind the end of the run")
 
 
 def learning_rate(recipe: Recipe, step: int) -> float:
@@ -276,73 +274,10 @@ def _caption_loss(documents: Outputs, batch: ImageBatch, recipe: Recipe) -> dict
     return {"caption": loss}
 
 
-class _Batches(torch.utils.data.Dataset[ImageBatch]):
-    """Step -> batch; made in a process of its own while the step before it trains."""
-
-    def __init__(self, recipe: Recipe, processor: AnyProcessor) -> None:
-        self.recipe = recipe
-        self.processor = processor
-
-    def __getitem__(self, step: int) -> ImageBatch:
-        stage, _ = stage_at(self.recipe, step)
-        seed = self.recipe.seed * 1_000_003 + step
-        rng = random.Random(seed)
-        if stage.kind == "read":
-            render = partial(draw, stage=stage, languages=stage.languages)
-            return make_reading_batch(seed, processor=self.processor, render=render, images=stage.images)
-        # one language a batch, or telling languages apart would win most of the contrast
-        render = partial(draw, stage=stage, languages=(rng.choice(stage.languages),))
-        share = rng.random()
-        if share < stage.pairs:
-            return make_pair_batch(
-                seed, processor=self.processor, count=stage.pairs_a_step, kinds=stage.pair_kinds, task=stage.task
-            )
-        share -= stage.pairs
-        if share < stage.pictograms:
-            if pictograms.are_there():
-                return make_pictogram_batch(seed, processor=self.processor, texts=stage.texts, words=stage.query_words)
-        elif share < stage.pictograms + stage.documents:
-            assert isinstance(self.processor, JinaV4Processor)
-            return make_document_batch(
-                seed,
-                processor=self.processor,
-                images=stage.images,
-                queries_per_image=stage.queries_per_image,
-                texts=stage.texts,
-                words=stage.query_words,
-            )
-        return make_batch(
-            seed,
-            processor=self.processor,
-            render=render,
-            images=stage.images,
-            queries_per_image=stage.queries_per_image,
-            transcripts=stage.transcripts,
-            texts=stage.texts,
-            words=stage.query_words,
-        )
-
-
-def draw(rng: random.Random, stage: Stage, languages: tuple[str, ...]) -> Rendered:
-    """One picture of a stage."""
-    language = rng.choice(languages)
-    smallest, largest = stage.font_size
-    render = render_page if stage.kind == "pages" else partial(render_crop, dense=stage.kind == "read")
-    return render(
-        rng,
-        width=stage.width,
-        height=stage.height,
-        split="train",
-        language=language,
-        font_size=round(smallest * (largest / smallest) ** rng.random(), 1),
-        scan=rng.random() < stage.scans,
-    )
-
-
 def _batches(recipe: Recipe, processor: AnyProcessor, start: int, total: int) -> Iterator[tuple[int, ImageBatch]]:
     letters()  # before the fork, so that no worker counts them anew
     loader = torch.utils.data.DataLoader(
-        _Batches(recipe, processor),
+        Batches(recipe, processor),
         sampler=range(start, total),
         batch_size=None,
         num_workers=1,

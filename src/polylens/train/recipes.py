@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from polylens.errors import InputError
 from polylens.models.jina_clip_v2 import config as clip_config
 from polylens.models.jina_clip_v2 import processing as clip_processing
 from polylens.models.jina_v4.config import DecoderConfig, JinaV4Config, VisionConfig
@@ -110,6 +111,16 @@ RIGHT_TO_LEFT = (*("he",) * 4, *("ar",) * 7, "en", "en", "de", "ru", "el", "hi",
 
 NANO_VOCAB = 6144
 SPECIAL = 8  # nano's special tokens are its first ids, in the order of `tokenizer.SPECIAL_TOKENS`
+
+
+def stage_at(recipe: Recipe, step: int) -> tuple[Stage, int]:
+    """The stage that a step of the run belongs to, and its number within it."""
+    within = step
+    for stage in recipe.stages:
+        if within < stage.steps:
+            return stage, within
+        within -= stage.steps
+    raise InputError(f"step {step} lies behind the end of the run")
 
 
 def nano() -> Recipe:
