@@ -24,12 +24,7 @@ from torch import Tensor, nn
 from polylens.errors import InputError
 from polylens.models.protocol import Outputs
 from polylens.train.data.batches import Batches
-from polylens.train.data.examples import (
-    READING_POINTS,
-    AnyProcessor,
-    ImageBatch,
-    letters,
-)
+from polylens.train.data.examples import READING_POINTS, AnyProcessor, ImageBatch, letters
 from polylens.train.data.found import found_data
 from polylens.train.data.text_pairs import check_pairs
 from polylens.train.distributed import processes
