@@ -82,3 +82,25 @@ except InputError as refused:
 def test_what_learns_from_nothing_learns_in_one_process() -> None:
     told = "nano is trained by one process, got 2; start it without a launcher False"
     assert together(NANO, 2) == [told] * 2
+
+
+WITHOUT_ACCELERATE = """
+import sys
+sys.modules["accelerate"] = None
+from polylens.cli import main
+sys.argv[1:] = ["train", *sys.argv[1:]]
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "told"),
+    [
+        (["--list"], 0, "finetune: One task's adapter"),
+        (["finetune", "--data", "pairs.jsonl"], 2, "training needs accelerate, which is not installed"),
+    ],
+)
+def test_without_the_extra_recipes_are_listed_and_none_is_begun(options: list[str], code: int, told: str) -> None:
+    command = [sys.executable, "-c", WITHOUT_ACCELERATE, *options]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == code and told in done.stdout + done.stderr

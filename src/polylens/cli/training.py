@@ -28,11 +28,10 @@ Divergence = Annotated[float, typer.Option(min=0, help="Weight of that term of t
 
 def _list_recipes(wanted: bool) -> None:
     if wanted:
-        with needing_the_train_extra("training"):
-            from polylens.train.clip_recipe import jina_clip_v2
-            from polylens.train.finetune import finetune
-            from polylens.train.phases import jina_v4
-            from polylens.train.recipes import RECIPES
+        from polylens.train.clip_recipe import jina_clip_v2
+        from polylens.train.finetune import finetune
+        from polylens.train.phases import jina_v4
+        from polylens.train.recipes import RECIPES
 
         every = {**RECIPES, "finetune": finetune, "jina-v4": jina_v4, "jina-clip-v2": jina_clip_v2}
         for name, make in every.items():
@@ -79,8 +78,7 @@ def finetune(
     minutes: Minutes = None,
 ) -> None:
     """One task's adapter of a checkpoint of jina-embeddings-v4's family, on your own pairs."""
-    with needing_the_train_extra("training"):
-        from polylens.train.finetune import finetune, run_finetune
+    from polylens.train.finetune import finetune, run_finetune
 
     recipe = finetune(
         model,
@@ -110,8 +108,7 @@ def jina_v4(
     minutes: Minutes = None,
 ) -> None:
     """jina-embeddings-v4's two phases: one adapter on pairs, then one a task from copies of it."""
-    with needing_the_train_extra("training"):
-        from polylens.train.phases import jina_v4, run_phases
+    from polylens.train.phases import jina_v4, run_phases
 
     recipe = jina_v4(
         model,
@@ -155,9 +152,8 @@ def jina_clip_v2(
     minutes: Minutes = None,
 ) -> None:
     """jina-clip-v2's three stages: short captions, then long ones, then hard negatives."""
-    with needing_the_train_extra("training"):
-        from polylens.train.clip_recipe import jina_clip_v2
-        from polylens.train.clip_stages import image_size_of, run_clip_stages
+    from polylens.train.clip_recipe import jina_clip_v2
+    from polylens.train.clip_stages import image_size_of, run_clip_stages
 
     recipe = jina_clip_v2(
         model,
@@ -186,9 +182,10 @@ def _run(name: str, run: Callable[..., Path | None], out: Path | None, minutes: 
     from polylens.train.distributed import processes
 
     folder = out or Path("runs") / name
-    leads = processes().is_main_process  # of several, one speaks for all
-    with needing_the_train_extra("training"), training_bar(shown=leads) as report:
-        finished = run(folder, report=report, max_seconds=None if minutes is None else minutes * 60)
+    with needing_the_train_extra("training"):
+        leads = processes().is_main_process  # of several, one speaks for all
+        with training_bar(shown=leads) as report:
+            finished = run(folder, report=report, max_seconds=None if minutes is None else minutes * 60)
     if not leads:
         return
     if finished is None:

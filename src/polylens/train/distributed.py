@@ -12,14 +12,15 @@ import atexit
 import importlib
 from collections.abc import Sequence
 from functools import cache
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
-from accelerate import PartialState
-from accelerate.utils import gather, gather_object, pad_across_processes, reduce
 from torch import Tensor, nn
 
 from polylens.train.joint import Vectors
+
+if TYPE_CHECKING:
+    from accelerate import PartialState  # of the train extra; recipes can be listed without it
 
 Thing = TypeVar("Thing")
 
@@ -27,6 +28,8 @@ Thing = TypeVar("Thing")
 @cache
 def processes() -> PartialState:
     """Those that `torchrun` or `accelerate launch` started, of which each has a GPU of its own where there are any."""
+    from accelerate import PartialState
+
     # These functions have the group of the moment of their import as a default, and the first optimiser imports them.
     # Within the group they would keep it: its threads would let go of tensors while Python shuts down, and abort.
     importlib.import_module("torch.distributed.nn.functional")
@@ -70,6 +73,8 @@ def gathered_rows(rows: Tensor) -> Tensor:
 
 def _rows_of_all(rows: Tensor, counts: Sequence[int]) -> Tensor:
     """All ranks' rows; they differ in number, so each is sent padded to the longest."""
+    from accelerate.utils import gather, pad_across_processes
+
     if len(counts) == 1:
         return rows
     received = gather(pad_across_processes(rows.detach())).view(len(counts), max(counts), rows.shape[1])
@@ -89,6 +94,8 @@ def any_of(here: bool) -> bool:
 
 def add_gradients(parameters: Sequence[nn.Parameter]) -> None:
     """Sums every process's gradients, in place."""
+    from accelerate.utils import reduce
+
     if processes().num_processes > 1:
         for parameter in parameters:
             parameter.grad = reduce(parameter.grad, "sum")
@@ -96,5 +103,7 @@ def add_gradients(parameters: Sequence[nn.Parameter]) -> None:
 
 def _from_all(thing: Thing) -> list[Thing]:
     """Each process's, in the order of ranks."""
+    from accelerate.utils import gather_object
+
     processes()  # otherwise accelerate takes a process without a GPU for one that is alone
     return gather_object([thing])
