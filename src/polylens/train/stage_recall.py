@@ -64,8 +64,10 @@ class StageRecall:
 
     def _draw(self, stage: Stage) -> tuple[list[Item], list[Item]]:
         """Queries and the picture of each."""
+        if stage.kind == "read" or not stage.images or stage.task:
+            return [], []
         languages = [language for language in dict.fromkeys(stage.languages) if _has_unseen_font(language)]
-        if stage.kind == "read" or not stage.images or stage.task or not languages:
+        if not languages:
             return [], []
 
         def of(rng: random.Random, language: str) -> Rendered:
