@@ -17,8 +17,8 @@ from pathlib import Path
 import PIL.Image
 
 from polylens.cli.bars import counting_bar, training_bar
-from polylens.synthetic.pages import page
-from polylens.synthetic.queries import KINDS, ask
+from polylens.lab.synthetic.pages import page
+from polylens.lab.synthetic.queries import KINDS, ask
 from polylens.train.finetune import finetune, run_finetune
 from polylens.train.pairs import Pair, write_pairs
 

@@ -2,7 +2,7 @@
 
     python benchmarks/held_out_pages.py [--model nano] [--pages 500] [--languages en,de,...] [--pool 2,3] [--json FILE]
 
-Renders pages of held-out words in held-out families of fonts (`polylens.synthetic`: the split is by hash and by
+Renders pages of held-out words in held-out families of fonts (`polylens.lab.synthetic`: the split is by hash and by
 family, and tests hold it), asks one query of three to six neighbouring held-out words from each, and ranks all pages by
 MaxSim and by the cosine of the dense vectors, from their pictures alone. Needs the fonts that `.ci/run` installs.
 """
@@ -27,11 +27,11 @@ import torch
 
 import polylens
 from polylens.evaluate.machine import processor
-from polylens.index.pooling import pool_tokens
+from polylens.index.ranking.pooling import pool_tokens
+from polylens.lab.nano.data.unseen import with_queries
+from polylens.lab.nano.recipes import EUROPEAN
+from polylens.lab.synthetic.crops import Rendered, render_page
 from polylens.runtime.embedder import Embedder
-from polylens.train.data.render import Rendered, render_page
-from polylens.train.data.unseen import with_queries
-from polylens.train.recipes import EUROPEAN
 from polylens.types import Embedding
 
 

@@ -18,10 +18,10 @@ import numpy as np
 from held_out_pages import ranks, rates
 
 import polylens
-from polylens.synthetic.lexicon import LANGUAGES, sample_text
-from polylens.train.data.examples import transcript, written
-from polylens.train.data.render import Rendered
-from polylens.train.data.unseen import with_queries
+from polylens.lab.nano.data.examples import transcript, written
+from polylens.lab.nano.data.unseen import with_queries
+from polylens.lab.synthetic.crops import Rendered
+from polylens.lab.synthetic.lexicon import LANGUAGES, sample_text
 
 NUM_WORDS = 40
 

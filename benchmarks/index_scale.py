@@ -27,7 +27,7 @@ import numpy.typing as npt
 
 from polylens.evaluate.machine import processor
 from polylens.index.search import search
-from polylens.index.store import FilePages, PageRow, Store, page_table
+from polylens.index.table.store import FilePages, PageRow, Store, page_table
 from polylens.types import Embedding
 
 DIM, TOKEN_DIM = 256, 128

@@ -39,16 +39,16 @@ from held_out_pages import make_pages
 import polylens
 from polylens.evaluate.machine import processor
 from polylens.evaluate.metrics import PerQuery, Relevance, bootstrap, ndcg, recall
-from polylens.evaluate.reproduce.claims import figure
-from polylens.evaluate.synthetic import TASKS, make_task
-from polylens.index.full_text import count_words
-from polylens.index.fusion import fuse, share
+from polylens.index.ranking.full_text import count_words
+from polylens.index.ranking.fusion import fuse, share
 from polylens.index.search import maxsim
-from polylens.index.store import FilePages, PageRow, Snapshot, Store, page_table
+from polylens.index.table.store import FilePages, PageRow, Snapshot, Store, page_table
+from polylens.lab.benchmarks.synthetic import TASKS, make_task
+from polylens.lab.nano.data.examples import transcript
+from polylens.lab.reproduce.claims import figure
+from polylens.library.update import MAX_EMBEDDED_CHARS, join
 from polylens.runtime.embedder import Embedder
-from polylens.train.data.examples import transcript
 from polylens.types import Embedding
-from polylens.updating import MAX_EMBEDDED_CHARS, join
 
 LANGUAGES = ["en", "de", "fr", "es", "pl", "sv", "ru", "el"]
 WIDTH = 1064  # pixels of a page, as nano was trained with

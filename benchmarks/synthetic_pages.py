@@ -14,7 +14,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from polylens.synthetic.pages import LAYOUTS, page
+from polylens.lab.synthetic.pages import LAYOUTS, page
 
 ROWS = (("table", "chart", "slide", "code"), ("invoice", "scan", "multilingual", "receipt", "form", "report"))
 WIDTH, PAD, LABEL = 1640, 12, 22  # pixels

@@ -9,9 +9,13 @@ import ipaddress
 import os
 import signal
 import socket
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from tests.support import buckets
+
+SHELVES = iter(range(1_000))
 
 
 @pytest.fixture(autouse=True)
@@ -34,6 +38,24 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket.socket, "connect", guarded_connect)
     monkeypatch.setattr(socket.socket, "connect_ex", guarded_connect_ex)
     monkeypatch.setattr(socket, "getaddrinfo", guarded_getaddrinfo)
+
+
+@pytest.fixture(scope="module")
+def endpoint() -> Iterator[str]:
+    with buckets.running() as endpoint:
+        yield endpoint
+
+
+@pytest.fixture
+def shelf(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A place in a bucket of its own."""
+    for name, value in buckets.environment(endpoint).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("polylens.index.table.store.READER_GRACE", 0.05)
+    monkeypatch.setattr("polylens.library.update.COMMIT_PAGES", 8)
+    bucket = f"shelf-{next(SHELVES)}"
+    buckets.make_bucket(endpoint, bucket)
+    return f"s3://{bucket}/some/papers"
 
 
 def _require_local(host: Any, family: int) -> None:

@@ -21,10 +21,10 @@ import numpy as np
 import PIL.Image
 import pytest
 from reportlab.pdfgen.canvas import Canvas
-from tests import tiny, tiny_clip
+from tests.support import tiny, tiny_clip
 
 import polylens
-from polylens.index.store import Store
+from polylens.index.table.store import Store
 from polylens.runtime.embedder import Embedder
 
 HELP_LIMIT = 0.5  # seconds of processor time, from the project's aims; it measures 0.15

@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.support.root import ROOT
 
-ROOT = Path(__file__).parents[1]
 TIMEOUT = 300  # seconds; on two idle cores it takes 20
 INSTALL_TIMEOUT = 1800  # seconds, most of them for torch to arrive
 

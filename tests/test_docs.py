@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.root import ROOT
 from typer.main import get_command
 
 from polylens.cli import app
 from polylens.errors import STATUS_AND_EXIT, wire_code
-from polylens.train.recipes import nano
+from polylens.lab.nano.recipes import nano
 
-ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 
 

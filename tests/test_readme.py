@@ -9,10 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.support.root import ROOT
 
 from polylens.checkpoints.catalog import CATALOG, CatalogEntry
 
-ROOT = Path(__file__).parents[1]
 NOT_RUN = "<!-- not run: "
 """Stands before a block that needs what a test cannot have, with the reason."""
 NANO = ROOT / "src/polylens/assets/nano/config.json"

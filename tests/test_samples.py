@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pypdfium2
 import pytest
+from tests.support.root import ROOT
 
-SAMPLES = Path(__file__).parents[1] / "samples"
+SAMPLES = ROOT / "samples"
 MAKER = SAMPLES / ".maker"
 QUERIES = json.loads((MAKER / "queries.json").read_text(encoding="utf-8"))
 SCANS = {"keepers-letter.jpg", "logbook-1962.pdf", "qawaid-al-mina.pdf", "varsha-ritu.pdf"}

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from polylens import errors as errors
-    from polylens.library import Library as Library
+    from polylens.library.library import Library as Library
     from polylens.runtime.embedder import Embedder as Embedder
     from polylens.runtime.embedder import load as load
     from polylens.types import Embedding as Embedding
@@ -24,7 +24,7 @@ _HOMES = {
     "Embedder": "polylens.runtime.embedder",
     "Embedding": "polylens.types",
     "Image": "polylens.types",
-    "Library": "polylens.library",
+    "Library": "polylens.library.library",
     "errors": "polylens.errors",
     "load": "polylens.runtime.embedder",
 }

@@ -15,15 +15,14 @@ from typing import Any
 import pytest
 import torch
 from safetensors import safe_open
+from tests.support import tiny_clip
+from tests.support.root import ROOT
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
-import tiny_clip
 from polylens.models.jina_v4.config import JinaV4Config, parse_config
 from polylens.models.jina_v4.model import JinaV4
 from polylens.models.jina_v4.state_dict import adapter_names, base_names, published_shape
 
-SCRIPT = Path(__file__).parents[2] / "benchmarks" / "full_size.py"
+SCRIPT = ROOT / "benchmarks" / "full_size.py"
 DATA = SCRIPT.parent / "data"
 Shapes = dict[str, list[int]]
 

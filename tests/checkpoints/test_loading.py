@@ -6,7 +6,6 @@ import json
 import math
 import re
 import shutil
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,11 +13,10 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tests.support import tiny
+from tests.support.root import ROOT
 from torch import Tensor
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
-import tiny
 from polylens.checkpoints import export
 from polylens.checkpoints.export import save_checkpoint
 from polylens.checkpoints.loading import load_model, read_config, read_header
@@ -28,7 +26,7 @@ from polylens.models.jina_v4.model import JinaV4
 from polylens.models.jina_v4.state_dict import adapter_names, base_names, published_shape
 from polylens.runtime.embedder import Embedder
 
-PUBLISHED_SHAPES = Path(__file__).parents[2] / "benchmarks/data/jina_embeddings_v4_state_dict.json"
+PUBLISHED_SHAPES = ROOT / "benchmarks/data/jina_embeddings_v4_state_dict.json"
 
 BASE, ADAPTER, INDEX = "model.safetensors", "adapters/adapter_model.safetensors", "model.safetensors.index.json"
 

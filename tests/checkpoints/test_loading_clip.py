@@ -6,7 +6,6 @@ import copy
 import json
 import math
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,12 +15,11 @@ import PIL.Image
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tests.support import tiny_clip
+from tests.support.root import ROOT
 from torch import Tensor
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
 import polylens
-import tiny_clip
 from polylens.checkpoints import catalog
 from polylens.checkpoints.export import save_clip_checkpoint
 from polylens.errors import CheckpointError, InputError
@@ -30,7 +28,7 @@ from polylens.models.jina_clip_v2.model import JinaClip
 from polylens.models.jina_clip_v2.processing import JinaClipProcessor
 from polylens.models.jina_clip_v2.state_dict import MERGE_ROWS, clip_rules, merged, native_rules, v3_rules
 
-DATA = Path(__file__).parents[2] / "benchmarks/data"
+DATA = ROOT / "benchmarks/data"
 SHAPES: dict[str, list[int]] = json.loads((DATA / "jina_clip_v2_state_dict.json").read_text())
 FILES = json.loads((DATA / "jina_clip_v2_files.json").read_text())
 BOTH = ("text", "image")

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import random
-import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.support import papers
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
-import papers
-from polylens.documents import archive, open_document
-from polylens.documents.archive import parse_xml
+from polylens.documents import open_document
+from polylens.documents.formats import archive
+from polylens.documents.formats.archive import parse_xml
 from polylens.errors import DocumentError
 
 ODT = "<office:text><text:p>text</text:p></office:text>"
@@ -113,7 +111,7 @@ class TestBombs:
         assert "would unpack to too much" in reason(book)
 
     def test_a_workbook_that_does(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("polylens.documents.sheets.MAX_UNPACKED", 10_000)
+        monkeypatch.setattr("polylens.documents.formats.sheets.MAX_UNPACKED", 10_000)
         assert "would unpack to too much" in reason(papers.make_xlsx(tmp_path / "a.xlsx", 500))
 
     def test_a_pixel_bomb_is_no_page(self, tmp_path: Path) -> None:

@@ -13,8 +13,8 @@ from reportlab.lib.pdfencrypt import StandardEncryption
 from reportlab.pdfgen.canvas import Canvas
 
 from polylens.documents import kind_of, open_document
-from polylens.documents.pdf import clean, render_scale
-from polylens.documents.text import MAX_CHARS, decode, split
+from polylens.documents.formats.pdf import clean, render_scale
+from polylens.documents.formats.text import MAX_CHARS, decode, split
 from polylens.errors import DocumentError
 from polylens.types import Page
 
@@ -188,7 +188,7 @@ class TestTexts:
         assert [len(passage) for passage in split("x" * 3001)] == [1500, 1500, 1]
 
     def test_too_long(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("polylens.documents.text.MAX_BYTES", 1_000_000)
+        monkeypatch.setattr("polylens.documents.formats.text.MAX_BYTES", 1_000_000)
         (tmp_path / "a.log").write_text("x" * 1_000_001)
         with pytest.raises(DocumentError, match="longer than"):
             pages_of(tmp_path / "a.log")

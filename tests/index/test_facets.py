@@ -10,15 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.fakes import FakeEmbedder
-from tests.index.test_filters import FILES, store_of
+from tests.support.fakes import FakeEmbedder
+from tests.support.root import ROOT
+from tests.support.stores import FILES, store_of
 
 from polylens.index import facets as facets_module
 from polylens.index.facets import count_facets
-from polylens.index.filters import Filters
-from polylens.library import Library
-
-TESTS = Path(__file__).parents[1]
+from polylens.index.ranking.filters import Filters
+from polylens.library.library import Library
 
 
 def test_what_each_filter_would_leave(tmp_path: Path) -> None:
@@ -75,6 +74,8 @@ def test_current_after_another_process(tmp_path: Path, counted: Callable[[], int
     library.update()
     assert library.facets().languages == {"en": 1}
     (tmp_path / "b.txt").write_text("Der Wärter zündet die Lampe an.")
-    subprocess.run([sys.executable, str(TESTS / "indexing.py"), str(tmp_path), "0"], check=True, capture_output=True)
+    subprocess.run(
+        [sys.executable, str(ROOT / "tests/support/indexing.py"), str(tmp_path), "0"], check=True, capture_output=True
+    )
     assert library.facets().languages == {"de": 1, "en": 1} and counted() == 2
     assert library.facets().num_pages == 2 and counted() == 2

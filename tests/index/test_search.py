@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from polylens.index.filters import Filters
+from polylens.index.ranking.filters import Filters
 from polylens.index.search import RANKINGS, SNIPPET_CHARS, By, maxsim, search, snippet
-from polylens.index.store import FilePages, PageRow, Store, page_table
+from polylens.index.table.store import FilePages, PageRow, Store, page_table
 from polylens.types import Embedding
 
 DIM = 16

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import PIL.Image
 import pytest
-from tests.fakes import FakeEmbedder
+from tests.support.fakes import FakeEmbedder
 
-from polylens.library import Library
+from polylens.library.library import Library
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from langchain_core.vectorstores import InMemoryVectorStore
 import polylens
 from polylens.errors import InputError
 from polylens.integrations.langchain import PolylensEmbeddings, PolylensRetriever
-from polylens.library import Library
+from polylens.library.library import Library
 
 QUERY = "the plumber wrote an invoice"
 

@@ -20,7 +20,7 @@ from llama_index.core.schema import MetadataMode, QueryBundle, TextNode
 import polylens
 from polylens.errors import InputError
 from polylens.integrations.llama_index import PolylensEmbedding, PolylensRetriever
-from polylens.library import Library
+from polylens.library.library import Library
 
 QUERY = "the plumber wrote an invoice"
 

@@ -18,11 +18,9 @@ import numpy as np
 import PIL.Image
 import pytest
 import torch
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
+from tests.support import tiny
 
 import polylens
-import tiny
 from polylens.errors import ImageError, InputError
 from polylens.runtime import embedder as module
 from polylens.runtime.embedder import Embedder

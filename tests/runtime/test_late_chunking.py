@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
+from tests.support import tiny, tiny_clip
 
 import polylens
-import tiny
-import tiny_clip
 from polylens.errors import InputError
 from polylens.models.jina_v4.model import JinaV4
 from polylens.runtime.embedder import Embedder

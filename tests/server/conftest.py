@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
-import tiny
-import tiny_clip
-from serving import Running, serving
+from tests.support import tiny, tiny_clip
+from tests.support.serving import Running, serving
 
 
 @pytest.fixture(scope="session")

@@ -26,11 +26,8 @@ from typing import Any
 import numpy as np
 import PIL.Image
 import pytest
+from tests.support.serving import Running
 from tokenizers import Tokenizer
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
-from serving import Running
 
 ROUNDING = 2e-6  # float32: unit vectors that were computed in another batch; other texts are 0.01 and more apart
 KEY = "a-key"  # the server of these tests asks for none, the clients insist on one

@@ -25,10 +25,7 @@ import httpx2
 import numpy as np
 import PIL.Image
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
-from serving import Running, serving
+from tests.support.serving import Running, serving
 
 HEAD = {"Content-Type": "application/json"}
 

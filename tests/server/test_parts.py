@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from polylens.errors import InputError, OverloadedError, TooLargeError
-from polylens.server import registry
-from polylens.server.cache import OVERHEAD, Cache, Entry
-from polylens.server.callers import Memory
+from polylens.server.engine import registry
+from polylens.server.engine.cache import OVERHEAD, Cache, Entry
+from polylens.server.http.callers import Memory
+from polylens.server.http.wire import sized
 from polylens.server.settings import Settings
-from polylens.server.wire import sized
 from polylens.types import Embedding
 
 

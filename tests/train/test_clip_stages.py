@@ -19,12 +19,11 @@ import PIL.Image
 import pytest
 import torch
 from safetensors.torch import load_file
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
+from tests.support import tiny, tiny_clip
+from tests.support.ranks import environments
+from tests.support.root import ROOT
 
 import polylens
-import tiny
-import tiny_clip
 from polylens.checkpoints.loading import read_header, read_logit_scale
 from polylens.errors import InputError
 from polylens.nn.pooling import truncate
@@ -33,7 +32,6 @@ from polylens.train.clip_recipe import ClipPart, ClipRecipe, jina_clip_v2
 from polylens.train.clip_stages import Batch, _Run, image_size_of, read_data, run_clip_stages
 from polylens.train.pairs import Pair
 from polylens.train.progress import Progress
-from ranks import environments
 
 WORDS = ["harbour", "winter", "bread", "tower", "salt", "letter", "storm", "light", "oven", "ship"]
 COLOURS = ["red", "green", "blue", "white", "black", "yellow", "cyan", "magenta", "gray", "orange"]
@@ -397,8 +395,8 @@ import os, signal, sys
 from pathlib import Path
 import torch
 torch.set_num_threads(int(os.environ["THREADS"]))
-sys.path[:0] = sys.argv[4:]
-from test_clip_stages import Files
+sys.path.insert(0, sys.argv[4])
+from tests.train.test_clip_stages import Files
 from polylens.train.clip_stages import run_clip_stages
 folder, base, out = map(Path, sys.argv[1:4])
 def report(progress):
@@ -410,8 +408,7 @@ run_clip_stages(Files(folder).recipe(base), out, report=report)
 
 def spawn(files: Files, base: Path, out: Path, die_at: int = 0, **places: str) -> subprocess.Popen[bytes]:
     """A run of the same recipe in a process of its own; sums depend on how many threads there are."""
-    here = Path(__file__).parent
-    arguments = [str(files.folder), str(base), str(out), str(here), str(here.parent)]
+    arguments = [str(files.folder), str(base), str(out), str(ROOT)]
     environment = {**os.environ, "DIE_AT": str(die_at), "THREADS": str(torch.get_num_threads()), **places}
     return subprocess.Popen([sys.executable, "-c", SCRIPT, *arguments], env=environment)
 

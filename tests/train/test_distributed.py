@@ -7,10 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
-from ranks import environments
+from tests.support.ranks import environments
 
 
 def together(script: str, num_ranks: int) -> list[str]:
@@ -71,7 +68,7 @@ NANO = """
 from pathlib import Path
 from polylens.errors import InputError
 from polylens.train import loop
-from polylens.train.recipes import RECIPES
+from polylens.lab.nano.recipes import RECIPES
 try:
     loop.train(RECIPES["nano"](), Path("nowhere"), report=print)
 except InputError as refused:

@@ -14,11 +14,10 @@ import PIL.Image
 import pytest
 import torch
 from safetensors.torch import load_file
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
+from tests.support import tiny
+from tests.support.ranks import environments
 
 import polylens
-import tiny
 from polylens.checkpoints.export import export_merged
 from polylens.checkpoints.loading import read_header
 from polylens.errors import InputError
@@ -26,7 +25,6 @@ from polylens.models.jina_v4.model import JinaV4
 from polylens.train.finetune import FinetuneRecipe, _Run, finetune, run_finetune
 from polylens.train.joint import TermWeights
 from polylens.train.pairs import Batch, Source, batches, paired_batches, read_source
-from ranks import environments
 
 WORDS = ["harbour", "winter", "bread", "tower", "salt", "letter", "storm", "light", "oven", "ship", "north", "price"]
 
@@ -287,7 +285,7 @@ class TestRuns:
             run_finetune(plan, tmp_path / "run", report=lambda _: None)
 
     def test_models_and_tasks_that_do_not_do(self, base: Path, tmp_path: Path) -> None:
-        import tiny_clip
+        from tests.support import tiny_clip
 
         data = codes(tmp_path / "pairs.jsonl")
         clip = tiny_clip.write(tmp_path / "clip")

@@ -10,11 +10,9 @@ from typing import Any
 
 import PIL.Image
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
+from tests.support import tiny
 
 import polylens
-import tiny
 from polylens.errors import InputError
 from polylens.train import mining
 from polylens.train.mining import mine

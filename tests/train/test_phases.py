@@ -11,10 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from tests.support import tiny
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
-import tiny
 from polylens.errors import InputError
 from polylens.train.phases import PhasesRecipe, jina_v4, run_phases
 from polylens.train.progress import Progress

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from polylens.library import Progress
+    from polylens.library.library import Progress
     from polylens.train.progress import Progress as TrainingProgress
 
 

@@ -17,7 +17,7 @@ from polylens.errors import InputError
 
 if TYPE_CHECKING:
     from polylens.index.search import Hit
-    from polylens.library import Library, Report
+    from polylens.library.library import Library, Report
     from polylens.types import Kind
 
 LibraryName = Annotated[
@@ -60,7 +60,7 @@ def index(
     ] = None,
 ) -> None:
     """Make a folder of PDFs, pictures and texts searchable, or bring its index up to date."""
-    from polylens.library import Library
+    from polylens.library.library import Library
 
     report = _update(Library(folder, _load(model), index=at), rebuild, pool)
     print(summary(report))
@@ -78,10 +78,10 @@ def watch(
     """Keep folders searchable: what comes, changes, moves or goes in them follows within seconds, until interrupted."""
     import signal
 
-    from polylens.index.places import is_remote
-    from polylens.index.store import Store, read_manifest
-    from polylens.library import Library
-    from polylens.watch import Follower
+    from polylens.index.storage.places import is_remote
+    from polylens.index.table.store import Store, read_manifest
+    from polylens.library.library import Library
+    from polylens.library.watch import Follower
 
     if remote := next(filter(is_remote, folders or []), None):
         raise InputError(
@@ -139,8 +139,8 @@ def search(
     as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False,
 ) -> None:
     """Find the pages that fit a query best."""
-    from polylens.index.filters import Filters
-    from polylens.library import Library, find_library
+    from polylens.index.ranking.filters import Filters
+    from polylens.library.library import Library, find_library
 
     folder = library if library is not None else find_library()
     if not query.strip():
@@ -178,7 +178,7 @@ def export(
 ) -> None:
     """Write every page of an index with its text and its vectors to a file that other programs read."""
     from polylens.index.export import export as write
-    from polylens.library import Library, find_library
+    from polylens.library.library import Library, find_library
 
     pages = write(Library(library if library is not None else find_library()).place, out)
     print(f"{pages} pages in {out}", file=sys.stderr)
@@ -202,8 +202,8 @@ def doctor(
 
     A line a finding; the exit code is 1 where there is a problem, 0 where there are notes at most.
     """
-    from polylens import doctor as surgery
-    from polylens.library import Library, find_library
+    from polylens.library import doctor as surgery
+    from polylens.library.library import Library, find_library
 
     library = Library(folder if folder is not None else find_library(), _load(model))
     with counting_bar("pages") as report:
@@ -236,8 +236,8 @@ def demo(
     ),
 ) -> None:
     """Make the samples searchable and ask them a few questions in several languages."""
-    from polylens.index.store import Store, read_manifest
-    from polylens.library import Library
+    from polylens.index.table.store import Store, read_manifest
+    from polylens.library.library import Library
     from polylens.runtime.embedder import load
 
     questions = folder / ".maker" / "queries.json"

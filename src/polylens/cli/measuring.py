@@ -36,7 +36,7 @@ def synthetic(
     """Pages that are made here, found by their pictures: nDCG@5."""
     require_place("--json", json_file)
     with needing_the_train_extra("making pages"):
-        from polylens.evaluate import report, synthetic
+        from polylens.lab.benchmarks import report, synthetic
     from polylens.runtime.embedder import load
 
     names = _names(tasks)
@@ -76,8 +76,8 @@ def _evaluate_texts(
     name: str, model: str, tasks: str | None, candidates: int, seed: int, json_file: Path | None
 ) -> None:
     require_place("--json", json_file)
-    from polylens.evaluate import text_report, texts
-    from polylens.evaluate.suites import SUITES
+    from polylens.lab.benchmarks import text_report, texts
+    from polylens.lab.benchmarks.suites import SUITES
     from polylens.runtime.embedder import load
 
     suite, chosen = SUITES[name], _names(tasks)
@@ -120,12 +120,12 @@ def reproduce(
     require_place("--out", out)
     require_place("--json", json_file)
     with needing_the_train_extra("making pages"):
-        from polylens.evaluate.reproduce import page, report, run
-        from polylens.train.data.unseen import crops
+        from polylens.lab.nano.data.unseen import crops
+        from polylens.lab.reproduce import page, report, run
 
     from polylens.evaluate.figures import write_text
+    from polylens.lab.nano.recipes import EUROPEAN
     from polylens.runtime.embedder import load
-    from polylens.train.recipes import EUROPEAN
 
     compared = run.Models(
         unified=load(model),

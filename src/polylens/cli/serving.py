@@ -72,9 +72,8 @@ def serve(
     cache_mb: Annotated[int, typer.Option(min=0, help="Memory for finished vectors, in MB; 0 keeps none.")] = 256,
 ) -> None:
     """Answer the HTTP interface of the published models, for Jina's and OpenAI's clients, until interrupted."""
-    from polylens.server.fetching import FetchPolicy
     from polylens.server.run import run
-    from polylens.server.settings import Limits, Settings
+    from polylens.server.settings import FetchPolicy, Limits, Settings
 
     limits = Limits(requests_per_minute=requests_per_minute, tokens_per_minute=tokens_per_minute)
     run(
@@ -127,15 +126,15 @@ def key(
     keys: Annotated[Path, typer.Option(help="The file that `serve --keys` reads; made if it is not there.")],
 ) -> None:
     """Make an API key for the server and print it. Only its hash is kept, so it cannot be shown again."""
-    from polylens.server.access import add_key
+    from polylens.server.http.access import add_key
 
     print(add_key(keys, name))
 
 
 def _model_of(library: str | None) -> str:
     """The model that a library's index was made with; nano where there is none."""
-    from polylens.index.store import Store, read_manifest
-    from polylens.library import DEFAULT_MODEL, Library
+    from polylens.index.table.store import Store, read_manifest
+    from polylens.library.library import DEFAULT_MODEL, Library
 
     if library is None or not Store.exists(place := Library(library).place):
         return DEFAULT_MODEL

@@ -28,10 +28,10 @@ Divergence = Annotated[float, typer.Option(min=0, help="Weight of that term of t
 
 def _list_recipes(wanted: bool) -> None:
     if wanted:
+        from polylens.lab.nano.recipes import RECIPES
         from polylens.train.clip_recipe import jina_clip_v2
         from polylens.train.finetune import finetune
         from polylens.train.phases import jina_v4
-        from polylens.train.recipes import RECIPES
 
         every = {**RECIPES, "finetune": finetune, "jina-v4": jina_v4, "jina-clip-v2": jina_clip_v2}
         for name, make in every.items():
@@ -172,8 +172,8 @@ def jina_clip_v2(
 
 def _from_nothing(name: str, out: Path | None, minutes: float | None) -> None:
     with needing_the_train_extra("training"):
-        from polylens.train import loop
-        from polylens.train.recipes import RECIPES
+        from polylens.lab.nano import loop
+        from polylens.lab.nano.recipes import RECIPES
 
     _run(name, partial(loop.train, RECIPES[name]()), out, minutes)
 

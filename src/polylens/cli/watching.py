@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from polylens.cli.bars import indexing_bar
 
 if TYPE_CHECKING:
-    from polylens.library import Change, Library, Progress, Report
+    from polylens.library.library import Change, Library, Progress, Report
 
 
 class Watching:
@@ -60,7 +60,7 @@ class Watching:
         self._bar.close()
 
     def _say_changes(self, library: Library) -> None:
-        from polylens.watch import in_words
+        from polylens.library.watch import in_words
 
         for change in self._changes:
             print(f"{self._name(library)}{in_words(change)}", flush=True)

@@ -69,41 +69,41 @@ def open_document(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> Document
         raise DocumentError(f"{path} is not a file" if path.exists() else f"{path} does not exist")
     suffix = path.suffix.lower()
     if kind == "pdf":
-        from polylens.documents.pdf import Pdf
+        from polylens.documents.formats.pdf import Pdf
 
         return Pdf(path, max_pixels=max_pixels)
     if kind == "image":
-        from polylens.documents.image import ImageFile
+        from polylens.documents.formats.image import ImageFile
 
         return ImageFile(path)
     if kind != "text":
         return _open_packed(path, suffix, kind)
     if suffix[1:] in _WEB.split():
-        from polylens.documents.webpage import WebPage
+        from polylens.documents.formats.webpage import WebPage
 
         return WebPage(path)
-    from polylens.documents.text import TextFile
+    from polylens.documents.formats.text import TextFile
 
     return TextFile(path)
 
 
 def _open_packed(path: Path, suffix: str, kind: Kind) -> Document:
     if suffix.startswith(".o"):
-        from polylens.documents.opendocument import open_opendocument
+        from polylens.documents.formats.opendocument import open_opendocument
 
         return open_opendocument(path, kind)
     if suffix == ".epub":
-        from polylens.documents.epub import open_epub
+        from polylens.documents.formats.epub import open_epub
 
         return open_epub(path)
     if kind == "slides":
-        from polylens.documents.slides import open_slides
+        from polylens.documents.formats.slides import open_slides
 
         return open_slides(path)
     if kind == "sheet":
-        from polylens.documents.sheets import open_sheets
+        from polylens.documents.formats.sheets import open_sheets
 
         return open_sheets(path)
-    from polylens.documents.word import open_word
+    from polylens.documents.formats.word import open_word
 
     return open_word(path)

@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from polylens.errors import InputError
-from polylens.index.places import Place
-from polylens.index.store import Store
+from polylens.index.storage.places import Place
+from polylens.index.table.store import Store
 
 SUFFIXES = (".parquet", ".jsonl")
 

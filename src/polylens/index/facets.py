@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from polylens.index.filters import start_of
-from polylens.index.language import UNTOLD
-from polylens.index.store import Snapshot
+from polylens.index.ranking.filters import start_of
+from polylens.index.ranking.language import UNTOLD
+from polylens.index.table.store import Snapshot
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,10 +18,10 @@ from typing import Any, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from polylens.index.filters import Filters
-from polylens.index.full_text import UNSPACED, WORD, count_words, folded, may_be_misspelt, one_letter_apart
-from polylens.index.fusion import fuse, share
-from polylens.index.store import Candidate, HalfArray, Snapshot, Store
+from polylens.index.ranking.filters import Filters
+from polylens.index.ranking.full_text import UNSPACED, WORD, count_words, folded, may_be_misspelt, one_letter_apart
+from polylens.index.ranking.fusion import fuse, share
+from polylens.index.table.store import Candidate, HalfArray, Snapshot, Store
 from polylens.types import Embedding, FloatArray, Kind
 
 By = Literal["fused", "late", "dense", "text"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from polylens.index.search import Hit
-from polylens.library import Library
+from polylens.library.library import Library
 
 
 def identity(hit: Hit) -> str:

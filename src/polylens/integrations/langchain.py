@@ -15,9 +15,9 @@ try:
 except ImportError as error:
     raise ImportError("this needs langchain-core: pip install polylens[langchain]") from error
 
-from polylens.index.filters import Filters
+from polylens.index.ranking.filters import Filters
 from polylens.integrations.found import identity, metadata
-from polylens.library import Library
+from polylens.library.library import Library
 from polylens.runtime.embedder import Embedder
 from polylens.types import Kind
 

@@ -8,7 +8,7 @@ import PIL.Image
 import torch
 
 from polylens.errors import ImageError, InputError
-from polylens.models.images import read_image
+from polylens.media.image import read_image
 from polylens.models.protocol import Item, Modality, Model, Processor
 from polylens.types import Embedding, Image
 

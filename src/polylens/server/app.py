@@ -1,101 +1,17 @@
-"""A server put together: its models, what it keeps, its routes."""
+"""The application: a server and its routes, for any ASGI host."""
 
 from __future__ import annotations
-
-import contextlib
-from collections.abc import AsyncIterator
-from typing import Any
 
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
 from polylens import __version__
-from polylens.errors import InputError
-from polylens.server.access import Keys, RateLimits, read_keys
-from polylens.server.cache import Cache
-from polylens.server.callers import Memory
-from polylens.server.classifiers import ClassifierStore
-from polylens.server.embedding import EmbeddingService
-from polylens.server.fetching import Fetcher
-from polylens.server.labelling import Labelling
-from polylens.server.library_routes import add_library
-from polylens.server.library_service import LibraryService
-from polylens.server.metrics import Metrics
-from polylens.server.openapi import describe
-from polylens.server.operations import Operations
-from polylens.server.registry import Registry
-from polylens.server.responding import Responder
+from polylens.server.http.openapi import describe
 from polylens.server.routes import add_routes, not_routed
+from polylens.server.search_page.routes import add_library
 from polylens.server.settings import Settings
-
-
-class Server:
-    """Everything behind the routes.
-
-    Args:
-        settings: How it runs.
-
-    Raises:
-        PolylensError: A model, the file of keys or the folder of classifiers cannot be used.
-    """
-
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
-        self.models = Registry(settings)
-        self.cache = Cache(settings.cache_bytes)
-        self.embedding = EmbeddingService(Fetcher(settings.fetch), self.cache, settings.limits)
-        self.classifiers = ClassifierStore(settings.classifiers)
-        self.operations = Operations(self.models, self.embedding, settings.limits.inputs)
-        self.labelling = Labelling(self.models, self.embedding, self.classifiers)
-        self.metrics = Metrics(self.models, self.cache)
-        self.responder = _responder(settings, self.metrics)
-        self.library = _library(settings, self.models)
-
-    @contextlib.asynccontextmanager
-    async def running(self, _app: FastAPI) -> AsyncIterator[None]:
-        """Starts the models, and ends them when the server is done."""
-        for served in self.models:
-            if not self.settings.lazy:
-                served.engine.start()
-        if self.library is not None:
-            self.library.start()
-        try:
-            yield
-        finally:
-            self.responder.stopping = True
-            if self.library is not None:
-                await self.library.stop()
-            for served in self.models:
-                await served.engine.stop()
-            await self.embedding.close()
-
-    def readiness(self) -> tuple[bool, dict[str, Any]]:
-        """Whether requests would be answered, and the state of each model."""
-        states = {served.name: served.engine.state for served in self.models}
-        ready = not self.responder.stopping and all(state in ("ready", "idle") for state in states.values())
-        reasons = {served.name: served.engine.reason for served in self.models if served.engine.reason}
-        body: dict[str, Any] = {"status": "ready" if ready else "not ready", "models": states}
-        return ready, {**body, "reasons": reasons} if reasons else body
-
-
-def _responder(settings: Settings, metrics: Metrics) -> Responder:
-    limits = settings.limits
-    return Responder(
-        Keys(read_keys(settings.keys) if settings.keys is not None else None),
-        RateLimits(limits.requests_per_minute, limits.tokens_per_minute),
-        Memory(limits.request_bytes, limits.held_bytes),
-        metrics,
-        limits.body_bytes,
-    )
-
-
-def _library(settings: Settings, models: Registry) -> LibraryService | None:
-    if settings.library is None:
-        return None
-    if settings.keys is not None:
-        raise InputError("the search page cannot send a key: serve a library without --keys, for this machine alone")
-    return LibraryService(settings.library, models)
+from polylens.server.state import Server
 
 
 def create_app(settings: Settings) -> FastAPI:

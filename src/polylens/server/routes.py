@@ -5,24 +5,22 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 
 from polylens import __version__
 from polylens.errors import NotFoundError
-from polylens.server import schemas
-from polylens.server.answer import Answer
-from polylens.server.callers import Caller
-from polylens.server.listing import model_info
-from polylens.server.openapi import responses
-from polylens.server.reference_page import reference_page
-from polylens.server.responding import JSON
-from polylens.server.wire import to_json
-
-if TYPE_CHECKING:
-    from polylens.server.app import Server
+from polylens.server.endpoints.models import model_info
+from polylens.server.http import schemas
+from polylens.server.http.answer import Answer
+from polylens.server.http.callers import Caller
+from polylens.server.http.openapi import responses
+from polylens.server.http.reference_page import reference_page
+from polylens.server.http.responding import JSON
+from polylens.server.http.wire import to_json
+from polylens.server.state import Server
 
 R = TypeVar("R", bound=schemas.Request)
 

@@ -2,11 +2,44 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
-from polylens.server.fetching import FetchPolicy
+from polylens.errors import InputError
+
+_ENTRY = re.compile(r"(\*\.)?[a-z0-9_.-]+(:[0-9]+)?|\[[0-9a-f:.]+\](:[0-9]+)?")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FetchPolicy:
+    """What may be fetched.
+
+    Args:
+        mode: "public": any host whose addresses are all public. "allow": the listed hosts and no others, whatever
+            their addresses. "off": nothing.
+        allowed_hosts: For mode "allow", in lower case: `host`, `host:port`, `*.example.org` for every name below
+            example.org; IPv6 in brackets. Without a port, every port is allowed.
+
+    Raises:
+        InputError: An entry of `allowed_hosts` could never match.
+    """
+
+    mode: Literal["public", "allow", "off"]
+    allowed_hosts: frozenset[str] = frozenset()
+    max_bytes: int = 20 * 1024 * 1024  # bytes of an answer's body
+    timeout: float = 20.0  # seconds for a URL altogether, redirects included
+    max_redirects: int = 3
+
+    def __post_init__(self) -> None:
+        for entry in sorted(self.allowed_hosts):
+            if not _ENTRY.fullmatch(entry):
+                raise InputError(
+                    f"an allowed host is a host or host:port in lower case, such as 'img.example.org', "
+                    f"'*.example.org' or '[::1]:8080'; got {entry!r}"
+                )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -15,8 +15,8 @@ import numpy as np
 
 from polylens.errors import InputError
 from polylens.index.search import Hit, maxsim, search
-from polylens.index.store import FilePages, PageRow, Store, page_table
-from polylens.library import PageEmbedder
+from polylens.index.table.store import FilePages, PageRow, Store, page_table
+from polylens.library.library import PageEmbedder
 from polylens.train.pairs import Pair, Side, Source
 from polylens.types import Embedding, Image, Kind
 

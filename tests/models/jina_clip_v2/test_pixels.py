@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import sys
 import tracemalloc
 from pathlib import Path
 
@@ -11,11 +10,9 @@ import numpy as np
 import PIL.Image
 import pytest
 import torch
-
-sys.path.insert(0, str(Path(__file__).parents[2]))
+from tests.support import tiny_clip
 
 import polylens
-import tiny_clip
 from polylens.errors import CheckpointError, InputError
 from polylens.models.jina_clip_v2.processing import parse_image_config, square, to_patches
 

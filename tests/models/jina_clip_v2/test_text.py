@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,13 +9,11 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from tests.support import tiny_clip
 from torch import Tensor
 from transformers import JinaEmbeddingsV3Config, JinaEmbeddingsV3Model
 
-sys.path.insert(0, str(Path(__file__).parents[2]))
-
 import polylens
-import tiny_clip
 from polylens.models.jina_clip_v2.model import JinaClip
 from polylens.models.jina_clip_v2.state_dict import merged
 from polylens.nn.lora import LoRAEmbedding, LoRALinear

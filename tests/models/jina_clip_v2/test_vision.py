@@ -6,7 +6,6 @@ No code is shared with the package. jina_clip_v2 facts, section 1.5.
 from __future__ import annotations
 
 import math
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +13,9 @@ import PIL.Image
 import pytest
 import torch
 from safetensors.torch import load_file
-
-sys.path.insert(0, str(Path(__file__).parents[2]))
+from tests.support import tiny_clip
 
 import polylens
-import tiny_clip
 from polylens.checkpoints.export import save_clip_checkpoint
 from polylens.checkpoints.loading import load_model, read_header
 from polylens.models.jina_clip_v2.model import JinaClip

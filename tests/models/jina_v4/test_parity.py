@@ -5,17 +5,14 @@ The bound is 1e-4 of the signal's standard deviation; measured figures are aroun
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 import torch
+from tests.support import tiny
 from torch import Tensor
 
-sys.path.insert(0, str(Path(__file__).parents[2]))
-
-import tiny
 from polylens.checkpoints.export import export_merged
 from polylens.models.jina_v4.model import JinaV4, token_positions
 from polylens.models.jina_v4.processing import JinaV4Processor

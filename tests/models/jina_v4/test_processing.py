@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import random
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import PIL.Image
 import pytest
 import torch
+from tests.support import tiny
 from tokenizers import AddedToken, Regex, Tokenizer, models, pre_tokenizers
 
-sys.path.insert(0, str(Path(__file__).parents[2]))
-
-import tiny
 from polylens.errors import CheckpointError, ImageError, InputError
 from polylens.models.jina_v4.processing import (
     JinaV4Processor,

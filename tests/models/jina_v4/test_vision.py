@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import itertools
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
+from tests.support import tiny
 
-sys.path.insert(0, str(Path(__file__).parents[2]))
-
-import tiny
 from polylens.models.jina_v4.vision import Grid, VisionTower, patch_positions, window_order
 
 MERGE, WINDOW = 2, 4  # patches a side of a token, tokens a side of a window

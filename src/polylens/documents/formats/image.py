@@ -1,0 +1,48 @@
+"""Image files: one page a picture, or one a frame where a TIFF holds a scanned document."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import PIL.Image
+
+from polylens.documents.document import Document
+from polylens.errors import DocumentError, ImageError
+from polylens.media.image import quiet_pillow, read_image, readable_formats
+from polylens.types import Page
+
+
+class ImageFile(Document):
+    """An image file. Animations give their first frame, a TIFF all of its pages."""
+
+    kind = "image"
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._num_pages = _num_frames(path) if path.suffix.lower() in (".tif", ".tiff") else 1
+
+    @property
+    def num_pages(self) -> int:
+        return self._num_pages
+
+    def page(self, number: int) -> Page:
+        try:
+            return Page(number, self._frame(number - 1), "")
+        except (ImageError, OSError, EOFError) as error:
+            reason = error.message if isinstance(error, ImageError) else error
+            raise DocumentError(f"{self.path.name}: {reason}") from error
+
+    def _frame(self, frame: int) -> PIL.Image.Image:
+        if frame == 0:
+            return read_image(self.path)
+        with quiet_pillow(), PIL.Image.open(self.path, formats=readable_formats()) as image:
+            image.seek(frame)
+            return read_image(image)
+
+
+def _num_frames(path: Path) -> int:
+    try:
+        with quiet_pillow(), PIL.Image.open(path, formats=readable_formats()) as image:
+            return int(getattr(image, "n_frames", 1))
+    except Exception:  # noqa: BLE001  whatever is wrong with it, reading the first frame says it better
+        return 1

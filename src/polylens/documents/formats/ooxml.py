@@ -1,0 +1,159 @@
+"""What Word and PowerPoint files share: how their parts are related, and how text lies in them.
+
+ECMA-376, https://ecma-international.org/publications-and-standards/standards/ecma-376/. Its two spellings, transitional
+and strict, differ in their namespaces; here only the names behind those count.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote
+
+from polylens.documents.formats.archive import Archive, Picture, attribute, local
+from polylens.documents.formats.blocks import Block, row
+
+_UNSEEN = frozenset({"pPr", "rPr", "tblPr", "sectPr", "Fallback", "moveFrom", "del", "delText", "instrText"})
+"""Formatting, what was deleted, and the second telling of a drawing for older programs."""
+
+_SHORT = {"br": "\n", "cr": "\n", "tab": "\t", "noBreakHyphen": "-"}
+_FILE_NAME = re.compile(r"\S+\.\w{3,4}")  # some programs call that the alternative text
+_FIELDS = ("slidenum", "datetime")  # beginnings of what a slide puts in by itself
+
+
+@dataclass(frozen=True, slots=True)
+class Relation:
+    """One part's pointer to another."""
+
+    kind: str
+    """The last word of its type: "slide", "image", "footnotes"."""
+    part: str
+
+
+class Package:
+    """An archive whose parts point at each other."""
+
+    def __init__(self, archive: Archive) -> None:
+        self.archive = archive
+        self._relations: dict[str, dict[str, Relation]] = {}
+
+    def main(self) -> str:
+        """The part with the document itself.
+
+        Raises:
+            KeyError: There is none.
+        """
+        return self.related("", "officeDocument")[0]
+
+    def relations(self, part: str) -> dict[str, Relation]:
+        """Where a part points inside the archive, by the identifiers it uses for that."""
+        if part not in self._relations:
+            folder, name = posixpath.split(part)
+            table = posixpath.join(folder, "_rels", f"{name}.rels")
+            root = self.archive.xml(table) if table in self.archive else []
+            self._relations[part] = {
+                each.get("Id", ""): Relation(each.get("Type", "").rpartition("/")[2], _target(folder, each))
+                for each in root
+                if each.get("TargetMode") != "External"
+            }
+        return self._relations[part]
+
+    def related(self, part: str, *kinds: str) -> list[str]:
+        """The parts of some kinds that a part points at and that are there, each once."""
+        found = [each.part for each in self.relations(part).values() if each.kind in kinds]
+        return [each for each in dict.fromkeys(found) if each in self.archive]
+
+    def pictures(self, part: str, root: Any) -> Iterator[Picture]:
+        """The pictures in a part, in their order, with their alternative texts."""
+        relations = self.relations(part)
+        for element in root.iter():
+            name = {"blip": "embed", "imagedata": "id"}.get(local(element))
+            if name and (relation := relations.get(attribute(element, name, qualified=True))):
+                yield Picture(relation.part, _alternative_text(element))
+
+    def drawn(self, part: str) -> Iterator[Block]:
+        """The words in the charts and diagrams of a part."""
+        for drawing in self.related(part, "chart", "diagramData"):
+            words = [" ".join((each.text or "").split()) for each in self.archive.xml(drawing).iter() if _is_word(each)]
+            yield row(dict.fromkeys(word for word in words if word))
+
+
+def _target(folder: str, relation: Any) -> str:
+    return posixpath.normpath(posixpath.join("/", folder, unquote(relation.get("Target", "")))).lstrip("/")
+
+
+def _is_word(element: Any) -> bool:
+    """Text of a chart or a diagram; of a chart also the names of its series and categories, but no numbers."""
+    name, parent = local(element), element.getparent()
+    return name == "t" or (name == "v" and local(parent.getparent()) == "strCache")
+
+
+def _alternative_text(element: Any) -> str:
+    for frame in element.iterancestors():
+        if local(frame) in ("inline", "anchor", "pic", "sp"):
+            texts = [attribute(each, "descr") for each in frame.iter() if local(each) in ("docPr", "cNvPr")]
+            found = " ".join(next(filter(None, texts), "").split())
+            if found and not _FILE_NAME.fullmatch(found):
+                return found
+    return ""
+
+
+def blocks(element: Any, block_of: Callable[[Any, str], Block | None]) -> Iterator[Block]:
+    """The paragraphs and table rows below an element, in their order; text boxes come after where they are anchored.
+
+    Args:
+        element: Where to look. Its depth is bounded, by the parser.
+        block_of: Makes a block of a paragraph and its text, or None to leave it out.
+    """
+    for child in element:
+        name = local(child)
+        if name in _UNSEEN:
+            continue
+        if name == "p":
+            text = text_of(child).strip()
+            block = block_of(child, text) if text else None
+            if block:
+                yield block
+            for box in _boxes(child):
+                yield from blocks(box, block_of)
+        elif name == "tr":
+            yield row(_cells(child, block_of))
+        else:
+            yield from blocks(child, block_of)
+
+
+def _cells(table_row: Any, block_of: Callable[[Any, str], Block | None]) -> Iterator[str]:
+    for child in table_row:
+        if local(child) == "tc":
+            yield " ".join(block.text for block in blocks(child, block_of))
+        elif local(child) not in _UNSEEN:  # a cell under content control
+            yield from _cells(child, block_of)
+
+
+def _boxes(element: Any) -> Iterator[Any]:
+    for child in element:
+        if local(child) == "txbxContent":
+            yield child
+        elif local(child) not in _UNSEEN:
+            yield from _boxes(child)
+
+
+def text_of(element: Any) -> str:
+    """The text of a paragraph, without that of text boxes in it."""
+    parts: list[str] = []
+    for child in element:
+        name = local(child)
+        if name == "t":
+            parts.append(child.text or "")
+        elif name in _SHORT:
+            parts.append(_SHORT[name])
+        elif name not in _UNSEEN and name != "txbxContent" and not _is_filled_in(child):
+            parts.append(text_of(child))
+    return "".join(parts)
+
+
+def _is_filled_in(element: Any) -> bool:
+    return local(element) == "fld" and attribute(element, "type").startswith(_FIELDS)

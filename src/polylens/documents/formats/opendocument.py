@@ -1,0 +1,129 @@
+"""OpenDocument files, as LibreOffice writes them: texts, slides and sheets, then the pictures.
+
+OASIS OpenDocument 1.3, https://docs.oasis-open.org/office/OpenDocument/v1.3/.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from polylens.documents.document import Document
+from polylens.documents.formats.archive import Archive, Packed, Picture, attribute, local, reading
+from polylens.documents.formats.blocks import Block, heading, item, joined, row
+from polylens.documents.formats.sheets import MAX_COLUMNS, MAX_ROWS, table_pages
+from polylens.documents.formats.text import split
+from polylens.errors import DocumentError
+from polylens.types import Kind
+
+_UNSEEN = frozenset({"annotation", "tracked-changes", "forms", "sequence-decls", "desc", "title", "covered-table-cell"})
+_SHORT = {"tab": "\t", "line-break": "\n"}
+_APART = ("p", "h", "text-box", "note", "frame", "custom-shape")  # what in a paragraph has paragraphs of its own
+
+
+def open_opendocument(path: Path, kind: Kind) -> Document:
+    """Open a text (.odt), slides (.odp) or a workbook (.ods).
+
+    Raises:
+        DocumentError: It is damaged, protected by a password, or no such file.
+    """
+    archive = Archive(path)
+    with reading(archive):
+        if "META-INF/manifest.xml" in archive:
+            manifest = archive.xml("META-INF/manifest.xml")
+            if any(local(each) == "encryption-data" for each in manifest.iter()):
+                raise DocumentError(f"{path.name} is protected by a password")
+        root = archive.xml("content.xml")
+        body = next(each for each in root.iter() if local(each) == "body")
+        if kind == "sheet":
+            return Packed(kind, archive, list(_sheets(body)))
+        if kind == "slides":
+            pages = [each for each in body.iter() if local(each) == "page"]
+            texts = [joined(blocks(page)) or f"Slide {number}" for number, page in enumerate(pages, start=1)]
+        else:
+            texts = list(split(joined(blocks(body))))
+        return Packed(kind, archive, texts, _pictures(body))
+
+
+def blocks(element: Any, depth: int = -1) -> Iterator[Block]:
+    """The paragraphs and table rows below an element, in their order.
+
+    Args:
+        element: Where to look.
+        depth: How many lists stand around it, less one.
+    """
+    for child in element:
+        name = local(child)
+        if name in _UNSEEN:
+            continue
+        if name in ("p", "h"):
+            text = text_of(child).strip()
+            if text and name == "h":
+                level = attribute(child, "outline-level")
+                yield heading(text, int(level) if level.isdecimal() else 1)
+            elif text:
+                yield item(text, depth) if depth >= 0 else Block(text)
+            for apart in _apart(child):
+                yield from blocks(apart)
+        elif name == "table-row":
+            yield row(" ".join(block.text for block in blocks(cell)) for cell in child if local(cell) == "table-cell")
+        elif name == "notes":
+            spoken = list(blocks(child))
+            yield from ([Block("Notes:", "heading"), *spoken] if spoken else [])
+        else:
+            yield from blocks(child, depth + (name == "list"))
+
+
+def text_of(element: Any) -> str:
+    """The text of a paragraph, without that of notes and boxes in it."""
+    parts = [element.text or ""]
+    for child in element:
+        name = local(child)
+        if name == "s":
+            count = attribute(child, "c")
+            parts.append(" " * min(int(count) if count.isdecimal() else 1, 100))
+        elif name in _SHORT:
+            parts.append(_SHORT[name])
+        elif name not in _UNSEEN and name not in _APART:
+            parts.append(text_of(child))
+        parts.append(child.tail or "")
+    return "".join(parts)
+
+
+def _apart(element: Any) -> Iterator[Any]:
+    for child in element:
+        if local(child) in _APART:
+            yield child
+        else:
+            yield from _apart(child)
+
+
+def _sheets(body: Any) -> Iterator[str]:
+    left = MAX_ROWS
+    for table in body.iter():
+        if local(table) == "table":
+            rows = [cells for each in table.iter() if local(each) == "table-row" and any(cells := _cells(each))]
+            yield from table_pages(attribute(table, "name"), rows[:left], is_cut=len(rows) > left)
+            left -= min(left, len(rows))
+
+
+def _cells(table_row: Any) -> list[str]:
+    """Texts of the cells. A repeated cell counts as often as it says; the empty ones behind the last do not count."""
+    cells: list[str] = []
+    for cell in table_row:
+        if local(cell) in ("table-cell", "covered-table-cell") and len(cells) < MAX_COLUMNS:
+            text = "\n".join(text_of(each) for each in cell if local(each) == "p")
+            repeated = attribute(cell, "number-columns-repeated")
+            times = int(repeated) if repeated.isdecimal() else 1
+            cells += [text] * min(times, MAX_COLUMNS - len(cells))
+    while cells and not cells[-1]:
+        cells.pop()
+    return cells
+
+
+def _pictures(body: Any) -> Iterator[Picture]:
+    for element in body.iter():
+        if local(element) == "image" and (part := attribute(element, "href")):
+            told = [each.text or "" for each in element.getparent() if local(each) in ("desc", "title")]
+            yield Picture(part.removeprefix("./"), " ".join(" ".join(told).split()))

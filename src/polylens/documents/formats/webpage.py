@@ -1,0 +1,210 @@
+"""Web pages: what a reader sees of them, as passages of text."""
+
+from __future__ import annotations
+
+import codecs
+import html.entities
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from lxml import etree
+
+from polylens.documents.document import Document
+from polylens.documents.formats.archive import local, parse_xml
+from polylens.documents.formats.blocks import Block, heading, item, joined, row
+from polylens.documents.formats.text import decode, read_bytes, split
+from polylens.errors import DocumentError
+from polylens.types import Page
+
+_UNSEEN = frozenset(
+    "script style template noscript svg iframe object embed canvas audio video select datalist textarea rt rp "  # noqa: SIM905
+    "head".split()
+)
+_BREAKS = frozenset(
+    "address article aside blockquote body caption center dd details dialog div dl dt fieldset figcaption figure "  # noqa: SIM905
+    "footer form h1 h2 h3 h4 h5 h6 header hgroup hr html legend li main menu nav ol option p pre search section "
+    "summary table tbody tfoot thead tr ul".split()
+)
+_SPACES = re.compile(r"[ \t\n\r\f]+")
+_DECLARED = re.compile(
+    rb"""<meta[^>]{0,200}?charset\s*=\s*["']?\s*([\w.:-]+)|^\s*<\?xml[^>]{0,200}?encoding\s*=\s*["']([\w.:-]+)""", re.I
+)
+_FOR_PAGES = re.compile(  # Python has encodings for other ends, too
+    r"utf-(8|16.*)|ascii|iso8859-\d+|cp\d+|koi8-[ru]|mac-.*|big5.*|gb\w+|hz|euc_.*|shift_jis.*|iso2022_jp.*|tis-620"
+)
+_SUPERSETS = {  # what browsers read where a page claims less, https://encoding.spec.whatwg.org/#names-and-labels
+    "ascii": "cp1252",
+    "iso8859-1": "cp1252",
+    "iso8859-9": "cp1254",
+    "gb2312": "gb18030",
+    "gbk": "gb18030",
+    "euc_kr": "cp949",
+    "shift_jis": "cp932",
+    "utf-16": "utf-8",  # whoever could read the claim was not reading UTF-16
+    "utf-16-le": "utf-8",
+    "utf-16-be": "utf-8",
+}
+_NAMED = re.compile(r"&(\w{2,31});")
+_XML_NAMES = frozenset({"amp", "lt", "gt", "quot", "apos"})
+
+
+class WebPage(Document):
+    """An HTML or XHTML file, read as a whole. Scripts, styles and what is hidden are left out; nothing is fetched."""
+
+    kind = "text"
+
+    def __init__(self, path: Path) -> None:
+        data = read_bytes(path)
+        try:
+            self._passages = list(split(joined(blocks_of(data, path.name))))
+        except DocumentError:
+            raise
+        except Exception as error:  # a fuzzed file makes a parser raise almost anything
+            raise DocumentError(f"{path.name} cannot be read as a web page ({type(error).__name__})") from error
+
+    @property
+    def num_pages(self) -> int:
+        return len(self._passages)
+
+    def page(self, number: int) -> Page:
+        return Page(number, None, self._passages[number - 1])
+
+
+def blocks_of(data: bytes, name: str = "the page") -> list[Block]:
+    """The bytes of a web page, or of a chapter of a book -> its blocks. Its title comes first.
+
+    Raises:
+        DocumentError: It is no text.
+
+    Example:
+        >>> [block.text for block in blocks_of(b"<title>A</title><ul><li>b<script>c</script></ul><p>d<br>e")]
+        ['# A', '- b', 'd\\ne']
+    """
+    root = _parsed(decode(data, name, declared=_declared(data)))
+    if root is None:
+        return []
+    found = list(_Walk().blocks(root))
+    title = next((" ".join("".join(each.itertext()).split()) for each in root.iter() if local(each) == "title"), "")
+    if title and all(block.text.lstrip("# ") != title for block in found if block.role == "heading"):
+        found.insert(0, heading(title, 1))
+    return found
+
+
+def _declared(data: bytes) -> str | None:
+    """The encoding that a page claims for itself, by Python's name; None where it claims none that is known."""
+    found = _DECLARED.search(data[:1024])
+    if found is None:
+        return None
+    try:
+        name = codecs.lookup((found[1] or found[2]).decode("ascii")).name
+    except (LookupError, UnicodeDecodeError):
+        return None
+    return _SUPERSETS.get(name, name) if _FOR_PAGES.fullmatch(name) else None
+
+
+def _parsed(text: str) -> Any:
+    """The root element; None where there is none. XHTML is XML, where `<title/>` and `<a id="x"/>` end at once."""
+    if text.lstrip("\ufeff \n\t").startswith("<?xml") or "http://www.w3.org/1999/xhtml" in text[:1024]:
+        try:
+            return parse_xml(re.sub(r"^\s*<\?xml.*?\?>", "", _without_names(text), flags=re.S).strip().encode())
+        except etree.XMLSyntaxError:
+            pass  # as careless as any other page
+    parser = etree.HTMLParser(encoding="utf-8", no_network=True, remove_comments=True, remove_pis=True)
+    text = re.sub(r"^\s*<\?xml.*?\?>", "", text, flags=re.S)
+    return etree.fromstring(text.encode("utf-8", "replace"), parser) if text.strip() else None
+
+
+def _without_names(text: str) -> str:
+    """HTML's names of characters, which plain XML does not know, as the characters."""
+
+    def character(match: re.Match[str]) -> str:
+        name = match[1]
+        return match[0] if name in _XML_NAMES else html.entities.html5.get(f"{name};", match[0])
+
+    return _NAMED.sub(character, text)
+
+
+class _Walk:
+    """One pass over a page. What is written runs on until an element breaks it, and is a block then."""
+
+    def __init__(self) -> None:
+        self._written: list[str] = []
+        self._cells: list[str] | None = None  # of the table row that is open
+        self._lists = 0  # how many are open
+        self._begins_item = False
+        self._verbatim = 0  # how many `pre` are open
+
+    def blocks(self, root: Any) -> Iterator[Block]:
+        walk = etree.iterwalk(root, events=("start", "end"))  # no recursion: a page may nest as it likes
+        for event, element in walk:
+            name = local(element).lower()
+            if event == "start":
+                if name in _UNSEEN or _is_hidden(element):
+                    walk.skip_subtree()
+                    continue
+                yield from self._start(element, name)
+            else:
+                if not (name in _UNSEEN or _is_hidden(element)):
+                    yield from self._end(name)
+                if element is not root:
+                    self._write(element.tail)
+
+    def _start(self, element: Any, name: str) -> Iterator[Block]:
+        if name in _BREAKS:
+            yield from self._flush()
+        if name == "tr" and self._cells is None and element.find(".//{*}table") is None:
+            self._cells = []  # a table inside a table is there for the layout
+        elif name == "br":
+            self._written.append("\n")
+        elif name == "img":
+            self._write(f" {element.get('alt', '')} ")
+        self._lists += name in ("ul", "ol", "menu")
+        self._begins_item |= name == "li"
+        self._verbatim += name == "pre"
+        self._write(element.text)
+
+    def _end(self, name: str) -> Iterator[Block]:
+        if name in ("td", "th") and self._cells is not None:
+            self._cells.append(self._taken())
+        elif name == "tr" and self._cells is not None:
+            cells, self._cells = self._cells, None
+            yield row(cells)
+        elif name in _BREAKS:
+            yield from self._flush(name)
+        elif name in ("td", "th"):
+            yield from self._flush()
+        self._lists -= name in ("ul", "ol", "menu")
+        self._begins_item &= name != "li"
+        self._verbatim -= name == "pre"
+
+    def _write(self, text: str | None) -> None:
+        if text:
+            self._written.append(text if self._verbatim else _SPACES.sub(" ", text))
+
+    def _taken(self) -> str:
+        text, self._written = "".join(self._written), []
+        if self._verbatim:
+            return text.strip("\n").rstrip()
+        return re.sub(r" *\n *", "\n", re.sub(" {2,}", " ", text)).strip()
+
+    def _flush(self, name: str = "") -> Iterator[Block]:
+        if self._cells is not None:
+            self._written.append(" ")  # a block in a cell
+            return
+        text = self._taken()
+        if not text.strip():
+            return
+        if name[:1] == "h" and name[1:].isdigit():
+            yield heading(text, int(name[1:]))
+        elif self._begins_item:
+            self._begins_item = False
+            yield item(text, self._lists - 1)
+        else:
+            yield Block(text)
+
+
+def _is_hidden(element: Any) -> bool:
+    style = element.get("style")
+    return "hidden" in element.attrib or bool(style and re.search(r"display\s*:\s*none", style, re.I))

@@ -1,0 +1,108 @@
+"""Word files: headings, lists, tables and text boxes as passages of text, then the pictures."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from polylens.documents.document import Document
+from polylens.documents.formats.archive import Archive, Packed, attribute, local, reading
+from polylens.documents.formats.blocks import Block, heading, item, joined
+from polylens.documents.formats.ooxml import Package, blocks
+from polylens.documents.formats.text import split
+
+_MARGINS = ("footnotes", "endnotes", "comments", "header", "footer")
+
+
+def open_word(path: Path) -> Document:
+    """Open a Word file (.docx, .docm, .dotx).
+
+    What is in its notes, comments, headers and footers comes after the text, each once.
+
+    Raises:
+        DocumentError: It is damaged, protected by a password, or no Word file.
+    """
+    archive = Archive(path)
+    with reading(archive):
+        package = Package(archive)
+        main = package.main()
+        root = archive.xml(main)
+        styles = _Styles.of(package, main)
+        margins = [archive.xml(part) for part in package.related(main, *_MARGINS)]
+        aside = dict.fromkeys(block for margin in margins for block in blocks(margin, styles.block_of))
+        text = joined([*blocks(root, styles.block_of), *package.drawn(main), *aside])
+        return Packed("document", archive, list(split(text)), package.pictures(main, root))
+
+
+@dataclass(frozen=True, slots=True)
+class _Styles:
+    """What the names of styles say of a paragraph."""
+
+    levels: dict[str, int]
+    """Of headings, from 1."""
+    lists: frozenset[str]
+
+    @classmethod
+    def of(cls, package: Package, main: str) -> _Styles:
+        levels: dict[str, int] = {}
+        lists: set[str] = set()
+        styles = [
+            style
+            for part in package.related(main, "styles")
+            for style in package.archive.xml(part)
+            if local(style) == "style"
+        ]
+        bases = {attribute(style, "styleId"): _value(style, "basedOn") for style in styles}
+        for style in styles:
+            name = attribute(style, "styleId")
+            if level := _level(style):
+                levels[name] = level
+            elif any(local(each) == "numPr" for each in style.iter()):
+                lists.add(name)
+        for name in bases:
+            ancestors = list(_chain(name, bases))
+            level = next((levels[each] for each in ancestors if each in levels), 0)
+            if level:
+                levels[name] = level
+            elif any(each in lists for each in ancestors):
+                lists.add(name)
+        return cls(levels, frozenset(lists))
+
+    def block_of(self, paragraph: Any, text: str) -> Block:
+        properties = next((child for child in paragraph if local(child) == "pPr"), None)
+        if properties is None:
+            return Block(text)
+        style = _value(properties, "pStyle")
+        if level := _level(properties) or self.levels.get(style, 0):
+            return heading(text, level)
+        if style in self.lists or any(local(child) == "numPr" for child in properties):
+            depth = _value(properties, "ilvl")
+            return item(text, int(depth) if depth.isdecimal() else 0)
+        return Block(text)
+
+
+def _chain(name: str, bases: dict[str, str]) -> Iterator[str]:
+    """A style and those it is based on; a circle ends."""
+    seen: set[str] = set()
+    while name and name not in seen:
+        seen.add(name)
+        yield name
+        name = bases.get(name, "")
+
+
+def _level(element: Any) -> int:
+    """Level of the headings that a style or a paragraph's properties make, from 1; 0 where they make none."""
+    outline = _value(element, "outlineLvl")
+    if outline.isdecimal() and int(outline) < 9:  # 9 is the text between headings
+        return int(outline) + 1
+    name = _value(element, "name").lower()
+    numbered = re.fullmatch(r"heading ([1-9])", name)  # English in every language of the program
+    return int(numbered[1]) if numbered else int(name == "title")
+
+
+def _value(element: Any, name: str) -> str:
+    """`w:val` of the first element of a name below another one."""
+    return next((attribute(each, "val") for each in element.iter() if local(each) == name), "")

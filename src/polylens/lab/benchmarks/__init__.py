@@ -1,0 +1,1 @@
+"""Benchmarks made on the spot: synthetic pages, translations, functions."""

@@ -1,0 +1,186 @@
+"""The synthetic benchmark, in the manner of Jina-VDR: pages made here, queries of several kinds, nDCG@5.
+
+Every page, query, font and design is held out from training (`polylens.lab.synthetic`); a task is decided by its name,
+its size and a seed. Pages are embedded from their pictures alone.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import PIL.Image
+
+from polylens.errors import InputError
+from polylens.evaluate.bm25 import bm25
+from polylens.evaluate.metrics import Estimate, PerQuery, Relevance, Scores, bootstrap, chance_ndcg, ndcg, recall
+from polylens.evaluate.tasks import Progress, require_some_of
+from polylens.evaluate.vectors import embed_side, similarities
+from polylens.lab.synthetic.page import Page
+from polylens.lab.synthetic.pages import page
+from polylens.lab.synthetic.queries import KINDS, Query, ask
+from polylens.runtime.embedder import Embedder
+from polylens.types import Embedding
+
+TASKS = ("table", "chart", "invoice", "slide", "scan", "multilingual", "code")
+K = 5
+MOST_RIGHT = 3  # pages that a query may fit; one that fits more says too little
+_TRIES = 12  # ways to ask one kind of query about one page
+_BATCH = 4  # pages held as pictures at once
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """Pages of one kind, and queries with the pages that are right for them."""
+
+    name: str
+    pages: list[Page]
+    queries: list[Query]
+    about: npt.NDArray[np.int64]
+    """`[Q]`: the page that each query was made from."""
+    relevant: Relevance
+    """`[Q, D]`: pages that say all that a query names; the one it was made from is among them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """How one way of scoring did on a task, query by query: `[Q]` each."""
+
+    ndcg: PerQuery
+    recall: PerQuery
+
+
+@dataclass(frozen=True, slots=True)
+class TaskResult:
+    """A task with its scores by every way of scoring: "multi-vector", "dense", "words"."""
+
+    task: Task
+    scored: dict[str, Scored]
+    chance: float
+    """nDCG@5 of a random order."""
+    seconds: float
+    """To embed the pages."""
+
+    def mean(self, way: str, kind: str | None = None) -> Estimate:
+        """nDCG@5 over the queries, or over those of one kind."""
+        chosen = np.array([kind in (None, query.kind) for query in self.task.queries])
+        return bootstrap([self.scored[way].ndcg[chosen]], [self.task.about[chosen]])
+
+
+def check_tasks(names: Sequence[str]) -> None:
+    """Refuses names that are no tasks, and no names at all.
+
+    Raises:
+        InputError: Names the first of them.
+    """
+    require_some_of(TASKS, names)
+
+
+def make_task(name: str, pages: int = 60, seed: int = 1) -> Task:
+    """Draws a task: one query of each kind a page, where the page can be asked so.
+
+    Args:
+        name: One of `TASKS`.
+        pages: How many, at least 1.
+        seed: Decides pages and queries.
+
+    Raises:
+        InputError: There is no such task, or the fonts it needs are not installed.
+    """
+    check_tasks([name])
+    if pages < 1:
+        raise InputError(f"pages must be at least 1, got {pages}")
+    drawn = [page(name, "held_out", seed, number) for number in range(pages)]
+    keys = [each.keys for each in drawn]
+    queries: list[Query] = []
+    about: list[int] = []
+    for number, each in enumerate(drawn):
+        rng = random.Random(f"{name}/{seed}/{number}/queries")
+        for kind in KINDS:
+            for _ in range(_TRIES):
+                query = ask(rng, each, kind, "held_out")
+                if query and sum(map(query.is_answered_by, keys)) <= MOST_RIGHT:
+                    queries.append(query)
+                    about.append(number)
+                    break
+    relevant = np.array([[query.is_answered_by(said) for said in keys] for query in queries])
+    return Task(name, drawn, queries, np.array(about), relevant)
+
+
+def score_words(task: Task) -> Scores:
+    """BM25 over the words that the pages were drawn with, `[Q, D]`."""
+    return bm25([query.text for query in task.queries], [each.words for each in task.pages])
+
+
+def score_model(task: Task, embedder: Embedder, progress: Callable[[int], None] = lambda _: None) -> dict[str, Scores]:
+    """A model's scores `[Q, D]`, "dense" and, where it has late interaction, "multi-vector"."""
+    asked, documents = embed_task(task, embedder, progress)
+    return similarities(embedder, asked, documents)
+
+
+def embed_task(
+    task: Task, embedder: Embedder, progress: Callable[[int], None] = lambda _: None
+) -> tuple[list[Embedding], list[Embedding]]:
+    """A model's vectors of the queries, and of the pictures of the pages.
+
+    Args:
+        task: What to embed.
+        embedder: The model.
+        progress: Called with the number of pages of each batch.
+    """
+    documents = []
+    for start in range(0, len(task.pages), _BATCH):
+        pictures = [PIL.Image.fromarray(each.image) for each in task.pages[start : start + _BATCH]]
+        documents += embed_side(embedder, pictures, "passage")
+        progress(len(pictures))
+    return embed_side(embedder, [query.text for query in task.queries], "query"), documents
+
+
+def run(
+    embedder: Embedder,
+    tasks: Sequence[str] = TASKS,
+    pages: int = 60,
+    seed: int = 1,
+    progress: Callable[[Progress], None] = lambda _: None,
+) -> list[TaskResult]:
+    """Makes the tasks, one after another, and scores a model on each.
+
+    Args:
+        embedder: The model; it has to take texts and images.
+        tasks: Names.
+        pages: Of each task.
+        seed: Decides pages and queries.
+        progress: Called after each batch of pages.
+
+    Raises:
+        InputError: A name is no task, or the fonts for it are not installed.
+    """
+    check_tasks(tasks)
+    results, done, total = [], 0, pages * len(tasks)
+    for name in tasks:
+        progress(Progress(name, done, total))
+        task = make_task(name, pages, seed)
+
+        def report(count: int, name: str = name) -> None:
+            nonlocal done
+            done += count
+            progress(Progress(name, done, total))
+
+        began = time.perf_counter()
+        scores = score_model(task, embedder, report)
+        seconds = time.perf_counter() - began
+        every = {**scores, "words": score_words(task)}
+        scored = {
+            way: Scored(ndcg(each, task.relevant, K), recall(each, task.relevant, K)) for way, each in every.items()
+        }
+        results.append(TaskResult(task, scored, chance_ndcg(task.relevant, K), seconds))
+    return results
+
+
+def overall(results: Sequence[TaskResult], way: str) -> Estimate:
+    """nDCG@5, mean over tasks."""
+    return bootstrap([result.scored[way].ndcg for result in results], [result.task.about for result in results])

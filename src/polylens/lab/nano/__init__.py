@@ -1,0 +1,1 @@
+"""The training of nano and of nano-clip, from nothing."""

@@ -1,0 +1,1 @@
+"""What a step of nano's training sees."""

@@ -1,0 +1,88 @@
+"""What each step of a recipe sees, by the number of the step alone."""
+
+from __future__ import annotations
+
+import random
+from functools import partial
+
+import torch
+
+from polylens.lab.nano.data.documents import make_document_batch
+from polylens.lab.nano.data.examples import AnyProcessor, ImageBatch, make_batch, make_reading_batch
+from polylens.lab.nano.data.pictograms import make_pictogram_batch
+from polylens.lab.nano.data.text_pairs import make_pair_batch
+from polylens.lab.nano.recipes import Recipe, Stage, stage_at
+from polylens.lab.synthetic import pictograms
+from polylens.lab.synthetic.crops import Rendered, render_crop, render_page
+from polylens.lab.synthetic.lexicon import Split
+from polylens.models.jina_v4.processing import JinaV4Processor
+
+
+class Batches(torch.utils.data.Dataset[ImageBatch]):
+    """Step -> batch; made in a process of its own while the step before it trains."""
+
+    def __init__(self, recipe: Recipe, processor: AnyProcessor) -> None:
+        self.recipe = recipe
+        self.processor = processor
+
+    def __getitem__(self, step: int) -> ImageBatch:
+        stage, _ = stage_at(self.recipe, step)
+        seed = self.recipe.seed * 1_000_003 + step
+        rng = random.Random(seed)
+        if stage.kind == "read":
+            render = partial(draw, stage=stage, languages=stage.languages)
+            return make_reading_batch(seed, processor=self.processor, render=render, images=stage.images)
+        # one language a batch, or telling languages apart would win most of the contrast
+        render = partial(draw, stage=stage, languages=(rng.choice(stage.languages),))
+        share = rng.random()
+        if share < stage.pairs:
+            return make_pair_batch(
+                seed, processor=self.processor, count=stage.pairs_a_step, kinds=stage.pair_kinds, task=stage.task
+            )
+        share -= stage.pairs
+        if share < stage.pictograms:
+            if pictograms.are_there():
+                return make_pictogram_batch(seed, processor=self.processor, texts=stage.texts, words=stage.query_words)
+        elif share < stage.pictograms + stage.documents:
+            assert isinstance(self.processor, JinaV4Processor)
+            return make_document_batch(
+                seed,
+                processor=self.processor,
+                images=stage.images,
+                queries_per_image=stage.queries_per_image,
+                texts=stage.texts,
+                words=stage.query_words,
+            )
+        return make_batch(
+            seed,
+            processor=self.processor,
+            render=render,
+            images=stage.images,
+            queries_per_image=stage.queries_per_image,
+            transcripts=stage.transcripts,
+            texts=stage.texts,
+            words=stage.query_words,
+        )
+
+
+def draw(rng: random.Random, stage: Stage, languages: tuple[str, ...], split: Split = "train") -> Rendered:
+    """One picture of a stage.
+
+    Args:
+        rng: Decides.
+        stage: Whose size and kind it has.
+        languages: One of them is its.
+        split: Whose words and fonts: "train" or "held_out".
+    """
+    language = rng.choice(languages)
+    smallest, largest = stage.font_size
+    render = render_page if stage.kind == "pages" else partial(render_crop, dense=stage.kind == "read")
+    return render(
+        rng,
+        width=stage.width,
+        height=stage.height,
+        split=split,
+        language=language,
+        font_size=round(smallest * (largest / smallest) ** rng.random(), 1),
+        scan=rng.random() < stage.scans,
+    )

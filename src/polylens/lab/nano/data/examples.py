@@ -1,0 +1,358 @@
+"""Training batches: pictures of text, queries about them, and where each query token's letters are drawn.
+
+A batch is a function of its seed alone, so a run that resumes sees what it would have seen. Coordinates are pixels; a
+*cell* is the square of one visual token.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import random
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from polylens.lab.synthetic.crops import PlacedWord, Rendered
+from polylens.lab.synthetic.lexicon import LANGUAGES, UNSPACED, is_held_out, sample_text
+from polylens.models.jina_clip_v2.processing import JinaClipProcessor
+from polylens.models.jina_v4.processing import JinaV4Processor
+from polylens.models.protocol import Item
+
+NUM_LETTERS = 1536  # those that training text uses most
+READING_POINTS = 2  # across a patch, which is about as many letters wide
+AnyProcessor = JinaV4Processor | JinaClipProcessor
+_NO_PIXELS = np.zeros((0, 0, 3), dtype=np.uint8)
+_EDGE = "()[]{}.,:;!?。，、：（）«»\"'"
+
+
+@dataclass(frozen=True, slots=True)
+class ImageBatch:
+    """Queries, and the pictures and texts they are taken from."""
+
+    queries: list[Item]
+    images: list[Item]
+    passages: list[Item]
+    image_of: list[int]
+    """Picture that each of the first queries is about; the others are about texts."""
+    passage_of: list[int | None]
+    """Passage that each query is about, where there is one."""
+    here: Tensor
+    """`[query tokens, cells]` bool: where the token's letters are drawn. Without late interaction `[queries, cells]`:
+    where the query's words are. Without cells where nobody knows."""
+    same: Tensor
+    """Of the same shape: where the token's whole word is drawn, or the query's, here or anywhere else."""
+    letters: Tensor
+    """`[patches, READING_POINTS]`: see `letter_grid`; without rows where nobody knows which letter stands where."""
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A query taken from a picture."""
+
+    text: str
+    spans: list[tuple[int, int, int]]
+    """(first letter, one past the last, index of the word in the picture) of each word."""
+
+
+@functools.cache
+def letters() -> dict[str, int]:
+    """Letter -> label for the `NUM_LETTERS` most used in training text, upper and lower case together."""
+    rng = random.Random(0)
+    counts: Counter[str] = Counter()
+    for language in LANGUAGES:
+        for word in sample_text(rng, language, "train", 3000):
+            counts.update(letter.lower() for letter in word)
+    return {letter: i for i, (letter, _) in enumerate(counts.most_common(NUM_LETTERS))}
+
+
+def bare(word: str) -> str:
+    """A word without the punctuation around it.
+
+    >>> bare("(Hafen),")
+    'Hafen'
+    """
+    return word.strip(_EDGE)
+
+
+def pick_query(
+    rng: random.Random, rendered: Rendered, *, words: tuple[int, int], held_out: bool = False
+) -> Query | None:
+    """Neighbouring words of a picture, as somebody would type them: no punctuation, often no capitals.
+
+    Args:
+        rng: Decides.
+        rendered: The picture.
+        words: Fewest and most words.
+        held_out: Only words that training never shows.
+
+    Returns:
+        None where the picture has no such run of words.
+    """
+    least, most = words
+    placed = rendered.words
+    usable = [bool(bare(word.text)) and (not held_out or is_held_out(bare(word.text))) for word in placed]
+    count = min(rng.randint(least, most), len(placed))
+    starts = [i for i in range(len(placed) - count + 1) if all(usable[i : i + count])]
+    if not starts or count < 1:
+        return None
+    start = rng.choice(starts)
+    joiner = "" if LANGUAGES[rendered.language] in UNSPACED else " "
+    lower = rng.random() < 0.5
+    text, spans = "", []
+    for index in range(start, start + count):
+        word = bare(placed[index].text)
+        word = word.lower() if lower else word
+        text += joiner if text else ""
+        spans.append((len(text), len(text) + len(word), index))
+        text += word
+    return Query(text, spans)
+
+
+def written(words: Sequence[str], language: str) -> Rendered:
+    """A text as what it would be with pictures: words in reading order, drawn nowhere."""
+    return Rendered(_NO_PIXELS, [PlacedWord(word, 0, 0, 0, 0, False, ()) for word in words], language)
+
+
+def transcript(rendered: Rendered) -> str:
+    """All words of a picture in reading order."""
+    joiner = "" if LANGUAGES[rendered.language] in UNSPACED else " "
+    return joiner.join(word.text for word in rendered.words)
+
+
+def make_batch(
+    seed: int,
+    *,
+    processor: AnyProcessor,
+    render: Callable[[random.Random], Rendered],
+    images: int,
+    queries_per_image: int,
+    transcripts: int,
+    texts: int,
+    words: tuple[int, int],
+) -> ImageBatch:
+    """One batch: pictures and texts, and queries about them.
+
+    Args:
+        seed: Decides everything.
+        processor: Of the model that is trained.
+        render: Draws one picture; its sides are multiples of a cell.
+        images: How many pictures.
+        queries_per_image: How many queries about each: they cost little beside the picture itself.
+        transcripts: For how many of them their words stand among the documents as a text too.
+        texts: How many texts besides, in one of all languages, with a query each.
+        words: Fewest and most words of a query.
+    """
+    rng = random.Random(seed)
+    rendered: list[Rendered] = []
+    queries: list[Query] = []
+    while len(rendered) < images:
+        drawn = render(rng)
+        picked = [pick_query(rng, drawn, words=words) for _ in range(queries_per_image)]
+        if None not in picked:
+            rendered.append(drawn)
+            queries += [query for query in picked if query is not None]
+    image_of = [i for i in range(images) for _ in range(queries_per_image)]
+    passages = [transcript(each) for each in rendered[:transcripts]]
+    about_texts, written_texts = draw_texts(rng, texts, words)
+    queries += about_texts
+    passages += written_texts
+    text = functools.partial(processor.text, task=None, max_length=None)
+    items = [text(query.text, prompt_name="query") for query in queries]
+    if isinstance(processor, JinaV4Processor):
+        here, same = ground(queries, items, rendered, image_of, processor)
+    else:
+        here, same = ground_whole(queries, rendered, image_of, processor)
+    return ImageBatch(
+        queries=items,
+        images=[picture_item(each, processor) for each in rendered],
+        passages=[text(passage, prompt_name="passage") for passage in passages],
+        image_of=image_of,
+        passage_of=[*(i if i < transcripts else None for i in image_of), *range(transcripts, transcripts + texts)],
+        here=here,
+        same=same,
+        letters=_grids(rendered, processor),
+    )
+
+
+def placeless_batch(
+    queries: list[Item],
+    images: list[Item],
+    passages: list[Item],
+    *,
+    image_of: list[int],
+    passage_of: list[int | None],
+) -> ImageBatch:
+    """A batch of which nobody knows where on a picture anything stands. Arguments are fields of `ImageBatch`."""
+    nowhere = torch.zeros(sum(item.num_tokens for item in queries), 0, dtype=torch.bool)
+    letters = torch.zeros(0, READING_POINTS, dtype=torch.long)
+    return ImageBatch(queries, images, passages, image_of, passage_of, here=nowhere, same=nowhere, letters=letters)
+
+
+def draw_texts(rng: random.Random, count: int, words: tuple[int, int]) -> tuple[list[Query], list[str]]:
+    """Texts in one of all languages, and a query of so few and so many words for each."""
+    language = rng.choice(tuple(LANGUAGES))
+    queries: list[Query] = []
+    passages: list[str] = []
+    while len(queries) < count:
+        text_row = written(sample_text(rng, language, "train", rng.randint(8, 60)), language)
+        query = pick_query(rng, text_row, words=words)
+        if query is not None:
+            queries.append(query)
+            passages.append(transcript(text_row))
+    return queries, passages
+
+
+def make_reading_batch(
+    seed: int, *, processor: AnyProcessor, render: Callable[[random.Random], Rendered], images: int
+) -> ImageBatch:
+    """Pictures and the letters in them, nothing to search for. Arguments are those of `make_batch`."""
+    rng = random.Random(seed)
+    rendered = [render(rng) for _ in range(images)]
+    none = torch.zeros(0, 0, dtype=torch.bool)
+    return ImageBatch(
+        queries=[],
+        images=[picture_item(each, processor) for each in rendered],
+        passages=[],
+        image_of=[],
+        passage_of=[],
+        here=none,
+        same=none,
+        letters=_grids(rendered, processor),
+    )
+
+
+def picture_item(rendered: Rendered, processor: AnyProcessor) -> Item:
+    """A picture as the model takes it."""
+    return processor.pixels(torch.from_numpy(rendered.image).permute(2, 0, 1), task=None)
+
+
+def _grids(rendered: Sequence[Rendered], processor: AnyProcessor) -> Tensor:
+    vision = processor.config.vision
+    assert vision is not None
+    merge = processor.image_config.merge_size if isinstance(processor, JinaV4Processor) else 1
+    none = np.zeros((0, READING_POINTS), dtype=np.int64)
+    return torch.from_numpy(np.concatenate([none, *(letter_grid(r, vision.patch_size, merge) for r in rendered)]))
+
+
+def ground(
+    queries: Sequence[Query],
+    items: Sequence[Item],
+    rendered: Sequence[Rendered],
+    image_of: Sequence[int],
+    processor: JinaV4Processor,
+) -> tuple[Tensor, Tensor]:
+    """`ImageBatch.here` and `ImageBatch.same`; queries behind those of the pictures are about texts, drawn nowhere.
+
+    A token is drawn where its letters are; in a word from right to left, anywhere in it. The decoder is causal and goes
+    through a picture from the left, so there a letter's own cell has seen what comes behind the letter, which the token
+    has not, and nothing of what comes before it, which the token has. Only where such a word begins has its cell seen
+    all of it, and which of its cells a token is best pointed at is left to the model.
+    """
+    side = processor.image_config.factor
+    offsets, places = _places(rendered, side)
+    here = np.zeros((sum(item.num_tokens for item in items), offsets[-1]), dtype=bool)
+    same = np.zeros_like(here)
+    row = 0
+    for i, query, item in zip(image_of, queries, items, strict=False):
+        drawn = rendered[i]
+        encoding = processor.tokenizer.encode("Query: " + query.text, add_special_tokens=False)
+        for token, (start, stop) in enumerate(encoding.offsets):
+            first, last = start - len("Query: "), stop - len("Query: ")
+            for begin, end, index in query.spans:
+                low, high = max(first, begin), min(last, end)
+                if low >= high:
+                    continue
+                word = drawn.words[index]
+                left, right = word.left, word.right
+                if not word.rtl:
+                    before = len(word.text) - len(word.text.lstrip(_EDGE)) - begin
+                    left, right = word.edges[low + before], word.edges[high + before]
+                here[row + token, _cells(drawn, word, left, right, side) + offsets[i]] = True
+                for cells in places[query.text[begin:end].casefold()]:
+                    same[row + token, cells] = True
+        row += item.num_tokens
+    return torch.from_numpy(here), torch.from_numpy(same)
+
+
+def ground_whole(
+    queries: Sequence[Query], rendered: Sequence[Rendered], image_of: Sequence[int], processor: JinaClipProcessor
+) -> tuple[Tensor, Tensor]:
+    """`ImageBatch.here` and `ImageBatch.same` of a model that has one vector a query."""
+    assert processor.config.vision is not None
+    side = processor.config.vision.patch_size
+    offsets, places = _places(rendered, side)
+    here = np.zeros((len(queries), offsets[-1]), dtype=bool)
+    same = np.zeros_like(here)
+    for row, (i, query) in enumerate(zip(image_of, queries, strict=False)):
+        for begin, end, index in query.spans:
+            word = rendered[i].words[index]
+            here[row, _cells(rendered[i], word, word.left, word.right, side) + offsets[i]] = True
+            for cells in places[query.text[begin:end].casefold()]:
+                same[row, cells] = True
+    return torch.from_numpy(here), torch.from_numpy(same)
+
+
+def _places(
+    rendered: Sequence[Rendered], side: int
+) -> tuple[npt.NDArray[np.int64], dict[str, list[npt.NDArray[np.int64]]]]:
+    """The number of each picture's first cell, and the cells of every word."""
+    offsets = np.cumsum([0, *[math.prod(_shape(each, side)) for each in rendered]])
+    places: dict[str, list[npt.NDArray[np.int64]]] = {}
+    for i, each in enumerate(rendered):
+        for word in each.words:
+            cells = _cells(each, word, word.left, word.right, side) + offsets[i]
+            places.setdefault(bare(word.text).casefold(), []).append(cells)
+    return offsets, places
+
+
+def _shape(drawn: Rendered, side: int) -> tuple[int, int]:
+    """Rows and columns of a picture's cells."""
+    return drawn.image.shape[0] // side, drawn.image.shape[1] // side
+
+
+def _cells(drawn: Rendered, word: PlacedWord, left: float, right: float, side: int) -> npt.NDArray[np.int64]:
+    """Cells that hold at least a fifth of the height of a word, between two vertical lines.
+
+    Of a tilted picture as if each word were still level, about its middle.
+    """
+    shape, height = _shape(drawn, side), word.bottom - word.top
+    x, y = drawn.tilted((left + right) / 2, (word.top + word.bottom) / 2)
+    left, right = x - (right - left) / 2, x + (right - left) / 2
+    top, bottom = y - height / 2, y + height / 2
+    rows = [
+        row
+        for row in range(max(0, int(top // side)), min(shape[0], int(bottom // side) + 1))
+        if min(bottom, (row + 1) * side) - max(top, row * side) >= 0.2 * height
+    ]
+    first = min(max(0, int(left // side)), shape[1] - 1)
+    last = min(max(first, int((right - 0.01) // side)), shape[1] - 1)
+    cells = [row * shape[1] + column for row in rows for column in range(first, last + 1)]
+    return np.array(cells, dtype=np.int64)
+
+
+def letter_grid(rendered: Rendered, patch: int, merge: int) -> npt.NDArray[np.int64]:
+    """The letter at each of `READING_POINTS` points across the middle of each patch: `[patches, points]`.
+
+    0 where there is none or one that `letters` does not have, otherwise one more than its number there; patches in
+    merge order.
+    """
+    rows, columns = rendered.image.shape[0] // patch, rendered.image.shape[1] // patch
+    grid = np.zeros((rows, columns * READING_POINTS), dtype=np.int64)
+    down, across = np.indices(grid.shape) + 0.5
+    x, y = rendered.upright(across * patch / READING_POINTS, down * patch)
+    known = letters()
+    for word in rendered.words:
+        numbers = np.array([known.get(letter.lower(), -1) + 1 for letter in word.text])
+        edges = np.array(word.edges)
+        if word.rtl:
+            numbers, edges = numbers[::-1], edges[::-1]
+        inside = (y >= word.top) & (y < word.bottom) & (x >= edges[0]) & (x < edges[-1])
+        grid[inside] = numbers[np.searchsorted(edges, x[inside], side="right") - 1]
+    cells = grid.reshape(rows // merge, merge, columns // merge, merge, READING_POINTS)
+    return cells.transpose(0, 2, 1, 3, 4).reshape(-1, READING_POINTS)

@@ -1,0 +1,81 @@
+"""Training batches of texts that belong together: a sentence and its translation, a question and its answer.
+
+A batch is of one kind, and of one pair of languages, or telling kinds and languages apart would win most of the
+contrast. There are no pictures, so a step costs little.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from pathlib import Path
+
+from polylens.errors import InputError
+from polylens.lab.corpora import catalogues, functions, manuals
+from polylens.lab.corpora.text import TextPair
+from polylens.lab.nano.data.examples import AnyProcessor, ImageBatch, placeless_batch
+
+PASSAGE_LENGTH = 4  # sentences, as many tokens as a function or a passage has
+LONGEST = 160  # tokens of a text: a longer function is cut
+
+
+def check_pairs(folder: Path = catalogues.FOLDER) -> None:
+    """Refuses to train on pairs where there is nothing to translate: a model would come out that nobody asked for.
+
+    Raises:
+        InputError: No catalogue of any language is installed.
+    """
+    if not catalogues.are_there("train", folder):
+        raise InputError(
+            f"training on pairs of texts needs message catalogues, and {folder} has none in any of "
+            f"{', '.join(sorted(catalogues.LANGUAGES))}; programs bring them, such as apt-get install "
+            "git gettext gnupg-l10n libc-l10n, where translations are not left out of what is installed"
+        )
+
+
+def make_pair_batch(
+    seed: int,
+    *,
+    processor: AnyProcessor,
+    count: int,
+    kinds: Sequence[str],
+    task: str | None,
+    folder: Path = catalogues.FOLDER,
+) -> ImageBatch:
+    """One batch of pairs of one kind.
+
+    Args:
+        seed: Decides everything.
+        processor: Of the model that is trained.
+        count: How many pairs.
+        kinds: "translations", "functions" and "manuals", each as often as it is to be drawn.
+        task: Whose adapter embeds them, and with whose prompts; None for no adapter.
+        folder: With the message catalogues.
+    """
+    pairs = draw_pairs(random.Random(seed), count, kinds, folder)
+    queries = [processor.text(pair.query, task=task, max_length=LONGEST, prompt_name="query") for pair in pairs]
+    passages = [processor.text(pair.document, task=task, max_length=LONGEST, prompt_name="passage") for pair in pairs]
+    return placeless_batch(queries, [], passages, image_of=[], passage_of=list(range(len(pairs))))
+
+
+def draw_pairs(
+    rng: random.Random, count: int, kinds: Sequence[str], folder: Path = catalogues.FOLDER
+) -> Sequence[TextPair]:
+    """Pairs of one kind from the training half, none twice.
+
+    Translations are of one language, English looking for it or it for English; languages that have fewer than `count`
+    are passed over. Where there are too few translations or manual pages, functions are drawn.
+    """
+    kind = rng.choice(kinds)
+    if kind == "translations":
+        turned = rng.random() < 0.5
+        for language in rng.sample(sorted(catalogues.LANGUAGES), len(catalogues.LANGUAGES)):
+            pairs = catalogues.pairs(language, "train", folder)
+            if len(pairs) >= count:
+                drawn = rng.sample(pairs, count)
+                return [TextPair(pair.document, pair.query) for pair in drawn] if turned else drawn
+    count //= PASSAGE_LENGTH
+    if kind == "manuals" and len(manuals.pairs()) >= count:
+        return rng.sample(manuals.pairs(), count)
+    about_code = functions.pairs("train")
+    return rng.sample(about_code, min(count, len(about_code)))

@@ -1,0 +1,46 @@
+"""The claims for a terminal, for programs, and for readers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.table import Table
+
+from polylens.evaluate.figures import figures
+from polylens.lab.reproduce.claims import Section, figure
+
+
+def table(sections: Sequence[Section]) -> Table:
+    """A row a claim."""
+    rows = Table("claim", "ours (95 % interval)", "shows")
+    for claim in (claim for section in sections for claim in section.claims):
+        ours = "\n".join(f"{name}: {figure(estimate)}" for name, estimate in claim.ours.items())
+        rows.add_row(f"{claim.name}\n[dim]published: {claim.published}[/dim]", ours, claim.shows)
+    return rows
+
+
+def as_json(sections: Sequence[Section], made_with: Mapping[str, str]) -> dict[str, Any]:
+    """Everything that the page says but its plots."""
+    return {
+        "benchmark": "claims",
+        **made_with,
+        "sections": [
+            {
+                "title": section.title,
+                "method": section.method,
+                "claims": [
+                    {
+                        "claim": claim.name,
+                        "published": claim.published,
+                        "source": claim.source,
+                        "ours": {name: figures(estimate) for name, estimate in claim.ours.items()},
+                        "shows": claim.shows,
+                        "sentence": claim.sentence,
+                    }
+                    for claim in section.claims
+                ],
+            }
+            for section in sections
+        ],
+    }

@@ -1,0 +1,108 @@
+"""Names that CLDR has in every language: of countries, languages, cities, currencies, units and months.
+
+A name is a code, so that a page in one language can be asked for in another. Whether a name is held out is decided in
+each language by the words it is written with.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import re
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from babel import localedata
+
+from polylens.lab.synthetic.lexicon import LANGUAGES, LETTERS, Split, is_held_out, pieces
+
+Kind = Literal["territory", "language", "city", "currency", "unit", "month"]
+
+LONGEST = 24  # letters: what a column of a table has room for
+_SECTIONS = {"territory": "territories", "language": "languages", "currency": "currency_names"}
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Name:
+    """Something that has a name in every language.
+
+    Example:
+        >>> [spell(Name("territory", "JP"), language) for language in ("en", "fr", "el")]
+        ['Japan', 'Japon', 'Ιαπωνία']
+    """
+
+    kind: Kind
+    code: str
+
+    @property
+    def key(self) -> str:
+        """The same in any language, such as "territory:JP"."""
+        return f"{self.kind}:{self.code}"
+
+
+def spell(name: Name, language: str) -> str | None:
+    """The name in a language of the lexicon; None where CLDR has none, or one that is long or has signs in it."""
+    return spellings(name.kind, language).get(name.code)
+
+
+@functools.cache
+def spellings(kind: Kind, language: str) -> dict[str, str]:
+    """Code -> name in a language, of at most three words and `LONGEST` letters of its own script."""
+    letters = LETTERS[LANGUAGES[language]]
+    plain = re.compile(rf"[{letters}]+(?:[ '’-][{letters}]+){{0,2}}")
+    every = {code: unicodedata.normalize("NFC", text) for code, text in _texts(kind, language).items()}
+    return {code: text for code, text in every.items() if 3 <= len(text) <= LONGEST and plain.fullmatch(text)}
+
+
+@functools.cache
+def names(kind: Kind, language: str, split: Split, also: str | None = None) -> tuple[Name, ...]:
+    """Names all of whose words belong to a split, no two of them spelled alike.
+
+    Args:
+        kind: What they name.
+        language: A key of `LANGUAGES`.
+        split: "train" or "held_out".
+        also: Another language in which they are so too, and spelled differently.
+
+    Example:
+        >>> set(names("territory", "en", "train")) & set(names("territory", "en", "held_out"))
+        set()
+    """
+    here = spellings(kind, language)
+    there = spellings(kind, also) if also else here
+    seen: set[str] = set()
+    found = []
+    for code in sorted(here.keys() & there.keys()):
+        text = here[code].casefold()
+        if text in seen or (also and text == there[code].casefold()):
+            continue
+        if belongs(here[code], language, split) and (not also or belongs(there[code], also, split)):
+            seen.add(text)
+            found.append(Name(kind, code))
+    return tuple(found)
+
+
+def belongs(text: str, language: str, split: Split) -> bool:
+    """Whether every word of a text is of a split, those of a single letter too."""
+    script = LANGUAGES[language]
+    runs = re.findall(f"[{LETTERS[script]}]+", text)
+    words = [word for run in runs for word in (*pieces(run, script),) or (run,)]
+    return bool(words) and all(is_held_out(word) == (split == "held_out") for word in words)
+
+
+def _texts(kind: Kind, language: str) -> dict[str, str]:
+    data: Mapping[str, Any] = localedata.load(language)
+    if kind == "city":
+        return {zone: names["city"] for zone, names in data["time_zones"].items() if "city" in names}
+    if kind == "unit":
+        return {unit: names["long"] for unit, names in data["unit_display_names"].items() if "long" in names}
+    if kind == "month":
+        # A copy: reading through aliases writes what they lead to into Babel's own data, which the lexicon reads too.
+        months = localedata.LocaleDataDict({"months": copy.deepcopy(data["months"])})["months"]
+        return {str(number): text for number, text in months["stand-alone"]["wide"].items()}
+    texts = {code: text for code, text in data[_SECTIONS[kind]].items() if isinstance(text, str)}
+    if kind == "territory":
+        return {code: text for code, text in texts.items() if not code.isdigit()}
+    return texts

@@ -1,0 +1,105 @@
+"""Streams of pages of a kind. A page is a function of its kind, split, seed and number: any one can be made alone."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Callable, Iterator
+
+from polylens.errors import InputError
+from polylens.lab.synthetic.charts import chart
+from polylens.lab.synthetic.code import code
+from polylens.lab.synthetic.layouts.forms import form
+from polylens.lab.synthetic.layouts.invoices import invoice
+from polylens.lab.synthetic.layouts.multilingual import multilingual
+from polylens.lab.synthetic.layouts.receipts import receipt
+from polylens.lab.synthetic.layouts.reports import report
+from polylens.lab.synthetic.layouts.slides import slide
+from polylens.lab.synthetic.layouts.tables import table
+from polylens.lab.synthetic.lexicon import Split
+from polylens.lab.synthetic.page import Page, is_tidy
+from polylens.lab.synthetic.scans import scan
+from polylens.lab.synthetic.wording import WORDED
+
+Layout = Callable[[random.Random, str, Split], Page]
+
+LAYOUTS: dict[str, Layout] = {
+    "table": table,
+    "chart": chart,
+    "invoice": invoice,
+    "slide": slide,
+    "scan": scan,
+    "multilingual": multilingual,
+    "code": code,
+    "receipt": receipt,
+    "form": form,
+    "report": report,
+}
+
+EUROPEAN = ("de", "fr", "es", "it", "pt", "nl", "pl", "cs", "sv", "ru", "uk", "el")
+"""Languages of pages in one language, a third of which are English; other scripts stand on multilingual pages."""
+
+
+def page(kind: str, split: Split, seed: int, number: int) -> Page:
+    """One page.
+
+    A draft in which texts overlap or leave the page is thrown away and drawn anew.
+
+    Args:
+        kind: A key of `LAYOUTS`.
+        split: "train" or "held_out".
+        seed: Of the stream.
+        number: Position in the stream, from 0.
+
+    Raises:
+        InputError: There is no such kind, or the fonts for it are not installed.
+
+    Example:
+        >>> page("table", "held_out", 1, 0).image.shape  # doctest: +SKIP
+        (756, 1008, 3)
+    """
+    if kind not in LAYOUTS:
+        raise InputError(f"kind must be one of {', '.join(LAYOUTS)}, got {kind!r}")
+    for attempt in itertools.count():
+        rng = random.Random(f"{kind}/{split}/{seed}/{number}/{attempt}")
+        draft = _tidy(LAYOUTS[kind](rng, _language(rng, kind), split))
+        if draft:
+            return draft
+    raise AssertionError("unreachable")
+
+
+def alike(rng: random.Random, kind: str, split: Split, count: int) -> list[Page]:
+    """Different pages of one kind in one language, hard to tell apart by anything but what they say.
+
+    Args:
+        rng: Decides everything.
+        kind: A key of `LAYOUTS`.
+        split: "train" or "held_out".
+        count: How many.
+    """
+    language = _language(rng, kind)
+    found: list[Page] = []
+    while len(found) < count:
+        draft = _tidy(LAYOUTS[kind](rng, language, split))
+        if draft:
+            found.append(draft)
+    return found
+
+
+def pages(kind: str, split: Split, seed: int = 0) -> Iterator[Page]:
+    """An endless stream of pages of a kind; arguments and errors are those of `page`."""
+    return (page(kind, split, seed, number) for number in itertools.count())
+
+
+def _tidy(draft: Page) -> Page | None:
+    """A draft, unless texts overlap in it or leave the page."""
+    height, width = draft.image.shape[:2]
+    return draft if is_tidy(draft.boxes, width, height) else None
+
+
+def _language(rng: random.Random, kind: str) -> str:
+    if kind == "code":
+        return "en"
+    if kind == "multilingual":
+        return rng.choice(WORDED)
+    return "en" if rng.random() < 1 / 3 else rng.choice(EUROPEAN)

@@ -1,0 +1,1 @@
+"""A folder that is kept searchable: its files, its index, the search, what watches and examines it."""

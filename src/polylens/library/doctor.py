@@ -1,0 +1,421 @@
+"""Looks an index over: what is damaged, what is left over, what has changed, and whether its model tells things apart.
+
+>>> for finding in examine(Library("~/Documents")).findings:  # doctest: +SKIP
+...     print(finding.level, finding.message)
+
+A *problem* is something that is wrong; a *note* is something to know, such as files that have changed since.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import PIL.Image
+import PIL.ImageDraw
+
+from polylens import types
+from polylens.documents import open_document
+from polylens.documents.scan import scan
+from polylens.errors import DocumentError, InputError, PolylensError, StorageUnavailableError
+from polylens.index.ranking.pooling import evenly
+from polylens.index.storage.lock import Holder
+from polylens.index.storage.places import Folder, Place
+from polylens.index.table.store import (
+    STAGED,
+    Manifest,
+    Store,
+    mend_manifest,
+    multivectors,
+    read_manifest,
+    read_staged,
+    stray_files,
+    stray_tables,
+)
+from polylens.library.library import Library, PageEmbedder
+from polylens.types import Embedding, FloatArray
+
+UNIT_DENSE = 1e-3  # by which the length of a dense vector may differ from 1; float32 after a bfloat16 model
+UNIT_TOKENS = 1e-2  # and that of a multi-vector's, kept in half precision
+SAME = 0.99  # cosine from which on two vectors say the same
+SAMPLE = 64  # pages compared with each other by their dense vectors
+SAMPLE_LATE = 16  # and by this many of their multi-vectors, of
+SAMPLE_TOKENS = 64  # vectors each
+LITTLE_SPACE = 256 * 1024 * 1024  # bytes free below which the next update may well fail
+NAMED = 3  # files named in a line
+
+TEXTS = (
+    "the ferry leaves the harbour at noon",
+    "invoice for a new mast, payable within thirty days",
+    "ein Rezept für Apfelkuchen mit Zimt",
+    "def sort(items): return sorted(items)",
+    "蜂蜜の値段は去年より上がった",
+    "solar panels were stolen from the roof",
+)
+"""Such as no model takes for one another."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of a report."""
+
+    check: str
+    """index, lock, pages, vectors, model, strays, disk or files."""
+    level: Literal["problem", "note"]
+    message: str
+    damaged: tuple[str, ...] = ()
+    """Files whose pages a repair takes out, so that the next update embeds them again."""
+
+
+@dataclass(slots=True)
+class Diagnosis:
+    """What was found in an index."""
+
+    folder: str
+    model_id: str = ""
+    num_files: int = 0
+    num_pages: int = 0
+    findings: list[Finding] = field(default_factory=list)
+
+    @property
+    def is_well(self) -> bool:
+        """Whether there is no problem; notes do not count."""
+        return not any(finding.level == "problem" for finding in self.findings)
+
+    def problem(self, check: str, message: str, damaged: Sequence[str] = ()) -> None:
+        self.findings.append(Finding(check, "problem", message, tuple(damaged)))
+
+    def note(self, check: str, message: str) -> None:
+        self.findings.append(Finding(check, "note", message))
+
+
+def examine(library: Library, *, model: bool = True, report: Callable[[int, int], None] | None = None) -> Diagnosis:
+    """Looks at everything, and changes nothing.
+
+    Args:
+        library: With an index.
+        model: Whether to load the model and try it as well.
+        report: Called with the pages that were looked at and the number of all, as they are read.
+
+    Raises:
+        LibraryNotFoundError: There is no index.
+        StorageUnavailableError: It lies on object storage that does not answer, or refuses.
+    """
+    found = Diagnosis(library.name)
+    place = library.place
+    holder = place.holder()
+    if holder:
+        found.note("lock", f"{holder} is writing to it ({holder.details})")
+    try:
+        manifest = read_manifest(place)
+        store = Store.open(place)
+        num_pages = store.count()
+    except (LookupError, StorageUnavailableError):
+        raise
+    except (PolylensError, RuntimeError, OSError) as error:
+        found.problem("index", str(error))
+        return found
+    found.model_id, found.num_pages = manifest.model_id, num_pages
+    _check_leftovers(found, place, holder)
+    _check_disk(found, store)
+    if num_pages and not _check_rows(found, store, report):
+        return found
+    _check_files(found, library)
+    if model:
+        _check_model(found, library, manifest)
+    return found
+
+
+def repair(library: Library, diagnosis: Diagnosis) -> list[str]:
+    """Takes out what is damaged and what is left over, and compacts. What it did, in lines.
+
+    The pages that it takes out are embedded again by the next update.
+
+    Raises:
+        LibraryBusyError: A process is writing to it.
+        PolylensError: It cannot be opened, and not be mended either.
+    """
+    done = []
+    place = library.place
+    try:
+        read_manifest(place)
+    except StorageUnavailableError:
+        raise
+    except PolylensError:
+        done.append(f"index.json written anew: {mend_manifest(place).model_id}")
+    strays = [*stray_tables(place), *stray_files(place)]
+    with Store.open(place, write=True) as store:
+        done += [f"removed {stray}" for stray in strays]
+        damaged = sorted({file for finding in diagnosis.findings for file in finding.damaged})
+        if damaged:
+            store.remove(damaged)
+            done.append(f"took out {_listed(damaged)}; the next `polylens index` embeds them again")
+        before = place.size()
+        store.compact(force=True)
+        done.append(f"compacted: {_megabytes(before)} before, {_megabytes(place.size())} now")
+    return done
+
+
+# The rows
+
+
+@dataclass(slots=True)
+class _File:
+    """What the rows of one file say."""
+
+    pages: list[int] = field(default_factory=list)
+    states: set[tuple[str, int, int]] = field(default_factory=set)  # hash, size, time
+    models: set[str] = field(default_factory=set)
+
+
+def _check_rows(found: Diagnosis, store: Store, report: Callable[[int, int], None] | None) -> bool:
+    """What is in the index; False where it cannot be read."""
+    files: dict[str, _File] = defaultdict(_File)
+    broken: set[str] = set()  # with a vector that no model gives
+    step = max(1, found.num_pages // SAMPLE)
+    sample: dict[tuple[str, int], Embedding] = {}
+    rows = 0
+    try:
+        for row, dense, tokens in _rows(store):
+            file = files[row["file"]]
+            file.pages.append(row["page"])
+            file.states.add((row["hash"], row["size"], row["mtime_ns"]))
+            file.models.add(row["model_id"])
+            if not (_is_unit(dense, UNIT_DENSE) and _is_unit(tokens, UNIT_TOKENS)):
+                broken.add(row["file"])
+            elif rows % step == 0:
+                sample[row["hash"], row["page"]] = Embedding(dense, evenly(tokens, SAMPLE_TOKENS))
+            rows += 1
+            if report:
+                report(rows, found.num_pages)
+    except StorageUnavailableError:  # nothing is damaged, and nothing may be taken out
+        raise
+    except (RuntimeError, OSError, ValueError) as error:
+        unreadable = _unreadable(store)
+        what = f"the pages of {_listed(unreadable)}" if unreadable else "its pages"
+        cure = "" if unreadable else "; make it anew with `polylens index --rebuild`"
+        found.problem("index", f"{what} cannot be read ({str(error)[:200]}){cure}", unreadable)
+        return False
+    found.num_files = len(files)
+    if broken:
+        found.problem(
+            "vectors", f"vectors that are not finite or not of unit length: {_listed(broken)}", sorted(broken)
+        )
+    for name, file in sorted(files.items()):
+        if reason := _wrong_pages(file, store.model_id):
+            found.problem("pages", f"{name} {reason}", [name])
+    if reason := sameness(list(sample.values())):
+        found.problem(
+            "model", f"{reason}: the model has collapsed, searching cannot work. Index with another: --rebuild --model"
+        )
+    return True
+
+
+def _rows(store: Store) -> Iterator[tuple[dict[str, Any], FloatArray, FloatArray]]:
+    columns = ["file", "page", "hash", "size", "mtime_ns", "model_id", "dense", "multivector"]
+    for batch in store.snapshot().columns(columns):
+        plain = batch.drop_columns(["dense", "multivector"]).to_pylist()
+        dense = batch.column("dense").flatten().to_numpy(zero_copy_only=False).reshape(-1, store.dim)
+        tokens = multivectors(batch.column("multivector"), store.token_dim)
+        yield from zip(plain, dense, (each.astype(np.float32) for each in tokens), strict=True)
+
+
+def _is_unit(vectors: FloatArray, tolerance: float) -> bool:
+    lengths = np.linalg.norm(np.atleast_2d(vectors), axis=1)
+    return bool(np.isfinite(vectors).all() and (np.abs(lengths - 1) <= tolerance).all())
+
+
+def _wrong_pages(file: _File, model_id: str) -> str:
+    """What is wrong with the pages that the index has of a file; "" where nothing is."""
+    pages, last = sorted(file.pages), max(file.pages)
+    if len(set(pages)) != len(pages):
+        return "has pages twice"
+    if pages != list(range(1, last + 1)):
+        missing = sorted(set(range(1, last + 1)) - set(pages))
+        return f"lacks page{'s' * (len(missing) > 1)} {', '.join(map(str, missing[:5]))} of {last}"
+    if len(file.states) > 1:
+        return "has pages of several states of the file"
+    if file.models != {model_id}:
+        return f"has pages of another model: {', '.join(sorted(file.models - {model_id}))}"
+    return ""
+
+
+def _unreadable(store: Store) -> list[str]:
+    """Files whose pages cannot be read, where it can be told."""
+    unreadable = []
+    try:
+        files = list(store.files())
+    except StorageUnavailableError:
+        raise
+    except (RuntimeError, OSError, ValueError):
+        return []
+    snapshot = store.snapshot()
+    for file in files:
+        try:
+            snapshot.pages_of(file)
+        except StorageUnavailableError:
+            raise
+        except (RuntimeError, OSError, ValueError):
+            unreadable.append(file)
+    return unreadable
+
+
+# The model
+
+
+def sameness(embeddings: Sequence[Embedding]) -> str:
+    """Whether distinct things have one and the same vector: in words; "" where they differ.
+
+    The median over all pairs decides: a few that are alike, such as blank pages, are nothing unusual.
+
+    Example:
+        >>> one = Embedding(np.array([1.0, 0.0], np.float32), np.eye(2, dtype=np.float32))
+        >>> sameness([one] * 4)
+        'half of all pairs of 4 have a cosine over 0.99 (median 1.0000)'
+    """
+    if len(embeddings) < 4:  # too few to tell
+        return ""
+    dense = np.stack([embedding.dense for embedding in embeddings])
+    cosine = float(np.median((dense @ dense.T)[np.triu_indices(len(dense), 1)]))
+    if cosine > SAME:
+        return f"half of all pairs of {len(embeddings)} have a cosine over {SAME} (median {cosine:.4f})"
+    late = [e.multivector for e in embeddings[:: max(1, len(embeddings) // SAMPLE_LATE)] if len(e.multivector)]
+    best = [(one @ other.T).max(axis=1).mean() for i, one in enumerate(late) for other in late[i + 1 :]]
+    if best and (median := float(np.median(best))) > SAME:
+        return f"half of all pairs of {len(late)} have a MaxSim over {SAME} a token (median {median:.4f})"
+    return ""
+
+
+def _check_model(found: Diagnosis, library: Library, manifest: Manifest) -> None:
+    """Whether the model that the index names is here, and tells a few plain things apart."""
+    try:
+        embedder = library.embedder
+        read_manifest(library.place, model_id=embedder.model_id)
+    except PolylensError as error:
+        found.note("model", f"not tried: {error}")
+        return
+    for kind, probes in (("texts", list(TEXTS)), ("pictures", _pictures())):
+        try:
+            embeddings = _probe(embedder, probes)
+        except InputError:  # a model that takes no pictures
+            continue
+        if not all(_is_unit(e.dense, 1e-2) and _is_unit(e.multivector, 1e-2) for e in embeddings):
+            found.problem("model", f"{manifest.model_name} gives vectors for {kind} that are not of unit length")
+        elif reason := sameness(embeddings):
+            found.problem("model", f"{manifest.model_name} does not tell {kind} apart: {reason}")
+
+
+def _probe(embedder: PageEmbedder, inputs: Sequence[Any]) -> list[Embedding]:
+    return embedder.embed(inputs, task="retrieval", prompt_name="passage")
+
+
+def _pictures() -> list[types.Image]:
+    """A plain one, stripes, a disc and noise."""
+    pictures = [PIL.Image.new("RGB", (112, 112), colour) for colour in ("white", "navy", "orange")]
+    for y in range(0, 112, 16):
+        PIL.ImageDraw.Draw(pictures[1]).rectangle((0, y, 112, y + 8), fill="yellow")
+    PIL.ImageDraw.Draw(pictures[2]).ellipse((20, 20, 90, 90), fill="green")
+    noise = np.random.default_rng(0).integers(0, 256, (112, 112, 3), dtype=np.uint8)
+    return [types.Image(picture) for picture in (*pictures, PIL.Image.fromarray(noise))]
+
+
+# What lies around it
+
+
+def _check_leftovers(found: Diagnosis, place: Place, holder: Holder | None) -> None:
+    if holder:  # what looks left over may be its work
+        return
+    strays = [*(f"{name}.lance" for name in stray_tables(place)), *stray_files(place)]
+    if strays:
+        found.problem("strays", f"left over from a process that was killed: {_listed(strays)}")
+    staged = read_staged(place)
+    if staged:
+        found.note(
+            "strays",
+            f"an index of the model {staged.model_id} was begun beside this one and not finished: `polylens index "
+            f"--rebuild --model {staged.model_name}` goes on; remove {place}/{STAGED} to give it up",
+        )
+
+
+def _check_disk(found: Diagnosis, store: Store) -> None:
+    if isinstance(store.place, Folder):
+        _check_room(found, store.place.path)
+    if store.is_wasteful():
+        found.note("disk", f"of {_megabytes(store.place.size())}, much is old versions; --repair frees them")
+
+
+def _check_room(found: Diagnosis, path: Path) -> None:
+    free = shutil.disk_usage(path).free
+    if not os.access(path, os.W_OK) or os.statvfs(path).f_flag & os.ST_RDONLY:
+        found.note("disk", f"{path} cannot be written to: it can be searched, but not brought up to date")
+    elif free < LITTLE_SPACE:
+        found.problem("disk", f"{_megabytes(free)} are free on its disk; the next update may find no room")
+
+
+def _check_files(found: Diagnosis, library: Library) -> None:
+    """What the folder has become since, by size and time; and whether the index has all pages of what is unchanged."""
+    if not library.has_files:
+        found.note("files", "not compared with the index: they are not on this machine")
+        return
+    try:
+        contents = scan(library.folder)
+        known = library.files()
+    except PolylensError as error:
+        found.problem("files", str(error))
+        return
+    same = [file for file, status in contents.files.items() if file in known and known[file].is_of(status)]
+    half = [file for file in same if not _is_whole(library.folder / file, known[file].num_pages)]
+    if half:
+        found.problem("pages", f"the index has not as many pages as the file: {_listed(half)}", half)
+    gone = known.keys() - contents.files.keys()
+    changed = (known.keys() & contents.files.keys()) - set(same)
+    new = contents.files.keys() - known.keys()
+    parts = {"changed": changed, "gone or ignored": gone, "not in the index": new}
+    said = [f"{len(files)} {what} ({_listed(files)})" for what, files in parts.items() if files]
+    if said:
+        found.note("files", f"{'; '.join(said)}: `polylens index {library.folder}` brings it up to date")
+
+
+def _is_whole(path: Path, num_pages: int) -> bool:
+    try:
+        with open_document(path) as document:
+            return document.num_pages == num_pages
+    except DocumentError:  # indexed once, unreadable now: nothing is known
+        return True
+
+
+def _listed(names: Sequence[str] | set[str]) -> str:
+    shown = sorted(names)
+    more = f" and {len(shown) - NAMED} more" if len(shown) > NAMED else ""
+    return ", ".join(shown[:NAMED]) + more
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:,.1f} MB"
+
+
+def as_json(diagnosis: Diagnosis, repaired: Sequence[str] = ()) -> dict[str, Any]:
+    """A report for programs.
+
+    Args:
+        diagnosis: After the repair, where there was one.
+        repaired: What that did.
+    """
+    return {
+        "library": diagnosis.folder,
+        "model": diagnosis.model_id,
+        "files": diagnosis.num_files,
+        "pages": diagnosis.num_pages,
+        "well": diagnosis.is_well,
+        "repaired": list(repaired),
+        "findings": [
+            {"check": f.check, "level": f.level, "message": f.message, "damaged": list(f.damaged)}
+            for f in diagnosis.findings
+        ],
+    }

@@ -1,0 +1,1 @@
+"""Any image source to pixels, safely. Knows no model."""

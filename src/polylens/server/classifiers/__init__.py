@@ -1,0 +1,1 @@
+"""Few-shot classifiers: how they learn, and how they are kept."""

@@ -1,0 +1,45 @@
+"""How a model is described in lists: the published shape, and OpenAI's few fields beside it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from polylens.server.engine.published import published_tasks
+from polylens.server.engine.registry import PREFIX, Served
+
+FREE = {
+    "prompt": "0",
+    "completion": "0",
+    "image": "0",
+    "request": "0",
+    "input_cache_read": "0",
+    "input_cache_write": "0",
+}
+
+
+def model_info(served: Served) -> dict[str, Any]:
+    """A row of GET /v1/models. jina_http_api facts, section 5."""
+    header, entry = served.header, served.entry
+    short = served.name.rpartition("/")[2]
+    features = ["multi-vector"] if header.multivector_dim is not None else []
+    licence = f" Licence of the weights: {entry.licence}." if entry is not None else ""
+    return {
+        "id": PREFIX + short,
+        "object": "model",
+        "owned_by": "polylens",
+        "hugging_face_id": (entry.repository or "") if entry is not None else "",
+        "name": f"polylens: {short}",
+        "created": int((header.folder / "config.json").stat().st_mtime),
+        "input_modalities": list(header.modalities),
+        "output_modalities": ["embeddings"],
+        "quantization": "",
+        "context_length": header.context,
+        "max_output_length": header.dim,
+        "matryoshka_dims": list(header.matryoshka_dims),
+        "tasks": list(published_tasks(header)),
+        "pricing": FREE,
+        "supported_sampling_parameters": [],
+        "supported_features": features,
+        "description": f"Dense vectors of {', '.join(map(str, header.matryoshka_dims))} numbers.{licence}",
+        "datacenters": [],
+    }

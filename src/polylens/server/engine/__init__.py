@@ -1,0 +1,1 @@
+"""The models of a server: queues, worker processes, the cache of their vectors."""

@@ -1,0 +1,59 @@
+"""A served model as a library wants it: blocking calls from a thread, through the same queue as requests."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from polylens.models.protocol import Item
+from polylens.runtime.forward import prepare
+from polylens.server.engine.registry import Served
+from polylens.types import Embedding
+
+OWNER = "library"  # in whose name its inputs wait; API keys may be called the same, which is harmless
+
+
+class ServedEmbedder:
+    """What `Library` asks of an embedder.
+
+    Args:
+        served: The model.
+        loop: Where its engine lives. Never call from that loop's own thread.
+    """
+
+    def __init__(self, served: Served, loop: asyncio.AbstractEventLoop) -> None:
+        self.served = served
+        self.model_id = served.model_id
+        self.max_pixels = served.header.processor.max_pixels
+        self._loop = loop
+
+    def embed(self, inputs: Sequence[Any], *, task: str = "retrieval", prompt_name: str = "query") -> list[Embedding]:
+        """Both outputs of each input."""
+        header = self.served.header
+        adapter, prompt = header.processor.role(task, prompt_name)
+        items = [
+            prepare(
+                header.processor,
+                header.modalities,
+                value,
+                index,
+                task=adapter,
+                prompt_name=prompt,
+                max_length=None,
+                max_pixels=None,
+            )
+            for index, value in enumerate(inputs)
+        ]
+        return self.run(items)
+
+    def run(self, items: Sequence[Item]) -> list[Embedding]:
+        """Both outputs of what is ready for the model already."""
+        return asyncio.run_coroutine_threadsafe(self._run(items), self._loop).result()
+
+    async def _run(self, items: Sequence[Item]) -> list[Embedding]:
+        engine = self.served.engine
+        lane = engine.lane_of(sum(item.num_tokens for item in items))
+        waiting = [engine.submit(item, lane, owner=OWNER, wants_tokens=True) for item in items]
+        found = await asyncio.gather(*waiting)
+        return [embedding for (embedding,) in found]

@@ -1,0 +1,297 @@
+"""Runs one model for many requests at once: whatever waits is packed into the next batch, nothing waits for company.
+
+A batch that fails is taken apart until the one input is found that it failed on; the others get their vectors. A worker
+that dies or hangs is replaced.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Literal
+
+from polylens.errors import OverloadedError, WorkerError
+from polylens.models.protocol import Item
+from polylens.server.concurrency import in_thread
+from polylens.server.engine.queues import SHARES, Job, LaneName, Lanes
+from polylens.server.engine.worker import Died, Worker, WorkerConfig
+from polylens.types import Embedding
+
+log = logging.getLogger("polylens.server")
+
+CPU_BATCH_TOKENS = 512
+"""Of one forward pass on a CPU. A single text of 128 tokens already reaches nine tenths of its speed, and a batch is
+what a request of a single input has to wait for at most."""
+
+GPU_BATCH_TOKENS = 16_384
+"""Of one forward pass on a GPU, which needs far more at once to be busy."""
+
+INTERACTIVE_BATCHES = 2
+"""A request of at most so many batches goes to the interactive lane, a longer one to the bulk lane."""
+
+MEMORY = 0.8
+"""Of the measured seconds a token that is kept when a new batch is measured."""
+
+PATIENCE = 20.0
+"""A worker counts as hung after so many times the expected time, on top of `stall_seconds`: attention over a long input
+costs more a token than the average says."""
+
+RETRY_SECONDS = 5.0
+"""Before a model whose process would not start is tried again."""
+
+IDLE_SECONDS = 1.0
+"""Between two looks at whether a process that has nothing to do is still there."""
+
+State = Literal["idle", "loading", "ready", "failed", "stopped"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EngineConfig:
+    """How an engine runs its workers."""
+
+    batch_tokens: int
+    max_wait: float  # seconds of work that a lane may hold
+    stall_seconds: float
+
+
+@dataclass(slots=True)
+class Figures:
+    """What the engine has done so far."""
+
+    batches: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+    restarts: int = 0
+    failures: int = 0  # inputs that the model failed on
+    refusals: int = 0  # requests for which there was no room
+
+
+class Engine:
+    """One model, its queue and its workers.
+
+    Args:
+        workers: What each process loads, and where.
+        config: How they are run.
+        make_worker: Makes the handle on a process; tests put others in its place.
+    """
+
+    def __init__(
+        self,
+        workers: Sequence[WorkerConfig],
+        config: EngineConfig,
+        make_worker: Callable[[WorkerConfig], Worker] = Worker,
+    ) -> None:
+        self.config = config
+        self.figures = Figures()
+        self.admitted_tokens: dict[LaneName, int] = dict.fromkeys(SHARES, 0)
+        """Of the requests that are under way in each lane."""
+        self._workers = [make_worker(worker) for worker in workers]
+        self._states: list[State] = ["idle"] * len(workers)
+        self._reason = ""
+        self._lanes = Lanes()
+        self._arrived = [asyncio.Event() for _ in self._workers]
+        self._threads = ThreadPoolExecutor(max_workers=len(workers), thread_name_prefix="polylens-engine")
+        self._tasks: list[asyncio.Task[None]] = []
+        self._seconds_per_token = 0.0
+        self._running: set[Job] = set()
+        self._stopping = False
+
+    @property
+    def state(self) -> State:
+        """The best of the workers' states: one that is ready is enough to answer."""
+        order: tuple[State, ...] = ("ready", "loading", "failed", "idle", "stopped")
+        return min(self._states, key=order.index)
+
+    @property
+    def reason(self) -> str:
+        """Why the last worker would not start."""
+        return self._reason
+
+    @property
+    def pids(self) -> list[int]:
+        """Processes of the workers that are there."""
+        return [worker.pid for worker in self._workers if worker.pid is not None]
+
+    def start(self) -> None:
+        """Starts the workers in the background; `state` tells when one is ready. Starting twice is starting once."""
+        if not self._tasks and not self._stopping:
+            self._states = ["loading"] * len(self._workers)
+            self._tasks = [asyncio.create_task(self._serve(number)) for number in range(len(self._workers))]
+
+    async def stop(self) -> None:
+        """Ends the workers; what still waits is refused."""
+        self._stopping = True
+        for task in self._tasks:
+            task.cancel()
+        for worker in self._workers:
+            worker.stop()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._threads.shutdown(wait=True)
+        self._states = ["stopped"] * len(self._workers)
+        for job in [*self._lanes.drain(), *self._running]:
+            _settle(job, OverloadedError("the server is shutting down"))
+
+    def lane_of(self, tokens: int) -> LaneName:
+        """Which lane a request of so many tokens belongs to."""
+        return "interactive" if tokens <= INTERACTIVE_BATCHES * self.config.batch_tokens else "bulk"
+
+    @contextlib.contextmanager
+    def admitted(self, tokens: int) -> Iterator[LaneName]:
+        """Finds room for a request, which is its own until it leaves.
+
+        Args:
+            tokens: Of all its inputs.
+
+        Yields:
+            The lane it belongs to. An empty lane takes any request.
+
+        Raises:
+            OverloadedError: Its lane holds more work than can be done in time; `retry_after` says when it may fit.
+        """
+        if self.state in ("failed", "stopped"):
+            raise OverloadedError(f"the model is not there: {self._reason}", retry_after=RETRY_SECONDS)
+        lane = self.lane_of(tokens)
+        waiting = self.admitted_tokens[lane]
+        seconds = self._seconds(waiting + tokens, lane)
+        if waiting and seconds > self.config.max_wait:
+            self.figures.refusals += 1
+            raise OverloadedError(
+                f"the server is busy: {waiting} tokens are waiting, about {seconds:.0f} s of work, and the limit is "
+                f"{self.config.max_wait:.0f} s",
+                retry_after=max(1.0, seconds - self.config.max_wait),
+            )
+        self.admitted_tokens[lane] += tokens
+        try:
+            yield lane
+        finally:
+            self.admitted_tokens[lane] -= tokens
+
+    def submit(self, item: Item, lane: LaneName, *, owner: str, wants_tokens: bool) -> asyncio.Future[list[Embedding]]:
+        """Queues one input of a request that was admitted.
+
+        Returns:
+            Its embeddings, one or one a chunk; cancel it when nobody waits for it any longer.
+        """
+        future: asyncio.Future[list[Embedding]] = asyncio.get_running_loop().create_future()
+        if self._stopping:
+            future.set_exception(OverloadedError("the server is shutting down"))
+            return future
+        self.start()
+        self._lanes.put(Job(item, wants_tokens, owner, future), lane)
+        for event in self._arrived:
+            event.set()
+        return future
+
+    def _seconds(self, tokens: int, lane: LaneName) -> float:
+        """Until so many tokens of a lane are done, at its share of the speed if the other one has work too."""
+        others = any(self.admitted_tokens[name] for name in SHARES if name != lane)
+        share = SHARES[lane] / sum(SHARES.values()) if others else 1.0
+        return tokens * self._seconds_per_token / len(self._workers) / share
+
+    async def _serve(self, number: int) -> None:
+        """One worker's life: start, then batch after batch; another process takes its place when it died."""
+        arrived = self._arrived[number]
+        await self._start(number)
+        while True:
+            arrived.clear()
+            batch = self._lanes.take(self.config.batch_tokens)
+            if batch:
+                await self._run(number, batch)
+                continue
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(arrived.wait(), IDLE_SECONDS)
+            if not self._workers[number].alive:
+                await self._replace(number, "the model's process ended while it had nothing to do")
+
+    async def _start(self, number: int) -> None:
+        while True:
+            try:
+                seconds = await in_thread(self._threads, self._workers[number].start)
+                break
+            except Died as died:
+                self._states[number], self._reason = "failed", str(died)
+                log.error("a model's process would not start: %s", died)
+                for job in self._lanes.drain() if self.state == "failed" else ():
+                    _settle(job, OverloadedError(f"the model is not there: {died}", retry_after=RETRY_SECONDS))
+                await asyncio.sleep(RETRY_SECONDS)
+        self._measure(seconds)
+        self._states[number], self._reason = "ready", ""
+
+    async def _run(self, number: int, batch: list[Job]) -> None:
+        """Runs a batch; every job of it is settled in the end."""
+        self._running.update(batch)
+        try:
+            await self._run_or_split(number, batch)
+        finally:
+            self._running.difference_update(batch)
+
+    async def _run_or_split(self, number: int, batch: list[Job]) -> None:
+        tokens = sum(job.tokens for job in batch)
+        worker = self._workers[number]
+        timeout = self.config.stall_seconds + PATIENCE * tokens * self._seconds_per_token
+        items, wants = [job.item for job in batch], [job.wants_tokens for job in batch]
+        started = time.perf_counter()
+        try:
+            results = await in_thread(self._threads, worker.run, items, wants, timeout)
+        except Died as died:
+            await self._replace(number, str(died))
+            await self._after_death(number, batch, died)
+            return
+        except WorkerError as error:
+            if len(batch) == 1:
+                self._fail(batch[0], error)
+                return
+            middle = len(batch) // 2
+            await self._run_or_split(number, batch[:middle])
+            await self._run_or_split(number, batch[middle:])
+            return
+        self._count(tokens, time.perf_counter() - started)
+        for job, embeddings in zip(batch, results, strict=True):
+            _settle(job, embeddings)
+
+    async def _after_death(self, number: int, batch: list[Job], died: Died) -> None:
+        """Tries each job of the batch by itself. A process may end for reasons of its own: only a job that ends two in
+        a row, or that one hangs over, is taken for the culprit."""
+        if len(batch) == 1:
+            batch[0].deaths += 1
+            if died.hung or batch[0].deaths > 1:
+                self._fail(batch[0], died)
+                return
+        for job in batch:
+            if not job.future.done():
+                await self._run_or_split(number, [job])
+
+    async def _replace(self, number: int, reason: str) -> None:
+        self.figures.restarts += 1
+        log.error("a model's process is replaced: %s", reason)
+        self._states[number], self._reason = "loading", reason
+        self._workers[number].stop()
+        await self._start(number)
+
+    def _fail(self, job: Job, error: WorkerError | Died) -> None:
+        self.figures.failures += 1
+        _settle(job, WorkerError(str(error)))
+
+    def _count(self, tokens: int, seconds: float) -> None:
+        self.figures.batches += 1
+        self.figures.tokens += tokens
+        self.figures.seconds += seconds
+        self._measure(seconds / tokens)
+
+    def _measure(self, seconds: float) -> None:
+        before = self._seconds_per_token
+        self._seconds_per_token = MEMORY * before + (1 - MEMORY) * seconds if before else seconds
+
+
+def _settle(job: Job, outcome: list[Embedding] | Exception) -> None:
+    if job.future.done():  # its client went away
+        return
+    if isinstance(outcome, Exception):
+        job.future.set_exception(outcome)
+    else:
+        job.future.set_result(outcome)

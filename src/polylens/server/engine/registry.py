@@ -1,0 +1,140 @@
+"""The models that a server has, and the names they answer to."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+
+from polylens.checkpoints.catalog import CatalogEntry, find, known_names
+from polylens.checkpoints.fetch import resolve
+from polylens.checkpoints.loading import Header, read_header
+from polylens.errors import InputError, ModelNotFoundError
+from polylens.runtime.embedder import choose_device, model_stem
+from polylens.server.engine.engine import CPU_BATCH_TOKENS, GPU_BATCH_TOKENS, Engine, EngineConfig
+from polylens.server.engine.published import Kind, kind_of
+from polylens.server.engine.worker import WorkerConfig
+from polylens.server.settings import Settings
+
+PREFIX = "jina-ai/"  # before a name in the published list of models
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Served:
+    """One model of the server."""
+
+    name: str
+    header: Header
+    engine: Engine
+    entry: CatalogEntry | None
+    """What the catalog knows of it; None for a folder."""
+    model_id: str
+    """Name and fingerprint: vectors of different ids cannot be compared."""
+
+    @property
+    def kind(self) -> Kind:
+        """Which kind of the published interface it has."""
+        return kind_of(self.header)
+
+
+class Registry:
+    """All models of a server.
+
+    Args:
+        settings: Which, under which names, and how they run.
+
+    Raises:
+        ModelNotFoundError: A model is not known, or an alias leads to one that is not served.
+        HubUnavailableError: Its files are not here and cannot be fetched.
+        CheckpointError: They do not fit.
+        InputError: The device does not exist.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        if not settings.models:
+            raise InputError("a server needs at least one model")
+        self._settings = settings
+        self._device = choose_device(settings.device)
+        self._models: list[Served] = []
+        self._by_name: dict[str, Served] = {}
+        for name in dict.fromkeys(settings.models):
+            self.add(self.open(name))
+        for public, target in settings.aliases.items():
+            if target not in self._by_name:
+                raise ModelNotFoundError(
+                    f"--alias {public}={target}: no model {target!r} is served; served are {', '.join(self.names())}"
+                )
+        self._by_name.update({public: self._by_name[target] for public, target in settings.aliases.items()})
+
+    def __iter__(self) -> Iterator[Served]:
+        return iter(self._models)
+
+    def open(self, name: str) -> Served:
+        """A model that is not served yet: its files are looked at, and fetched where they are not here. Takes a while.
+
+        Raises:
+            PolylensError: As when a server begins.
+        """
+        return _open(name, self._settings, self._device)
+
+    def add(self, served: Served) -> None:
+        """Serves a model besides the others, which keep their names."""
+        self._models.append(served)
+        for name in _names(served):
+            self._by_name.setdefault(name, served)
+
+    def made(self, model_id: str) -> Served | None:
+        """The model that made vectors of an id, if it is served."""
+        return next((served for served in self._models if served.model_id == model_id), None)
+
+    def names(self) -> list[str]:
+        """Every name that `find` understands, but for those with a prefix."""
+        return [name for name in self._by_name if not name.startswith(PREFIX)]
+
+    def find(self, name: str) -> Served:
+        """The model of a name.
+
+        Raises:
+            ModelNotFoundError: None has it; the message lists those there are.
+        """
+        served = self._by_name.get(name) or self._by_name.get(name.removeprefix(PREFIX))
+        if served is None:
+            hint = f"; start the server with --model {name}" if name in known_names() else ""
+            raise ModelNotFoundError(
+                f"Model '{name[:100]}' not found. Available models: {', '.join(self.names())}{hint}"
+            )
+        return served
+
+
+def _open(name: str, settings: Settings, device: torch.device) -> Served:
+    folder = resolve(name)
+    header = read_header(folder)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    threads = settings.threads or (max(1, cores // settings.workers) if device.type == "cpu" else None)
+    budget = settings.batch_tokens or (CPU_BATCH_TOKENS if device.type == "cpu" else GPU_BATCH_TOKENS)
+    workers = [
+        WorkerConfig(folder=folder, modalities=header.modalities, device=place, dtype=settings.dtype, threads=threads)
+        for place in _places(device, settings)
+    ]
+    engine = Engine(
+        workers,
+        EngineConfig(batch_tokens=budget, max_wait=settings.max_wait, stall_seconds=settings.stall_seconds),
+    )
+    entry = find(name) if name in known_names() else None
+    stem = entry.name if entry is not None else model_stem(name)
+    return Served(name=stem, header=header, engine=engine, entry=entry, model_id=f"{stem}@{header.fingerprint}")
+
+
+def _places(device: torch.device, settings: Settings) -> list[str]:
+    """Where each worker computes: on GPUs in turn, unless a certain one was named."""
+    if device.type != "cuda" or device.index is not None:
+        return [str(device)] * settings.workers
+    return [f"cuda:{number % torch.cuda.device_count()}" for number in range(settings.workers)]
+
+
+def _names(served: Served) -> list[str]:
+    aliases = served.entry.aliases if served.entry is not None else ()
+    short = served.name.rpartition("/")[2]
+    return list(dict.fromkeys((served.name, *aliases, short)))

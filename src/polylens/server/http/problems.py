@@ -1,0 +1,61 @@
+"""Errors as bodies of answers, in the published form and, where a client expects it, in OpenAI's as well.
+
+jina_http_api facts, section 3: every client reads `detail`, which therefore is a plain string.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from polylens.errors import FieldError, PolylensError, http_status, wire_code
+from polylens.server.http.wire import to_json
+
+SHOWN = 100  # characters of a wrong value that an answer repeats
+
+OPENAI_TYPES = {401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error"}
+
+
+def problem(error: PolylensError, request_id: str, *, as_openai: bool) -> tuple[int, bytes, dict[str, str]]:
+    """Status, body and headers for an error.
+
+    Args:
+        error: What went wrong.
+        request_id: By which the logs know the request.
+        as_openai: Whether OpenAI's `error` object is to stand beside the published fields.
+    """
+    status = http_status(error)
+    body: dict[str, Any] = {"detail": _detail(error), "code": wire_code(error), "request_id": request_id}
+    if status == 422:
+        body["errors"] = [_field(error)]
+    if as_openai:
+        body["error"] = {
+            "message": body["detail"],
+            "type": OPENAI_TYPES.get(status, "invalid_request_error" if status < 500 else "server_error"),
+            "param": body["errors"][0]["field"] if status == 422 else None,
+            "code": body["code"],
+        }
+    headers = {}
+    retry_after = getattr(error, "retry_after", None)
+    if retry_after is not None:
+        headers["Retry-After"] = str(math.ceil(retry_after))
+    if status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    return status, to_json(body), headers
+
+
+def _detail(error: PolylensError) -> str:
+    return str(error).encode("utf-8", "replace").decode()  # a lone surrogate may stand in what it quotes
+
+
+def _field(error: PolylensError) -> dict[str, Any]:
+    if not isinstance(error, FieldError):
+        index = getattr(error, "index", None)
+        return {
+            "field": "input" if index is None else f"input.{index}",
+            "message": _detail(error),
+            "type": "value_error",
+            "input": None,
+        }
+    shown = repr(error.value).encode("utf-8", "replace").decode()
+    return {"field": error.field, "message": error.message, "type": error.kind, "input": shown[:SHOWN]}

@@ -1,0 +1,187 @@
+"""Requests as clients send them. Fields that are not listed are ignored, as the published interface does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, TypeVar
+
+import orjson
+from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
+
+from polylens.errors import FieldError
+from polylens.server.http.wire import EmbeddingType
+
+MAX_LABELS = 512
+MAX_GROUPS, MAX_GROUP_LABELS = 8, 64
+
+_TEXT = {"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]}
+_IMAGE = {
+    "type": "object",
+    "properties": {"image": {"type": "string", "description": "http(s) URL, data: URI or base64"}},
+    "required": ["image"],
+}
+_PDF = {
+    "type": "object",
+    "properties": {"pdf": {"type": "string", "description": "http(s) URL, data: URI or base64"}},
+    "required": ["pdf"],
+}
+_IDS = {"type": "array", "items": {"type": "integer"}, "description": "token ids of the model's own tokenizer"}
+_ITEM = {"anyOf": [{"type": "string"}, _TEXT, _IMAGE]}
+_LIST = {"type": "array", "minItems": 1, "items": {"anyOf": [*_ITEM["anyOf"], _IDS]}}
+
+
+def _listed(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+def _numeric(value: Any) -> Any:
+    """A number that came as a string, as in Jina's own examples."""
+    return int(value) if isinstance(value, str) and value.strip().isascii() and value.strip().isdigit() else value
+
+
+Input = Annotated[Any, WithJsonSchema({"anyOf": [*_ITEM["anyOf"], _PDF, _IDS, _LIST]})]
+"""Sorted by `polylens.server.intake.sources`, whose messages name the item."""
+
+Item = Annotated[Any, WithJsonSchema(_ITEM)]
+Types = Annotated[list[EmbeddingType], BeforeValidator(_listed), Field(min_length=1)]
+Dimensions = Annotated[int, BeforeValidator(_numeric), Field(strict=True, gt=0)]
+Flag = Annotated[bool, Field(strict=True)]
+
+
+class Request(BaseModel):
+    """What all requests share."""
+
+    model_config = ConfigDict(extra="ignore", populate_by_name=True)
+
+
+class EmbeddingsRequest(Request):
+    """POST /v1/embeddings. jina_http_api facts, section 1; the fields of OpenAI's interface besides."""
+
+    model: str
+    input: Input
+    task: str | None = None
+    dimensions: Dimensions | None = None
+    normalized: Flag | None = Field(default=None, description="Unit vectors; true if nothing is said.")
+    truncate: Flag | None = Field(default=None, description="Cut texts that are too long instead of refusing them.")
+    embedding_type: Types | None = Field(
+        default=None, validation_alias=AliasChoices("embedding_type", "encoding_type", "encoding_format")
+    )
+    late_chunking: Flag | None = None
+    return_multivector: Flag | None = None
+    return_tokenized_input: Flag | None = None
+
+
+class RerankRequest(Request):
+    """POST /v1/rerank. Section 5."""
+
+    model: str
+    query: Item
+    documents: Annotated[
+        list[Any], Field(min_length=1), WithJsonSchema({"type": "array", "minItems": 1, "items": _ITEM})
+    ]
+    top_n: Annotated[int, Field(strict=True, ge=1)] | None = None
+    return_documents: Flag | None = True
+    truncation: Flag | None = Field(default=True, description="Cut texts that are too long instead of refusing them.")
+
+
+class ClassifyRequest(Request):
+    """POST /v1/classify: zero-shot with `model` and `labels`, few-shot with `classifier_id`. Section 5."""
+
+    input: Input
+    model: str | None = None
+    labels: (
+        Annotated[list[str], Field(min_length=1)]
+        | dict[str, Annotated[list[str], Field(min_length=1, max_length=MAX_GROUP_LABELS)]]
+        | None
+    ) = None
+    classifier_id: str | None = None
+
+
+class TrainRequest(Request):
+    """POST /v1/train: a new classifier with `model`, more for one that is there with `classifier_id`. Section 5."""
+
+    input: Annotated[
+        Any,
+        WithJsonSchema(
+            {
+                "type": "array",
+                "items": {
+                    "type": "object",
+                    "properties": {
+                        "text": {"type": "string"},
+                        "image": {"type": "string"},
+                        "label": {"type": "string"},
+                    },
+                    "required": ["label"],
+                },
+            }
+        ),
+    ]
+    model: str | None = None
+    classifier_id: str | None = None
+    num_iters: Annotated[int, Field(strict=True, ge=1, le=100)] = 10
+    access: Literal["public", "private"] = "public"
+
+
+class SegmentRequest(Request):
+    """POST /v1/segment, and the published POST /. Section 5."""
+
+    content: str
+    tokenizer: str | None = None
+    return_tokens: bool = False
+    return_chunks: bool = False
+    max_chunk_length: int = 1_000
+    head: int | None = None
+    tail: int | None = None
+
+
+class InvocationParameters(Request):
+    """`parameters` of SageMaker's form."""
+
+    model: str | None = None
+    task: str | None = None
+    dimensions: Dimensions | None = None
+    normalized: Flag | None = None
+    truncate: Flag | None = None
+    embedding_type: Types | None = None
+    late_chunking: Flag | None = None
+    return_multivector: Flag | None = None
+
+
+class InvocationRequest(Request):
+    """POST /invocations, as jina-sagemaker's client sends it: a list of inputs, `{"pdf"}`, or a query to rank by."""
+
+    data: Any
+    parameters: InvocationParameters = Field(default_factory=InvocationParameters)
+
+
+R = TypeVar("R", bound=Request)
+
+
+def parse(body: bytes, schema: type[R]) -> R:
+    """The body of a request.
+
+    Raises:
+        FieldError: It is not JSON, or a field is missing or of a wrong kind.
+    """
+    try:
+        value = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise FieldError(f"the body is not valid JSON: {error}", kind="json_invalid") from error
+    if not isinstance(value, dict):
+        raise FieldError("the body must be a JSON object", kind="json_invalid")
+    return checked(value, schema)
+
+
+def checked(value: Mapping[str, Any], schema: type[R]) -> R:
+    """A JSON object as a request.
+
+    Raises:
+        FieldError: A field is missing or of a wrong kind; the first one is named.
+    """
+    try:
+        return schema.model_validate(value)
+    except ValidationError as invalid:
+        first = invalid.errors(include_url=False, include_context=False)[0]
+        field = ".".join(map(str, first["loc"]))
+        raise FieldError(first["msg"], field, first["input"], first["type"]) from invalid

@@ -1,0 +1,1 @@
+"""Untrusted input: URLs, images and PDFs of strangers, read within limits."""

@@ -1,0 +1,92 @@
+"""A server put together: its models, what it keeps, its library."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+from fastapi import FastAPI
+
+from polylens.errors import InputError
+from polylens.server.classifiers.store import ClassifierStore
+from polylens.server.endpoints.classify import Labelling
+from polylens.server.endpoints.embedding_service import EmbeddingService
+from polylens.server.endpoints.operations import Operations
+from polylens.server.engine.cache import Cache
+from polylens.server.engine.registry import Registry
+from polylens.server.http.access import Keys, RateLimits, read_keys
+from polylens.server.http.callers import Memory
+from polylens.server.http.metrics import Metrics
+from polylens.server.http.responding import Responder
+from polylens.server.intake.fetching import Fetcher
+from polylens.server.search_page.service import LibraryService
+from polylens.server.settings import Settings
+
+
+class Server:
+    """Everything behind the routes.
+
+    Args:
+        settings: How it runs.
+
+    Raises:
+        PolylensError: A model, the file of keys or the folder of classifiers cannot be used.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.models = Registry(settings)
+        self.cache = Cache(settings.cache_bytes)
+        self.embedding = EmbeddingService(Fetcher(settings.fetch), self.cache, settings.limits)
+        self.classifiers = ClassifierStore(settings.classifiers)
+        self.operations = Operations(self.models, self.embedding, settings.limits.inputs)
+        self.labelling = Labelling(self.models, self.embedding, self.classifiers)
+        self.metrics = Metrics(self.models, self.cache)
+        self.responder = _responder(settings, self.metrics)
+        self.library = _library(settings, self.models)
+
+    @contextlib.asynccontextmanager
+    async def running(self, _app: FastAPI) -> AsyncIterator[None]:
+        """Starts the models, and ends them when the server is done."""
+        for served in self.models:
+            if not self.settings.lazy:
+                served.engine.start()
+        if self.library is not None:
+            self.library.start()
+        try:
+            yield
+        finally:
+            self.responder.stopping = True
+            if self.library is not None:
+                await self.library.stop()
+            for served in self.models:
+                await served.engine.stop()
+            await self.embedding.close()
+
+    def readiness(self) -> tuple[bool, dict[str, Any]]:
+        """Whether requests would be answered, and the state of each model."""
+        states = {served.name: served.engine.state for served in self.models}
+        ready = not self.responder.stopping and all(state in ("ready", "idle") for state in states.values())
+        reasons = {served.name: served.engine.reason for served in self.models if served.engine.reason}
+        body: dict[str, Any] = {"status": "ready" if ready else "not ready", "models": states}
+        return ready, {**body, "reasons": reasons} if reasons else body
+
+
+def _responder(settings: Settings, metrics: Metrics) -> Responder:
+    limits = settings.limits
+    return Responder(
+        Keys(read_keys(settings.keys) if settings.keys is not None else None),
+        RateLimits(limits.requests_per_minute, limits.tokens_per_minute),
+        Memory(limits.request_bytes, limits.held_bytes),
+        metrics,
+        limits.body_bytes,
+    )
+
+
+def _library(settings: Settings, models: Registry) -> LibraryService | None:
+    if settings.library is None:
+        return None
+    if settings.keys is not None:
+        raise InputError("the search page cannot send a key: serve a library without --keys, for this machine alone")
+    return LibraryService(settings.library, models)

@@ -1,1 +1,0 @@
-"""Training data made here: words of many languages, and pictures of them."""

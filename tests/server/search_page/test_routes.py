@@ -1,0 +1,279 @@
+"""What the search page asks the server for, on a running one with a real folder."""
+
+from __future__ import annotations
+
+import base64
+import io
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL.Image
+import pytest
+from tests.support import tiny
+from tests.support.root import ROOT
+from tests.support.serving import Running, serving
+
+import polylens
+from polylens.server.search_page.explaining import words_of
+
+SAMPLES = ROOT / "samples"
+PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4z8AAAAMBAQDJ/pLvAAAAAElFTkSuQmCC"
+FILES = ["invoice-2024-0417.pdf", "invoice-2024-0533.pdf", "red-bicycle.jpg", "keepers-letter.jpg"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("library") / "papers"
+    (folder / "notes").mkdir(parents=True)
+    for name in FILES:
+        shutil.copy(SAMPLES / name, folder / name)
+    shutil.copy(SAMPLES / "radio-procedure.txt", folder / "notes" / "radio.txt")
+    (folder / "broken.pdf").write_bytes(b"%PDF-1.4 nothing")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def library(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    with serving("--library", str(folder), home=tmp_path_factory.mktemp("home")) as running:
+        settled(running, files=5)
+        yield running
+
+
+def settled(running: Running, *, files: int) -> Any:
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        state = running.http.get("/library").json()
+        if state["files"] == files and state["updating"] is None:
+            return state
+        time.sleep(0.1)
+    raise AssertionError(f"the library did not settle: {state}")
+
+
+def find(running: Running, **fields: Any) -> Any:
+    response = running.post("/library/search", fields)
+    assert response.status_code == 200, response.text
+    return response.json()
+
+
+def test_the_state_of_the_library(library: Running, folder: Path) -> None:
+    state = library.http.get("/library").json()
+    assert (state["folder"], state["name"], state["model"]) == (str(folder), "papers", "nano")
+    assert state["pages"] >= 5
+    facets = state["facets"]
+    assert facets["folders"] == {"notes": 1} and facets["languages"] == {"en": 3}
+    assert facets["kinds"]["image"] == 2 and sum(facets["kinds"].values()) == state["pages"]
+    assert list(facets["modified"]) == ["week", "month", "year"]
+    assert [row["file"] for row in state["failed"]] == ["broken.pdf"]
+    assert state["problem"] == ""
+
+
+class TestSearch:
+    def test_as_in_python(self, library: Running, folder: Path) -> None:
+        found = find(library, query="invoice for the mast", top=3)
+        python = polylens.Library(folder).search("invoice for the mast", top=3)
+        assert [(row["file"], row["page"]) for row in found["results"]] == [(hit.file, hit.page) for hit in python]
+        for row, hit in zip(found["results"], python, strict=True):
+            assert row["score"] == pytest.approx(hit.score / hit.query_tokens, abs=2e-2)  # bfloat16, other batches
+            assert (row["kind"], row["text"]) == (hit.kind, hit.snippet)
+        assert found["reason"] is None and found["seconds"] > 0
+
+    @pytest.mark.parametrize(
+        ("by", "score"), [("fused", "fused_score"), ("late", "score"), ("dense", "dense_score"), ("text", "text_score")]
+    )
+    def test_ranked_by_each_stage(self, library: Running, by: str, score: str) -> None:
+        rows = find(library, query="invoice for the mast", by=by)["results"]
+        scores = [row[score] for row in rows]
+        assert rows and None not in scores and scores == sorted(scores, reverse=True)
+        assert all(0 < row["fused_score"] <= 1 for row in rows)
+        scans = [row for row in rows if row["kind"] == "image"]
+        assert {row["text_score"] for row in scans} == (set() if by == "text" else {None})
+        assert any(row["text_score"] for row in rows)
+        limited = find(library, query="mast the", by=by, top=1, kinds=["text"])["results"]
+        assert [row["kind"] for row in limited] == ["text"]
+
+    def test_by_image_finds_the_image_itself(self, library: Running, folder: Path) -> None:
+        image = base64.b64encode((folder / "red-bicycle.jpg").read_bytes()).decode()
+        found = find(library, image=f"data:image/jpeg;base64,{image}", top=1)
+        assert found["results"][0]["file"] == "red-bicycle.jpg"
+        both = find(library, query="a bicycle", image=image, top=5)
+        assert {row["file"] for row in both["results"]} >= {"red-bicycle.jpg"}
+
+    def test_like_leaves_the_page_itself_out(self, library: Running) -> None:
+        found = find(library, like={"file": "invoice-2024-0417.pdf", "page": 1}, top=2)
+        assert found["results"][0]["file"] == "invoice-2024-0533.pdf"
+        assert library.post("/library/search", {"like": {"file": "none", "page": 1}}).status_code == 422
+
+    @pytest.mark.parametrize("kind", ["pdf", "image", "text"])
+    def test_kinds(self, library: Running, kind: str) -> None:
+        rows = find(library, query="the", kinds=[kind])["results"]
+        assert rows and {row["kind"] for row in rows} == {kind}
+
+    def test_folders(self, library: Running) -> None:
+        assert {row["file"] for row in find(library, query="the", folder="notes")["results"]} == {"notes/radio.txt"}
+        assert find(library, query="the", folder="no'such")["results"] == []
+
+    def test_languages_and_dates(self, library: Running, folder: Path) -> None:
+        rows = find(library, query="the", languages=["en"], since="2000-01-01", until="2200-01-01")["results"]
+        assert {row["file"] for row in rows} == {*FILES[:2], "notes/radio.txt"}
+        assert {row["language"] for row in rows} == {"en"}
+        modified = datetime.fromisoformat(rows[0]["modified"])
+        assert modified.timestamp() == int((folder / rows[0]["file"]).stat().st_mtime)
+        assert find(library, query="the", languages=["de", "zh"])["reason"] == (
+            "no page is in the language de or zh; take a filter away"
+        )
+        found = find(library, query="the", folder="notes", kinds=["text"], until="2000-01-01")
+        assert found["reason"] == "no page is of a file modified until 2000-01-01; take a filter away"
+        like = {"file": "invoice-2024-0417.pdf", "page": 1}
+        assert (
+            find(library, like=like, languages=["en"])["results"]
+            and not find(library, like=like, languages=["fr"])["results"]
+        )
+
+    def test_nothing_found_says_why(self, library: Running) -> None:
+        found = find(library, query="the", folder="notes", kinds=["pdf"])
+        assert found["results"] == [] and "take a filter away" in found["reason"]
+
+    def test_no_page_has_the_words(self, library: Running) -> None:
+        found = find(library, query='zebra "+ (', by="text")
+        assert found["results"] == [] and "no page has any of these words" in found["reason"]
+        found = find(library, query="invoice", by="text", folder="notes")
+        assert found["results"] == [] and "no page that the filters leave has any" in found["reason"]
+        found = find(library, query="invoice", by="text", folder="notes", kinds=["image"])
+        assert found["results"] == [] and "take a filter away" in found["reason"]
+
+    @pytest.mark.parametrize(
+        ("body", "says"),
+        [
+            ({}, "empty"),
+            ({"query": "a", "by": "bm25"}, "by"),
+            ({"image": PIXEL, "by": "text"}, "full text needs words"),
+            ({"like": {"file": "red-bicycle.jpg", "page": 1}, "by": "text"}, "full text needs words"),
+            ({"query": "  "}, "empty"),
+            ({"query": "a", "top": 0}, "top"),
+            ({"query": "a", "kinds": ["film"]}, "kinds"),
+            ({"query": "a", "languages": ["german"]}, "a language is named by its ISO 639 code"),
+            ({"query": "a", "languages": "de"}, "languages"),
+            ({"query": "a", "since": "yesterday"}, "since must be a date such as 2026-11-01"),
+            ({"query": "a", "until": "2026-02-30"}, "until must be a date such as 2026-11-01"),
+            ({"query": "a", "until": 20261101}, "until"),
+            ({"query": "a", "since": "2026-11-02", "until": "2026-11-01"}, "since must not be after until"),
+            ({"like": {"file": "red-bicycle.jpg", "page": 1}, "since": "x"}, "since must be a date"),
+            ({"image": "http://127.0.0.1/a.png"}, "data: URI"),
+            ({"image": "no image"}, "base64"),
+            ({"image": base64.b64encode(b"not an image at all").decode()}, "image"),
+            ({"query": 3}, "query"),
+        ],
+    )
+    def test_refused(self, library: Running, body: dict[str, Any], says: str) -> None:
+        response = library.post("/library/search", body)
+        assert response.status_code == 422 and says in response.json()["detail"]
+
+
+class TestPages:
+    def test_a_picture_of_a_page(self, library: Running) -> None:
+        place = {"file": "invoice-2024-0417.pdf", "page": 1}
+        small = library.http.get("/library/page", params={**place, "width": 200})
+        whole = library.http.get("/library/page", params=place)
+        assert small.headers["content-type"] == whole.headers["content-type"] == "image/png"
+        assert PIL.Image.open(io.BytesIO(small.content)).width == 200
+        assert PIL.Image.open(io.BytesIO(whole.content)).width > 600
+
+    def test_texts(self, library: Running) -> None:
+        place = {"file": "notes/radio.txt", "page": 1}
+        found = library.http.get("/library/text", params=place).json()
+        assert found["text"].startswith("RADIO PROCEDURE") and found["pages"] == 1
+        assert library.http.get("/library/page", params=place).status_code == 404
+
+    def test_a_file(self, library: Running, folder: Path) -> None:
+        response = library.http.get("/library/file", params={"file": "red-bicycle.jpg"})
+        assert response.content == (folder / "red-bicycle.jpg").read_bytes()
+        assert 'filename="red-bicycle.jpg"' in response.headers["content-disposition"]
+
+    @pytest.mark.parametrize("name", ["../secret", "/etc/passwd", ".polylens/index.json", "broken.pdf", "", "none"])
+    def test_nothing_but_what_is_indexed(self, library: Running, name: str) -> None:
+        for path in ("/library/file", "/library/page", "/library/text"):
+            response = library.http.get(path, params={"file": name, "page": 1})
+            assert response.status_code in (404, 422), (path, response.text)
+
+    @pytest.mark.parametrize("page", ["0", "-1", "x", "99"])
+    def test_pages_that_there_are_not(self, library: Running, page: str) -> None:
+        place = {"file": "red-bicycle.jpg", "page": page}
+        assert library.http.get("/library/page", params=place).status_code == 422
+
+
+class TestWhy:
+    def test_each_word_has_its_picture(self, library: Running) -> None:
+        body = {"query": "halvorsen mast", "file": "invoice-2024-0417.pdf", "page": 1}
+        why = library.post("/library/why", body).json()
+        assert [word["text"] for word in why["words"]] == ["halvorsen", "mast"]
+        squares = why["rows"] * why["columns"]
+        heats = np.array([word["heat"] for word in why["words"]])
+        assert heats.shape == (2, squares) and len(why["whole"]) == squares
+        assert heats.min() >= 0 and heats.max() == 1
+        assert np.allclose(heats.max(axis=0), why["whole"], atol=1e-3)
+
+    def test_the_letters_are_where_the_heat_is(self, library: Running) -> None:
+        """The name is the first line of the invoice: the warmest square of it is in its upper part."""
+        body = {"query": "halvorsen", "file": "invoice-2024-0417.pdf", "page": 1}
+        why = library.post("/library/why", body).json()
+        warmest = int(np.argmax(why["whole"])) // why["columns"]
+        assert warmest < why["rows"] / 3
+
+    def test_a_text_has_none(self, library: Running) -> None:
+        why = library.post("/library/why", {"query": "radio", "file": "notes/radio.txt", "page": 1}).json()
+        assert (why["rows"], why["words"]) == (0, [])
+
+
+def test_words_and_their_tokens(tmp_path: Path) -> None:
+    embedder = polylens.load(tiny.write(tmp_path), dtype="float32", device="cpu")  # a token a byte
+    words = words_of(embedder.processor, "a ship, 東京", "Query: ", 100)  # type: ignore[arg-type]
+    assert [(text, tokens[0], len(tokens)) for text, tokens in words] == [("a", 7, 1), ("ship", 9, 4), ("東京", 15, 6)]
+    cut = words_of(embedder.processor, "a ship", "Query: ", 9)  # type: ignore[arg-type]
+    assert [text for text, _ in cut] == ["a"]
+
+
+class TestFollowing:
+    def test_a_second_server_finds_the_index_as_it_is(self, library: Running, folder: Path, tmp_path: Path) -> None:
+        with serving("--library", str(folder), home=tmp_path) as second:
+            assert settled(second, files=5)["pages"] == library.http.get("/library").json()["pages"]
+
+    def test_ended_while_indexing_it_keeps_what_was_done(self, tmp_path: Path) -> None:
+        copies = tmp_path / "many"
+        copies.mkdir()
+        for number in range(6):
+            pixels = np.random.default_rng(number).integers(0, 256, (600, 600, 3), dtype=np.uint8)
+            PIL.Image.fromarray(pixels).save(copies / f"{number}.png")
+        with serving("--library", str(copies), home=tmp_path) as running:
+            while not (running.http.get("/library").json()["updating"] or {}).get("total_pages"):
+                time.sleep(0.02)
+        with serving("--library", str(copies), home=tmp_path) as running:
+            assert settled(running, files=6)["pages"] == 6
+
+
+class TestSafety:
+    def test_requests_to_other_names_are_refused(self, library: Running) -> None:
+        assert library.http.get("/library", headers={"Host": "evil.example"}).status_code == 400
+        assert library.http.get("/", headers={"Host": "localhost:1234"}).status_code == 200
+
+    def test_keys_and_a_page_exclude_each_other(self, folder: Path, tmp_path: Path) -> None:
+        import subprocess
+
+        (tmp_path / "keys").write_text("")
+        command = [sys.executable, "-m", "polylens.cli", "serve", "--library", str(folder), "--port", "0"]
+        ended = subprocess.run(
+            [*command, "--keys", str(tmp_path / "keys")], capture_output=True, text=True, check=False
+        )
+        assert ended.returncode == 2 and "without --keys" in ended.stderr
+
+    def test_a_folder_that_is_not_there(self, tmp_path: Path) -> None:
+        import subprocess
+
+        command = [sys.executable, "-m", "polylens.cli", "serve", "--port", "0", "--library", str(tmp_path / "none")]
+        ended = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert (ended.returncode, ended.stderr.count("\n")) == (6, 1), ended.stderr

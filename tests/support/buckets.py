@@ -1,0 +1,70 @@
+"""A local S3 server, moto, as a process of its own: what it holds goes with it.
+
+python tests/support/buckets.py
+
+It prints the port that it listens on, and serves until its stdin is closed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+HAS_MOTO = all(importlib.util.find_spec(name) for name in ("moto", "flask", "flask_cors"))
+
+
+@contextlib.contextmanager
+def running() -> Iterator[str]:
+    """The address of a server that runs within the block."""
+    command = [sys.executable, "-W", "ignore", __file__]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as server:
+        assert server.stdin is not None and server.stdout is not None
+        yield f"http://127.0.0.1:{server.stdout.readline().strip()}"
+        server.stdin.close()
+        server.wait()
+
+
+def make_bucket(endpoint: str, name: str) -> None:
+    _send("PUT", f"{endpoint}/{name}")
+
+
+def ask_for_credentials(endpoint: str) -> None:
+    """From here on the server knows nobody, and says so."""
+    _send("POST", f"{endpoint}/moto-api/reset-auth", b"0")
+
+
+def _send(method: str, address: str, body: bytes = b"") -> None:
+    request = urllib.request.Request(address, body, {"Content-Type": "text/plain"}, method=method)
+    urllib.request.urlopen(request, timeout=10).close()
+
+
+def environment(endpoint: str) -> Mapping[str, str]:
+    """What a program needs to know to use the server."""
+    return {
+        "AWS_ENDPOINT_URL": endpoint,
+        "AWS_ACCESS_KEY_ID": "someone",
+        "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_REGION": "us-east-1",
+    }
+
+
+def serve() -> None:
+    from moto.moto_server.threaded_moto_server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    print(server.get_host_and_port()[1], flush=True)
+    sys.stdin.read()
+    server.stop()
+
+
+if __name__ == "__main__":
+    sys.path.remove(str(Path(__file__).parent))  # this folder's modules are not those that the server imports
+    serve()

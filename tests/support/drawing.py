@@ -1,0 +1,17 @@
+"""What tests that draw text need, or are skipped without."""
+
+from __future__ import annotations
+
+import pytest
+
+from polylens.errors import InputError
+from polylens.lab.synthetic import fonts
+from polylens.lab.synthetic.lexicon import Split
+
+
+def need_fonts(language: str, split: Split = "train") -> None:
+    """Skips where no font of a split can write a language; says what to install."""
+    try:
+        fonts.faces(language, split)
+    except InputError as error:
+        pytest.skip(str(error))

@@ -1,0 +1,28 @@
+"""A process that indexes a folder slowly and says which files are safe; tests kill it at any moment.
+
+python tests/support/indexing.py FOLDER SECONDS_PER_INPUT
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from tests.support.fakes import FakeEmbedder
+
+from polylens.library import update as updating
+from polylens.library.library import Library, Progress
+
+
+def tell(progress: Progress) -> None:
+    for file in progress.saved:
+        print("saved", file, flush=True)
+    if progress.phase == "indexing":
+        print("working", progress.done_pages, flush=True)
+
+
+if __name__ == "__main__":
+    updating.COMMIT_PAGES = 6
+    print("started", flush=True)
+    Library(sys.argv[1], FakeEmbedder(delay=float(sys.argv[2]))).update(tell)
+    print("complete", flush=True)
