@@ -11,7 +11,7 @@ import torch
 from polylens.errors import InputError, OverloadedError, TooLargeError
 from polylens.server.engine import registry
 from polylens.server.engine.cache import OVERHEAD, Cache, Entry
-from polylens.server.http.callers import Memory
+from polylens.server.http.context import MemoryBudget
 from polylens.server.http.wire import sized
 from polylens.server.settings import Settings
 from polylens.types import Embedding
@@ -23,13 +23,13 @@ def entry(numbers: int = 16) -> Entry:
 
 class TestMemory:
     def test_one_request_and_all_of_them_are_bounded_and_what_was_held_is_free_again(self) -> None:
-        memory = Memory(of_one=100, of_all=150)
-        with memory.caller("a") as first:
+        memory = MemoryBudget(of_one=100, of_all=150)
+        with memory.request("a") as first:
             first.hold(60)
             first.hold(40)
             with pytest.raises(TooLargeError):
                 first.hold(1)
-            with memory.caller("b") as second:
+            with memory.request("b") as second:
                 second.hold(50)
                 with pytest.raises(OverloadedError):
                     second.hold(1)
@@ -37,9 +37,9 @@ class TestMemory:
         assert memory.held == 0
 
     def test_a_request_that_failed_holds_nothing(self) -> None:
-        memory = Memory(of_one=100, of_all=150)
-        with pytest.raises(ZeroDivisionError), memory.caller("a") as caller:
-            caller.hold(10)
+        memory = MemoryBudget(of_one=100, of_all=150)
+        with pytest.raises(ZeroDivisionError), memory.request("a") as context:
+            context.hold(10)
             raise ZeroDivisionError
         assert memory.held == 0
 

@@ -14,8 +14,7 @@ from polylens import __version__
 from polylens.errors import NotFoundError
 from polylens.server.endpoints.models import model_info
 from polylens.server.http import schemas
-from polylens.server.http.answer import Answer
-from polylens.server.http.callers import Caller
+from polylens.server.http.context import RequestContext, Result
 from polylens.server.http.openapi import responses
 from polylens.server.http.reference_page import reference_page
 from polylens.server.http.responding import JSON
@@ -36,7 +35,7 @@ def _add_work(app: FastAPI, server: Server) -> None:
     """The endpoints that take a body."""
     operations = server.operations
 
-    def post(path: str, schema: type[R], work: Callable[[R, Caller], Awaitable[Answer]], answer: str) -> None:
+    def post(path: str, schema: type[R], work: Callable[[R, RequestContext], Awaitable[Result]], answer: str) -> None:
         async def endpoint(request: Request) -> Response:
             return await server.responder.respond(request, schema, work)
 
@@ -50,7 +49,7 @@ def _add_work(app: FastAPI, server: Server) -> None:
             openapi_extra={"requestBody": {"required": True, "content": {JSON: {"schema": {"$ref": _ref(schema)}}}}},
         )
 
-    async def segment(request: schemas.SegmentRequest, _caller: Caller) -> Answer:
+    async def segment(request: schemas.SegmentRequest, _context: RequestContext) -> Result:
         return await operations.segment(request)
 
     post("/v1/embeddings", schemas.EmbeddingsRequest, operations.embeddings, "EmbeddingResponse")
@@ -67,16 +66,16 @@ def _add_lists(app: FastAPI, server: Server) -> None:
 
     @app.get("/v1/models", responses=responses("ModelList"), summary="The models that are served.")
     async def list_models(request: Request) -> Response:
-        async def work(_request: schemas.Request, _caller: Caller) -> Answer:
-            return Answer({"object": "list", "data": [model_info(served) for served in server.models]}, 0)
+        async def work(_request: schemas.Request, _context: RequestContext) -> Result:
+            return Result({"object": "list", "data": [model_info(served) for served in server.models]}, 0)
 
         return await server.responder.respond(request, None, work)
 
     @app.get("/v1/models/{model_id:path}", responses=responses("ModelInfo"), summary="One model, by any of its names.")
     async def show_model(request: Request, model_id: str) -> Response:
-        async def work(_request: schemas.Request, _caller: Caller) -> Answer:
+        async def work(_request: schemas.Request, _context: RequestContext) -> Result:
             try:
-                return Answer(model_info(server.models.find(model_id)), 0)
+                return Result(model_info(server.models.find(model_id)), 0)
             except LookupError as unknown:
                 raise NotFoundError(str(unknown)) from unknown
 
@@ -84,8 +83,8 @@ def _add_lists(app: FastAPI, server: Server) -> None:
 
     @app.get("/v1/classifiers", responses=responses("ClassifierList"), summary="The caller's trained classifiers.")
     async def list_classifiers(request: Request) -> Response:
-        async def work(_request: schemas.Request, caller: Caller) -> Answer:
-            return Answer([record.summary() for record in server.classifiers.list(caller.owner)], 0)
+        async def work(_request: schemas.Request, context: RequestContext) -> Result:
+            return Result([record.summary() for record in server.classifiers.list(context.owner)], 0)
 
         return await server.responder.respond(request, None, work)
 
@@ -93,9 +92,9 @@ def _add_lists(app: FastAPI, server: Server) -> None:
         "/v1/classifiers/{classifier_id}", responses=responses("Deleted"), summary="Forget a trained classifier."
     )
     async def delete_classifier(request: Request, classifier_id: str) -> Response:
-        async def work(_request: schemas.Request, caller: Caller) -> Answer:
-            await asyncio.to_thread(server.classifiers.delete, classifier_id, owner=caller.owner)
-            return Answer({"classifier_id": classifier_id, "deleted": True}, 0)
+        async def work(_request: schemas.Request, context: RequestContext) -> Result:
+            await asyncio.to_thread(server.classifiers.delete, classifier_id, owner=context.owner)
+            return Result({"classifier_id": classifier_id, "deleted": True}, 0)
 
         return await server.responder.respond(request, None, work)
 
@@ -132,7 +131,7 @@ def _add_health(app: FastAPI, server: Server) -> None:
             body = {"name": "polylens", "version": __version__, "docs": "/docs", "models": server.models.names()}
             return Response(to_json(body), media_type=JSON)
 
-        async def work(_request: schemas.Request, _caller: Caller) -> Answer:
+        async def work(_request: schemas.Request, _context: RequestContext) -> Result:
             return await server.operations.segment(schemas.checked(dict(request.query_params), schemas.SegmentRequest))
 
         return await server.responder.respond(request, None, work)

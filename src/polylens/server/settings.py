@@ -76,7 +76,7 @@ class Settings:
     workers: int = 1  # processes a model, each with its own copy of the weights
     threads: int | None = None  # of each process; None shares the cores among the workers
     batch_tokens: int | None = None  # of one forward pass; None goes by the device
-    max_wait: float = 60.0  # seconds of work that may wait in a lane before requests are refused
+    max_wait: float = 60.0  # seconds of work that may wait in a queue before requests are refused
     stall_seconds: float = 30.0  # beyond what a batch should take, after which its worker counts as hung
     cache_bytes: int = 256 * 1024 * 1024  # of finished vectors; 0 keeps none
     keys: Path | None = None  # file of hashed API keys; None asks for none

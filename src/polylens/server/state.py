@@ -16,7 +16,7 @@ from polylens.server.endpoints.operations import Operations
 from polylens.server.engine.cache import Cache
 from polylens.server.engine.registry import Registry
 from polylens.server.http.access import Keys, RateLimits, read_keys
-from polylens.server.http.callers import Memory
+from polylens.server.http.context import MemoryBudget
 from polylens.server.http.metrics import Metrics
 from polylens.server.http.responding import Responder
 from polylens.server.intake.fetching import Fetcher
@@ -78,7 +78,7 @@ def _responder(settings: Settings, metrics: Metrics) -> Responder:
     return Responder(
         Keys(read_keys(settings.keys) if settings.keys is not None else None),
         RateLimits(limits.requests_per_minute, limits.tokens_per_minute),
-        Memory(limits.request_bytes, limits.held_bytes),
+        MemoryBudget(limits.request_bytes, limits.held_bytes),
         metrics,
         limits.body_bytes,
     )

@@ -145,8 +145,8 @@ class TestOverload:
                 pass
             assert refusal.value.retry_after >= 1
             assert "16" not in str(refusal.value) and "8 tokens are waiting" in str(refusal.value)
-            with tested.admitted(120) as lane:  # empty again: any request is taken
-                assert lane == "interactive"
+            with tested.admitted(120) as queue:  # empty again: any request is taken
+                assert queue == "interactive"
             assert set(tested.admitted_tokens.values()) == {0}
             assert tested.figures.refusals == 1
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from polylens.models.protocol import Item
-from polylens.server.engine.queues import Job, LaneName, Lanes
+from polylens.server.engine.queues import Job, PriorityQueue, QueueName
 
 
 @pytest.fixture
@@ -24,67 +24,69 @@ def job(loop: asyncio.AbstractEventLoop, tokens: int, owner: str = "a") -> Job:
     return Job(item, False, owner, loop.create_future())
 
 
-def put(lanes: Lanes, loop: asyncio.AbstractEventLoop, lane: LaneName, sizes: list[int], owner: str = "a") -> list[Job]:
+def put(
+    queues: PriorityQueue, loop: asyncio.AbstractEventLoop, queue: QueueName, sizes: list[int], owner: str = "a"
+) -> list[Job]:
     jobs = [job(loop, size, owner) for size in sizes]
     for each in jobs:
-        lanes.put(each, lane)
+        queues.put(each, queue)
     return jobs
 
 
 def test_first_in_first_out_up_to_the_budget(loop: asyncio.AbstractEventLoop) -> None:
-    lanes = Lanes()
-    jobs = put(lanes, loop, "interactive", [4, 3, 2, 5])
-    assert lanes.take(10) == jobs[:3]
-    assert lanes.take(10) == jobs[3:]
-    assert lanes.take(10) == []
+    queues = PriorityQueue()
+    jobs = put(queues, loop, "interactive", [4, 3, 2, 5])
+    assert queues.take(10) == jobs[:3]
+    assert queues.take(10) == jobs[3:]
+    assert queues.take(10) == []
 
 
 def test_one_that_is_larger_than_the_budget_goes_alone(loop: asyncio.AbstractEventLoop) -> None:
-    lanes = Lanes()
-    jobs = put(lanes, loop, "bulk", [50, 1])
-    assert lanes.take(10) == jobs[:1]
-    assert lanes.take(10) == jobs[1:]
+    queues = PriorityQueue()
+    jobs = put(queues, loop, "bulk", [50, 1])
+    assert queues.take(10) == jobs[:1]
+    assert queues.take(10) == jobs[1:]
 
 
 def test_a_short_request_is_in_the_very_next_batch(loop: asyncio.AbstractEventLoop) -> None:
-    lanes = Lanes()
-    put(lanes, loop, "bulk", [10] * 2_048)
+    queues = PriorityQueue()
+    put(queues, loop, "bulk", [10] * 2_048)
     for _ in range(20):
-        lanes.take(100)
-    (short,) = put(lanes, loop, "interactive", [10], owner="b")
-    assert short in lanes.take(100)
+        queues.take(100)
+    (short,) = put(queues, loop, "interactive", [10], owner="b")
+    assert short in queues.take(100)
 
 
 def test_both_lanes_get_their_shares_while_both_wait(loop: asyncio.AbstractEventLoop) -> None:
-    lanes = Lanes()
-    bulk = put(lanes, loop, "bulk", [10] * 1_000)
-    quick = put(lanes, loop, "interactive", [10] * 1_000, owner="b")
-    taken = [each for _ in range(40) for each in lanes.take(100)]
+    queues = PriorityQueue()
+    bulk = put(queues, loop, "bulk", [10] * 1_000)
+    quick = put(queues, loop, "interactive", [10] * 1_000, owner="b")
+    taken = [each for _ in range(40) for each in queues.take(100)]
     assert len(taken) == 400
     assert sum(each in quick for each in taken) == pytest.approx(300, abs=2)
     assert sum(each in bulk for each in taken) == pytest.approx(100, abs=2)
 
 
 def test_an_empty_lane_saves_no_credit_up(loop: asyncio.AbstractEventLoop) -> None:
-    lanes = Lanes()
-    put(lanes, loop, "interactive", [10] * 500)
+    queues = PriorityQueue()
+    put(queues, loop, "interactive", [10] * 500)
     for _ in range(50):
-        lanes.take(100)
-    put(lanes, loop, "interactive", [10] * 100)
-    late = put(lanes, loop, "bulk", [10] * 100, owner="b")
-    assert sum(each in late for each in lanes.take(100)) <= 3  # not the ten that the other lane had before
+        queues.take(100)
+    put(queues, loop, "interactive", [10] * 100)
+    late = put(queues, loop, "bulk", [10] * 100, owner="b")
+    assert sum(each in late for each in queues.take(100)) <= 3  # not the ten that the other queue had before
 
 
 def test_owners_take_turns_within_a_lane(loop: asyncio.AbstractEventLoop) -> None:
-    lanes = Lanes()
-    put(lanes, loop, "bulk", [10] * 100, owner="a")
-    other = put(lanes, loop, "bulk", [10] * 5, owner="b")
-    assert sum(each in other for each in lanes.take(100)) == 5
+    queues = PriorityQueue()
+    put(queues, loop, "bulk", [10] * 100, owner="a")
+    other = put(queues, loop, "bulk", [10] * 5, owner="b")
+    assert sum(each in other for each in queues.take(100)) == 5
 
 
 def test_jobs_of_clients_that_went_away_are_dropped(loop: asyncio.AbstractEventLoop) -> None:
-    lanes = Lanes()
-    jobs = put(lanes, loop, "interactive", [4, 4, 4])
+    queues = PriorityQueue()
+    jobs = put(queues, loop, "interactive", [4, 4, 4])
     jobs[0].future.cancel()
     jobs[1].future.cancel()
-    assert lanes.take(10) == jobs[2:]
+    assert queues.take(10) == jobs[2:]

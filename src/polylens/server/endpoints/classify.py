@@ -13,11 +13,10 @@ from polylens.server.classifiers.store import Classifier, ClassifierStore
 from polylens.server.concurrency import together
 from polylens.server.endpoints.embedding_service import EmbeddingService
 from polylens.server.engine.registry import Registry, Served
-from polylens.server.http.answer import Answer
-from polylens.server.http.callers import Caller
+from polylens.server.http.context import RequestContext, Result
 from polylens.server.http.schemas import MAX_GROUPS, MAX_LABELS, ClassifyRequest, TrainRequest
-from polylens.server.intake.sources import Pdf, Source, Text, parse_input, parse_item
-from polylens.server.intake.wish import Wish
+from polylens.server.intake.options import EmbedOptions
+from polylens.server.intake.sources import PdfInput, Source, TextInput, parse_input, parse_item
 from polylens.types import FloatArray
 
 MAX_CLASSIFIED = 512  # inputs of one request to classify or to train, as published
@@ -37,21 +36,21 @@ class Labelling:
         self.embedding = embedding
         self.classifiers = classifiers
 
-    async def classify(self, request: ClassifyRequest, caller: Caller) -> Answer:
+    async def classify(self, request: ClassifyRequest, context: RequestContext) -> Result:
         """POST /v1/classify."""
         if request.classifier_id is not None:
-            return await self._classify_trained(request, request.classifier_id, caller)
+            return await self._classify_trained(request, request.classifier_id, context)
         if request.model is None or request.labels is None:
             raise FieldError("model and labels are needed, or the classifier_id of a trained classifier", "labels")
         served = self.registry.find(request.model)
         groups = _label_groups(request.labels)
         sources = parse_input(request.input, max_items=MAX_CLASSIFIED)
         names = list(dict.fromkeys(label for labels in groups.values() for label in labels))
-        wish, named = self._classifying(served, caller), self._classifying(served, caller, field="labels")
+        options, named = self._classifying(served, context), self._classifying(served, context, field="labels")
         found, labelled = await together(
             [
-                self.embedding.embed(served, sources, wish),
-                self.embedding.embed(served, [Text(name) for name in names], named),
+                self.embedding.embed(served, sources, options),
+                self.embedding.embed(served, [TextInput(name) for name in names], named),
             ]
         )
         vectors = dict(zip(names, (each.embedding.dense for each in labelled), strict=True))
@@ -67,27 +66,27 @@ class Labelling:
             for index, each in enumerate(found)
         ]
         tokens = sum(each.tokens for each in (*found, *labelled))
-        return Answer({"usage": {"total_tokens": tokens}, "data": rows}, tokens, served.name, len(found))
+        return Result({"usage": {"total_tokens": tokens}, "data": rows}, tokens, served.name, len(found))
 
-    async def _classify_trained(self, request: ClassifyRequest, classifier_id: str, caller: Caller) -> Answer:
-        classifier = await asyncio.to_thread(self.classifiers.get, classifier_id, owner=caller.owner)
+    async def _classify_trained(self, request: ClassifyRequest, classifier_id: str, context: RequestContext) -> Result:
+        classifier = await asyncio.to_thread(self.classifiers.get, classifier_id, owner=context.owner)
         served = self._model_of(classifier)
         sources = parse_input(request.input, max_items=MAX_CLASSIFIED)
-        found = await self.embedding.embed(served, sources, self._classifying(served, caller))
+        found = await self.embedding.embed(served, sources, self._classifying(served, context))
         vectors = np.stack([each.embedding.dense for each in found])
         scores = classifier.scores(vectors, model_id=served.model_id)
         await asyncio.to_thread(self.classifiers.used, classifier_id)
         groups = {"": list(classifier.labels)}
         rows = [_prediction(index, {"": row}, groups) for index, row in enumerate(scores)]
         tokens = sum(each.tokens for each in found)
-        return Answer({"usage": {"total_tokens": tokens}, "data": rows}, tokens, served.name, len(found))
+        return Result({"usage": {"total_tokens": tokens}, "data": rows}, tokens, served.name, len(found))
 
-    async def train(self, request: TrainRequest, caller: Caller) -> Answer:
+    async def train(self, request: TrainRequest, context: RequestContext) -> Result:
         """POST /v1/train."""
         items = request.input if isinstance(request.input, list) else [request.input]
         labels, sources = _samples(items)
         if request.classifier_id is not None:
-            classifier = await asyncio.to_thread(self.classifiers.get, request.classifier_id, owner=caller.owner)
+            classifier = await asyncio.to_thread(self.classifiers.get, request.classifier_id, owner=context.owner)
             served = self._model_of(classifier)
         elif request.model is not None:
             served = self.registry.find(request.model)
@@ -95,31 +94,31 @@ class Labelling:
                 raise LabelError("Invalid training labels. At least 2 unique labels are required for training.")
         else:
             raise FieldError("is needed for a new classifier, or classifier_id for one that is there", "model")
-        found = await self.embedding.embed(served, sources, self._classifying(served, caller))
+        found = await self.embedding.embed(served, sources, self._classifying(served, context))
         vectors = np.stack([each.embedding.dense for each in found])
-        trained = await asyncio.to_thread(self._learn, request, served, caller, vectors, labels)
+        trained = await asyncio.to_thread(self._learn, request, served, context, vectors, labels)
         tokens = request.num_iters * sum(each.tokens for each in found)
         value = {
             "classifier_id": trained.classifier_id,
             "num_samples": len(labels),
             "usage": {"total_tokens": tokens},
         }
-        return Answer(value, tokens, served.name, len(labels))
+        return Result(value, tokens, served.name, len(labels))
 
     def _learn(
-        self, request: TrainRequest, served: Served, caller: Caller, vectors: FloatArray, labels: Sequence[str]
+        self, request: TrainRequest, served: Served, context: RequestContext, vectors: FloatArray, labels: Sequence[str]
     ) -> Classifier:
         if request.classifier_id is not None:
             return self.classifiers.update(
                 request.classifier_id,
-                owner=caller.owner,
+                owner=context.owner,
                 model_id=served.model_id,
                 vectors=vectors,
                 labels=labels,
                 num_iters=request.num_iters,
             )
         return self.classifiers.train(
-            owner=caller.owner,
+            owner=context.owner,
             model=served.name,
             model_id=served.model_id,
             vectors=vectors,
@@ -136,9 +135,9 @@ class Labelling:
             )
         return served
 
-    def _classifying(self, served: Served, caller: Caller, field: str = "input") -> Wish:
+    def _classifying(self, served: Served, context: RequestContext, field: str = "input") -> EmbedOptions:
         task = "classification" if "classification" in served.header.processor.tasks else None
-        return Wish(task=task, truncate=True, caller=caller, field=field)
+        return EmbedOptions(task=task, truncate=True, context=context, field=field)
 
 
 def _label_groups(labels: list[str] | Mapping[str, list[str]]) -> dict[str, list[str]]:
@@ -193,6 +192,6 @@ def _samples(items: Sequence[Any]) -> tuple[list[str], list[Source]]:
         parse_item({key: value for key, value in item.items() if key != "label"}, f"input.{index}")
         for index, item in enumerate(items)
     ]
-    if any(isinstance(source, Pdf) for source in sources):
+    if any(isinstance(source, PdfInput) for source in sources):
         raise InputError("a PDF cannot be a training item; send its pages as images")
     return [item["label"] for item in items], sources

@@ -15,12 +15,12 @@ from polylens.models.protocol import Item
 from polylens.server.concurrency import in_thread, together
 from polylens.server.engine.cache import Cache, Entry, cache_key
 from polylens.server.engine.published import image_tokens, role
-from polylens.server.engine.queues import LaneName
+from polylens.server.engine.queues import QueueName
 from polylens.server.engine.registry import Served
 from polylens.server.intake.fetching import Fetcher
-from polylens.server.intake.reading import Photo, Reader, Ready
+from polylens.server.intake.options import EmbedOptions
+from polylens.server.intake.reading import LoadedImage, LoadedInput, Reader
 from polylens.server.intake.sources import Source
-from polylens.server.intake.wish import Wish
 from polylens.server.settings import Limits
 from polylens.types import Embedding
 
@@ -67,13 +67,13 @@ class EmbeddingService:
         self._threads.shutdown(wait=False, cancel_futures=True)
         await self.reader.fetcher.close()
 
-    async def embed(self, served: Served, sources: Sequence[Source], wish: Wish) -> list[Embedded]:
+    async def embed(self, served: Served, sources: Sequence[Source], options: EmbedOptions) -> list[Embedded]:
         """Vectors of all inputs.
 
         Args:
             served: The model.
             sources: At least one; a PDF is the only one and gives a result a page.
-            wish: How.
+            options: How.
 
         Returns:
             In input order.
@@ -86,32 +86,34 @@ class EmbeddingService:
         """
         try:
             async with asyncio.timeout(self.limits.request_seconds):
-                ready = await self.reader.read(served, sources, wish)
-                if wish.late_chunking:
-                    return await self._embed_chunks(served, ready, wish)
-                return await self._embed_all(served, ready, wish)
+                ready = await self.reader.read(served, sources, options)
+                if options.late_chunking:
+                    return await self._embed_chunks(served, ready, options)
+                return await self._embed_all(served, ready, options)
         except TimeoutError as late:
             raise DeadlineError(
                 f"Request timed out after {self.limits.request_seconds:.0f} seconds. "
                 "Try with smaller inputs or retry later."
             ) from late
 
-    async def _embed_all(self, served: Served, ready: Sequence[Ready], wish: Wish) -> list[Embedded]:
+    async def _embed_all(self, served: Served, ready: Sequence[LoadedInput], options: EmbedOptions) -> list[Embedded]:
         """Those that the cache has not, through the engine: texts at once, pictures a few at a time."""
-        adapter, prompt = role(served.header, wish.task)
-        hashing = partial(self._key, served, (adapter, prompt), wish)  # of files that may be megabytes
+        adapter, prompt = role(served.header, options.task)
+        hashing = partial(self._key, served, (adapter, prompt), options)  # of files that may be megabytes
         keys = await in_thread(self._threads, list, map(hashing, ready))
         kept = [self.cache.get(key) if key is not None else None for key in keys]
         missing = [index for index, entry in enumerate(kept) if entry is None]
-        items = await self._tokenise(served, ready, [index for index in missing if isinstance(ready[index], str)], wish)
+        items = await self._tokenise(
+            served, ready, [index for index in missing if isinstance(ready[index], str)], options
+        )
         tokens = sum(items[i].num_tokens if i in items else _seen(served, ready[i]) for i in missing)
         self._refuse_too_many(tokens)
-        with served.engine.admitted(tokens) as lane:
+        with served.engine.admitted(tokens) as queue:
             computed = await together(
                 [
-                    self._text(served, items[i], lane, wish)
+                    self._text(served, items[i], queue, options)
                     if i in items
-                    else self._picture(served, ready[i], i, adapter, lane, wish)
+                    else self._picture(served, ready[i], i, adapter, queue, options)
                     for i in missing
                 ]
             )
@@ -126,20 +128,20 @@ class EmbeddingService:
         ]
 
     async def _tokenise(
-        self, served: Served, ready: Sequence[Ready], indices: Sequence[int], wish: Wish
+        self, served: Served, ready: Sequence[LoadedInput], indices: Sequence[int], options: EmbedOptions
     ) -> dict[int, Item]:
         """Items of the texts among the inputs."""
-        adapter, prompt = role(served.header, wish.task)
+        adapter, prompt = role(served.header, options.task)
         limit = min(self.limits.input_tokens, served.header.context)
 
         def tokenise(index: int) -> Item:
             text = str(ready[index])
             kept = text[: CHARS_PER_TOKEN * limit]  # so that a text of megabytes costs what its first tokens cost
             item = served.header.processor.text(kept, task=adapter, prompt_name=prompt, max_length=limit)
-            if not wish.truncate and (item.truncated or len(kept) < len(text)):
+            if not options.truncate and (item.truncated or len(kept) < len(text)):
                 raise FieldError(
                     f"has more than {limit} tokens, the limit for one text; shorten it, or send truncate: true",
-                    wish.place(index),
+                    options.place(index),
                 )
             return item
 
@@ -149,54 +151,64 @@ class EmbeddingService:
             items.update(zip(batch, await in_thread(self._threads, list, map(tokenise, batch)), strict=True))
         return items
 
-    async def _embed_chunks(self, served: Served, ready: Sequence[Ready], wish: Wish) -> list[Embedded]:
+    async def _embed_chunks(
+        self, served: Served, ready: Sequence[LoadedInput], options: EmbedOptions
+    ) -> list[Embedded]:
         """Late chunking: all texts as one."""
         if not all(isinstance(each, str) for each in ready):
-            raise FieldError("late_chunking joins texts; images cannot be among them", wish.field)
-        adapter, prompt = role(served.header, wish.task)
+            raise FieldError("late_chunking joins texts; images cannot be among them", options.field)
+        adapter, prompt = role(served.header, options.task)
         limit = min(self.limits.input_tokens, served.header.context)
         chunks = [str(each) for each in ready]
         if sum(map(len, chunks)) > CHARS_PER_TOKEN * limit:
-            raise FieldError(f"late_chunking joins all texts, together they may have {limit} tokens", wish.field)
+            raise FieldError(f"late_chunking joins all texts, together they may have {limit} tokens", options.field)
         prepare = partial(served.header.processor.chunks, chunks, task=adapter, prompt_name=prompt, max_length=limit)
         item = await in_thread(self._threads, prepare)
-        with served.engine.admitted(item.num_tokens) as lane:
-            embeddings = await self._run(served, item, lane, wish)
+        with served.engine.admitted(item.num_tokens) as queue:
+            embeddings = await self._run(served, item, queue, options)
         sizes = [stop - start for start, stop in item.chunks]
         sizes[0] += item.num_tokens - sum(sizes)  # the prompt's tokens stand before the first
         return [Embedded(*pair, is_image=False) for pair in zip(embeddings, sizes, strict=True)]
 
-    async def _text(self, served: Served, item: Item, lane: LaneName, wish: Wish) -> Embedded:
-        (embedding,) = await self._run(served, item, lane, wish)
-        shown = tuple(item.token_ids.tolist()) if wish.shows_tokens else ()
+    async def _text(self, served: Served, item: Item, queue: QueueName, options: EmbedOptions) -> Embedded:
+        (embedding,) = await self._run(served, item, queue, options)
+        shown = tuple(item.token_ids.tolist()) if options.shows_tokens else ()
         return Embedded(embedding, item.num_tokens, is_image=False, token_ids=shown)
 
     async def _picture(
-        self, served: Served, photo: Ready, index: int, adapter: str | None, lane: LaneName, wish: Wish
+        self,
+        served: Served,
+        photo: LoadedInput,
+        index: int,
+        adapter: str | None,
+        queue: QueueName,
+        options: EmbedOptions,
     ) -> Embedded:
-        assert isinstance(photo, Photo)
+        assert isinstance(photo, LoadedImage)
         file, size = photo.file, photo.size
 
         def prepare() -> Item:
             try:
                 return served.header.processor.image(read_image(file), task=adapter, max_pixels=None)
             except ImageError as error:
-                raise ImageError(error.message, index if wish.listed else None) from error
+                raise ImageError(error.message, index if options.listed else None) from error
 
         async with self._pictures.setdefault(served.name, asyncio.Semaphore(PICTURES_AT_ONCE)):
             item = await in_thread(self._threads, prepare)
-            (embedding,) = await self._run(served, item, lane, wish)
+            (embedding,) = await self._run(served, item, queue, options)
         return Embedded(embedding, image_tokens(served.kind, *size), is_image=True)
 
-    async def _run(self, served: Served, item: Item, lane: LaneName, wish: Wish) -> list[Embedding]:
-        return await served.engine.submit(item, lane, owner=wish.caller.owner, wants_tokens=wish.wants_tokens)
+    async def _run(self, served: Served, item: Item, queue: QueueName, options: EmbedOptions) -> list[Embedding]:
+        return await served.engine.submit(item, queue, owner=options.context.owner, wants_tokens=options.wants_tokens)
 
-    def _key(self, served: Served, found: tuple[str | None, str], wish: Wish, ready: Ready) -> bytes | None:
-        if not self.cache.max_bytes or wish.shows_tokens:
+    def _key(
+        self, served: Served, found: tuple[str | None, str], options: EmbedOptions, ready: LoadedInput
+    ) -> bytes | None:
+        if not self.cache.max_bytes or options.shows_tokens:
             return None
-        shared = (served.model_id, wish.caller.owner, wish.wants_tokens, *found)
+        shared = (served.model_id, options.context.owner, options.wants_tokens, *found)
         if isinstance(ready, str):
-            return cache_key(ready.encode(), *shared, wish.truncate)
+            return cache_key(ready.encode(), *shared, options.truncate)
         if isinstance(ready.file, bytes):
             return cache_key(ready.file, *shared, "image")
         return cache_key(ready.file.tobytes(), *shared, "page", *ready.size)
@@ -209,6 +221,6 @@ class EmbeddingService:
             )
 
 
-def _seen(served: Served, ready: Ready) -> int:
-    assert isinstance(ready, Photo)
+def _seen(served: Served, ready: LoadedInput) -> int:
+    assert isinstance(ready, LoadedImage)
     return served.header.processor.num_image_tokens(*ready.size)

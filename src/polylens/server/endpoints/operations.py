@@ -18,8 +18,7 @@ from polylens.server.endpoints.segmenter import (
 )
 from polylens.server.engine.published import KINDS
 from polylens.server.engine.registry import Registry, Served
-from polylens.server.http.answer import Answer
-from polylens.server.http.callers import Caller
+from polylens.server.http.context import RequestContext, Result
 from polylens.server.http.schemas import (
     EmbeddingsRequest,
     InvocationRequest,
@@ -28,8 +27,8 @@ from polylens.server.http.schemas import (
     checked,
 )
 from polylens.server.http.wire import multi, single, sized
-from polylens.server.intake.sources import Pdf, Source, TokenIds, parse_input, parse_item
-from polylens.server.intake.wish import Wish
+from polylens.server.intake.options import EmbedOptions
+from polylens.server.intake.sources import PdfInput, Source, TokenIds, parse_input, parse_item
 
 
 class Operations:
@@ -46,35 +45,35 @@ class Operations:
         self.embedding = embedding
         self.max_inputs = max_inputs
 
-    async def embeddings(self, request: EmbeddingsRequest, caller: Caller) -> Answer:
+    async def embeddings(self, request: EmbeddingsRequest, context: RequestContext) -> Result:
         """POST /v1/embeddings."""
         served = self.registry.find(request.model)
         sources = parse_input(request.input, max_items=self.max_inputs)
         _check_outputs(request, served, sources)
-        wish = Wish(
+        options = EmbedOptions(
             task=request.task,
             truncate=bool(request.truncate),
             wants_tokens=bool(request.return_multivector),
             shows_tokens=bool(request.return_tokenized_input),
             late_chunking=bool(request.late_chunking),
-            caller=caller,
+            context=context,
             listed=len(sources) > 1 or (isinstance(request.input, list) and not isinstance(sources[0], TokenIds)),
         )
-        found = await self.embedding.embed(served, sources, wish)
+        found = await self.embedding.embed(served, sources, options)
         usage = _usage(found)
         rows = _rows(request, served, found)
         value = {"model": request.model, "object": "list", "usage": usage, "data": rows}
-        return Answer(value, usage["total_tokens"], served.name, len(found))
+        return Result(value, usage["total_tokens"], served.name, len(found))
 
-    async def rerank(self, request: RerankRequest, caller: Caller) -> Answer:
+    async def rerank(self, request: RerankRequest, context: RequestContext) -> Result:
         """POST /v1/rerank: MaxSim where the model has multi-vectors, cosine where it has not."""
         served = self.registry.find(request.model)
         query = parse_item(request.query, "query")
         documents = parse_input(request.documents, field="documents", max_items=self.max_inputs)
-        if any(isinstance(source, Pdf) for source in (query, *documents)):
+        if any(isinstance(source, PdfInput) for source in (query, *documents)):
             raise FieldError("a PDF cannot be ranked; send its pages as images", "documents")
         asked, found = await self._both_sides(
-            served, query, documents, truncate=bool(request.truncation), caller=caller
+            served, query, documents, truncate=bool(request.truncation), context=context
         )
         scores = [_relevance(served, asked, each) for each in found]
         best = sorted(range(len(scores)), key=lambda index: -scores[index])[: request.top_n]
@@ -85,26 +84,26 @@ class Operations:
                 row["document"] = {"text": document} if isinstance(document, str) else document
         tokens = asked.tokens + sum(each.tokens for each in found)
         value = {"model": request.model, "object": "list", "usage": {"total_tokens": tokens}, "results": results}
-        return Answer(value, tokens, served.name, 1 + len(found))
+        return Result(value, tokens, served.name, 1 + len(found))
 
     async def _both_sides(
-        self, served: Served, query: Source, documents: Sequence[Source], *, truncate: bool, caller: Caller
+        self, served: Served, query: Source, documents: Sequence[Source], *, truncate: bool, context: RequestContext
     ) -> tuple[Embedded, list[Embedded]]:
         wants_tokens = served.header.multivector_dim is not None
         prompts = ("retrieval.query", "retrieval.passage") if served.header.processor.tasks else (None, None)
-        wishes = [
-            Wish(task=task, truncate=truncate, wants_tokens=wants_tokens, caller=caller, field=field)
+        options = [
+            EmbedOptions(task=task, truncate=truncate, wants_tokens=wants_tokens, context=context, field=field)
             for task, field in zip(prompts, ("query", "documents"), strict=True)
         ]
         asked, found = await together(
             [
-                self.embedding.embed(served, [query], wishes[0]),
-                self.embedding.embed(served, documents, wishes[1]),
+                self.embedding.embed(served, [query], options[0]),
+                self.embedding.embed(served, documents, options[1]),
             ]
         )
         return asked[0], found
 
-    async def segment(self, request: SegmentRequest) -> Answer:
+    async def segment(self, request: SegmentRequest) -> Result:
         """POST /v1/segment."""
         tokenizer = self._segment_tokenizer(request.tokenizer)
         value = await asyncio.to_thread(
@@ -117,7 +116,7 @@ class Operations:
             head=request.head,
             tail=request.tail,
         )
-        return Answer(value, 0, tokenizer.name, 1)
+        return Result(value, 0, tokenizer.name, 1)
 
     def _segment_tokenizer(self, name: str | None) -> SegmentTokenizer:
         """A published name, or a served model; nothing said is the first model's, whose tokens are what it embeds."""
@@ -133,7 +132,7 @@ class Operations:
             return published_tokenizer(name)
         return OffsetTokenizer(served.name, served.header.processor.tokenizer)
 
-    async def invoke(self, request: InvocationRequest, caller: Caller) -> Answer:
+    async def invoke(self, request: InvocationRequest, context: RequestContext) -> Result:
         """POST /invocations: SageMaker's form of embedding and of ranking."""
         parameters = request.parameters
         name = parameters.model or next(iter(self.registry)).name
@@ -141,17 +140,17 @@ class Operations:
         data = request.data
         ranked = data[0] if isinstance(data, list) and len(data) == 1 else data
         if isinstance(ranked, dict) and "query" in ranked:
-            answer = await self.rerank(checked({"model": name, **ranked}, RerankRequest), caller)
-            return Answer({"data": [answer.value], "parameters": {}}, answer.tokens, served.name, answer.inputs)
+            answer = await self.rerank(checked({"model": name, **ranked}, RerankRequest), context)
+            return Result({"data": [answer.value], "parameters": {}}, answer.tokens, served.name, answer.inputs)
         normalised = parameters.normalized
         if normalised is None:
             normalised = KINDS[served.kind].normalised_in_batch_jobs
         fields = {**parameters.model_dump(exclude_none=True), "model": name, "input": data, "normalized": normalised}
-        return await self.embeddings(checked(fields, EmbeddingsRequest), caller)
+        return await self.embeddings(checked(fields, EmbeddingsRequest), context)
 
 
 def _check_outputs(request: EmbeddingsRequest, served: Served, sources: Sequence[Source]) -> None:
-    """Refuses wishes that exclude each other, or that the model cannot fulfil, before anything is computed."""
+    """Refuses options that exclude each other, or that the model cannot fulfil, before anything is computed."""
     dim = served.header.dim
     if request.dimensions is not None and request.dimensions > dim:
         raise FieldError(f"must be between 1 and {dim} for this model", "dimensions", request.dimensions, "less_than")
@@ -164,7 +163,7 @@ def _check_outputs(request: EmbeddingsRequest, served: Served, sources: Sequence
             raise FieldError("multi-vectors have unit length, leave normalized out", "normalized", False)
     elif request.return_tokenized_input:
         raise FieldError("needs return_multivector: true", "return_tokenized_input", True)
-    if request.late_chunking and any(isinstance(source, Pdf) for source in sources):
+    if request.late_chunking and any(isinstance(source, PdfInput) for source in sources):
         raise FieldError("joins texts; a PDF's pages are images", "late_chunking", True)
 
 

@@ -53,7 +53,7 @@ class ServedEmbedder:
 
     async def _run(self, items: Sequence[Item]) -> list[Embedding]:
         engine = self.served.engine
-        lane = engine.lane_of(sum(item.num_tokens for item in items))
-        waiting = [engine.submit(item, lane, owner=OWNER, wants_tokens=True) for item in items]
+        queue = engine.queue_of(sum(item.num_tokens for item in items))
+        waiting = [engine.submit(item, queue, owner=OWNER, wants_tokens=True) for item in items]
         found = await asyncio.gather(*waiting)
         return [embedding for (embedding,) in found]

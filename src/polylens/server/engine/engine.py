@@ -18,7 +18,7 @@ from typing import Literal
 from polylens.errors import OverloadedError, WorkerError
 from polylens.models.protocol import Item
 from polylens.server.concurrency import in_thread
-from polylens.server.engine.queues import SHARES, Job, LaneName, Lanes
+from polylens.server.engine.queues import SHARES, Job, PriorityQueue, QueueName
 from polylens.server.engine.worker import Died, Worker, WorkerConfig
 from polylens.types import Embedding
 
@@ -32,7 +32,7 @@ GPU_BATCH_TOKENS = 16_384
 """Of one forward pass on a GPU, which needs far more at once to be busy."""
 
 INTERACTIVE_BATCHES = 2
-"""A request of at most so many batches goes to the interactive lane, a longer one to the bulk lane."""
+"""A request of at most so many batches goes to the interactive queue, a longer one to the bulk queue."""
 
 MEMORY = 0.8
 """Of the measured seconds a token that is kept when a new batch is measured."""
@@ -55,7 +55,7 @@ class EngineConfig:
     """How an engine runs its workers."""
 
     batch_tokens: int
-    max_wait: float  # seconds of work that a lane may hold
+    max_wait: float  # seconds of work that a queue may hold
     stall_seconds: float
 
 
@@ -88,12 +88,12 @@ class Engine:
     ) -> None:
         self.config = config
         self.figures = Figures()
-        self.admitted_tokens: dict[LaneName, int] = dict.fromkeys(SHARES, 0)
-        """Of the requests that are under way in each lane."""
+        self.admitted_tokens: dict[QueueName, int] = dict.fromkeys(SHARES, 0)
+        """Of the requests that are under way in each queue."""
         self._workers = [make_worker(worker) for worker in workers]
         self._states: list[State] = ["idle"] * len(workers)
         self._reason = ""
-        self._lanes = Lanes()
+        self._queues = PriorityQueue()
         self._arrived = [asyncio.Event() for _ in self._workers]
         self._threads = ThreadPoolExecutor(max_workers=len(workers), thread_name_prefix="polylens-engine")
         self._tasks: list[asyncio.Task[None]] = []
@@ -133,31 +133,31 @@ class Engine:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._threads.shutdown(wait=True)
         self._states = ["stopped"] * len(self._workers)
-        for job in [*self._lanes.drain(), *self._running]:
+        for job in [*self._queues.drain(), *self._running]:
             _settle(job, OverloadedError("the server is shutting down"))
 
-    def lane_of(self, tokens: int) -> LaneName:
-        """Which lane a request of so many tokens belongs to."""
+    def queue_of(self, tokens: int) -> QueueName:
+        """Which queue a request of so many tokens belongs to."""
         return "interactive" if tokens <= INTERACTIVE_BATCHES * self.config.batch_tokens else "bulk"
 
     @contextlib.contextmanager
-    def admitted(self, tokens: int) -> Iterator[LaneName]:
+    def admitted(self, tokens: int) -> Iterator[QueueName]:
         """Finds room for a request, which is its own until it leaves.
 
         Args:
             tokens: Of all its inputs.
 
         Yields:
-            The lane it belongs to. An empty lane takes any request.
+            The queue it belongs to. An empty queue takes any request.
 
         Raises:
-            OverloadedError: Its lane holds more work than can be done in time; `retry_after` says when it may fit.
+            OverloadedError: Its queue holds more work than can be done in time; `retry_after` says when it may fit.
         """
         if self.state in ("failed", "stopped"):
             raise OverloadedError(f"the model is not there: {self._reason}", retry_after=RETRY_SECONDS)
-        lane = self.lane_of(tokens)
-        waiting = self.admitted_tokens[lane]
-        seconds = self._seconds(waiting + tokens, lane)
+        queue = self.queue_of(tokens)
+        waiting = self.admitted_tokens[queue]
+        seconds = self._seconds(waiting + tokens, queue)
         if waiting and seconds > self.config.max_wait:
             self.figures.refusals += 1
             raise OverloadedError(
@@ -165,13 +165,15 @@ class Engine:
                 f"{self.config.max_wait:.0f} s",
                 retry_after=max(1.0, seconds - self.config.max_wait),
             )
-        self.admitted_tokens[lane] += tokens
+        self.admitted_tokens[queue] += tokens
         try:
-            yield lane
+            yield queue
         finally:
-            self.admitted_tokens[lane] -= tokens
+            self.admitted_tokens[queue] -= tokens
 
-    def submit(self, item: Item, lane: LaneName, *, owner: str, wants_tokens: bool) -> asyncio.Future[list[Embedding]]:
+    def submit(
+        self, item: Item, queue: QueueName, *, owner: str, wants_tokens: bool
+    ) -> asyncio.Future[list[Embedding]]:
         """Queues one input of a request that was admitted.
 
         Returns:
@@ -182,15 +184,15 @@ class Engine:
             future.set_exception(OverloadedError("the server is shutting down"))
             return future
         self.start()
-        self._lanes.put(Job(item, wants_tokens, owner, future), lane)
+        self._queues.put(Job(item, wants_tokens, owner, future), queue)
         for event in self._arrived:
             event.set()
         return future
 
-    def _seconds(self, tokens: int, lane: LaneName) -> float:
-        """Until so many tokens of a lane are done, at its share of the speed if the other one has work too."""
-        others = any(self.admitted_tokens[name] for name in SHARES if name != lane)
-        share = SHARES[lane] / sum(SHARES.values()) if others else 1.0
+    def _seconds(self, tokens: int, queue: QueueName) -> float:
+        """Until so many tokens of a queue are done, at its share of the speed if the other one has work too."""
+        others = any(self.admitted_tokens[name] for name in SHARES if name != queue)
+        share = SHARES[queue] / sum(SHARES.values()) if others else 1.0
         return tokens * self._seconds_per_token / len(self._workers) / share
 
     async def _serve(self, number: int) -> None:
@@ -199,7 +201,7 @@ class Engine:
         await self._start(number)
         while True:
             arrived.clear()
-            batch = self._lanes.take(self.config.batch_tokens)
+            batch = self._queues.take(self.config.batch_tokens)
             if batch:
                 await self._run(number, batch)
                 continue
@@ -216,7 +218,7 @@ class Engine:
             except Died as died:
                 self._states[number], self._reason = "failed", str(died)
                 log.error("a model's process would not start: %s", died)
-                for job in self._lanes.drain() if self.state == "failed" else ():
+                for job in self._queues.drain() if self.state == "failed" else ():
                     _settle(job, OverloadedError(f"the model is not there: {died}", retry_after=RETRY_SECONDS))
                 await asyncio.sleep(RETRY_SECONDS)
         self._measure(seconds)

@@ -1,4 +1,4 @@
-"""What waits for one model: two lanes with fair shares, so that a long request never starves a short one.
+"""What waits for one model: two queues with fair shares, so that a long request never starves a short one.
 
 Nothing here waits or locks: the engine calls it from its event loop alone.
 """
@@ -13,10 +13,10 @@ from typing import Literal
 from polylens.models.protocol import Item
 from polylens.types import Embedding
 
-LaneName = Literal["interactive", "bulk"]
+QueueName = Literal["interactive", "bulk"]
 
-SHARES: dict[LaneName, int] = {"interactive": 3, "bulk": 1}
-"""Of the tokens of a batch while both lanes have some waiting."""
+SHARES: dict[QueueName, int] = {"interactive": 3, "bulk": 1}
+"""Of the tokens of a batch while both queues have some waiting."""
 
 
 @dataclass(slots=True, eq=False)
@@ -27,7 +27,7 @@ class Job:
     wants_tokens: bool
     """Whether anyone will look at its multi-vector."""
     owner: str
-    """Whose it is; owners take turns within a lane."""
+    """Whose it is; owners take turns within a queue."""
     future: asyncio.Future[list[Embedding]]
     """Its embeddings, or why there are none. Cancelled where the client went away."""
     deaths: int = 0
@@ -38,13 +38,13 @@ class Job:
         return self.item.num_tokens
 
 
-class Lane:
+class FairQueue:
     """Jobs of several owners, who take turns; each owner's own come first in, first out."""
 
     def __init__(self) -> None:
         self.waiting: dict[str, deque[Job]] = {}
         self.served = 0.0
-        """Tokens taken so far over the lane's share: the lane that has had less is next."""
+        """Tokens taken so far over the queue's share: the queue that has had less is next."""
 
     def put(self, job: Job) -> None:
         self.waiting.setdefault(job.owner, deque()).append(job)
@@ -70,19 +70,19 @@ class Lane:
         return job
 
 
-class Lanes:
+class PriorityQueue:
     """The queue of one model."""
 
     def __init__(self) -> None:
-        self._lanes: dict[LaneName, Lane] = {name: Lane() for name in SHARES}
+        self._queues: dict[QueueName, FairQueue] = {name: FairQueue() for name in SHARES}
 
-    def put(self, job: Job, name: LaneName) -> None:
+    def put(self, job: Job, name: QueueName) -> None:
         """Queues a job."""
-        lane = self._lanes[name]
-        if not lane.waiting:  # time spent empty earns no credit
-            busy = [other.served for other in self._lanes.values() if other.waiting]
-            lane.served = max([lane.served, *busy]) if busy else lane.served
-        lane.put(job)
+        queue = self._queues[name]
+        if not queue.waiting:  # time spent empty earns no credit
+            busy = [other.served for other in self._queues.values() if other.waiting]
+            queue.served = max([queue.served, *busy]) if busy else queue.served
+        queue.put(job)
 
     def take(self, budget: int) -> list[Job]:
         """The jobs of the next batch.
@@ -96,16 +96,16 @@ class Lanes:
         batch: list[Job] = []
         left = budget
         while True:
-            ready = [(name, lane) for name, lane in self._lanes.items() if lane.peek() is not None]
+            ready = [(name, queue) for name, queue in self._queues.items() if queue.peek() is not None]
             if not ready:
                 return batch
-            name, lane = min(ready, key=lambda entry: entry[1].served)
-            job = lane.peek()
+            name, queue = min(ready, key=lambda entry: entry[1].served)
+            job = queue.peek()
             assert job is not None
             if batch and job.tokens > left:
                 return batch
-            lane.take()
-            lane.served += job.tokens / SHARES[name]
+            queue.take()
+            queue.served += job.tokens / SHARES[name]
             left -= job.tokens
             batch.append(job)
 

@@ -1,4 +1,4 @@
-"""Figures for Prometheus. Labels are names of routes, models and lanes, never inputs or keys."""
+"""Figures for Prometheus. Labels are names of routes, models and queues, never inputs or keys."""
 
 from __future__ import annotations
 
@@ -83,11 +83,11 @@ class _Engines(Collector):
             yield counter
         ready = GaugeMetricFamily("polylens_engine_ready", "1 where the model can answer.", labels=("model",))
         waiting = GaugeMetricFamily(
-            "polylens_engine_admitted_tokens", "Tokens of the requests under way.", labels=("model", "lane")
+            "polylens_engine_admitted_tokens", "Tokens of the requests under way.", labels=("model", "queue")
         )
         for served in self._models:
             ready.add_metric((served.name,), float(served.engine.state == "ready"))
-            for lane, tokens in served.engine.admitted_tokens.items():
-                waiting.add_metric((served.name, lane), tokens)
+            for queue, tokens in served.engine.admitted_tokens.items():
+                waiting.add_metric((served.name, queue), tokens)
         yield ready
         yield waiting

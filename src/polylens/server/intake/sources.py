@@ -17,7 +17,7 @@ _KEYS = ("text", "image", "url", "bytes", "pdf")
 
 
 @dataclass(frozen=True, slots=True)
-class Text:
+class TextInput:
     """A text, as it came."""
 
     text: str
@@ -31,20 +31,20 @@ class TokenIds:
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class ImageInput:
     """An image: an http(s) URL, a `data:` URI, or base64."""
 
     place: str
 
 
 @dataclass(frozen=True, slots=True)
-class Pdf:
+class PdfInput:
     """A PDF, every page of which is an image: an http(s) URL, a `data:` URI, or base64."""
 
     place: str
 
 
-Source = Text | TokenIds | Picture | Pdf
+Source = TextInput | TokenIds | ImageInput | PdfInput
 
 
 def parse_input(value: Any, *, field: str = "input", max_items: int) -> list[Source]:
@@ -71,7 +71,7 @@ def parse_input(value: Any, *, field: str = "input", max_items: int) -> list[Sou
     if len(value) > max_items:
         raise TooLargeError(f"{field} has {len(value)} items, the limit is {max_items} a request; send several")
     sources = [parse_item(each, f"{field}.{index}") for index, each in enumerate(value)]
-    if len(sources) > 1 and any(isinstance(source, Pdf) for source in sources):
+    if len(sources) > 1 and any(isinstance(source, PdfInput) for source in sources):
         raise FieldError("a PDF must be the only input of its request", field)
     return sources
 
@@ -83,7 +83,7 @@ def parse_item(value: Any, field: str) -> Source:
         FieldError: It has none of the known forms.
     """
     if isinstance(value, str):
-        return Picture(value) if value[:11].lower() == "data:image/" else Text(value)
+        return ImageInput(value) if value[:11].lower() == "data:image/" else TextInput(value)
     if isinstance(value, list):
         if value and all(_is_id(each) for each in value):
             return TokenIds(tuple(value))
@@ -102,8 +102,8 @@ def _parse_dict(value: dict[str, Any], field: str) -> Source:
     if not isinstance(content, str):
         raise FieldError(f"must be a string, got {_kind(content)}", f"{field}.{key}", content)
     if key == "text":
-        return Text(content)
-    return Pdf(content) if key == "pdf" else Picture(content)
+        return TextInput(content)
+    return PdfInput(content) if key == "pdf" else ImageInput(content)
 
 
 def _is_id(value: Any) -> bool:

@@ -17,8 +17,7 @@ from polylens.index.ranking.filters import Filters
 from polylens.index.search import By
 from polylens.media.image import inline_image
 from polylens.server.http import schemas
-from polylens.server.http.answer import Answer
-from polylens.server.http.callers import Caller
+from polylens.server.http.context import RequestContext, Result
 from polylens.server.http.responding import Responder
 from polylens.server.http.wire import to_json
 from polylens.server.search_page.service import LibraryService
@@ -111,31 +110,31 @@ def _add_page(app: FastAPI) -> None:
 def _add_questions(app: FastAPI, library: LibraryService, responder: Responder) -> None:
     @app.get("/library", include_in_schema=False)
     async def state(request: Request) -> Response:
-        async def work(_request: schemas.Request, _caller: Caller) -> Answer:
-            return Answer(await library.state(), 0)
+        async def work(_request: schemas.Request, _context: RequestContext) -> Result:
+            return Result(await library.state(), 0)
 
         return await responder.respond(request, None, work)
 
     @app.post("/library/search", include_in_schema=False)
     async def search(request: Request) -> Response:
-        async def work(asked: SearchRequest, _caller: Caller) -> Answer:
+        async def work(asked: SearchRequest, _context: RequestContext) -> Result:
             filters = Filters.of(asked.folder or None, asked.kinds, asked.languages, asked.since, asked.until)
             limits: dict[str, Any] = {"top": asked.top, "by": asked.by, "filters": filters}
             if asked.like is not None:
-                return Answer(await library.like(asked.like.file, asked.like.page, **limits), 0)
+                return Result(await library.like(asked.like.file, asked.like.page, **limits), 0)
             parts: list[Any] = [asked.query] if asked.query else []
             if asked.image:
                 if asked.image[:8].lower().startswith(("http://", "https://")):
                     raise InputError("send the image itself, as a data: URI")
                 parts.append(types.Image(inline_image(asked.image)))
-            return Answer(await library.search(parts, **limits), 0)
+            return Result(await library.search(parts, **limits), 0)
 
         return await responder.respond(request, SearchRequest, work)
 
     @app.post("/library/why", include_in_schema=False)
     async def why(request: Request) -> Response:
-        async def work(asked: WhyRequest, _caller: Caller) -> Answer:
-            return Answer(await library.why(asked.query, asked.file, asked.page), 0)
+        async def work(asked: WhyRequest, _context: RequestContext) -> Result:
+            return Result(await library.why(asked.query, asked.file, asked.page), 0)
 
         return await responder.respond(request, WhyRequest, work)
 
@@ -143,28 +142,28 @@ def _add_questions(app: FastAPI, library: LibraryService, responder: Responder) 
 def _add_pages(app: FastAPI, library: LibraryService, responder: Responder) -> None:
     @app.get("/library/page", include_in_schema=False)
     async def picture(request: Request) -> Response:
-        async def work(_request: schemas.Request, _caller: Caller) -> Answer:
+        async def work(_request: schemas.Request, _context: RequestContext) -> Result:
             file, page = _place(request)
             width = min(MAX_WIDTH, _number(request, "width", MAX_WIDTH))
             picture = await library.picture(file, page, width)
-            return Answer(Response(picture, media_type="image/png", headers=PICTURE_HEADERS), 0)
+            return Result(Response(picture, media_type="image/png", headers=PICTURE_HEADERS), 0)
 
         return await responder.respond(request, None, work)
 
     @app.get("/library/text", include_in_schema=False)
     async def text(request: Request) -> Response:
-        async def work(_request: schemas.Request, _caller: Caller) -> Answer:
-            return Answer(await library.text(*_place(request)), 0)
+        async def work(_request: schemas.Request, _context: RequestContext) -> Result:
+            return Result(await library.text(*_place(request)), 0)
 
         return await responder.respond(request, None, work)
 
     @app.get("/library/file", include_in_schema=False)
     async def file(request: Request) -> Response:
-        async def work(_request: schemas.Request, _caller: Caller) -> Answer:
+        async def work(_request: schemas.Request, _context: RequestContext) -> Result:
             path = await library.file(request.query_params.get("file", ""))
             if not path.is_file():
                 raise NotFoundError(f"{path.name} has gone since it was indexed")
-            return Answer(FileResponse(path, filename=path.name, headers={"X-Content-Type-Options": "nosniff"}), 0)
+            return Result(FileResponse(path, filename=path.name, headers={"X-Content-Type-Options": "nosniff"}), 0)
 
         return await responder.respond(request, None, work)
 

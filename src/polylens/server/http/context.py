@@ -1,16 +1,17 @@
-"""Who asks, and how much memory is held for them until they have their answer."""
+"""One request while it is answered: who asks, the memory it holds, the result."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from polylens.errors import OverloadedError, TooLargeError
 
 
 @dataclass(slots=True)
-class Caller:
+class RequestContext:
     """One request under way.
 
     Args:
@@ -19,7 +20,7 @@ class Caller:
     """
 
     owner: str
-    memory: Memory
+    memory: MemoryBudget
     held: int = 0
 
     def hold(self, nbytes: int) -> None:
@@ -33,7 +34,7 @@ class Caller:
         self.held += nbytes
 
 
-class Memory:
+class MemoryBudget:
     """Bytes that requests hold: bodies, fetched files, rendered pages.
 
     Args:
@@ -45,13 +46,13 @@ class Memory:
         self.of_one, self.of_all, self.held = of_one, of_all, 0
 
     @contextmanager
-    def caller(self, owner: str) -> Iterator[Caller]:
-        """A caller, whose bytes are free again in the end."""
-        caller = Caller(owner, self)
+    def request(self, owner: str) -> Iterator[RequestContext]:
+        """The context of a request; its bytes are free again when the block ends."""
+        context = RequestContext(owner, self)
         try:
-            yield caller
+            yield context
         finally:
-            self.held -= caller.held
+            self.held -= context.held
 
     def take(self, before: int, nbytes: int) -> None:
         """Counts bytes of a request that holds `before` already."""
@@ -62,3 +63,13 @@ class Memory:
         if self.held + nbytes > self.of_all:
             raise OverloadedError("the server holds as much in memory as it may; try again in a moment")
         self.held += nbytes
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What goes back, and what it is counted as."""
+
+    value: Any
+    tokens: int
+    model: str = ""
+    inputs: int = 0

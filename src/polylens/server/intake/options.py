@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from polylens.server.http.callers import Caller
+from polylens.server.http.context import RequestContext
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Wish:
+class EmbedOptions:
     """Of all inputs of one request."""
 
-    caller: Caller
+    context: RequestContext
     task: str | None = None  # a published name; None is the model's default
     truncate: bool = False  # cut texts that are too long instead of refusing them
     wants_tokens: bool = False  # multi-vectors too
