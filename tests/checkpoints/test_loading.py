@@ -19,7 +19,7 @@ from torch import Tensor
 
 from polylens.checkpoints import export
 from polylens.checkpoints.export import save_checkpoint
-from polylens.checkpoints.loading import load_model, read_config, read_header
+from polylens.checkpoints.loading import load_model, read_header
 from polylens.errors import CheckpointError
 from polylens.models.jina_v4.config import JinaV4Config, parse_config, render_adapter_config, render_config
 from polylens.models.jina_v4.model import JinaV4
@@ -174,11 +174,11 @@ class TestReading:
         assert not any(parameter.requires_grad for parameter in model.parameters())
 
     def test_the_configuration_that_was_written(self, written: Path) -> None:
-        assert read_config(written) == tiny.CONFIG
+        assert read_header(written).config == tiny.CONFIG
 
     def test_rank_and_alpha_come_from_the_adapters_configuration(self, written: Path, folder: Path) -> None:
         edit(folder / "adapters/adapter_config.json", lambda value: value.update(lora_alpha=2.0))
-        assert read_config(folder).lora.scaling == 2.0 / tiny.CONFIG.lora.rank
+        assert read_header(folder).config.lora.scaling == 2.0 / tiny.CONFIG.lora.rank
         weaker, stronger = load(folder), load(written)
         item = weaker.processor.text("abc", task="code", prompt_name="query", max_length=None)
         difference = weaker.model.embed([item]).dense - stronger.model.embed([item]).dense
@@ -188,14 +188,22 @@ class TestReading:
             load(folder)
 
     def test_text_fields_under_text_config_equal_flat_ones(self, folder: Path) -> None:
-        kept = {"image_token_id", "vision_start_token_id", "vision_end_token_id", "vision_config", "task_names"}
+        kept = {
+            "model_type",
+            "architectures",
+            "image_token_id",
+            "vision_start_token_id",
+            "vision_end_token_id",
+            "vision_config",
+            "task_names",
+        }
         kept |= {"matryoshka_dims", "multi_vector_projector_dim"}
 
         def nest(value: dict[str, Any]) -> None:
             value["text_config"] = {name: value.pop(name) for name in list(value) if name not in kept}
 
         edit(folder / "config.json", nest)
-        assert read_config(folder) == tiny.CONFIG
+        assert read_header(folder).config == tiny.CONFIG
 
     def test_what_transformers_writes_today(self, folder: Path) -> None:
         from transformers import Qwen2_5_VLConfig
@@ -206,7 +214,7 @@ class TestReading:
         edit(folder / "config.json", lambda value: value.update({"multi_vector_projector_dim": 16}))
         written = json.loads((folder / "config.json").read_text())
         assert "hidden_size" not in written and "hidden_size" in published_only
-        assert read_config(folder) == tiny.CONFIG
+        assert read_header(folder).config == tiny.CONFIG
 
     def test_the_fingerprint_changes_with_the_weights_alone(self, written: Path, folder: Path) -> None:
         before = read_header(written).fingerprint
@@ -379,7 +387,7 @@ class TestWriting:
         before = tiny.write(tmp_path / "before", dtype=dtype)
         loaded = load(before, dtype)
         after = tmp_path / "after"
-        save_checkpoint(after, loaded.model, loaded.processor)
+        save_checkpoint(after, loaded.family, loaded.model, loaded.processor)
 
         files = sorted(after.glob("model*.safetensors"))
         base: dict[str, Tensor] = {}
@@ -402,14 +410,14 @@ class TestWriting:
 
     def test_a_model_in_another_type_is_written_in_that_type(self, tmp_path: Path, written: Path) -> None:
         loaded = load(written, torch.bfloat16)
-        save_checkpoint(tmp_path, loaded.model, loaded.processor)
+        save_checkpoint(tmp_path, loaded.family, loaded.model, loaded.processor)
         expected = {name: tensor.bfloat16() for name, tensor in load_file(written / BASE).items()}
         assert same_bytes(load_file(tmp_path / BASE), expected)
 
     def test_onto_itself(self, written: Path, folder: Path) -> None:
         """The tensors are mapped from the very files that are replaced."""
         loaded = load(folder)
-        save_checkpoint(folder, loaded.model, loaded.processor)
+        save_checkpoint(folder, loaded.family, loaded.model, loaded.processor)
         assert same_bytes(load(folder).model.state_dict(), load(written).model.state_dict())
 
     def test_over_the_other_form(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -418,11 +426,11 @@ class TestWriting:
         target = tmp_path / "target"
         with monkeypatch.context() as patch:
             patch.setattr(export, "SHARD_BYTES", 350_000)
-            save_checkpoint(target, old.model, old.processor)
-        save_checkpoint(target, new.model, new.processor)
+            save_checkpoint(target, old.family, old.model, old.processor)
+        save_checkpoint(target, new.family, new.model, new.processor)
         assert same_bytes(load(target).model.state_dict(), new.model.state_dict())
         monkeypatch.setattr(export, "SHARD_BYTES", 350_000)
-        save_checkpoint(target, old.model, old.processor)
+        save_checkpoint(target, old.family, old.model, old.processor)
         assert same_bytes(load(target).model.state_dict(), old.model.state_dict())
         assert not (target / BASE).exists()
 
@@ -436,14 +444,14 @@ class TestWriting:
 
         monkeypatch.setattr(export, "_write_processor", fail)
         with pytest.raises(OSError, match="no space"):
-            save_checkpoint(folder, loaded.model, loaded.processor)
+            save_checkpoint(folder, loaded.family, loaded.model, loaded.processor)
         assert not (folder / "config.json").exists()
         with pytest.raises(CheckpointError, match=r"lacks config\.json"):
             load(folder)
 
     def test_nothing_half_written_stays(self, tmp_path: Path, written: Path) -> None:
         loaded = load(written)
-        save_checkpoint(tmp_path, loaded.model, loaded.processor)
+        save_checkpoint(tmp_path, loaded.family, loaded.model, loaded.processor)
         names = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
         assert names == {str(path.relative_to(written)) for path in written.rglob("*") if path.is_file()}
         assert all(path.stat().st_mode & 0o444 == 0o444 for path in tmp_path.rglob("*") if path.is_file())

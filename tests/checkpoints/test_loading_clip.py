@@ -21,7 +21,7 @@ from torch import Tensor
 
 import polylens
 from polylens.checkpoints import catalog
-from polylens.checkpoints.export import save_clip_checkpoint
+from polylens.checkpoints.export import save_checkpoint
 from polylens.errors import CheckpointError, InputError
 from polylens.models.jina_clip_v2.config import parse_config
 from polylens.models.jina_clip_v2.model import JinaClip
@@ -213,7 +213,7 @@ class TestWriting:
         """The adapter was merged, so it comes back as zeros; all else has the bytes it had."""
         embedder = load(folder)
         assert isinstance(embedder.model, JinaClip) and isinstance(embedder.processor, JinaClipProcessor)
-        save_clip_checkpoint(tmp_path / "copy", embedder.model, embedder.processor, 2.6592)
+        save_checkpoint(tmp_path / "copy", embedder.family, embedder.model, embedder.processor, {"logit_scale": 2.6592})
         again = load(tmp_path / "copy")
         ours, theirs = dict(embedder.model.named_parameters()), dict(again.model.named_parameters())
         assert ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)

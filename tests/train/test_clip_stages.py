@@ -24,7 +24,7 @@ from tests.support.ranks import environments
 from tests.support.root import ROOT
 
 import polylens
-from polylens.checkpoints.loading import read_header, read_logit_scale
+from polylens.checkpoints.loading import read_header, read_scalars
 from polylens.errors import InputError
 from polylens.nn.pooling import truncate
 from polylens.train.clip_loss import both_ways_nce, known_right
@@ -282,7 +282,11 @@ class TestGradients:
     def test_where_the_temperature_begins(self, base: Path, files: Files) -> None:
         first, *_, last = files.recipe(base).parts
         assert run_of(first, base).logit_scale.item() == pytest.approx(math.log(1 / 0.07))
-        assert run_of(last, base).logit_scale.item() == pytest.approx(2.6592) == read_logit_scale(base)
+        assert (
+            run_of(last, base).logit_scale.item()
+            == pytest.approx(2.6592)
+            == read_scalars(read_header(base))["logit_scale"]
+        )
 
     def test_a_step_moves_all_but_what_has_no_gradient(self, base: Path, part: ClipPart) -> None:
         run = run_of(replace(part, learning_rate=1e-3, warmup_steps=1), base)
@@ -313,7 +317,7 @@ class TestRuns:
         begun = [json.loads((folder / name / "recipe.json").read_text())["recipe"]["model"] for name in names]
         assert begun[1:] == [str(folder / name / "model") for name in names[:-1]]
         assert [progress.step for progress in told] == list(range(1, 12 + 1)) and {p.total for p in told} == {12}
-        scales = [read_logit_scale(folder / name / "model") for name in names]
+        scales = [read_scalars(read_header(folder / name / "model"))["logit_scale"] for name in names]
         assert len(set(scales)) == 4 and scales[0] != pytest.approx(math.log(1 / 0.07), abs=1e-6)
         first = lines(folder / "2-long")[-1]
         assert first["temperature"] == pytest.approx(math.exp(-scales[1]), abs=1e-6)

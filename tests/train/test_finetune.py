@@ -235,7 +235,7 @@ class TestRuns:
             embedder.encode_text(WORDS, task="code.query"), untouched.encode_text(WORDS, task="code.query")
         )
         assert isinstance(embedder.model, JinaV4)
-        export_merged(tmp_path / "merged", embedder.model, embedder.processor, "retrieval")  # type: ignore[arg-type]
+        export_merged(tmp_path / "merged", embedder.family, embedder.model, embedder.processor, "retrieval")
         assert (tmp_path / "merged/config.json").exists()
 
     def test_graded_pairs_are_learned(self, base: Path, tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ def read_tensors(
     *,
     device: torch.device,
     dtype: torch.dtype,
-    passed_over: tuple[str, ...] = (),
+    skipped: tuple[str, ...] = (),
 ) -> dict[str, Tensor]:
     """Our names to tensors.
 
@@ -50,7 +50,7 @@ def read_tensors(
         rules: What becomes what.
         device: Where the tensors go.
         dtype: In which type they are held.
-        passed_over: Beginnings of names that may stay in the files.
+        skipped: Beginnings of names that may stay in the files.
 
     Raises:
         CheckpointError: A file or a tensor is missing, left over, there twice, or of the wrong shape.
@@ -59,7 +59,7 @@ def read_tensors(
     home = _homes(files)
     wanted = {name for rule in rules for name in rule.published}
     missing = [name for rule in rules for name in rule.published if name not in home]
-    left_over = [name for name in home if name not in wanted and not name.startswith(passed_over)]
+    left_over = [name for name in home if name not in wanted and not name.startswith(skipped)]
     if missing or left_over:
         raise CheckpointError(
             f"the tensors in {files[0].parent} do not fit: "

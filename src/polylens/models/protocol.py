@@ -6,14 +6,14 @@ meet only in `runtime/embedder.py`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 if TYPE_CHECKING:
     import PIL.Image
@@ -81,6 +81,7 @@ def packed_spans(items: Sequence[Item]) -> tuple[Tensor, Tensor]:
     return packed[:, 0], packed[:, 1]
 
 
+@runtime_checkable
 class Model(Protocol):
     """The maths of a family."""
 
@@ -88,7 +89,26 @@ class Model(Protocol):
         """Both outputs for a batch; an item's vectors do not depend on what shares its batch."""
         ...
 
+    def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """As of any `nn.Module`."""
+        ...
 
+
+@runtime_checkable
+class Scorer(Protocol):
+    """The maths of a family whose output is `score`: a reranker."""
+
+    def score(self, pairs: Sequence[tuple[Item, Item]]) -> Tensor:
+        """`[N]` float32: how well the second of each pair answers the first; more is better.
+
+        Args:
+            pairs: A query and a document each, texts or images on either side. A pair's score does not depend on what
+                shares its batch.
+        """
+        ...
+
+
+@runtime_checkable
 class Processor(Protocol):
     """Tokens and pixels of a family."""
 

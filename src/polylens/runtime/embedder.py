@@ -13,8 +13,9 @@ import PIL.Image
 import torch
 
 from polylens.checkpoints.fetch import resolve
-from polylens.checkpoints.loading import Header, load_model, read_header
+from polylens.checkpoints.loading import load_model, read_header
 from polylens.errors import InputError
+from polylens.models.description import Header
 from polylens.models.protocol import Modality, Model
 from polylens.nn.pooling import truncate
 from polylens.nn.similarity import ragged_maxsim
@@ -113,6 +114,7 @@ class Embedder:
         name: What to call it.
 
     Attributes:
+        family: What the model says about itself; see `polylens.models.description`.
         model_id: Name and fingerprint of the weights; vectors of different ids cannot be compared.
         dim: Width of the dense vectors.
         tasks: Names of the tasks.
@@ -124,6 +126,7 @@ class Embedder:
 
     def __init__(self, header: Header, model: Model, name: str) -> None:
         self.model = model
+        self.family = header.family
         self.processor = header.processor
         self.model_id = f"{name}@{header.fingerprint}"
         self.dim = header.dim

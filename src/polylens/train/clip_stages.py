@@ -17,12 +17,14 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from polylens.checkpoints.export import save_clip_checkpoint
+from polylens.checkpoints.export import save_checkpoint
 from polylens.checkpoints.fetch import resolve
-from polylens.checkpoints.loading import Header, load_model, read_header, read_logit_scale
+from polylens.checkpoints.loading import load_model, read_header, read_scalars
 from polylens.errors import InputError
+from polylens.models.description import Header
 from polylens.models.jina_clip_v2.model import JinaClip
 from polylens.models.jina_clip_v2.processing import JinaClipProcessor
+from polylens.models.jina_clip_v2.state_dict import LOGIT_SCALE
 from polylens.models.protocol import Item
 from polylens.nn.pooling import truncate
 from polylens.runtime.embedder import choose_dtype
@@ -153,7 +155,9 @@ class _Run:
         self.model, self.processor = _at_size(header, part.image_size, self.device)
         self.instruction = self.processor.role("retrieval", "query")[1] if part.query_instruction else ""
         self.dims = [dim for dim in header.matryoshka_dims if dim >= part.narrowest * header.dim]
-        begin = read_logit_scale(header.folder) if part.image_temperature is None else -math.log(part.image_temperature)
+        begin = (
+            read_scalars(header)[LOGIT_SCALE] if part.image_temperature is None else -math.log(part.image_temperature)
+        )
         self.logit_scale = nn.Parameter(torch.tensor(begin, device=self.device))
         self.named = dict(self.model.named_parameters()) | {"logit_scale": self.logit_scale}
         self.optimiser = _optimiser(part, list(self.named.values()))
@@ -294,7 +298,8 @@ class _Run:
     def save_model(self, folder: Path) -> None:
         """The model in its official layout."""
         model = self.model.to(choose_dtype(self.part.saved_dtype, self.device))
-        save_clip_checkpoint(folder, model, self.processor, float(self.logit_scale.detach()))
+        scale = {LOGIT_SCALE: float(self.logit_scale.detach())}
+        save_checkpoint(folder, self.header.family, model, self.processor, scale)
 
 
 def _at_size(header: Header, image_size: int, device: torch.device) -> tuple[JinaClip, JinaClipProcessor]:

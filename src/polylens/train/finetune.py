@@ -20,10 +20,10 @@ from torch import Tensor, nn
 
 from polylens.checkpoints.export import save_adapters
 from polylens.checkpoints.fetch import resolve
-from polylens.checkpoints.loading import Header, load_model, read_header
+from polylens.checkpoints.loading import load_model, read_header
 from polylens.errors import InputError
-from polylens.models.jina_v4.model import JinaV4
-from polylens.models.protocol import Item
+from polylens.models.description import Header
+from polylens.models.protocol import Item, Model
 from polylens.runtime.embedder import choose_dtype
 from polylens.runtime.forward import prepare
 from polylens.train.caching import carry, in_parts, leaves
@@ -137,7 +137,7 @@ def run_finetune(
     with Journal(folder, start) if run.leads else contextlib.nullcontext() as journal:
         finished = run.go(folder, sources, held_out, start, report, max_seconds, journal)
     if finished and run.leads:
-        save_adapters(folder / "model", base, run.model)
+        save_adapters(folder / "model", base, header.family, run.model)
     processes().wait_for_everyone()  # what comes next may start from what one of them writes
     return folder / "model" if finished else None
 
@@ -151,11 +151,9 @@ class _Run:
         self.device, self.leads = state.device, state.is_main_process
         self.rank, self.num_ranks = state.process_index, state.num_processes
         dtype = choose_dtype(recipe.dtype, self.device)
-        model = load_model(header, device=self.device, dtype=dtype)
-        assert isinstance(model, JinaV4)
-        self.model = model
+        self.model = load_model(header, device=self.device, dtype=dtype)
         self.autocast = dtype != torch.float32
-        self.named = _unfreeze(model, recipe.task)
+        self.named = _unfreeze(self.model, recipe.task)
         self.optimiser = torch.optim.AdamW(
             self.named.values(), lr=recipe.learning_rate, betas=(0.9, 0.98), weight_decay=recipe.weight_decay
         )
@@ -283,13 +281,15 @@ class _Run:
 
 def _require_adapter(header: Header, task: str) -> None:
     tasks = header.processor.tasks
-    if header.multivector_dim is None:
-        raise InputError("only checkpoints of jina-embeddings-v4's family can be fine-tuned: nano is one")
+    if header.family.adapters is None:
+        raise InputError(
+            f"models of the family {header.family.name} have no adapters to fine-tune; jina-embeddings-v4 and nano have"
+        )
     if task not in tasks:
         raise InputError(f"task must be one of {', '.join(tasks)}, got {task!r}")
 
 
-def _unfreeze(model: JinaV4, task: str) -> dict[str, nn.Parameter]:
+def _unfreeze(model: Model, task: str) -> dict[str, nn.Parameter]:
     """One task's adapter, in float32 and learning; everything else stands still."""
     named = {}
     for name, parameter in model.named_parameters():

@@ -19,7 +19,6 @@ from polylens.checkpoints.export import save_adapters
 from polylens.checkpoints.fetch import resolve
 from polylens.checkpoints.loading import load_model, read_header
 from polylens.errors import InputError
-from polylens.models.jina_v4.model import JinaV4
 from polylens.runtime.embedder import choose_dtype
 from polylens.train.distributed import processes
 from polylens.train.finetune import FinetuneRecipe, finetune, run_finetune
@@ -135,14 +134,14 @@ def _copies(trained: Path, folder: Path, dtype: str | None) -> Path:
     if whole.exists():
         return folder
     cpu = torch.device("cpu")
-    model = load_model(read_header(trained), device=cpu, dtype=choose_dtype(dtype, cpu))
-    assert isinstance(model, JinaV4)
+    header = read_header(trained)
+    model = load_model(header, device=cpu, dtype=choose_dtype(dtype, cpu))
     ours = dict(model.named_parameters())
     with torch.no_grad():
         for name, parameter in ours.items():
             stem, _, task = name.rpartition(".")
             if stem.endswith(("lora_a", "lora_b")) and task != FIRST:
                 parameter.copy_(ours[f"{stem}.{FIRST}"])
-    save_adapters(folder, trained, model)
+    save_adapters(folder, trained, header.family, model)
     whole.write_text(json.dumps({"copied": FIRST}) + "\n", encoding="utf-8")  # last: without it all is made anew
     return folder

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from tests.support import tiny_clip
 
 import polylens
-from polylens.checkpoints.export import save_clip_checkpoint
+from polylens.checkpoints.export import save_checkpoint
 from polylens.checkpoints.loading import load_model, read_header
 from polylens.models.jina_clip_v2.model import JinaClip
 from polylens.models.jina_clip_v2.processing import JinaClipProcessor
@@ -188,7 +188,7 @@ def test_a_resized_model_is_one_of_that_size(folder: Path, tmp_path: Path) -> No
     assert isinstance(model, JinaClip) and isinstance(header.processor, JinaClipProcessor)
     model.resize(104)
     processor = header.processor.resized(104)
-    save_clip_checkpoint(tmp_path, model, processor, 0.0)
+    save_checkpoint(tmp_path, header.family, model, processor, {"logit_scale": 0.0})
     picture = noise(120, 110, 5)
     with torch.no_grad():
         found = model.embed([processor.image(picture, task=None, max_pixels=None)]).dense[0].numpy()

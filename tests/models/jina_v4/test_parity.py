@@ -14,6 +14,7 @@ from tests.support import tiny
 from torch import Tensor
 
 from polylens.checkpoints.export import export_merged
+from polylens.models.jina_v4.family import FAMILY
 from polylens.models.jina_v4.model import JinaV4, token_positions
 from polylens.models.jina_v4.processing import JinaV4Processor
 from polylens.models.protocol import Item
@@ -215,7 +216,7 @@ def test_merged_export_loads_in_stock_transformers(ours, tmp_path, task):
     from transformers import Qwen2_5_VLForConditionalGeneration
 
     model, processor, _ = ours
-    export_merged(tmp_path, model, processor, task)
+    export_merged(tmp_path, FAMILY, model, processor, task)
     stock, info = Qwen2_5_VLForConditionalGeneration.from_pretrained(
         tmp_path, output_loading_info=True, dtype=torch.float32
     )

@@ -232,9 +232,14 @@ class TestWhy:
 
 def test_words_and_their_tokens(tmp_path: Path) -> None:
     embedder = polylens.load(tiny.write(tmp_path), dtype="float32", device="cpu")  # a token a byte
-    words = words_of(embedder.processor, "a ship, 東京", "Query: ", 100)  # type: ignore[arg-type]
+    assert embedder.family.heat_maps is not None
+
+    def words_in(query: str, num_tokens: int) -> list[tuple[str, list[int]]]:
+        return words_of(query, embedder.family.heat_maps.spans(embedder.processor, query, "query")[:num_tokens])
+
+    words = words_in("a ship, 東京", 100)
     assert [(text, tokens[0], len(tokens)) for text, tokens in words] == [("a", 7, 1), ("ship", 9, 4), ("東京", 15, 6)]
-    cut = words_of(embedder.processor, "a ship", "Query: ", 9)  # type: ignore[arg-type]
+    cut = words_in("a ship", 9)
     assert [text for text, _ in cut] == ["a"]
 
 

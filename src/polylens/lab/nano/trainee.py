@@ -13,17 +13,20 @@ import torch.nn.functional as F
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
-from polylens.checkpoints.export import save_checkpoint, save_clip_checkpoint
+from polylens.checkpoints.export import save_checkpoint
 from polylens.lab.nano.data.examples import NUM_LETTERS, READING_POINTS, AnyProcessor
 from polylens.lab.nano.recipes import Recipe
 from polylens.lab.nano.tokenizer import CLIP_TOKENS, train_tokenizer
 from polylens.models.jina_clip_v2 import processing as clip_processing
 from polylens.models.jina_clip_v2.config import JinaClipConfig
+from polylens.models.jina_clip_v2.family import FAMILY as JINA_CLIP_V2
 from polylens.models.jina_clip_v2.model import JinaClip
 from polylens.models.jina_clip_v2.processing import JinaClipProcessor
+from polylens.models.jina_clip_v2.state_dict import LOGIT_SCALE
 from polylens.models.jina_clip_v2.vision import VisionTower as JinaClipTower
 from polylens.models.jina_v4 import processing as v4_processing
 from polylens.models.jina_v4.config import JinaV4Config
+from polylens.models.jina_v4.family import FAMILY as JINA_V4
 from polylens.models.jina_v4.model import JinaV4
 from polylens.models.jina_v4.processing import JinaV4Processor
 from polylens.models.jina_v4.vision import VisionTower as JinaV4Tower
@@ -153,7 +156,7 @@ class V4Trainee(Trainee):
 
     def save(self, folder: Path, processor: AnyProcessor) -> None:
         assert isinstance(processor, JinaV4Processor)
-        save_checkpoint(folder, self.model, processor)
+        save_checkpoint(folder, JINA_V4, self.model, processor)
 
 
 class ClipTrainee(Trainee):
@@ -236,7 +239,8 @@ class ClipTrainee(Trainee):
 
     def save(self, folder: Path, processor: AnyProcessor) -> None:
         assert isinstance(processor, JinaClipProcessor)
-        save_clip_checkpoint(folder, self.model, processor, math.log(1 / self.temperature))
+        scale = {LOGIT_SCALE: math.log(1 / self.temperature)}
+        save_checkpoint(folder, JINA_CLIP_V2, self.model, processor, scale)
 
 
 @contextlib.contextmanager

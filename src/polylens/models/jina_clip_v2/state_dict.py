@@ -35,7 +35,7 @@ def clip_rules(config: JinaClipConfig, modalities: Sequence[Modality]) -> list[R
     return rules
 
 
-def passed_over(modalities: Sequence[Modality]) -> tuple[str, ...]:
+def skipped_names(modalities: Sequence[Modality]) -> tuple[str, ...]:
     """Beginnings of the names that stay in the file: of a tower that is not wanted, and of the logit scale."""
     unwanted = [("text", "text_model."), ("image", "vision_model.")]
     return (LOGIT_SCALE, *(prefix for modality, prefix in unwanted if modality not in modalities))

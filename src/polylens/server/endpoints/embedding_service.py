@@ -14,7 +14,7 @@ from polylens.media.image import read_image
 from polylens.models.protocol import Item
 from polylens.server.concurrency import in_thread, together
 from polylens.server.engine.cache import Cache, Entry, cache_key
-from polylens.server.engine.published import image_tokens, role
+from polylens.server.engine.published import role
 from polylens.server.engine.queues import QueueName
 from polylens.server.engine.registry import Served
 from polylens.server.intake.fetching import Fetcher
@@ -196,7 +196,7 @@ class EmbeddingService:
         async with self._pictures.setdefault(served.name, asyncio.Semaphore(PICTURES_AT_ONCE)):
             item = await in_thread(self._threads, prepare)
             (embedding,) = await self._run(served, item, queue, options)
-        return Embedded(embedding, image_tokens(served.kind, *size), is_image=True)
+        return Embedded(embedding, served.header.usage.image_tokens(*size), is_image=True)
 
     async def _run(self, served: Served, item: Item, queue: QueueName, options: EmbedOptions) -> list[Embedding]:
         return await served.engine.submit(item, queue, owner=options.context.owner, wants_tokens=options.wants_tokens)

@@ -16,7 +16,6 @@ from polylens.server.endpoints.segmenter import (
     published_tokenizer,
     segment,
 )
-from polylens.server.engine.published import KINDS
 from polylens.server.engine.registry import Registry, Served
 from polylens.server.http.context import RequestContext, Result
 from polylens.server.http.schemas import (
@@ -144,7 +143,7 @@ class Operations:
             return Result({"data": [answer.value], "parameters": {}}, answer.tokens, served.name, answer.inputs)
         normalised = parameters.normalized
         if normalised is None:
-            normalised = KINDS[served.kind].normalised_in_batch_jobs
+            normalised = served.header.usage.unit_vectors_in_batch_jobs
         fields = {**parameters.model_dump(exclude_none=True), "model": name, "input": data, "normalized": normalised}
         return await self.embeddings(checked(fields, EmbeddingsRequest), context)
 

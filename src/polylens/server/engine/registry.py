@@ -10,11 +10,11 @@ import torch
 
 from polylens.checkpoints.catalog import CatalogEntry, find, known_names
 from polylens.checkpoints.fetch import resolve
-from polylens.checkpoints.loading import Header, read_header
+from polylens.checkpoints.loading import read_header
 from polylens.errors import InputError, ModelNotFoundError
+from polylens.models.description import Header
 from polylens.runtime.embedder import choose_device, model_stem
 from polylens.server.engine.engine import CPU_BATCH_TOKENS, GPU_BATCH_TOKENS, Engine, EngineConfig
-from polylens.server.engine.published import Kind, kind_of
 from polylens.server.engine.worker import WorkerConfig
 from polylens.server.settings import Settings
 
@@ -32,11 +32,6 @@ class Served:
     """What the catalog knows of it; None for a folder."""
     model_id: str
     """Name and fingerprint: vectors of different ids cannot be compared."""
-
-    @property
-    def kind(self) -> Kind:
-        """Which kind of the published interface it has."""
-        return kind_of(self.header)
 
 
 class Registry:

@@ -7,12 +7,12 @@ page, so the similarities are a picture of the page. Shapes: R rows, C columns o
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import PIL.Image
 
-from polylens.models.jina_v4.processing import PREFIXES, JinaV4Processor
 from polylens.server.engine.bridge import ServedEmbedder
 from polylens.types import FloatArray
 
@@ -50,42 +50,41 @@ def explain(embedder: ServedEmbedder, query: str, image: PIL.Image.Image) -> Exp
         query: A text.
         image: The page.
     """
-    processor = embedder.served.header.processor
-    if not isinstance(processor, JinaV4Processor):
+    header = embedder.served.header
+    processor, heat_maps = header.processor, header.family.heat_maps
+    if heat_maps is None:
         return Explanation(0, 0, [], [])
     adapter, prompt = processor.role("retrieval", "query")
     asked = processor.text(query, task=adapter, prompt_name=prompt, max_length=None)
     page = processor.image(image, task=adapter, max_pixels=None)
     question, seen = embedder.run([asked, page])
-    assert page.grid is not None
-    merge = processor.image_config.merge_size
-    rows, columns = page.grid[0] // merge, page.grid[1] // merge
-    cells = seen.multivector[page.token_ids == processor.config.image_token_id]
-    likeness = question.multivector @ cells.T
-    words = [(text, likeness[tokens]) for text, tokens in words_of(processor, query, PREFIXES[prompt], len(likeness))]
+    grid = heat_maps.grid(processor, page)
+    likeness = question.multivector @ seen.multivector[grid.tokens].T
+    spans = heat_maps.spans(processor, query, prompt)[: len(likeness)]  # a long query was cut
+    words = [(text, likeness[tokens]) for text, tokens in words_of(query, spans)]
     top = max((float(part.max()) for _, part in words), default=1.0)
     return Explanation(
-        rows,
-        columns,
+        grid.rows,
+        grid.columns,
         [Word(text, float(part.max(axis=1).mean()), _heat(part, top)) for text, part in words],
         _heat(np.concatenate([part for _, part in words]), top) if words else [],
     )
 
 
-def words_of(processor: JinaV4Processor, query: str, prefix: str, num_tokens: int) -> list[tuple[str, list[int]]]:
-    """The words of a query, and which of its tokens each is made of; the prompt is none of them.
+def words_of(query: str, spans: Sequence[tuple[int, int]]) -> list[tuple[str, list[int]]]:
+    """The words of a query, and the tokens that each is made of; the prompt is none of them.
 
     Args:
-        processor: Whose tokens they are.
         query: As it was asked.
-        prefix: The prompt before it.
-        num_tokens: How many of the tokens there are: a long query was cut.
+        spans: The characters of the query that each token stands for; see `HeatMaps.spans`.
+
+    Example:
+        >>> words_of("a ship", [(0, 0), (0, 1), (1, 4), (4, 6)])
+        [('a', [1]), ('ship', [2, 3])]
     """
-    encoded = processor.tokenizer.encode(prefix + query, add_special_tokens=False)
-    spans = encoded.offsets[:num_tokens]
     words = []
     for match in _WORD.finditer(query):
-        start, stop = match.start() + len(prefix), match.end() + len(prefix)
+        start, stop = match.span()
         tokens = [index for index, (first, last) in enumerate(spans) if first < stop and last > start]
         if tokens:
             words.append((match.group(), tokens))

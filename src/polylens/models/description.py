@@ -1,0 +1,179 @@
+"""What a family says about itself: the files that are its own, what it puts out, how it is counted and explained.
+
+A family is one folder with a `FAMILY`, and one line in `models/family.py`. Loading, export, the server's token
+accounting, heat maps and training ask the family; none of them knows one by name.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from tokenizers import Tokenizer
+from torch import Tensor, nn
+
+from polylens.models.protocol import Item, Modality, Model, Processor
+from polylens.models.rules import Rule
+
+Output = Literal["dense", "multi", "score"]
+"""What a model can give: one vector per input, one vector per token, one number per pair of inputs."""
+
+Json = Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Usage:
+    """How the published HTTP interface treats a model: its default task, and how it counts images.
+
+    jina_http_api facts, sections 1 and 2.
+    """
+
+    default_task: str | None = None
+    ignored_tasks: tuple[str, ...] = ()
+    """Tasks that are accepted and mean the same as none."""
+    tile: int = 0
+    """Pixels per side of the squares by which images are counted; 0 where there are none."""
+    tile_tokens: int = 0
+    """Tokens per square."""
+    unit_vectors_in_batch_jobs: bool = True
+    """Whether SageMaker's form returns unit vectors."""
+
+    def image_tokens(self, width: int, height: int) -> int:
+        """Tokens that `usage` counts for an image: a fixed number per tile that it covers, at the size it came in.
+
+        Example:
+            >>> clip = Usage(tile=512, tile_tokens=4_000)
+            >>> clip.image_tokens(720, 720), clip.image_tokens(333, 333)
+            (16000, 4000)
+        """
+        return math.ceil(width / self.tile) * math.ceil(height / self.tile) * self.tile_tokens
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Header:
+    """What a checkpoint's small files say: everything but the weights."""
+
+    family: Family
+    folder: Path
+    config: Any
+    """The family's own configuration."""
+    processor: Processor
+    dim: int
+    """Width of the dense vectors."""
+    matryoshka_dims: tuple[int, ...]
+    """Widths to which they may be cut."""
+    multivector_dim: int | None
+    """Width of each vector of a multi-vector; None where there is no late interaction."""
+    modalities: tuple[Modality, ...]
+    """What the loaded model takes."""
+    context: int
+    """Tokens of the longest text."""
+    usage: Usage
+    has_towers: bool = False
+    """Whether texts and images have a network each, so that one may be loaded without the other."""
+    fingerprint: str = ""
+    """Twelve hexadecimal digits that change when the weights do."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WeightPart:
+    """Some of a checkpoint's tensors, and the rules by which they become parameters."""
+
+    rules: Sequence[Rule]
+    file: str | None = None
+    """Path below the folder; None means the checkpoint's own weights, in one file or in shards."""
+    skipped: tuple[str, ...] = ()
+    """Prefixes of the names that are left in the file knowingly."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ExtraFiles:
+    """Files that a family has beside the common ones, by their path below the folder."""
+
+    tensors: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
+    """Safetensors files, each by published name."""
+    json: Mapping[str, Json] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Layout:
+    """A checkpoint as files: what `export` writes and the same family reads again."""
+
+    tensors: Mapping[str, Tensor]
+    """Of the checkpoint's own weights, by published name."""
+    config: Json
+    """`config.json`."""
+    tokenizer: Tokenizer
+    preprocessor: Json | None = None
+    """`preprocessor_config.json`; None for a model that takes no images."""
+    extra: ExtraFiles = field(default_factory=ExtraFiles)
+
+
+@dataclass(frozen=True, slots=True)
+class HeatGrid:
+    """Where the tokens of an image lie on it, for maps of their likeness to a query."""
+
+    rows: int
+    columns: int
+    tokens: npt.NDArray[np.int64]
+    """`[rows * columns]`: positions in the item's multi-vector, row by row from the top left."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HeatMaps:
+    """How a family's multi-vectors lie on an image and in a query: what shows why a page was found."""
+
+    grid: Callable[[Processor, Item], HeatGrid]
+    """An image's item -> where its tokens lie on it."""
+    spans: Callable[[Processor, str, str], Sequence[tuple[int, int]]]
+    """Query and prompt as `Processor.text` takes them -> first character and one past the last of the query for each
+    token of its item; an empty span for the prompt and for marks."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Adapters:
+    """What a family with one LoRA adapter per task can do besides embedding: be fine-tuned, and be merged.
+
+    The parameters of a task's adapter are those whose names end in `lora_a.TASK` and `lora_b.TASK`.
+    """
+
+    files: Callable[[Model], ExtraFiles]
+    """The adapters of a model, in the type of its backbone: what fine-tuning writes beside the base's own files."""
+    merged: Callable[[Model, Processor, str], Layout]
+    """A checkpoint with one task's adapter merged, in the layout of the stock network that other engines serve."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Family:
+    """A network, its processing, and its published layout."""
+
+    name: str
+    """Of its folder in `polylens.models`."""
+    model_types: tuple[str, ...]
+    """Values of `model_type` in `config.json` that name it, for messages."""
+    outputs: frozenset[Output]
+    claims: Callable[[Json], bool]
+    """`config.json` -> whether the checkpoint is one of this family."""
+    read: Callable[[Path, Json], Header]
+    """Folder and its `config.json` -> the header, without the fingerprint, with every modality there is."""
+    build: Callable[[Header], nn.Module]
+    """The network with empty parameters; called on the meta device. It is a `protocol.Model`."""
+    weights: Callable[[Header, frozenset[str]], Sequence[WeightPart]]
+    """Header and the published names of its tensors -> where its parameters come from."""
+    layout: Callable[[Model, Processor, Mapping[str, float]], Layout] | None = None
+    """Model, processor and `scalars` -> the published layout; None for a family that is only read."""
+    scalars: tuple[str, ...] = ()
+    """Published tensors of one number that training uses and no vector needs, such as CLIP's logit scale."""
+    identifying: tuple[str, ...] = ()
+    """Small files besides `config.json`, `preprocessor_config.json` and `tokenizer.json` that tell weights apart."""
+    weight_files: tuple[str, ...] = ()
+    """Files of weights besides the checkpoint's own."""
+    heat_maps: HeatMaps | None = None
+    """None for a family whose vectors have no place on the image."""
+    adapters: Adapters | None = None
+    """None for a family without adapters that can be trained."""

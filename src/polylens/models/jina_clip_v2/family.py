@@ -1,0 +1,98 @@
+"""What jina-clip-v2 and jina-embeddings-v3 say about themselves: their files, their outputs, how they are counted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from polylens.models.description import Family, Header, Json, Layout, Usage, WeightPart
+from polylens.models.files import read_json
+from polylens.models.jina_clip_v2.config import JinaClipConfig, parse_config, render_config
+from polylens.models.jina_clip_v2.model import JinaClip
+from polylens.models.jina_clip_v2.processing import JinaClipProcessor, render_image_config
+from polylens.models.jina_clip_v2.state_dict import (
+    LOGIT_SCALE,
+    clip_rules,
+    native_rules,
+    saved_rules,
+    skipped_names,
+    v3_rules,
+)
+from polylens.models.protocol import Model, Processor
+
+_ONE_INSTRUCTION = ("text-matching", "retrieval.passage", "classification", "separation")
+"""Tasks that clients send to jina-clip-v2, whose only instruction is that of `retrieval.query`."""
+
+
+def _claims(config: Json) -> bool:
+    return config.get("model_type") in ("jina_clip", "jina_embeddings_v3") or "lora_adaptations" in config
+
+
+def _read(folder: Path, published: Json) -> Header:
+    config = parse_config(published)
+    has_images = config.vision is not None
+    clip = Usage(ignored_tasks=_ONE_INSTRUCTION, tile=512, tile_tokens=4_000, unit_vectors_in_batch_jobs=False)
+    return Header(
+        family=FAMILY,
+        folder=folder,
+        config=config,
+        processor=JinaClipProcessor.from_folder(folder, config),
+        dim=config.text.width,
+        matryoshka_dims=config.matryoshka_dims,
+        multivector_dim=None,
+        modalities=("text", "image") if has_images else ("text",),
+        context=config.text.max_length,
+        usage=clip if has_images else Usage(),
+        has_towers=True,
+    )
+
+
+def _build(header: Header) -> nn.Module:
+    return JinaClip(header.config, header.modalities)
+
+
+def _weights(header: Header, names: frozenset[str]) -> Sequence[WeightPart]:
+    config: JinaClipConfig = header.config
+    if config.vision is not None:
+        return (WeightPart(rules=clip_rules(config, header.modalities), skipped=skipped_names(header.modalities)),)
+    if read_json(header.folder / "config.json").get("model_type") == "jina_embeddings_v3":
+        is_saved = any(name.startswith("encoder.") for name in names)
+        rules = (saved_rules if is_saved else native_rules)(config.text)
+        return (WeightPart(rules=rules, skipped=("pooler.",)),)
+    # The pooler is of the first training; no vector comes from it.
+    return (WeightPart(rules=v3_rules(config.text), skipped=("roberta.pooler.",)),)
+
+
+def _layout(model: Model, processor: Processor, scalars: Mapping[str, float]) -> Layout:
+    """jina-clip-v2's layout. Its adapter was merged when loading and stays so: an adapter of zeros lies beside."""
+    clip, processing = cast("JinaClip", model), cast("JinaClipProcessor", processor)
+    assert processing.image_config is not None
+    ours = {name: parameter.detach().cpu() for name, parameter in clip.named_parameters()}
+    scale = torch.tensor(scalars[LOGIT_SCALE], dtype=next(iter(ours.values())).dtype)
+    tensors: dict[str, Tensor] = {LOGIT_SCALE: scale}
+    for rule in clip_rules(clip.config, ("text", "image")):
+        published = rule.unfold([ours[name] for name in rule.ours])
+        tensors |= {name: each.contiguous() for name, each in zip(rule.published, published, strict=True)}
+    return Layout(
+        tensors=tensors,
+        config=render_config(clip.config),
+        tokenizer=processing.tokenizer,
+        preprocessor=render_image_config(processing.image_config),
+    )
+
+
+FAMILY = Family(
+    name="jina_clip_v2",
+    model_types=("jina_clip", "jina_embeddings_v3"),
+    outputs=frozenset({"dense"}),
+    claims=_claims,
+    read=_read,
+    build=_build,
+    weights=_weights,
+    layout=_layout,
+    scalars=(LOGIT_SCALE,),
+)

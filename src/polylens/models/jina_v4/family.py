@@ -1,0 +1,174 @@
+"""What jina-embeddings-v4 says about itself: its files, its outputs, how it is counted and explained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from polylens.errors import InputError
+from polylens.models.description import (
+    Adapters,
+    ExtraFiles,
+    Family,
+    Header,
+    HeatGrid,
+    HeatMaps,
+    Json,
+    Layout,
+    Usage,
+    WeightPart,
+)
+from polylens.models.files import read_json
+from polylens.models.jina_v4.config import JinaV4Config, parse_config, render_adapter_config, render_config
+from polylens.models.jina_v4.model import JinaV4
+from polylens.models.jina_v4.processing import PREFIXES, JinaV4Processor, render_image_config
+from polylens.models.jina_v4.state_dict import adapter_names, base_names, published_shape
+from polylens.models.protocol import Item, Model, Processor
+from polylens.models.rules import Rule, rename
+
+ADAPTER = "adapters/adapter_model.safetensors"
+ADAPTER_CONFIG = "adapters/adapter_config.json"
+
+
+def _claims(config: Json) -> bool:
+    return config.get("model_type") == "qwen2_5_vl" or "JinaEmbeddingsV4Model" in (config.get("architectures") or ())
+
+
+def _read(folder: Path, published: Json) -> Header:
+    config = parse_config(published, read_json(folder / ADAPTER_CONFIG))
+    return Header(
+        family=FAMILY,
+        folder=folder,
+        config=config,
+        processor=JinaV4Processor.from_folder(folder, config),
+        dim=config.decoder.width,
+        matryoshka_dims=config.matryoshka_dims,
+        multivector_dim=config.multivector_dim,
+        modalities=("text", "image"),
+        context=config.max_length,
+        usage=Usage(default_task="text-matching", tile=28, tile_tokens=10),
+    )
+
+
+def _build(header: Header) -> nn.Module:
+    return JinaV4(header.config)
+
+
+def _weights(header: Header, _names: frozenset[str]) -> Sequence[WeightPart]:
+    config: JinaV4Config = header.config
+    with torch.device("meta"):
+        shapes = {name: tuple(parameter.shape) for name, parameter in JinaV4(config).named_parameters()}
+
+    def rules(names: Mapping[str, str]) -> list[Rule]:
+        return [
+            rename(published, published_shape(config, ours, shapes[ours]), ours, shapes[ours])
+            for published, ours in names.items()
+        ]
+
+    return (WeightPart(rules=rules(base_names(config))), WeightPart(rules=rules(adapter_names(config)), file=ADAPTER))
+
+
+def _layout(model: Model, processor: Processor, _scalars: Mapping[str, float]) -> Layout:
+    v4, processing = cast("JinaV4", model), cast("JinaV4Processor", processor)
+    return Layout(
+        tensors=_published(v4, base_names(v4.config)),
+        config=render_config(v4.config),
+        tokenizer=processing.tokenizer,
+        preprocessor=render_image_config(processing.image_config),
+        extra=ExtraFiles(
+            tensors={ADAPTER: _published(v4, adapter_names(v4.config))},
+            json={ADAPTER_CONFIG: render_adapter_config(v4.config.lora)},
+        ),
+    )
+
+
+def _adapter_files(model: Model) -> ExtraFiles:
+    v4 = cast("JinaV4", model)
+    dtype = v4.decoder.embed.weight.dtype
+    tensors = {name: tensor.to(dtype) for name, tensor in _published(v4, adapter_names(v4.config)).items()}
+    return ExtraFiles(tensors={ADAPTER: tensors}, json={ADAPTER_CONFIG: render_adapter_config(v4.config.lora)})
+
+
+def _merged(model: Model, processor: Processor, task: str) -> Layout:
+    """Stock `Qwen2_5_VLForConditionalGeneration`: W + (alpha / r) B A, summed in float32, cast to the type of W.
+
+    The projector is not in it: such a checkpoint gives dense vectors only, as the published `-vllm-` ones do
+    (jina_embeddings_v4 facts, section 2).
+
+    Raises:
+        InputError: The checkpoint has no such task.
+    """
+    v4, processing = cast("JinaV4", model), cast("JinaV4Processor", processor)
+    lora = v4.config.lora
+    if task not in lora.tasks:
+        raise InputError(f"task must be one of {', '.join(lora.tasks)}, got {task!r}")
+    parameters = dict(v4.named_parameters())
+    names = {
+        published: name
+        for published, name in base_names(v4.config).items()
+        if not published.startswith("multi_vector_projector.")
+    }
+    tensors = _published(v4, names)
+    for published, name in names.items():
+        stem = name.removesuffix(".weight")
+        if f"{stem}.lora_a.{task}" in parameters:
+            down, up = (parameters[f"{stem}.lora_{half}.{task}"].detach().cpu().float() for half in "ab")
+            tensors[published] = (tensors[published].float() + lora.scaling * (up @ down)).to(tensors[published].dtype)
+    config = render_config(v4.config)
+    config["architectures"] = ["Qwen2_5_VLForConditionalGeneration"]
+    for key in ("task_names", "matryoshka_dims", "multi_vector_projector_dim", "single_vector_pool_strategy"):
+        del config[key]
+    del config["truncate_dim"]
+    return Layout(
+        tensors=tensors,
+        config=config,
+        tokenizer=processing.tokenizer,
+        preprocessor=render_image_config(processing.image_config),
+    )
+
+
+def _published(model: JinaV4, names: Mapping[str, str]) -> dict[str, Tensor]:
+    """Published name -> tensor, in the type in which the model holds it."""
+    ours = {name: parameter.detach().cpu() for name, parameter in model.named_parameters()}
+    return {
+        published: ours[name].reshape(published_shape(model.config, name, tuple(ours[name].shape))).contiguous()
+        for published, name in names.items()
+    }
+
+
+def _heat_grid(processor: Processor, item: Item) -> HeatGrid:
+    processing = cast("JinaV4Processor", processor)
+    assert item.grid is not None
+    merge = processing.image_config.merge_size
+    return HeatGrid(
+        item.grid[0] // merge,
+        item.grid[1] // merge,
+        np.flatnonzero(item.token_ids == processing.config.image_token_id),
+    )
+
+
+def _query_spans(processor: Processor, query: str, prompt_name: str) -> Sequence[tuple[int, int]]:
+    prefix = PREFIXES[prompt_name]
+    offsets = processor.tokenizer.encode(prefix + query, add_special_tokens=False).offsets
+    return [(max(0, first - len(prefix)), max(0, last - len(prefix))) for first, last in offsets]
+
+
+FAMILY = Family(
+    name="jina_v4",
+    model_types=("qwen2_5_vl",),
+    outputs=frozenset({"dense", "multi"}),
+    claims=_claims,
+    read=_read,
+    build=_build,
+    weights=_weights,
+    layout=_layout,
+    identifying=(ADAPTER_CONFIG,),
+    weight_files=(ADAPTER,),
+    heat_maps=HeatMaps(grid=_heat_grid, spans=_query_spans),
+    adapters=Adapters(files=_adapter_files, merged=_merged),
+)
