@@ -110,7 +110,7 @@ def find(name: str) -> CatalogEntry:
 
 
 def unknown(name: str) -> ModelNotFoundError:
-    """The error for a name that leads nowhere: the closest name, every name there is, and the other way."""
+    """The error for an unknown name; it says the closest name, every known name, and that a folder works too."""
     close = get_close_matches(name, _BY_NAME, n=1)
     hint = f"Did you mean {close[0]!r}? " if close else ""
     return ModelNotFoundError(

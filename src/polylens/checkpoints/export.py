@@ -121,7 +121,7 @@ def _link(source: Path, target: Path) -> None:
 
 
 def _write_base(folder: Path, tensors: Mapping[str, Tensor]) -> None:
-    """One file, or shards of at most 5 GB with an index over them; what the other form left in the folder goes."""
+    """Writes one file, or shards of at most 5 GB with an index over them, and removes files of the other form."""
     shards: list[dict[str, Tensor]] = [{}]
     room = SHARD_BYTES
     for name, tensor in tensors.items():

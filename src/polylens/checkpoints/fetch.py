@@ -70,7 +70,7 @@ def _packaged(name: str) -> Path:
 
 
 def _require_files(folder: Path) -> None:
-    """Tell an incomplete or wrong folder by what it lacks, before anything is loaded from it."""
+    """Refuses an incomplete or wrong folder before anything is loaded from it, and names the missing files."""
     if not folder.is_dir():
         raise ModelNotFoundError(f"{str(folder)!r} is a file; a model is the folder with config.json in it")
     wanted = ["config.json"]

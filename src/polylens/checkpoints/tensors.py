@@ -22,7 +22,7 @@ INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
 
 MAPPED_BYTES = 64 * 1024**2
-"""After so much has been read a file is opened anew: what was mapped and has been converted leaves the memory."""
+"""Bytes read after which a file is opened anew, so that mapped pages of converted tensors leave the memory."""
 
 
 def weight_files(folder: Path) -> list[Path]:

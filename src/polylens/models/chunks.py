@@ -1,4 +1,4 @@
-"""Late chunking: which tokens of one long sequence belong to which of the texts that it was made of.
+"""Late chunking: the span of tokens that each text takes in the one sequence made of all of them.
 
 Günther et al. 2024, "Late Chunking", https://arxiv.org/abs/2409.04701.
 """

@@ -1,4 +1,4 @@
-"""What the runtime may ask of any model: items in, both kinds of vectors out.
+"""What the runtime may ask of any model: items in, vectors or scores out.
 
 A family's `processing.py` turns an input into an `Item`; its `model.py` turns a batch of items into `Outputs`. The two
 meet only in `runtime/embedder.py`.
@@ -27,13 +27,13 @@ class Item:
     """One input, ready for the model."""
 
     token_ids: npt.NDArray[np.int64]
-    """`[tokens]`; an image's placeholders already stand once a visual token."""
+    """`[tokens]`; an image's placeholder is already repeated once per visual token."""
     pool: tuple[int, int]
     """First row and one past the last row that the dense vector is the mean of."""
     task: str | None
     """Whose adapter; None is the model without any, as its first training stage knows it."""
     patches: Tensor | None = None
-    """`[patches, numbers a patch]` float32, None for a text."""
+    """`[patches, numbers per patch]` float32, None for a text."""
     grid: tuple[int, int] | None = None
     """Rows and columns of patches, None for a text."""
     chunks: tuple[tuple[int, int], ...] = ()

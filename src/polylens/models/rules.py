@@ -1,4 +1,4 @@
-"""How published tensors become ours and ours published ones: one rule names both sides and the functions between them.
+"""Rules between published tensors and our parameters: each names both sides and the functions between them.
 
 Most rules only rename. Some reshape, permute or split, and one kind merges an adapter; each is a pure function.
 """
@@ -18,7 +18,7 @@ Unfold = Callable[[Sequence[Tensor]], Sequence[Tensor]]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rule:
-    """Some published tensors, and what they become."""
+    """Some published tensors and the parameters that they become."""
 
     published: Mapping[str, Shape]
     """Name -> shape, in the order in which `fold` takes them."""
@@ -26,7 +26,7 @@ class Rule:
     """Names of our parameters, in the order in which `fold` returns them."""
     fold: Fold
     unfold: Unfold
-    """The way back: ours, in the order of `ours`, to those that are published."""
+    """The inverse: our tensors, in the order of `ours`, to the published ones."""
 
 
 def rename(published: str, shape: Shape, ours: str, ours_shape: Shape | None = None) -> Rule:

@@ -81,9 +81,9 @@ class VisionConfig:
     num_layers: int
     num_heads: int
     mlp_width: int
-    image_size: int  # pixels a side
-    patch_size: int  # pixels a side
-    pretrained_grid: int  # patches a side in the first training: positions are scaled to span as many
+    image_size: int  # pixels per side
+    patch_size: int  # pixels per side
+    pretrained_grid: int  # patches per side in the first training: positions are scaled to span as many
     num_channels: int = 3
     norm_eps: float = 1e-6
     theta: float = 10_000.0
@@ -94,7 +94,7 @@ class VisionConfig:
 
     @property
     def grid(self) -> int:
-        """Whole patches a side; what is left at the right and lower edge is not seen."""
+        """Whole patches per side; pixels left over at the right and lower edges are not seen."""
         return self.image_size // self.patch_size
 
     @property
@@ -104,7 +104,7 @@ class VisionConfig:
 
     @property
     def patch_dim(self) -> int:
-        """Numbers a patch."""
+        """Numbers per patch."""
         return self.num_channels * self.patch_size**2
 
 
@@ -200,7 +200,7 @@ def _text(backbone: Json, *, always_on: str | None, default_length: int) -> Text
 
 
 def render_config(config: JinaClipConfig) -> dict[str, Any]:
-    """The `config.json` of a model with both towers; the sizes of its text tower stand among what differs from v3."""
+    """The `config.json` of a model with both towers; the sizes of its text tower stand where it differs from v3."""
     text, vision = config.text, config.vision
     assert vision is not None
     return {

@@ -32,7 +32,7 @@ PLACEHOLDER = -1  # stands for a token of an image, none of which is in the voca
 class ImageConfig:
     """What `preprocessor_config.json` says."""
 
-    size: int  # pixels a side
+    size: int  # pixels per side
     mean: tuple[float, float, float]  # of red, green and blue, from 0 to 1
     std: tuple[float, float, float]
 
@@ -114,7 +114,7 @@ class JinaClipProcessor:
         self.max_pixels = image.size**2 if image is not None else 0
         if image is not None and config.vision is not None and image.size != config.vision.image_size:
             raise CheckpointError(
-                f"preprocessor_config.json makes pictures of {image.size} pixels a side, "
+                f"preprocessor_config.json makes pictures of {image.size} pixels per side, "
                 f"the vision tower takes {config.vision.image_size}"
             )
         tokenizer.no_truncation()

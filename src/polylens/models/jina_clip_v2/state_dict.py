@@ -64,7 +64,7 @@ def native_rules(config: TextConfig) -> list[Rule]:
 
 
 def saved_rules(config: TextConfig) -> list[Rule]:
-    """The rules of what `save_pretrained` of that class writes: the official names, without adapters and prefix."""
+    """The rules of what `save_pretrained` of that class writes: official names without adapters and prefix."""
     width = config.width
     rules = [*_plain_tables(config), *_norm("emb_ln", "text.embed_norm", width)]
     for i in range(config.num_layers):

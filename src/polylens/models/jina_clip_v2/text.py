@@ -1,6 +1,6 @@
 """The text tower: XLM-RoBERTa with rotary positions, post-norm, mean pooling.
 
-Shapes: T tokens of all texts together, W width, R rotated pairs a head.
+Shapes: T tokens of all texts together, W width, R rotated pairs per head.
 
 jina_clip_v2 facts, section 1.4; jina-embeddings-v3, https://arxiv.org/abs/2409.10173, section 4.
 """
@@ -48,7 +48,7 @@ class TextMLP(nn.Module):
 
 
 class TextBlock(nn.Module):
-    """Post-norm block: what went round the branch is added first and normalised afterwards."""
+    """Post-norm block: the residual is added before the norm."""
 
     def __init__(self, config: TextConfig) -> None:
         super().__init__()
@@ -65,7 +65,7 @@ class TextBlock(nn.Module):
 
 
 class TextTower(nn.Module):
-    """Tokens to hidden states; `<s>` and `</s>` are tokens like others, and there is no padding."""
+    """Tokens to hidden states; `<s>` and `</s>` are ordinary tokens, and there is no padding."""
 
     def __init__(self, config: TextConfig) -> None:
         super().__init__()

@@ -1,6 +1,7 @@
 """The vision tower: EVA02 at one fixed size of picture, its answer the class token.
 
-Shapes: P tokens of all images together, N images, G patches a side, W width, D numbers a patch, R rotated pairs a head.
+Shapes: P tokens of all images together, N images, G patches per side, W width, D numbers per patch, R rotated pairs
+per head.
 
 Sun et al. 2023, https://arxiv.org/abs/2303.15389; Fang et al. 2023, https://arxiv.org/abs/2303.11331;
 jina_clip_v2 facts, section 1.5.
@@ -36,7 +37,7 @@ def token_angles(config: VisionConfig) -> Float[Tensor, "P R"]:
 
 
 def resized_positions(positions: Float[Tensor, "P W"], grid: int) -> Float[Tensor, "Q W"]:
-    """Learned positions for another number of patches a side: bicubic between those that were learned.
+    """Learned positions for another number of patches per side: bicubic between those that were learned.
 
     As open_clip resizes them (Q is the new number of tokens), where towers go on at another size of picture.
 
@@ -106,7 +107,7 @@ class VisionBlock(nn.Module):
 
 
 class VisionTower(nn.Module):
-    """Patches of any number of images, packed, to one vector an image."""
+    """Patches of any number of images, packed, to one vector per image."""
 
     def __init__(self, config: VisionConfig) -> None:
         super().__init__()

@@ -22,10 +22,10 @@ class VisionConfig:
     num_heads: int
     mlp_width: int
     output_width: int  # the decoder's width
-    patch_size: int  # pixels a side
-    num_frames: int  # frames a patch spans; a still image is shown that often
-    merge_size: int  # patches a side that become one token
-    window_size: int  # pixels a side of an attention window
+    patch_size: int  # pixels per side
+    num_frames: int  # frames per patch; a still image is shown that often
+    merge_size: int  # patches per side that become one token
+    window_size: int  # pixels per side of an attention window
     full_attention_layers: tuple[int, ...]  # layers that see the whole image
     num_channels: int = 3
     norm_eps: float = 1e-6
@@ -37,12 +37,12 @@ class VisionConfig:
 
     @property
     def patch_dim(self) -> int:
-        """Numbers a patch."""
+        """Numbers per patch."""
         return self.num_channels * self.num_frames * self.patch_size**2
 
     @property
     def window_tokens(self) -> int:
-        """Merged tokens a side of a window."""
+        """Merged tokens per side of a window."""
         return self.window_size // self.merge_size // self.patch_size
 
 

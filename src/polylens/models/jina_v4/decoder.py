@@ -1,6 +1,6 @@
 """The language model of Qwen2.5-VL, with the task adapters on its seven projections. Causal for texts and images alike.
 
-Shapes: T tokens of all inputs together, W width, R rotated pairs a head.
+Shapes: T tokens of all inputs together, W width, R rotated pairs per head.
 """
 
 from __future__ import annotations

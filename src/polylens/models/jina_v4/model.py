@@ -1,4 +1,4 @@
-"""jina-embeddings-v4: texts and images through one decoder, to a dense vector and to one vector a token.
+"""jina-embeddings-v4: texts and images through one decoder, to a dense vector and to one vector per token.
 
 Shapes: N inputs, T tokens of all of them together, E dense width, V multi-vector width.
 """

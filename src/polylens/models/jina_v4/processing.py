@@ -35,9 +35,9 @@ MAX_ASPECT = 200  # longer to shorter side; the published processor refuses more
 class ImageConfig:
     """What `preprocessor_config.json` says."""
 
-    patch_size: int  # pixels a side
-    merge_size: int  # patches a side that become one token
-    num_frames: int  # frames a patch spans
+    patch_size: int  # pixels per side
+    merge_size: int  # patches per side that become one token
+    num_frames: int  # frames per patch
     min_pixels: int  # an image is enlarged to at least this area
     max_pixels: int  # and shrunk to at most this one
     mean: tuple[float, ...]  # of each channel, on the scale 0 to 1
@@ -227,7 +227,7 @@ class JinaV4Processor:
         return Item(token_ids=kept, pool=(0, len(kept)), task=task, truncated=len(ids) > limit)
 
     def chunks(self, texts: Sequence[str], *, task: str | None, prompt_name: str, max_length: int | None) -> Item:
-        """Texts behind one prompt, a blank between those that have none where they meet, a span for each."""
+        """Texts behind one prompt, one span per text; a blank is put between two that would otherwise run together."""
         prefix = PREFIXES["query" if task == "text-matching" else prompt_name]
         before = self.tokenizer.encode(prefix, add_special_tokens=False).ids
         parts = [self.tokenizer.encode(text, add_special_tokens=False).ids for text in joined(texts)]

@@ -1,4 +1,4 @@
-"""Published tensor names to ours, both ways: one rule a tensor, none of them changes a number.
+"""Published tensor names to ours, both ways: one rule per tensor, none of them changes a number.
 
 jina_embeddings_v4 facts, sections 1.3 and 1.4. The base file has the names of the first Qwen2.5-VL release (`model.*`,
 `visual.*`); the adapter file has PEFT's, where the decoder appears once more as `language_model`.

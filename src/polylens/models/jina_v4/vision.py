@@ -1,6 +1,6 @@
 """The vision tower of Qwen2.5-VL: patches of images of any size in, one token for each 2 x 2 patches out.
 
-Shapes: P patches of all images together, M = P / merge^2 merged tokens, W width, D numbers a patch, O decoder width.
+Shapes: P patches of all images together, M = P / merge^2 merged tokens, W width, D numbers per patch, O decoder width.
 
 Patches arrive in merge order: the four patches that become one token stand together, tokens row by row. Most layers
 attend inside windows of 4 x 4 tokens, so the tower works on tokens brought into window order, and undoes that at the
