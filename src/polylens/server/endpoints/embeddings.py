@@ -84,13 +84,13 @@ def _rows(request: EmbeddingsRequest, served: Served, embedded: Sequence[Embedde
             index,
             each.embedding.multivector,
             types,
-            _token_texts(served, each) if request.return_tokenized_input else None,
+            token_texts(served, each) if request.return_tokenized_input else None,
         )
         for index, each in enumerate(embedded)
     ]
 
 
-def _token_texts(served: Served, embedded: Embedded) -> list[str]:
+def token_texts(served: Served, embedded: Embedded) -> list[str]:
     """The text of each token of an input; empty for an image."""
     tokenizer = served.header.processor.tokenizer
     return [tokenizer.decode([token], skip_special_tokens=False) for token in embedded.token_ids]

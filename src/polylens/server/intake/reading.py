@@ -62,7 +62,7 @@ class Reader:
         """
         if len(sources) == 1 and isinstance(sources[0], PdfInput):
             return await self._load_pages(sources[0], options.context)
-        texts = await in_thread(self._threads, _texts_of, served, sources, options)
+        texts = await in_thread(self._threads, texts_of, served, sources, options)
         images = {index: source for index, source in enumerate(sources) if isinstance(source, ImageInput)}
         loaded = await together([self._load_image(served, image, index, options) for index, image in images.items()])
         by_index: Mapping[int, LoadedInput] = {**texts, **dict(zip(images, loaded, strict=True))}
@@ -114,7 +114,7 @@ class Reader:
         return width, height
 
 
-def _texts_of(served: Served, sources: Sequence[Source], options: EmbedOptions) -> dict[int, LoadedInput]:
+def texts_of(served: Served, sources: Sequence[Source], options: EmbedOptions) -> dict[int, LoadedInput]:
     """The texts among the sources, by their index."""
     texts: dict[int, LoadedInput] = {}
     for index, source in enumerate(sources):
