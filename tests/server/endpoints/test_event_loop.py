@@ -18,6 +18,8 @@ import pytest
 from fastapi import FastAPI
 
 from polylens.server.app import create_app
+from polylens.server.classifiers.record import Classifier
+from polylens.server.classifiers.store import ClassifierStore
 from polylens.server.endpoints import classify, embeddings, rerank, segment
 from polylens.server.endpoints.embedding_service import Embedded, EmbeddingService
 from polylens.server.engine.registry import Served
@@ -43,8 +45,8 @@ CASES: dict[str, Case] = {
     "a ranking in SageMaker's form": (rerank, "relevance", "/invocations", {"data": RANKING}),
     "a segmentation": (segment, "segment", "/v1/segment", {"content": "A text."}),
     "zero-shot scores": (classify, "softmax", "/v1/classify", ZERO_SHOT),
-    "few-shot scores": (classify.Classifier, "scores", "/v1/classify", {"input": ["a", "b"]}),
-    "training": (classify.ClassifierStore, "train", "/v1/train", {"model": "nano", "input": SAMPLES}),
+    "few-shot scores": (Classifier, "scores", "/v1/classify", {"input": ["a", "b"]}),
+    "training": (ClassifierStore, "train", "/v1/train", {"model": "nano", "input": SAMPLES}),
 }
 
 

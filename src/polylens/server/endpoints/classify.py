@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from polylens.errors import FieldError, LabelError, ModelMismatchError
-from polylens.server.classifiers.store import Classifier, ClassifierStore
+from polylens.server.classifiers.record import Classifier
+from polylens.server.classifiers.store import ClassifierStore
 from polylens.server.concurrency import together
 from polylens.server.endpoints.embedding_service import Embedded, EmbeddingService
 from polylens.server.engine.registry import Registry, Served

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from polylens.errors import FieldError, InputError, LabelError, TooLargeError
-from polylens.server.classifiers.store import Classifier, ClassifierStore
+from polylens.server.classifiers.record import Classifier
+from polylens.server.classifiers.store import ClassifierStore
 from polylens.server.endpoints.classify import MAX_INPUTS, classification_options, model_of
 from polylens.server.endpoints.embedding_service import Embedded, EmbeddingService
 from polylens.server.engine.registry import Registry, Served
