@@ -1,7 +1,7 @@
-"""Why a page was found: where on it each word of the query has its best matches.
+"""The reasons why a page was found: heat maps of the places where each word of the query matches best.
 
-Late interaction compares every token of a query with every visual token of a page; each visual token is a square of the
-page, so the similarities are a picture of the page. Shapes: R rows, C columns of squares.
+Late interaction compares every token of a query with every visual token of a page. Each visual token is a square of the
+page, so the similarities form a map of the page. Shapes: R rows, C columns of squares.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ class Word:
 
     text: str
     score: float
-    """Mean over its tokens of the best cosine anywhere on the page."""
+    """The mean, over its tokens, of the best cosine on the page."""
     heat: list[float]
-    """Of each square, row by row, 0 to 1."""
+    """The heat of each square, row by row, between 0 and 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,18 +35,18 @@ class Explanation:
     """A query on a page."""
 
     rows: int
-    """0 where there is nothing to see."""
+    """0 where the model has no heat maps."""
     columns: int
     words: list[Word]
     whole: list[float]
-    """The greatest of all tokens of the query."""
+    """The heat of each square over all tokens of the query."""
 
 
 def explain(embedder: ServedEmbedder, query: str, image: PIL.Image.Image) -> Explanation:
-    """Heat maps of a query over a page, computed anew at the size the model sees the page at.
+    """Computes heat maps of a query over a page, at the size at which the model sees the page.
 
     Args:
-        embedder: With a model that has late interaction; any other explains nothing.
+        embedder: Its model needs late interaction; any other gives an empty explanation.
         query: A text.
         image: The page.
     """
@@ -73,13 +73,13 @@ def explain(embedder: ServedEmbedder, query: str, image: PIL.Image.Image) -> Exp
 
 
 def words_of(processor: JinaV4Processor, query: str, prefix: str, num_tokens: int) -> list[tuple[str, list[int]]]:
-    """The words of a query, and which of its tokens each is made of; the prompt is none of them.
+    """The words of a query, each with the indices of its tokens. The prompt is not among them.
 
     Args:
-        processor: Whose tokens they are.
-        query: As it was asked.
+        processor: The processor that made the tokens.
+        query: The query without its prompt.
         prefix: The prompt before it.
-        num_tokens: How many of the tokens there are: a long query was cut.
+        num_tokens: Number of tokens that the model saw, as a long query is cut.
     """
     encoded = processor.tokenizer.encode(prefix + query, add_special_tokens=False)
     spans = encoded.offsets[:num_tokens]
@@ -93,6 +93,6 @@ def words_of(processor: JinaV4Processor, query: str, prefix: str, num_tokens: in
 
 
 def _heat(likeness: FloatArray, top: float) -> list[float]:
-    """The best of some tokens on each square: 0 for none at all, 1 for the best match of the whole query."""
+    """The best match of some tokens on each square: 0 for none at all, 1 for the best match of the whole query."""
     best = np.clip(likeness.max(axis=0) / max(top, 1e-6), 0.0, 1.0)
     return [round(float(value), 3) for value in best]
