@@ -185,7 +185,7 @@ def _parse_v4(labels: list[str]) -> ipaddress.IPv4Address:
     room = 256 ** (4 - len(heads))
     if any(head > 255 for head in heads) or last >= room:
         raise ValueError("has an IPv4 address with a number that is too large")
-    return ipaddress.IPv4Address(sum(head << (24 - 8 * place) for place, head in enumerate(heads)) + last)
+    return ipaddress.IPv4Address(sum(head << (24 - 8 * index) for index, head in enumerate(heads)) + last)
 
 
 def _parse_number(text: str) -> int:

@@ -113,6 +113,6 @@ def _is_token_id(value: Any) -> bool:
 
 
 def _json_type(value: Any) -> str:
-    """How JSON calls the type of a value."""
+    """The name of a value's type in JSON."""
     names = {bool: "a boolean", int: "a number", float: "a number", list: "a list", dict: "an object"}
     return "null" if value is None else names.get(type(value), type(value).__name__)
