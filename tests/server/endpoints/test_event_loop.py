@@ -24,6 +24,7 @@ from polylens.server.endpoints import classify, embeddings, rerank, segment
 from polylens.server.endpoints.embedding_service import Embedded, EmbeddingService
 from polylens.server.engine.registry import Served
 from polylens.server.intake import reading
+from polylens.server.search_page import routes
 from polylens.server.settings import Settings
 from polylens.types import Embedding
 
@@ -100,7 +101,7 @@ async def answered_meanwhile(app: FastAPI, hold: Hold, path: str, body: dict[str
     """The answer to a request that is held still until `/health` and `/v1/models` have answered."""
     async with (
         app.router.lifespan_context(app),
-        httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://server") as client,
+        httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://localhost") as client,
     ):
         large = asyncio.create_task(client.post(path, json=body))
         assert await asyncio.to_thread(hold.reached.wait, LONGEST_WAIT), "it was never reached"
@@ -129,6 +130,18 @@ def test_health_answers_while_token_ids_are_decoded(app: FastAPI, monkeypatch: p
     monkeypatch.setattr(reading, "texts_of", hold.method())
     response = asyncio.run(answered_meanwhile(app, hold, "/v1/embeddings", {**NANO, "input": [1, 99_999_999]}))
     assert response.status_code == 422 and "tokenizer" in response.text
+
+
+def test_health_answers_while_an_image_for_the_search_page_is_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The image is not one, so that no model is asked."""
+    (tmp_path / "papers").mkdir()
+    app = create_app(Settings(lazy=True, classifiers=tmp_path / "classifiers", library=tmp_path / "papers"))
+    hold = Hold(routes.inline_image)
+    monkeypatch.setattr(routes, "inline_image", hold.method())
+    response = asyncio.run(answered_meanwhile(app, hold, "/library/search", {"image": "not base64!"}))
+    assert response.status_code == 422 and "base64" in response.text
 
 
 def trained(app: FastAPI) -> str:
