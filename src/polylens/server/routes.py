@@ -1,4 +1,4 @@
-"""The routes of the HTTP interface. What an endpoint does is in `operations.py` and `labelling.py`."""
+"""The routes of the HTTP interface. What an endpoint does is in `endpoints/`."""
 
 from __future__ import annotations
 
@@ -33,7 +33,6 @@ def add_routes(app: FastAPI, server: Server) -> None:
 
 def _add_work(app: FastAPI, server: Server) -> None:
     """The endpoints that take a body."""
-    operations = server.operations
 
     def post(path: str, schema: type[R], work: Callable[[R, RequestContext], Awaitable[Result]], answer: str) -> None:
         async def endpoint(request: Request) -> Response:
@@ -49,16 +48,13 @@ def _add_work(app: FastAPI, server: Server) -> None:
             openapi_extra={"requestBody": {"required": True, "content": {JSON: {"schema": {"$ref": _ref(schema)}}}}},
         )
 
-    async def segment(request: schemas.SegmentRequest, _context: RequestContext) -> Result:
-        return await operations.segment(request)
-
-    post("/v1/embeddings", schemas.EmbeddingsRequest, operations.embeddings, "EmbeddingResponse")
-    post("/v1/rerank", schemas.RerankRequest, operations.rerank, "RerankingResponse")
-    post("/v1/classify", schemas.ClassifyRequest, server.labelling.classify, "ClassificationResponse")
-    post("/v1/train", schemas.TrainRequest, server.labelling.train, "TrainingResponse")
-    post("/v1/segment", schemas.SegmentRequest, segment, "SegmentResponse")
-    post("/", schemas.SegmentRequest, segment, "SegmentResponse")
-    post("/invocations", schemas.InvocationRequest, operations.invoke, "InvocationResponse")
+    post("/v1/embeddings", schemas.EmbeddingsRequest, server.embeddings.post, "EmbeddingResponse")
+    post("/v1/rerank", schemas.RerankRequest, server.rerank.post, "RerankingResponse")
+    post("/v1/classify", schemas.ClassifyRequest, server.classify.post, "ClassificationResponse")
+    post("/v1/train", schemas.TrainRequest, server.train.post, "TrainingResponse")
+    post("/v1/segment", schemas.SegmentRequest, server.segment.post, "SegmentResponse")
+    post("/", schemas.SegmentRequest, server.segment.post, "SegmentResponse")
+    post("/invocations", schemas.InvocationRequest, server.invocations.post, "InvocationResponse")
 
 
 def _add_lists(app: FastAPI, server: Server) -> None:
@@ -131,8 +127,9 @@ def _add_health(app: FastAPI, server: Server) -> None:
             body = {"name": "polylens", "version": __version__, "docs": "/docs", "models": server.models.names()}
             return Response(to_json(body), media_type=JSON)
 
-        async def work(_request: schemas.Request, _context: RequestContext) -> Result:
-            return await server.operations.segment(schemas.checked(dict(request.query_params), schemas.SegmentRequest))
+        async def work(_request: schemas.Request, context: RequestContext) -> Result:
+            asked = schemas.checked(dict(request.query_params), schemas.SegmentRequest)
+            return await server.segment.post(asked, context)
 
         return await server.responder.respond(request, None, work)
 

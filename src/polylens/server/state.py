@@ -10,9 +10,13 @@ from fastapi import FastAPI
 
 from polylens.errors import InputError
 from polylens.server.classifiers.store import ClassifierStore
-from polylens.server.endpoints.classify import Labelling
+from polylens.server.endpoints.classify import ClassifyEndpoint
 from polylens.server.endpoints.embedding_service import EmbeddingService
-from polylens.server.endpoints.operations import Operations
+from polylens.server.endpoints.embeddings import EmbeddingsEndpoint
+from polylens.server.endpoints.invocations import InvocationsEndpoint
+from polylens.server.endpoints.rerank import RerankEndpoint
+from polylens.server.endpoints.segment import SegmentEndpoint
+from polylens.server.endpoints.train import TrainEndpoint
 from polylens.server.engine.cache import Cache
 from polylens.server.engine.registry import Registry
 from polylens.server.http.access import Keys, RateLimits, read_keys
@@ -40,8 +44,12 @@ class Server:
         self.cache = Cache(settings.cache_bytes)
         self.embedding = EmbeddingService(Fetcher(settings.fetch), self.cache, settings.limits)
         self.classifiers = ClassifierStore(settings.classifiers)
-        self.operations = Operations(self.models, self.embedding, settings.limits.inputs)
-        self.labelling = Labelling(self.models, self.embedding, self.classifiers)
+        self.embeddings = EmbeddingsEndpoint(self.models, self.embedding, settings.limits.inputs)
+        self.rerank = RerankEndpoint(self.models, self.embedding, settings.limits.inputs)
+        self.invocations = InvocationsEndpoint(self.models, self.embeddings, self.rerank)
+        self.classify = ClassifyEndpoint(self.models, self.embedding, self.classifiers)
+        self.train = TrainEndpoint(self.models, self.embedding, self.classifiers)
+        self.segment = SegmentEndpoint(self.models, self.embedding)
         self.metrics = Metrics(self.models, self.cache)
         self.responder = _responder(settings, self.metrics)
         self.library = _library(settings, self.models)

@@ -17,15 +17,9 @@ import pytest
 
 from polylens.errors import BusyError, InputError, LabelError, ModelMismatchError, NotFoundError
 from polylens.server.classifiers import store as module
-from polylens.server.classifiers.store import (
-    AGGRESSIVENESS,
-    MAX_LABELS,
-    TEMPERATURE,
-    Classifier,
-    ClassifierStore,
-    fit,
-    probabilities,
-)
+from polylens.server.classifiers.learner import AGGRESSIVENESS, TEMPERATURE, fit, probabilities
+from polylens.server.classifiers.record import Classifier
+from polylens.server.classifiers.store import MAX_LABELS, ClassifierStore
 from polylens.types import FloatArray
 
 DIM = 16

@@ -11,20 +11,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+import regex
 import tokenizers
 
 from polylens.errors import InputError
-from polylens.server.endpoints import segmenter
-from polylens.server.endpoints.segmenter import (
-    MAX_CHUNK_LENGTH,
+from polylens.server.endpoints.segment import MAX_CHUNK_LENGTH, segment
+from polylens.server.endpoints.segmenter.chunks import chunk_bounds
+from polylens.server.endpoints.segmenter.published import (
+    HOST,
     PUBLISHED_TOKENIZERS,
-    OffsetTokenizer,
-    Piece,
-    TiktokenTokenizer,
-    chunk_bounds,
+    VOCABULARIES,
     published_tokenizer,
-    segment,
 )
+from polylens.server.endpoints.segmenter.tokenizers import OffsetTokenizer, Piece, TiktokenTokenizer
 
 FAMILY = "👩\u200d👩\u200d👧\u200d👦"
 TEXTS = {
@@ -85,7 +84,6 @@ class TestTiling:
 
     @pytest.mark.parametrize("max_length", [20, 40])
     def test_no_character_of_a_reader_is_cut(self, max_length: int) -> None:
-        regex = pytest.importorskip("regex")
         num_cuts = 0
         for text in [*TEXTS.values(), *random_texts(300)]:
             clusters = [match.span() for match in regex.finditer(r"\X", text)]
@@ -115,6 +113,20 @@ class TestTiling:
         text = cluster * 50
         for max_length in range(len(cluster), 3 * len(cluster)):
             assert all(len(chunk) % len(cluster) == 0 for chunk in chunks(text, max_length))
+
+    @pytest.mark.parametrize(
+        ("text", "first"),
+        [
+            ("\u0939\u094d\u200d\u092e" * 9, 8),  # virama and joiner: the consonants stay together
+            ("a\u200d" * 9, 10),  # a joiner belongs to what is before it, and ties no letters together
+            ("\u1000\u102c" * 9, 11),  # the Burmese vowel AA does not extend a cluster
+            ("\u0600\u0661" * 9, 10),  # the Arabic number sign stays with the digit behind it
+            ("x\u200b\u0301" * 9, 11),  # an accent does not attach to a zero width space
+        ],
+    )
+    def test_clusters_are_those_of_unicode(self, text: str, first: int) -> None:
+        """No kind of place is found in the second half, but for the zero width space: cut between clusters."""
+        assert len(chunks(text, 11)[0]) == first
 
     def test_a_cluster_longer_than_a_chunk_is_cut(self) -> None:
         text = "a" + "\u0301" * 50
@@ -326,8 +338,8 @@ class TestPublishedTokenizers:
         if folder is not None:
             monkeypatch.setenv("TIKTOKEN_CACHE_DIR", folder and str(tmp_path))
         if folder == "damaged":
-            for file in segmenter._VOCABULARIES[name]:
-                url = f"{segmenter._HOST}/{file}"
+            for file in VOCABULARIES[name]:
+                url = f"{HOST}/{file}"
                 (tmp_path / hashlib.sha1(url.encode()).hexdigest()).write_bytes(b"not it")
         with pytest.raises(InputError, match=r"https://.* TIKTOKEN_CACHE_DIR"):
             published_tokenizer(name)
@@ -336,10 +348,10 @@ class TestPublishedTokenizers:
         """With a vocabulary of our own behind tiktoken's name for it; tiktoken itself would refuse its hash."""
         tiktoken = pytest.importorskip("tiktoken")
         file, data = "encodings/cl100k_base.tiktoken", b"a vocabulary"
-        name = hashlib.sha1(f"{segmenter._HOST}/{file}".encode()).hexdigest()
+        name = hashlib.sha1(f"{HOST}/{file}".encode()).hexdigest()
         (tmp_path / name).write_bytes(data)
         monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(tmp_path))
-        monkeypatch.setitem(segmenter._VOCABULARIES, "cl100k_base", {file: hashlib.sha256(data).hexdigest()})
+        monkeypatch.setitem(VOCABULARIES, "cl100k_base", {file: hashlib.sha256(data).hexdigest()})
         monkeypatch.chdir(tmp_path)
         monkeypatch.setenv("TIKTOKEN_CACHE_DIR", "")  # tiktoken would keep nothing, and look nowhere
         with pytest.raises(InputError, match="is not on this machine"):
@@ -367,5 +379,5 @@ class TestPublishedTokenizers:
             asked.clear()
             with suppress(ValueError, AssertionError):  # of empty files
                 constructors[name]()
-            table = {f"{segmenter._HOST}/{file}": sha256 for file, sha256 in segmenter._VOCABULARIES[name].items()}
+            table = {f"{HOST}/{file}": sha256 for file, sha256 in VOCABULARIES[name].items()}
             assert asked.items() <= table.items() and asked

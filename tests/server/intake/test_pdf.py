@@ -118,7 +118,7 @@ class TestErrors:
             render(make_pdf("red", password="geheim"))
 
     def test_too_many_pages(self) -> None:
-        with pytest.raises(DocumentError, match=r"^the PDF has 3 pages, at most 2 are taken$"):
+        with pytest.raises(DocumentError, match=r"^the PDF has 3 pages, and the limit is 2$"):
             render(make_pdf("red", "green", "blue"), max_pages=2)
 
 
@@ -137,7 +137,7 @@ class TestBounds:
 
     def test_a_child_that_never_stops_talking(self, child: Callable[[str], None]) -> None:
         child("import struct, sys\nwhile True: sys.stdout.buffer.write(struct.pack('!cII', b'P', 1, 1) + b'rgb')")
-        with pytest.raises(DocumentError, match="answer what is no picture of a page"):
+        with pytest.raises(DocumentError, match="send data that is not the image of a page"):
             render(b"")
 
     def test_a_task_that_is_cancelled_kills_its_child(self, child: Callable[[str], None], tmp_path: Path) -> None:
@@ -171,14 +171,14 @@ class TestBounds:
         child(f"import resource; resource.setrlimit(resource.RLIMIT_CORE, (0, 0))\n{code}")
         with pytest.raises(DocumentError) as caught:
             render(make_pdf("red"))
-        assert str(caught.value) == f"the PDF brought its renderer down ({said})"
+        assert str(caught.value) == f"the PDF crashed its renderer ({said})"
 
     @pytest.mark.parametrize(
         "head", [(b"P", 101, 1), (b"P", 0, 0), (b"P", 2**31, 2**31), (b"?", 1, 1), (b"E", 2**31, 0)]
     )
     def test_a_child_that_answers_nonsense(self, head: tuple[bytes, int, int], child: Callable[[str], None]) -> None:
         child(f"import sys; sys.stdout.buffer.write({pdf_worker.HEADER.pack(*head) + bytes(500)!r})")
-        with pytest.raises(DocumentError, match="answer what is no picture of a page"):
+        with pytest.raises(DocumentError, match="send data that is not the image of a page"):
             render(b"", max_pixels=100)
 
     def test_what_the_child_may_take(self) -> None:
@@ -201,7 +201,7 @@ class TestBounds:
     ) -> None:
         monkeypatch.chdir(tmp_path)
         child(
-            "import sys\nfrom polylens.server import pdf_worker\n"
+            "import sys\nfrom polylens.server.intake import pdf_worker\n"
             f"def work(*arguments, **options):\n    {work}\n"
             "pdf_worker.Pdf = work\npdf_worker.main(*sys.argv[1:4], '1')"
         )
@@ -213,7 +213,7 @@ class TestBounds:
     ) -> None:
         monkeypatch.setenv("POLYLENS_API_KEYS", "secret")
         child(
-            "import os, sys\nfrom polylens.server import pdf_worker\n"
+            "import os, sys\nfrom polylens.server.intake import pdf_worker\n"
             "heavy = {'torch', 'transformers', 'lancedb'} & set(sys.modules)\n"
             "secret = 'POLYLENS_API_KEYS' in os.environ\n"
             "pdf_worker._send_error(sys.stdout.buffer, f'{sorted(heavy)} {secret}')"
@@ -223,7 +223,7 @@ class TestBounds:
 
     def test_what_a_library_prints_is_no_message(self, child: Callable[[str], None]) -> None:
         child(
-            "import os, sys\nfrom polylens.server import pdf_worker\nreal = pdf_worker.Pdf\n"
+            "import os, sys\nfrom polylens.server.intake import pdf_worker\nreal = pdf_worker.Pdf\n"
             "def noisy(*arguments, **options):\n    os.write(1, b'warning: odd font')\n"
             "    return real(*arguments, **options)\n"
             "pdf_worker.Pdf = noisy\npdf_worker.main(*sys.argv[1:])"

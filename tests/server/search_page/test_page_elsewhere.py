@@ -32,6 +32,6 @@ def test_text_stands_where_there_is_no_picture(shelf: str, tmp_path: Path, brows
         card.locator(".open").click()
         expect(page.locator("#passage")).to_contain_text("old harbour")
         expect(page.locator("#viewer-note")).to_have_text(
-            "The files are not on this machine: this is the text that the index has of the page"
+            "The files are not on this machine; this is the text of the page from the index"
         )
         expect(page.locator("#viewer-problem")).to_be_hidden()

@@ -1,1 +1,1 @@
-"""Few-shot classifiers: how they learn, and how they are kept."""
+"""Few-shot classifiers: the learner, the record of a classifier, and the store that keeps them."""

@@ -1,1 +1,1 @@
-"""What each endpoint computes."""
+"""The endpoints of the HTTP interface, one file per route. They know the parsed request and nothing of HTTP."""

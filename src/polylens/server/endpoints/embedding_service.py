@@ -1,13 +1,14 @@
-"""From inputs in memory to vectors: tokenise, look into the cache, ask the engine, count."""
+"""The way of a request's inputs to their vectors: read, tokenise, ask the cache, ask the engine, count the tokens."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from typing import ParamSpec, TypeVar
 
 from polylens.errors import DeadlineError, FieldError, ImageError, TooLargeError
 from polylens.media.image import read_image
@@ -24,35 +25,38 @@ from polylens.server.intake.sources import Source
 from polylens.server.settings import Limits
 from polylens.types import Embedding
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
 CHARS_PER_TOKEN = 64
-"""A text of more characters than this for each token it may have is too long without counting its tokens."""
+"""A text with more characters than this per allowed token is too long; its tokens need not be counted."""
 
 TEXTS_AT_ONCE = 64
-"""Texts that a thread tokenises before another request's turn comes."""
+"""Texts that a thread tokenises before it is another request's turn."""
 
-PICTURES_AT_ONCE = 8
-"""Pictures of one model that lie in memory as patches; the others wait as the files they came as."""
+IMAGES_AT_ONCE = 8
+"""Images per model that are in memory as patches; the others wait as compressed files."""
 
 
 @dataclass(frozen=True, slots=True)
 class Embedded:
-    """What came of one input, or of one page of a PDF."""
+    """The result for one input, or for one page of a PDF."""
 
     embedding: Embedding
     tokens: int
-    """That `usage` counts for it."""
+    """The tokens that `usage` counts for it."""
     is_image: bool
     token_ids: tuple[int, ...] = ()
-    """Of a text, where the request shows them."""
+    """The token ids of a text, where the request shows them."""
 
 
 class EmbeddingService:
-    """Everything between a parsed request and the vectors of its inputs.
+    """Computes the vectors of a request's inputs.
 
     Args:
         fetcher: Fetches URLs.
         cache: Keeps finished vectors.
-        limits: What one request may ask for.
+        limits: Upper bounds of one request.
     """
 
     def __init__(self, fetcher: Fetcher, cache: Cache, limits: Limits) -> None:
@@ -60,60 +64,68 @@ class EmbeddingService:
         self.limits = limits
         self._threads = ThreadPoolExecutor(max_workers=max(2, os.cpu_count() or 1), thread_name_prefix="polylens-input")
         self.reader = Reader(fetcher, limits, self._threads)
-        self._pictures: dict[str, asyncio.Semaphore] = {}
+        self._image_slots: dict[str, asyncio.Semaphore] = {}
 
     async def close(self) -> None:
-        """Ends the threads and the connections."""
+        """Ends the threads and closes the connections."""
         self._threads.shutdown(wait=False, cancel_futures=True)
         await self.reader.fetcher.close()
 
+    async def in_thread(self, function: Callable[P, T], *args: P.args, **options: P.kwargs) -> T:
+        """Calls a function in the threads of the service.
+
+        Whatever grows with a request goes through here: on the event loop it would hold up every other request,
+        `/health` among them.
+        """
+        return await in_thread(self._threads, function, *args, **options)
+
     async def embed(self, served: Served, sources: Sequence[Source], options: EmbedOptions) -> list[Embedded]:
-        """Vectors of all inputs.
+        """Embeds all inputs of a request.
 
         Args:
             served: The model.
-            sources: At least one; a PDF is the only one and gives a result a page.
-            options: How.
+            sources: At least one; a PDF is the only one and gives one result per page.
+            options: How to embed them.
 
         Returns:
-            In input order.
+            One result per input, in input order.
 
         Raises:
             InputError: An input cannot be used; the message says which.
-            OverloadedError: There is no room in the queue.
-            DeadlineError: It took too long.
+            OverloadedError: The queue of the model is full.
+            DeadlineError: The request took too long.
             WorkerError: The model failed on an input.
         """
         try:
             async with asyncio.timeout(self.limits.request_seconds):
-                ready = await self.reader.read(served, sources, options)
+                loaded = await self.reader.read(served, sources, options)
                 if options.late_chunking:
-                    return await self._embed_chunks(served, ready, options)
-                return await self._embed_all(served, ready, options)
+                    return await self._embed_chunks(served, loaded, options)
+                return await self._embed_all(served, loaded, options)
         except TimeoutError as late:
             raise DeadlineError(
                 f"Request timed out after {self.limits.request_seconds:.0f} seconds. "
                 "Try with smaller inputs or retry later."
             ) from late
 
-    async def _embed_all(self, served: Served, ready: Sequence[LoadedInput], options: EmbedOptions) -> list[Embedded]:
-        """Those that the cache has not, through the engine: texts at once, pictures a few at a time."""
+    async def _embed_all(self, served: Served, loaded: Sequence[LoadedInput], options: EmbedOptions) -> list[Embedded]:
+        """Embeds the inputs that the cache lacks: all texts at once, a few images at a time."""
         adapter, prompt = role(served.header, options.task)
-        hashing = partial(self._key, served, (adapter, prompt), options)  # of files that may be megabytes
-        keys = await in_thread(self._threads, list, map(hashing, ready))
-        kept = [self.cache.get(key) if key is not None else None for key in keys]
-        missing = [index for index, entry in enumerate(kept) if entry is None]
+        key_of = partial(self._cache_key, served, (adapter, prompt), options)
+        keys = await self.in_thread(list, map(key_of, loaded))  # hashes files of megabytes
+        cached = [self.cache.get(key) if key is not None else None for key in keys]
+        missing = [index for index, entry in enumerate(cached) if entry is None]
         items = await self._tokenise(
-            served, ready, [index for index in missing if isinstance(ready[index], str)], options
+            served, loaded, [index for index in missing if isinstance(loaded[index], str)], options
         )
-        tokens = sum(items[i].num_tokens if i in items else _seen(served, ready[i]) for i in missing)
+        tokens = sum(items[i].num_tokens if i in items else _num_image_tokens(served, loaded[i]) for i in missing)
         self._refuse_too_many(tokens)
         with served.engine.admitted(tokens) as queue:
             computed = await together(
                 [
-                    self._text(served, items[i], queue, options)
+                    self._embed_text(served, items[i], queue, options)
                     if i in items
-                    else self._picture(served, ready[i], i, adapter, queue, options)
+                    else self._embed_image(served, loaded[i], i, adapter, queue, options)
                     for i in missing
                 ]
             )
@@ -124,103 +136,117 @@ class EmbeddingService:
                 self.cache.put(key, Entry(each.embedding, each.tokens))
         return [
             Embedded(entry.embedding, entry.tokens, not isinstance(value, str)) if entry is not None else new[index]
-            for index, (entry, value) in enumerate(zip(kept, ready, strict=True))
+            for index, (entry, value) in enumerate(zip(cached, loaded, strict=True))
         ]
 
     async def _tokenise(
-        self, served: Served, ready: Sequence[LoadedInput], indices: Sequence[int], options: EmbedOptions
+        self, served: Served, loaded: Sequence[LoadedInput], indices: Sequence[int], options: EmbedOptions
     ) -> dict[int, Item]:
-        """Items of the texts among the inputs."""
-        adapter, prompt = role(served.header, options.task)
-        limit = min(self.limits.input_tokens, served.header.context)
+        """The items of the texts among the inputs, by their index."""
+        items: dict[int, Item] = {}
+        for start in range(0, len(indices), TEXTS_AT_ONCE):
+            batch = indices[start : start + TEXTS_AT_ONCE]
+            texts = [str(loaded[index]) for index in batch]
+            found = await self.in_thread(self._tokenise_batch, served, texts, batch, options)
+            items.update(zip(batch, found, strict=True))
+        return items
 
-        def tokenise(index: int) -> Item:
-            text = str(ready[index])
+    def _tokenise_batch(
+        self, served: Served, texts: Sequence[str], indices: Sequence[int], options: EmbedOptions
+    ) -> list[Item]:
+        adapter, prompt = role(served.header, options.task)
+        limit = self._max_tokens(served)
+        items = []
+        for text, index in zip(texts, indices, strict=True):
             kept = text[: CHARS_PER_TOKEN * limit]  # so that a text of megabytes costs what its first tokens cost
             item = served.header.processor.text(kept, task=adapter, prompt_name=prompt, max_length=limit)
             if not options.truncate and (item.truncated or len(kept) < len(text)):
                 raise FieldError(
                     f"has more than {limit} tokens, the limit for one text; shorten it, or send truncate: true",
-                    options.place(index),
+                    options.field_of(index),
                 )
-            return item
-
-        items: dict[int, Item] = {}
-        for start in range(0, len(indices), TEXTS_AT_ONCE):
-            batch = indices[start : start + TEXTS_AT_ONCE]
-            items.update(zip(batch, await in_thread(self._threads, list, map(tokenise, batch)), strict=True))
+            items.append(item)
         return items
 
     async def _embed_chunks(
-        self, served: Served, ready: Sequence[LoadedInput], options: EmbedOptions
+        self, served: Served, loaded: Sequence[LoadedInput], options: EmbedOptions
     ) -> list[Embedded]:
-        """Late chunking: all texts as one."""
-        if not all(isinstance(each, str) for each in ready):
-            raise FieldError("late_chunking joins texts; images cannot be among them", options.field)
+        """Late chunking: embeds all texts as one sequence, with one vector per text."""
+        if not all(isinstance(each, str) for each in loaded):
+            raise FieldError("late_chunking applies to texts only; remove the images", options.field)
         adapter, prompt = role(served.header, options.task)
-        limit = min(self.limits.input_tokens, served.header.context)
-        chunks = [str(each) for each in ready]
+        limit = self._max_tokens(served)
+        chunks = [str(each) for each in loaded]
         if sum(map(len, chunks)) > CHARS_PER_TOKEN * limit:
-            raise FieldError(f"late_chunking joins all texts, together they may have {limit} tokens", options.field)
-        prepare = partial(served.header.processor.chunks, chunks, task=adapter, prompt_name=prompt, max_length=limit)
-        item = await in_thread(self._threads, prepare)
+            raise FieldError(
+                f"late_chunking embeds all texts as one, which may have {limit} tokens; send fewer or shorter texts",
+                options.field,
+            )
+        item = await self.in_thread(
+            served.header.processor.chunks, chunks, task=adapter, prompt_name=prompt, max_length=limit
+        )
         with served.engine.admitted(item.num_tokens) as queue:
-            embeddings = await self._run(served, item, queue, options)
+            embeddings = await self._compute(served, item, queue, options)
         sizes = [stop - start for start, stop in item.chunks]
         sizes[0] += item.num_tokens - sum(sizes)  # the prompt's tokens stand before the first
         return [Embedded(*pair, is_image=False) for pair in zip(embeddings, sizes, strict=True)]
 
-    async def _text(self, served: Served, item: Item, queue: QueueName, options: EmbedOptions) -> Embedded:
-        (embedding,) = await self._run(served, item, queue, options)
-        shown = tuple(item.token_ids.tolist()) if options.shows_tokens else ()
-        return Embedded(embedding, item.num_tokens, is_image=False, token_ids=shown)
+    async def _embed_text(self, served: Served, item: Item, queue: QueueName, options: EmbedOptions) -> Embedded:
+        (embedding,) = await self._compute(served, item, queue, options)
+        token_ids = tuple(item.token_ids.tolist()) if options.shows_tokens else ()
+        return Embedded(embedding, item.num_tokens, is_image=False, token_ids=token_ids)
 
-    async def _picture(
+    async def _embed_image(
         self,
         served: Served,
-        photo: LoadedInput,
+        image: LoadedInput,
         index: int,
         adapter: str | None,
         queue: QueueName,
         options: EmbedOptions,
     ) -> Embedded:
-        assert isinstance(photo, LoadedImage)
-        file, size = photo.file, photo.size
-
-        def prepare() -> Item:
+        assert isinstance(image, LoadedImage)
+        async with self._image_slots.setdefault(served.name, asyncio.Semaphore(IMAGES_AT_ONCE)):
             try:
-                return served.header.processor.image(read_image(file), task=adapter, max_pixels=None)
+                item = await self.in_thread(_image_item, served, image, adapter)
             except ImageError as error:
                 raise ImageError(error.message, index if options.listed else None) from error
+            (embedding,) = await self._compute(served, item, queue, options)
+        return Embedded(embedding, served.header.usage.image_tokens(*image.size), is_image=True)
 
-        async with self._pictures.setdefault(served.name, asyncio.Semaphore(PICTURES_AT_ONCE)):
-            item = await in_thread(self._threads, prepare)
-            (embedding,) = await self._run(served, item, queue, options)
-        return Embedded(embedding, served.header.usage.image_tokens(*size), is_image=True)
-
-    async def _run(self, served: Served, item: Item, queue: QueueName, options: EmbedOptions) -> list[Embedding]:
+    async def _compute(self, served: Served, item: Item, queue: QueueName, options: EmbedOptions) -> list[Embedding]:
         return await served.engine.submit(item, queue, owner=options.context.owner, wants_tokens=options.wants_tokens)
 
-    def _key(
-        self, served: Served, found: tuple[str | None, str], options: EmbedOptions, ready: LoadedInput
+    def _cache_key(
+        self, served: Served, adapter_and_prompt: tuple[str | None, str], options: EmbedOptions, loaded: LoadedInput
     ) -> bytes | None:
+        """The key of an input in the cache; None where its result is not cached."""
         if not self.cache.max_bytes or options.shows_tokens:
             return None
-        shared = (served.model_id, options.context.owner, options.wants_tokens, *found)
-        if isinstance(ready, str):
-            return cache_key(ready.encode(), *shared, options.truncate)
-        if isinstance(ready.file, bytes):
-            return cache_key(ready.file, *shared, "image")
-        return cache_key(ready.file.tobytes(), *shared, "page", *ready.size)
+        conditions = (served.model_id, options.context.owner, options.wants_tokens, *adapter_and_prompt)
+        if isinstance(loaded, str):
+            return cache_key(loaded.encode(), *conditions, options.truncate)
+        if isinstance(loaded.file, bytes):
+            return cache_key(loaded.file, *conditions, "image")
+        return cache_key(loaded.file.tobytes(), *conditions, "page", *loaded.size)
+
+    def _max_tokens(self, served: Served) -> int:
+        """Most tokens of one text."""
+        return min(self.limits.input_tokens, served.header.context)
 
     def _refuse_too_many(self, tokens: int) -> None:
         if tokens > self.limits.request_tokens:
             raise TooLargeError(
-                f"the request has {tokens} tokens for the model, images counted, the limit is "
-                f"{self.limits.request_tokens}; send several"
+                f"the request has {tokens} tokens for the model, images included, and the limit is "
+                f"{self.limits.request_tokens}; split it into several requests"
             )
 
 
-def _seen(served: Served, ready: LoadedInput) -> int:
-    assert isinstance(ready, LoadedImage)
-    return served.header.processor.num_image_tokens(*ready.size)
+def _image_item(served: Served, image: LoadedImage, adapter: str | None) -> Item:
+    return served.header.processor.image(read_image(image.file), task=adapter, max_pixels=None)
+
+
+def _num_image_tokens(served: Served, image: LoadedInput) -> int:
+    """Tokens that the model sees of an image."""
+    assert isinstance(image, LoadedImage)
+    return served.header.processor.num_image_tokens(*image.size)

@@ -1,4 +1,4 @@
-"""How a model is described in lists: the published shape, and OpenAI's few fields beside it."""
+"""The description of a served model in GET /v1/models: the published shape, with OpenAI's few fields added."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 from polylens.server.engine.published import published_tasks
 from polylens.server.engine.registry import PREFIX, Served
 
-FREE = {
+_PRICES = {
     "prompt": "0",
     "completion": "0",
     "image": "0",
@@ -18,7 +18,7 @@ FREE = {
 
 
 def model_info(served: Served) -> dict[str, Any]:
-    """A row of GET /v1/models. jina_http_api facts, section 5."""
+    """The entry of a model in GET /v1/models (jina_http_api facts, section 5)."""
     header, entry = served.header, served.entry
     short = served.name.rpartition("/")[2]
     features = ["multi-vector"] if header.multivector_dim is not None else []
@@ -37,9 +37,9 @@ def model_info(served: Served) -> dict[str, Any]:
         "max_output_length": header.dim,
         "matryoshka_dims": list(header.matryoshka_dims),
         "tasks": list(published_tasks(header)),
-        "pricing": FREE,
+        "pricing": _PRICES,
         "supported_sampling_parameters": [],
         "supported_features": features,
-        "description": f"Dense vectors of {', '.join(map(str, header.matryoshka_dims))} numbers.{licence}",
+        "description": f"Dense vectors of {', '.join(map(str, header.matryoshka_dims))} dimensions.{licence}",
         "datacenters": [],
     }

@@ -1,1 +1,1 @@
-"""Untrusted input: URLs, images and PDFs of strangers, read within limits."""
+"""The intake of untrusted input: URLs, images and PDFs that clients send, read within limits."""

@@ -1,4 +1,4 @@
-"""What a URL that a stranger sent really points at. Pure rules: nothing here opens a connection or asks a resolver."""
+"""The host that an untrusted URL really points at. These are pure rules: nothing connects, nothing is resolved."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _NOT_PUBLIC_V4 = [
         "10.0.0.0/8",
         "100.64.0.0/10",  # carrier-grade NAT, and the metadata service of Alibaba Cloud
         "127.0.0.0/8",
-        "168.63.129.16/32",  # public by its number, but the platform's own service within Azure
+        "168.63.129.16/32",  # a public number, but the platform's own service within Azure
         "169.254.0.0/16",  # link-local, and the metadata service of most clouds
         "172.16.0.0/12",
         "192.0.0.0/24",
@@ -57,14 +57,14 @@ _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WebAddress:
-    """A URL that has been taken apart, its host in the one spelling that is judged and dialled."""
+    """The parts of a URL, with its host in the one spelling that is judged and connected to."""
 
     scheme: Literal["http", "https"]
     host: str
     """A name in lower-case ASCII, or an IP address in its usual spelling; IPv6 without brackets."""
     port: int
     target: str
-    """Path and query, as they go into the request."""
+    """Path and query, as they are sent in the request."""
 
     @property
     def bracketed_host(self) -> str:
@@ -72,7 +72,7 @@ class WebAddress:
 
     @property
     def authority(self) -> str:
-        """Host and, where it is not the scheme's own, port."""
+        """The host, and the port where it is not the default of the scheme."""
         is_default = self.port == _DEFAULT_PORTS[self.scheme]
         return self.bracketed_host if is_default else f"{self.bracketed_host}:{self.port}"
 
@@ -81,16 +81,16 @@ class WebAddress:
 
 
 def parse_url(url: str) -> WebAddress:
-    """Take a URL apart.
+    """Parses a URL.
 
     Args:
-        url: Whatever the client sent, or a server's `Location`.
+        url: Any text that a client sent, or the `Location` of a server's response.
 
     Returns:
-        Its parts, with the host normalised as in `normal_host`.
+        Its parts, with the host as `normal_host` spells it.
 
     Raises:
-        InputError: It is not a plain http or https URL, or its host cannot be one.
+        InputError: The text is not a plain http or https URL, or its host is not valid.
 
     Example:
         >>> str(parse_url("HTTP://0x7f.1:8080/a?b#c"))
@@ -106,7 +106,7 @@ def _parse(url: str) -> WebAddress:
     if len(url) > MAX_URL:
         raise ValueError(f"is longer than {MAX_URL:,} characters")
     if _FORBIDDEN.search(url):
-        raise ValueError("has a blank, a control character or a backslash in it; write it percent-encoded")
+        raise ValueError("contains a blank, a control character or a backslash; percent-encode it")
     try:
         parts = urllib.parse.urlsplit(url)
     except ValueError as error:
@@ -126,11 +126,11 @@ def _parse(url: str) -> WebAddress:
 
 def _split_authority(text: str) -> tuple[str, int | None]:
     if "@" in text:
-        raise ValueError("carries a user name or password; leave them out")
+        raise ValueError("contains a user name or password; leave them out")
     if "%" in text:
         raise ValueError("has a percent sign (an encoded letter or a zone) in its host")
     if not (match := _AUTHORITY.fullmatch(text)):
-        raise ValueError("does not have a host, or a host and a port, where one belongs")
+        raise ValueError("has no valid host, or no valid host and port")
     host, digits = match.groups()
     if digits and not 1 <= int(digits) <= 65535:
         raise ValueError("has a port outside 1 to 65535")
@@ -138,7 +138,7 @@ def _split_authority(text: str) -> tuple[str, int | None]:
 
 
 def normal_host(text: str) -> str:
-    """The one spelling of a host: full-width letters, IDNA, octal, hexadecimal and short IPv4 are resolved.
+    """Normalises a host: full-width letters, IDNA, and octal, hexadecimal and short IPv4 addresses.
 
     Args:
         text: The host of a URL, IPv6 in brackets.
@@ -147,7 +147,7 @@ def normal_host(text: str) -> str:
         A name in lower-case ASCII without a final dot, or an IP address in its usual spelling.
 
     Raises:
-        ValueError: It is neither a name nor an address.
+        ValueError: The host is neither a name nor an address.
 
     Example:
         >>> normal_host("0177.1"), normal_host("MÜNCHEN.example."), normal_host("[0:0::1]")
@@ -160,7 +160,7 @@ def normal_host(text: str) -> str:
             raise ValueError("has no IPv6 address between its brackets") from error
     name = _ascii_name(text).removesuffix(".")
     labels = name.split(".")
-    if _NUMBER.fullmatch(labels[-1]):  # the resolver of the system may take it for an address, so it must be one
+    if _NUMBER.fullmatch(labels[-1]):  # the system's resolver may take it for an address, so it must be one
         return str(_parse_v4(labels))
     if len(name) > 253 or not all(_LABEL.fullmatch(label) for label in labels):
         raise ValueError("has a host that is neither a name nor an address")
@@ -174,18 +174,18 @@ def _ascii_name(text: str) -> str:
     try:
         return idna.encode(plain, uts46=True).decode("ascii").lower()
     except UnicodeError as error:
-        raise ValueError("has a host that is no valid international name") from error
+        raise ValueError("has a host that is not a valid international name") from error
 
 
 def _parse_v4(labels: list[str]) -> ipaddress.IPv4Address:
-    """As browsers and inet_aton do: up to four numbers, the last of which fills the bytes that are left."""
+    """Parses as browsers and inet_aton do: up to four numbers, the last of which fills the remaining bytes."""
     if len(labels) > 4 or not all(_NUMBER.fullmatch(label) for label in labels):
-        raise ValueError("has a host that ends like an IPv4 address and is none")
+        raise ValueError("has a host that ends like an IPv4 address and is not one")
     *heads, last = (_parse_number(label) for label in labels)
     room = 256 ** (4 - len(heads))
     if any(head > 255 for head in heads) or last >= room:
         raise ValueError("has an IPv4 address with a number that is too large")
-    return ipaddress.IPv4Address(sum(head << (24 - 8 * place) for place, head in enumerate(heads)) + last)
+    return ipaddress.IPv4Address(sum(head << (24 - 8 * index) for index, head in enumerate(heads)) + last)
 
 
 def _parse_number(text: str) -> int:
@@ -194,7 +194,7 @@ def _parse_number(text: str) -> int:
     try:
         return int(text, 8 if text.startswith("0") else 10)
     except ValueError as error:
-        raise ValueError("has an IPv4 address with an octal number that is none") from error
+        raise ValueError("has an IPv4 address with an invalid octal number") from error
 
 
 def is_address(host: str) -> bool:
@@ -210,9 +210,9 @@ def is_public(address: str) -> bool:
     """Whether an IP address belongs to the public internet, and to nothing else.
 
     The tables are our own (the special-purpose registries of IANA, as of 2026), since those of `ipaddress` differ
-    from one Python to the next. Of IPv6 only global unicast counts, so that loopback, local, site-local and multicast
-    addresses fall out, and with them those that carry an IPv4 address (mapped, compatible, 6to4, Teredo). One such
-    form is unwrapped and judged: NAT64, by which a network without IPv4 reaches the rest.
+    between versions of Python. Of IPv6 only global unicast counts. This excludes loopback, local, site-local and
+    multicast addresses, and those that carry an IPv4 address (mapped, compatible, 6to4, Teredo). One such form is
+    unwrapped and judged: NAT64, by which a network without IPv4 reaches the rest.
 
     Example:
         >>> is_public("1.1.1.1"), is_public("64:ff9b::101:101"), is_public("::ffff:1.1.1.1"), is_public("fd00:ec2::254")
@@ -223,7 +223,7 @@ def is_public(address: str) -> bool:
     except ValueError:
         return False
     if isinstance(parsed, ipaddress.IPv6Address):
-        if parsed.scope_id is not None:  # a zone: only on a link of this machine
+        if parsed.scope_id is not None:  # a zone: the address is valid only on one link of this machine
             return False
         if parsed not in _NAT64:
             return parsed in _GLOBAL_UNICAST and not any(parsed in network for network in _NOT_PUBLIC_V6)
@@ -232,7 +232,7 @@ def is_public(address: str) -> bool:
 
 
 def shown(url: str) -> str:
-    """A URL as messages show it: shortened, without credentials, query and fragment.
+    """A URL as messages show it: shortened, and without credentials, query and fragment.
 
     Example:
         >>> shown("https://me:secret@example.org/a?token=secret")

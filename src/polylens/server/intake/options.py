@@ -1,4 +1,4 @@
-"""How the inputs of a request are to be embedded."""
+"""The options by which the inputs of a request are embedded."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from polylens.server.http.context import RequestContext
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EmbedOptions:
-    """Of all inputs of one request."""
+    """Options that hold for all inputs of one request."""
 
     context: RequestContext
     task: str | None = None  # a published name; None is the model's default
     truncate: bool = False  # cut texts that are too long instead of refusing them
-    wants_tokens: bool = False  # multi-vectors too
-    shows_tokens: bool = False  # and which token each is of, which the cache does not know
+    wants_tokens: bool = False  # return multi-vectors as well
+    shows_tokens: bool = False  # return the token of each vector as well; such results are not cached
     late_chunking: bool = False
-    field: str = "input"  # where in the request the inputs stood
-    listed: bool = True  # as a list, or as the one input
+    field: str = "input"  # the field of the request that holds the inputs
+    listed: bool = True  # whether that field is a list, or one input alone
 
-    def place(self, index: int) -> str:
-        """The path of an input in the request."""
+    def field_of(self, index: int) -> str:
+        """The path of an input in the request, as error messages name it."""
         return f"{self.field}.{index}" if self.listed else self.field

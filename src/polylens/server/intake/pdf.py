@@ -1,7 +1,7 @@
-"""Pages of PDFs that strangers sent, rendered in a process of their own.
+"""The pages of PDFs that clients send, rendered in a child process.
 
-A PDF renderer is a large program in C++ that reads hostile bytes. Here it may crash, hang or ask for all memory, and
-the server loses a child process of bounded memory and time, and one request, not itself.
+A PDF renderer is a large program in C++ that reads hostile bytes. Here it may crash, hang or ask for all memory: the
+server loses a child process of bounded memory and time, and one request, but goes on.
 """
 
 from __future__ import annotations
@@ -22,29 +22,29 @@ from polylens.errors import DocumentError
 from polylens.server.intake.pdf_worker import DONE, ERROR, HEADER, MAX_MESSAGE, PAGE
 
 COMMAND = (sys.executable, "-B", "-P", "-m", "polylens.server.intake.pdf_worker")
-"""How the child is started: it writes no bytecode and does not import from the working directory."""
+"""The command of the child, which writes no bytecode and does not import from the working directory."""
 
 FILE_NAME = "document.pdf"
-"""What messages call the file, whose own name nobody told us."""
+"""The name of the file in messages; its own name is unknown."""
 
 _INHERITED = ("PATH", "PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH")
 
 
 async def render_pdf(data: bytes, *, max_pages: int, max_pixels: int, timeout: float) -> list[PIL.Image.Image]:
-    """Render every page of a PDF.
+    """Renders every page of a PDF.
 
     Args:
-        data: The file's bytes.
-        max_pages: A PDF with more pages is refused as a whole.
-        max_pixels: Upper bound of the pixels of a page.
+        data: The bytes of the file.
+        max_pages: Upper bound of the pages; a PDF with more is refused as a whole.
+        max_pixels: Upper bound of the pixels of one page.
         timeout: Seconds for all of it, the start of the process included.
 
     Returns:
-        One RGB picture a page, in order.
+        One RGB image per page, in order.
 
     Raises:
-        DocumentError: It is broken, protected by a password, has too many pages, took too long, or brought its
-            renderer down.
+        DocumentError: The PDF is broken, protected by a password, has too many pages, took too long, or crashed its
+            renderer.
     """
     with tempfile.TemporaryDirectory(prefix="polylens-") as folder:
         path = Path(folder) / FILE_NAME
@@ -65,13 +65,13 @@ async def _render(path: Path, max_pages: int, max_pixels: int, *, cpu_seconds: i
     try:
         return await _receive(process.stdout, max_pages, max_pixels)
     except asyncio.IncompleteReadError as error:
-        raise DocumentError(f"the PDF brought its renderer down ({await _ending(process)})") from error
+        raise DocumentError(f"the PDF crashed its renderer ({await _exit_reason(process)})") from error
     finally:
         await _end(process)
 
 
 async def _receive(stream: asyncio.StreamReader, max_pages: int, max_pixels: int) -> list[PIL.Image.Image]:
-    """Read the child's answer, believing nothing of it: sizes and counts are checked again."""
+    """Reads the output of the child without trusting it: sizes and counts are checked again."""
     pages: list[PIL.Image.Image] = []
     while True:
         kind, first, second = HEADER.unpack(await stream.readexactly(HEADER.size))
@@ -80,25 +80,25 @@ async def _receive(stream: asyncio.StreamReader, max_pages: int, max_pixels: int
         if kind == ERROR and first <= MAX_MESSAGE:
             raise DocumentError((await stream.readexactly(first)).decode("utf-8", "replace"))
         if kind != PAGE or len(pages) == max_pages or not 0 < first * second <= max_pixels:
-            raise DocumentError("the PDF made its renderer answer what is no picture of a page")
+            raise DocumentError("the PDF made its renderer send data that is not the image of a page")
         pixels = await stream.readexactly(first * second * 3)
         pages.append(PIL.Image.frombytes("RGB", (first, second), pixels))
 
 
-async def _ending(process: Process) -> str:
-    """How a child that closed its end of the pipe came to its end."""
+async def _exit_reason(process: Process) -> str:
+    """The signal or the exit status that ended a child after it closed its pipe."""
     status = await process.wait()
     return signal.Signals(-status).name if status < 0 else f"exit status {status}"
 
 
 async def _end(process: Process) -> None:
-    """Leave no process behind; its pipe is read to the end, so that nothing of it stays open."""
+    """Ends the child, and reads its pipe to the end so that nothing stays open."""
     with contextlib.suppress(ProcessLookupError):  # it has ended by itself
         process.kill()
     await process.communicate()
 
 
 def _environment() -> dict[str, str]:
-    """What the child needs, and none of the server's secrets. One thread: each reserves address space of its own."""
+    """The variables that the child needs, and none of the server's secrets. Each thread would reserve address space."""
     inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
     return inherited | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}

@@ -1,8 +1,8 @@
-"""The process in which the pages of a stranger's PDF are rendered: `python -m polylens.server.intake.pdf_worker`.
+"""The process that renders the pages of an untrusted PDF: `python -m polylens.server.intake.pdf_worker`.
 
-Its arguments are those of `main`. Its answer on standard output is a row of messages, each a `HEADER` and a body: PAGE
-with width, height and the RGB bytes; at the end either DONE, or ERROR with the length of a text in UTF-8. Nothing in
-it is executed by the reader, whatever a broken or hostile PDF has made of this process.
+Its arguments are those of `main`. It writes a sequence of messages to standard output, each a `HEADER` and a body:
+PAGE with width, height and the RGB bytes; at the end either DONE, or ERROR with the length of a text in UTF-8. The
+reader executes none of it, whatever a broken or hostile PDF has made of this process.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from polylens.errors import DocumentError
 HEADER = struct.Struct("!cII")
 PAGE, DONE, ERROR = b"P", b"D", b"E"
 
-MAX_MESSAGE = 2000  # bytes of an error's text
+MAX_MESSAGE = 2000  # bytes of the text of an error
 
 MEMORY = 2 * 1024**3
-"""Bytes of address space, the libraries included."""
+"""Most bytes of address space, the libraries included."""
 
 
 def main(path: str, max_pages: str, max_pixels: str, cpu_seconds: str) -> None:
-    """Render a file's pages to standard output.
+    """Renders the pages of a file to standard output.
 
     Args:
         path: The PDF.
-        max_pages: A file with more pages is refused before the first is rendered.
-        max_pixels: Upper bound of the pixels of a page.
-        cpu_seconds: After so much work the system ends this process.
+        max_pages: Upper bound of the pages; a file with more is refused before its first page is rendered.
+        max_pixels: Upper bound of the pixels of one page.
+        cpu_seconds: CPU time after which the system ends this process.
     """
     limit_resources(int(cpu_seconds))
     with os.fdopen(os.dup(1), "wb") as out:
@@ -44,11 +44,11 @@ def main(path: str, max_pages: str, max_pixels: str, cpu_seconds: str) -> None:
         except DocumentError as error:
             _send_error(out, str(error))
         except MemoryError:
-            _send_error(out, f"the PDF needs more than {MEMORY:,} bytes to be rendered")
+            _send_error(out, f"rendering the PDF needs more than {MEMORY:,} bytes of memory")
 
 
 def limit_resources(cpu_seconds: int) -> None:
-    """Bound what this process may take: memory, work, and no files at all, a core dump included."""
+    """Limits the memory and the CPU time of this process, and keeps it from writing files, core dumps included."""
     _lower(resource.RLIMIT_CPU, cpu_seconds)
     _lower(resource.RLIMIT_FSIZE, 0)
     _lower(resource.RLIMIT_CORE, 0)
@@ -65,7 +65,7 @@ def _lower(kind: int, value: int) -> None:
 def _send_pages(out: BinaryIO, path: Path, max_pages: int, max_pixels: int) -> None:
     with Pdf(path, max_pixels=max_pixels) as pdf:
         if pdf.num_pages > max_pages:
-            raise DocumentError(f"the PDF has {pdf.num_pages:,} pages, at most {max_pages:,} are taken")
+            raise DocumentError(f"the PDF has {pdf.num_pages:,} pages, and the limit is {max_pages:,}")
         for page in pdf:
             assert page.image is not None
             out.write(HEADER.pack(PAGE, *page.image.size))

@@ -1,8 +1,8 @@
-"""From sources to inputs in memory: URLs fetched, base64 decoded, PDFs rendered, the pixels of images counted."""
+"""The way of sources into memory: URLs are fetched, base64 is decoded, PDFs are rendered, pixels are counted."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 
@@ -24,7 +24,7 @@ from polylens.server.settings import Limits
 
 @dataclass(frozen=True, slots=True)
 class LoadedImage:
-    """An image that is in memory as the file it came as, or as a rendered page."""
+    """An image in memory: the bytes of its file, or a rendered page."""
 
     file: bytes | PIL.Image.Image
     size: tuple[int, int]
@@ -39,8 +39,8 @@ class Reader:
 
     Args:
         fetcher: Fetches URLs.
-        limits: What one request may ask for.
-        threads: Where decoding and measuring run.
+        limits: Upper bounds of one request.
+        threads: Runs the decoding and measuring.
     """
 
     def __init__(self, fetcher: Fetcher, limits: Limits, threads: Executor) -> None:
@@ -49,35 +49,31 @@ class Reader:
         self._threads = threads
 
     async def read(self, served: Served, sources: Sequence[Source], options: EmbedOptions) -> list[LoadedInput]:
-        """Everything that the inputs need, in memory.
+        """Loads the inputs of a request.
 
         Args:
             served: The model that will embed them.
-            sources: At least one; a PDF is the only one and gives an image a page.
+            sources: At least one; a PDF is the only one and gives one image per page.
             options: How they will be embedded.
 
         Raises:
-            InputError: One cannot be used; the message says which.
-            OverloadedError: There is no memory for them now.
+            InputError: A source cannot be used; the message says which.
+            OverloadedError: The server has no memory for them at the moment.
         """
         if len(sources) == 1 and isinstance(sources[0], PdfInput):
-            return await self._pages(sources[0], options.context)
-        return list(
-            await together([self._ready(served, source, index, options) for index, source in enumerate(sources)])
-        )
+            return await self._load_pages(sources[0], options.context)
+        texts = await in_thread(self._threads, texts_of, served, sources, options)
+        images = {index: source for index, source in enumerate(sources) if isinstance(source, ImageInput)}
+        loaded = await together([self._load_image(served, image, index, options) for index, image in images.items()])
+        by_index: Mapping[int, LoadedInput] = {**texts, **dict(zip(images, loaded, strict=True))}
+        return [by_index[index] for index in range(len(sources))]
 
-    async def _ready(self, served: Served, source: Source, index: int, options: EmbedOptions) -> LoadedInput:
-        if isinstance(source, TextInput):
-            require_unicode(source.text, index)
-            return source.text
-        if isinstance(source, TokenIds):
-            return self._decode_ids(served, source, options.place(index))
-        assert isinstance(source, ImageInput)
+    async def _load_image(self, served: Served, source: ImageInput, index: int, options: EmbedOptions) -> LoadedImage:
         if "image" not in served.header.modalities:
-            raise FieldError(f"{served.name} takes texts only, this is an image", options.place(index))
+            raise FieldError(f"{served.name} takes texts only, and this is an image", options.field_of(index))
         try:
-            data = await self._bytes(source.place, self.limits.image_bytes, ("image/",), options.context)
-            return LoadedImage(data, await in_thread(self._threads, self._measured, data))
+            data = await self._load_bytes(source.content, self.limits.image_bytes, ("image/",), options.context)
+            return LoadedImage(data, await in_thread(self._threads, self._checked_size, data))
         except ImageError as error:
             raise ImageError(error.message, index if options.listed else None) from error
         except TooLargeError as error:
@@ -85,20 +81,8 @@ class Reader:
         except InputError as error:
             raise ImageError(str(error), index if options.listed else None) from error
 
-    def _decode_ids(self, served: Served, source: TokenIds, field: str) -> str:
-        tokenizer = served.header.processor.tokenizer
-        size = tokenizer.get_vocab_size()
-        wrong = next((each for each in source.ids if not 0 <= each < size), None)
-        if wrong is not None:
-            raise FieldError(
-                f"token ids are of the model's own tokenizer, from 0 to {size - 1}, got {wrong}; send the text instead",
-                field,
-                wrong,
-            )
-        return str(tokenizer.decode(list(source.ids), skip_special_tokens=True))
-
-    async def _pages(self, source: PdfInput, context: RequestContext) -> list[LoadedInput]:
-        data = await self._bytes(source.place, self.limits.image_bytes, ("application/pdf",), context)
+    async def _load_pages(self, source: PdfInput, context: RequestContext) -> list[LoadedInput]:
+        data = await self._load_bytes(source.content, self.limits.image_bytes, ("application/pdf",), context)
         pages = await render_pdf(
             data,
             max_pages=self.limits.pdf_pages,
@@ -108,17 +92,19 @@ class Reader:
         context.hold(sum(3 * page.width * page.height for page in pages))
         return [LoadedImage(page, page.size) for page in pages]
 
-    async def _bytes(self, place: str, limit: int, kinds: tuple[str, ...], context: RequestContext) -> bytes:
-        if place[:8].lower().startswith(("http://", "https://")):
-            data = await self.fetcher.fetch(place, kinds=kinds)
-        elif len(place) > limit * 4 // 3 + 1024:
-            raise TooLargeError(f"is larger than {limit:,} bytes, the limit for one file")
+    async def _load_bytes(self, content: str, limit: int, kinds: tuple[str, ...], context: RequestContext) -> bytes:
+        """The bytes of a file that came as a URL, a `data:` URI or base64."""
+        if content[:8].lower().startswith(("http://", "https://")):
+            data = await self.fetcher.fetch(content, kinds=kinds)
+        elif len(content) > limit * 4 // 3 + 1024:
+            raise TooLargeError(f"the file is larger than {limit:,} bytes, the limit for one file")
         else:
-            data = await in_thread(self._threads, inline_image, place)
+            data = await in_thread(self._threads, inline_image, content)
         context.hold(len(data))
         return data
 
-    def _measured(self, data: bytes) -> tuple[int, int]:
+    def _checked_size(self, data: bytes) -> tuple[int, int]:
+        """Width and height of an image, from its header alone."""
         width, height = image_size(data)
         if width * height > self.limits.image_pixels:
             raise ImageError(
@@ -126,3 +112,29 @@ class Reader:
                 "scale it down before sending it"
             )
         return width, height
+
+
+def texts_of(served: Served, sources: Sequence[Source], options: EmbedOptions) -> dict[int, LoadedInput]:
+    """The texts among the sources, by their index."""
+    texts: dict[int, LoadedInput] = {}
+    for index, source in enumerate(sources):
+        if isinstance(source, TextInput):
+            require_unicode(source.text, index)
+            texts[index] = source.text
+        elif isinstance(source, TokenIds):
+            texts[index] = _decode_ids(served, source, options.field_of(index))
+    return texts
+
+
+def _decode_ids(served: Served, source: TokenIds, field: str) -> str:
+    tokenizer = served.header.processor.tokenizer
+    size = tokenizer.get_vocab_size()
+    unknown = next((each for each in source.ids if not 0 <= each < size), None)
+    if unknown is not None:
+        raise FieldError(
+            f"token ids must be of the model's own tokenizer, between 0 and {size - 1}, got {unknown}; "
+            "send the text instead",
+            field,
+            unknown,
+        )
+    return str(tokenizer.decode(list(source.ids), skip_special_tokens=True))

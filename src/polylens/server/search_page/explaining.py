@@ -1,7 +1,7 @@
-"""Why a page was found: where on it each word of the query has its best matches.
+"""The reasons why a page was found: heat maps of the places where each word of the query matches best.
 
-Late interaction compares every token of a query with every visual token of a page; each visual token is a square of the
-page, so the similarities are a picture of the page. Shapes: R rows, C columns of squares.
+Late interaction compares every token of a query with every visual token of a page. Each visual token is a square of the
+page, so the similarities form a map of the page. Shapes: R rows, C columns of squares.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ class Word:
 
     text: str
     score: float
-    """Mean over its tokens of the best cosine anywhere on the page."""
+    """The mean, over its tokens, of the best cosine on the page."""
     heat: list[float]
-    """Of each square, row by row, 0 to 1."""
+    """The heat of each square, row by row, between 0 and 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,18 +35,18 @@ class Explanation:
     """A query on a page."""
 
     rows: int
-    """0 where there is nothing to see."""
+    """0 where the model has no heat maps."""
     columns: int
     words: list[Word]
     whole: list[float]
-    """The greatest of all tokens of the query."""
+    """The heat of each square over all tokens of the query."""
 
 
 def explain(embedder: ServedEmbedder, query: str, image: PIL.Image.Image) -> Explanation:
-    """Heat maps of a query over a page, computed anew at the size the model sees the page at.
+    """Computes heat maps of a query over a page, at the size at which the model sees the page.
 
     Args:
-        embedder: With a model that has late interaction; any other explains nothing.
+        embedder: Its model needs late interaction; any other gives an empty explanation.
         query: A text.
         image: The page.
     """
@@ -92,6 +92,6 @@ def words_of(query: str, spans: Sequence[tuple[int, int]]) -> list[tuple[str, li
 
 
 def _heat(likeness: FloatArray, top: float) -> list[float]:
-    """The best of some tokens on each square: 0 for none at all, 1 for the best match of the whole query."""
+    """The best match of some tokens on each square: 0 for none at all, 1 for the best match of the whole query."""
     best = np.clip(likeness.max(axis=0) / max(top, 1e-6), 0.0, 1.0)
     return [round(float(value), 3) for value in best]

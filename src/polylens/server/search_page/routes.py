@@ -1,7 +1,9 @@
-"""The search page and what it asks for: `polylens serve --library FOLDER`."""
+"""The routes of the search page of `polylens serve --library FOLDER`: its own files, and the requests it sends."""
 
 from __future__ import annotations
 
+import asyncio
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any
@@ -27,7 +29,7 @@ CONTENT_POLICY = (
     "default-src 'self'; img-src 'self' data: blob:; style-src 'self'; script-src 'self'; "
     "frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 )
-"""Nothing from any other host, no code but the page's own files."""
+"""The page loads nothing from any other host, and runs no code but its own files."""
 
 PAGE_HEADERS = {
     "Content-Security-Policy": CONTENT_POLICY,
@@ -35,28 +37,29 @@ PAGE_HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-cache",
 }
-PICTURE_HEADERS = {"Cache-Control": "private, max-age=300", "X-Content-Type-Options": "nosniff"}
+IMAGE_HEADERS = {"Cache-Control": "private, max-age=300", "X-Content-Type-Options": "nosniff"}
+FILE_HEADERS = {"X-Content-Type-Options": "nosniff"}
 
-KINDS = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
-"""Of the page's files; what a system says of them differs, and a browser runs no script of another kind."""
+MEDIA_TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
+"""The types of the page's files. Systems differ in what they report, and a browser runs no script of another type."""
 
-MAX_WIDTH = 2_400  # pixels of a picture that is sent
+MAX_WIDTH = 2_400  # pixels of an image that is sent
 MAX_TOP = 200
 
 
-class Place(schemas.Request):
-    """A page of the index."""
+class PageRef(schemas.Request):
+    """A page of a file in the index."""
 
     file: str
     page: Annotated[int, Field(strict=True, ge=1)]
 
 
 class SearchRequest(schemas.Request):
-    """POST /library/search: a text, an image, both, or a page to find the like of."""
+    """POST /library/search: a text, an image, both, or a page whose like is looked for."""
 
     query: str | None = None
     image: str | None = None
-    like: Place | None = None
+    like: PageRef | None = None
     top: Annotated[int, Field(strict=True, ge=1, le=MAX_TOP)] = 24
     by: By = "fused"
     folder: str | None = None
@@ -66,119 +69,144 @@ class SearchRequest(schemas.Request):
     until: str | None = None
 
 
-class WhyRequest(Place):
-    """POST /library/why: a query on a page."""
+class WhyRequest(PageRef):
+    """POST /library/why: a query, and a page that it found."""
 
     query: str
 
 
 def add_library(app: FastAPI, library: LibraryService, responder: Responder, host: str) -> None:
-    """Adds the routes.
+    """Adds the routes of the search page.
 
     Args:
-        app: To which.
-        library: That is searched.
-        responder: Answers requests.
-        host: On which the server listens; requests to other names are refused, or a page elsewhere could have its own
-            name lead here and read the library.
+        app: The application.
+        library: The library that is searched.
+        responder: Answers the requests.
+        host: The address that the server listens on. Requests to other host names are refused: otherwise a page
+            elsewhere could let its own name lead here, and read the library.
     """
-    app.add_middleware(TrustedHostMiddleware, allowed_hosts=_names_of(host))
-    _add_page(app)
-    _add_questions(app, library, responder)
-    _add_pages(app, library, responder)
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=_allowed_hosts(host))
+    page = PageFiles()
+    routes = LibraryRoutes(library, responder)
+    app.state.index_page = page.index
+    for path, handler in (
+        ("/page/{name}", page.get),
+        ("/library", routes.get_state),
+        ("/library/page", routes.get_image),
+        ("/library/text", routes.get_text),
+        ("/library/file", routes.get_file),
+    ):
+        app.add_api_route(path, handler, methods=["GET"], include_in_schema=False)
+    app.add_api_route("/library/search", routes.post_search, methods=["POST"], include_in_schema=False)
+    app.add_api_route("/library/why", routes.post_why, methods=["POST"], include_in_schema=False)
 
 
-def _names_of(host: str) -> list[str]:
+def _allowed_hosts(host: str) -> list[str]:
     local = ["127.0.0.1", "localhost", "[::1]"]
     return local if host in ("127.0.0.1", "localhost", "::1") else ["*"]
 
 
-def _add_page(app: FastAPI) -> None:
-    folder = files("polylens.server.search_page") / "static"
-    there = {each.name: each.read_bytes() for each in folder.iterdir() if each.is_file()}
+class PageFiles:
+    """The files that the search page itself is made of."""
 
-    @app.get("/page/{name}", include_in_schema=False)
-    async def part(name: str) -> Response:
-        if name not in there:
-            error = {"detail": f"the page has no part {name!r}", "code": "RESOURCE_NOT_FOUND", "request_id": ""}
+    def __init__(self) -> None:
+        folder = files("polylens.server.search_page") / "static"
+        self._files = {each.name: each.read_bytes() for each in folder.iterdir() if each.is_file()}
+
+    def index(self) -> Response:
+        """The page."""
+        return Response(self._files["index.html"], media_type="text/html", headers=PAGE_HEADERS)
+
+    async def get(self, name: str) -> Response:
+        """Answers GET /page/{name}: a script, a style sheet or an icon."""
+        if name not in self._files:
+            error = {"detail": f"the search page has no file {name!r}", "code": "RESOURCE_NOT_FOUND", "request_id": ""}
             return Response(to_json(error), status_code=404, media_type="application/json")
-        return Response(there[name], media_type=KINDS[Path(name).suffix], headers=PAGE_HEADERS)
-
-    app.state.index_page = lambda: Response(there["index.html"], media_type="text/html", headers=PAGE_HEADERS)
+        return Response(self._files[name], media_type=MEDIA_TYPES[Path(name).suffix], headers=PAGE_HEADERS)
 
 
-def _add_questions(app: FastAPI, library: LibraryService, responder: Responder) -> None:
-    @app.get("/library", include_in_schema=False)
-    async def state(request: Request) -> Response:
-        async def work(_request: schemas.Request, _context: RequestContext) -> Result:
-            return Result(await library.state(), 0)
+class LibraryRoutes:
+    """The requests that the search page sends.
 
-        return await responder.respond(request, None, work)
+    Args:
+        library: The library that is searched.
+        responder: Answers the requests.
+    """
 
-    @app.post("/library/search", include_in_schema=False)
-    async def search(request: Request) -> Response:
-        async def work(asked: SearchRequest, _context: RequestContext) -> Result:
-            filters = Filters.of(asked.folder or None, asked.kinds, asked.languages, asked.since, asked.until)
-            limits: dict[str, Any] = {"top": asked.top, "by": asked.by, "filters": filters}
-            if asked.like is not None:
-                return Result(await library.like(asked.like.file, asked.like.page, **limits), 0)
-            parts: list[Any] = [asked.query] if asked.query else []
-            if asked.image:
-                if asked.image[:8].lower().startswith(("http://", "https://")):
-                    raise InputError("send the image itself, as a data: URI")
-                parts.append(types.Image(inline_image(asked.image)))
-            return Result(await library.search(parts, **limits), 0)
+    def __init__(self, library: LibraryService, responder: Responder) -> None:
+        self._library = library
+        self._responder = responder
 
-        return await responder.respond(request, SearchRequest, work)
+    async def get_state(self, request: Request) -> Response:
+        """Answers GET /library."""
+        return await self._responder.respond(request, None, self._state)
 
-    @app.post("/library/why", include_in_schema=False)
-    async def why(request: Request) -> Response:
-        async def work(asked: WhyRequest, _context: RequestContext) -> Result:
-            return Result(await library.why(asked.query, asked.file, asked.page), 0)
+    async def post_search(self, request: Request) -> Response:
+        """Answers POST /library/search."""
+        return await self._responder.respond(request, SearchRequest, self._search)
 
-        return await responder.respond(request, WhyRequest, work)
+    async def post_why(self, request: Request) -> Response:
+        """Answers POST /library/why."""
+        return await self._responder.respond(request, WhyRequest, self._why)
+
+    async def get_image(self, request: Request) -> Response:
+        """Answers GET /library/page?file=...&page=...&width=..."""
+        return await self._responder.respond(request, None, partial(self._image, request))
+
+    async def get_text(self, request: Request) -> Response:
+        """Answers GET /library/text?file=...&page=..."""
+        return await self._responder.respond(request, None, partial(self._text, request))
+
+    async def get_file(self, request: Request) -> Response:
+        """Answers GET /library/file?file=..."""
+        return await self._responder.respond(request, None, partial(self._file, request))
+
+    async def _state(self, _asked: schemas.Request, _context: RequestContext) -> Result:
+        return Result(await self._library.state(), 0)
+
+    async def _search(self, asked: SearchRequest, _context: RequestContext) -> Result:
+        filters = Filters.of(asked.folder or None, asked.kinds, asked.languages, asked.since, asked.until)
+        limits: dict[str, Any] = {"top": asked.top, "by": asked.by, "filters": filters}
+        if asked.like is not None:
+            return Result(await self._library.like(asked.like.file, asked.like.page, **limits), 0)
+        parts: list[Any] = [asked.query] if asked.query else []
+        if asked.image:
+            if asked.image[:8].lower().startswith(("http://", "https://")):
+                raise InputError("an image must be sent as a data: URI or as base64, not as a URL")
+            parts.append(types.Image(await asyncio.to_thread(inline_image, asked.image)))
+        return Result(await self._library.search(parts, **limits), 0)
+
+    async def _why(self, asked: WhyRequest, _context: RequestContext) -> Result:
+        return Result(await self._library.why(asked.query, asked.file, asked.page), 0)
+
+    async def _image(self, request: Request, _asked: schemas.Request, _context: RequestContext) -> Result:
+        file, page = _page_parameters(request)
+        width = min(MAX_WIDTH, _number_parameter(request, "width", MAX_WIDTH))
+        image = await self._library.image(file, page, width)
+        return Result(Response(image, media_type="image/png", headers=IMAGE_HEADERS), 0)
+
+    async def _text(self, request: Request, _asked: schemas.Request, _context: RequestContext) -> Result:
+        return Result(await self._library.text(*_page_parameters(request)), 0)
+
+    async def _file(self, request: Request, _asked: schemas.Request, _context: RequestContext) -> Result:
+        path = await self._library.file(request.query_params.get("file", ""))
+        if not path.is_file():
+            raise NotFoundError(f"{path.name} no longer exists; it was removed after it was indexed")
+        return Result(FileResponse(path, filename=path.name, headers=FILE_HEADERS), 0)
 
 
-def _add_pages(app: FastAPI, library: LibraryService, responder: Responder) -> None:
-    @app.get("/library/page", include_in_schema=False)
-    async def picture(request: Request) -> Response:
-        async def work(_request: schemas.Request, _context: RequestContext) -> Result:
-            file, page = _place(request)
-            width = min(MAX_WIDTH, _number(request, "width", MAX_WIDTH))
-            picture = await library.picture(file, page, width)
-            return Result(Response(picture, media_type="image/png", headers=PICTURE_HEADERS), 0)
-
-        return await responder.respond(request, None, work)
-
-    @app.get("/library/text", include_in_schema=False)
-    async def text(request: Request) -> Response:
-        async def work(_request: schemas.Request, _context: RequestContext) -> Result:
-            return Result(await library.text(*_place(request)), 0)
-
-        return await responder.respond(request, None, work)
-
-    @app.get("/library/file", include_in_schema=False)
-    async def file(request: Request) -> Response:
-        async def work(_request: schemas.Request, _context: RequestContext) -> Result:
-            path = await library.file(request.query_params.get("file", ""))
-            if not path.is_file():
-                raise NotFoundError(f"{path.name} has gone since it was indexed")
-            return Result(FileResponse(path, filename=path.name, headers={"X-Content-Type-Options": "nosniff"}), 0)
-
-        return await responder.respond(request, None, work)
-
-
-def _place(request: Request) -> tuple[str, int]:
+def _page_parameters(request: Request) -> tuple[str, int]:
+    """The file and the number of a page, from the query of a URL."""
     file = request.query_params.get("file", "")
     if not file:
         raise InputError("file is missing; name a file of the index")
-    return file, _number(request, "page", 1)
+    return file, _number_parameter(request, "page", 1)
 
 
-def _number(request: Request, name: str, default: int) -> int:
+def _number_parameter(request: Request, name: str, default: int) -> int:
     given = request.query_params.get(name)
     if given is None:
         return default
     if not (given.isascii() and given.isdecimal() and 1 <= int(given) <= 10**9):
-        raise InputError(f"{name} must be a whole number, at least 1, got {given[:20]!r}")
+        raise InputError(f"{name} must be a whole number between 1 and {10**9}, got {given[:20]!r}")
     return int(given)

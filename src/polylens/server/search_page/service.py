@@ -1,4 +1,4 @@
-"""A library beside the models of a server: kept up to date in the background, searched from requests."""
+"""A library that a server searches for its page, and keeps up to date in the background."""
 
 from __future__ import annotations
 
@@ -20,12 +20,13 @@ import PIL.Image
 from polylens.errors import InputError, ModelMismatchError, NotFoundError, PolylensError
 from polylens.index.facets import Facets
 from polylens.index.table.store import Manifest, Store, read_manifest
-from polylens.library.library import Library, Progress, Report
+from polylens.library.library import Library
 from polylens.library.watch import Follower
 from polylens.server.concurrency import in_thread
 from polylens.server.engine.bridge import ServedEmbedder
 from polylens.server.engine.registry import Registry, Served
 from polylens.server.search_page.explaining import explain
+from polylens.server.search_page.updates import UpdateStatus
 
 if TYPE_CHECKING:
     from polylens.index.ranking.filters import Filters
@@ -33,37 +34,37 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("polylens.server")
 
-Found = TypeVar("Found")
+T = TypeVar("T")
 
-SHOWN_FAILURES = 200
+SHOWN_FAILURES = 200  # files that the page lists
 
-SPANS = {"week": 7, "month": 30, "year": 365}  # days before today; the page reckons with the same
+SPANS = {"week": 7, "month": 30, "year": 365}  # days before today; the page counts in the same spans
 
-THREADS = 4  # searches and pages at once
+THREADS = 4  # searches and page images at once
 
 PICTURED = ("pdf", "image")  # kinds of pages that are looked at; any other is read
-ONLY_TEXT = "the files are not on this machine: this is the text that the index has of the page"
+ONLY_TEXT = "the files are not on this machine; this is the text of the page from the index"
 
 
 class LibraryService:
-    """One folder; or an index on object storage, which is searched as it is.
+    """Searches a folder that it keeps up to date, or an index on object storage as it is.
 
-    Where its index is made anew with another model, that one is taken: one of those served, or one found by its name,
-    which is served from then on.
+    Where somebody rebuilds the index with another model, the service changes to that model. It takes it from those
+    served, or finds it by its name and serves it from then on.
 
     Args:
-        where: What is searched: a folder, or `s3://BUCKET/PREFIX`.
-        models: Its pages are embedded with the one that its index was made with, those of a new one with the first.
+        where: A folder, or `s3://BUCKET/PREFIX`.
+        models: The served models. The library uses the one that its index was made with; a new index uses the first.
 
     Raises:
         LibraryNotFoundError: There is no such folder, or no index on object storage.
-        ModelMismatchError: Its index was made with none of the models.
-        StorageUnavailableError: Object storage does not answer, or refuses.
+        ModelMismatchError: The index was made with none of the models.
+        StorageUnavailableError: Object storage does not answer, or denies access.
     """
 
     def __init__(self, where: str | Path, models: Registry) -> None:
         self._where = where
-        library = Library(where)  # refuses a folder that is not there
+        library = Library(where)  # raises where there is no such folder
         self.name = library.name
         self._place = library.place
         self._models = models
@@ -73,30 +74,27 @@ class LibraryService:
             read_manifest(library.place, model_id=self._served.model_id)
         self._library: Library | None = None
         self._changing = asyncio.Lock()
-        self._progress: Progress | None = None
-        self._began = 0.0  # when the pages of this update began
-        self._failed: list[tuple[str, str]] = []
-        self._problem = ""
+        self._status = UpdateStatus(self._request_model_change)
         self._threads = ThreadPoolExecutor(max_workers=THREADS, thread_name_prefix="polylens-library")
         self._updates = ThreadPoolExecutor(max_workers=1, thread_name_prefix="polylens-update")
         self._follower: Follower | None = None
         self._following: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begins to keep the library up to date. From the event loop's thread."""
+        """Starts the background updates. It must be called in the thread of the event loop."""
         self._loop = asyncio.get_running_loop()
         self._embedder = ServedEmbedder(self._served, self._loop)
         self._library = Library(self._where, self._embedder)
         if not self._library.has_files:
             return
-        if self._follower is not None:  # of the model before; its thread takes the new one up when it is done
+        if self._follower is not None:  # with the model before; the one thread runs the new follower after it
             self._follower.stop()
-        self._follower = Follower([self._library], self)
+        self._follower = Follower([self._library], self._status)
         self._following = asyncio.create_task(in_thread(self._updates, self._follower.run))
         self._following.add_done_callback(_log_death)
 
     async def stop(self) -> None:
-        """Ends the update under way after what it is at; what is finished is kept."""
+        """Ends the update under way after the pages at hand. Finished pages are kept."""
         if self._follower is not None and self._following is not None:
             self._follower.stop()
             await asyncio.gather(self._following, return_exceptions=True)
@@ -104,7 +102,7 @@ class LibraryService:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def state(self) -> dict[str, Any]:
-        """What the page shows of the library."""
+        """The library as the page describes it: its model, its size, the values to filter by, the update under way."""
         facets = await self._facets()
         today = date.today()
         return {
@@ -120,33 +118,38 @@ class LibraryService:
                 "modified": {name: facets.num_since(today - timedelta(days=days)) for name, days in SPANS.items()},
             },
             "updating": self._updating(),
-            "problem": self._problem,
-            "failed": [{"file": file, "reason": reason} for file, reason in self._failed[:SHOWN_FAILURES]],
+            "problem": self._status.message,
+            "failed": [{"file": file, "reason": reason} for file, reason in self._status.failed[:SHOWN_FAILURES]],
         }
 
     async def search(self, parts: Sequence[Any], *, top: int, by: By, filters: Filters) -> dict[str, Any]:
-        """The pages that fit texts and images best."""
+        """Finds the pages that match texts and images best."""
         require_query(parts)
         started = time.perf_counter()
         hits = await self._call(lambda: self._open().search(parts, top, by=by, **filters.given()))
         return await self._results(hits, started, by, filters)
 
     async def like(self, file: str, page: int, *, top: int, by: By, filters: Filters) -> dict[str, Any]:
-        """The pages most like one of the index."""
+        """Finds the pages that are most similar to a page of the index."""
         started = time.perf_counter()
         hits = await self._call(lambda: self._open().like(file, page, top, by=by, **filters.given()))
         return await self._results(hits, started, by, filters)
 
-    async def picture(self, file: str, page: int, width: int) -> bytes:
-        """A page as PNG, at most so many pixels wide.
+    async def image(self, file: str, page: int, width: int) -> bytes:
+        """Renders a page as PNG.
+
+        Args:
+            file: A file of the index.
+            page: The number of the page, from 1.
+            width: Most pixels per row.
 
         Raises:
-            NotFoundError: It is a text without a picture.
+            NotFoundError: The page is a text without an image.
         """
-        return await self._call(lambda: self._picture(file, page, width))
+        return await self._call(lambda: self._image(file, page, width))
 
     async def text(self, file: str, page: int) -> dict[str, Any]:
-        """The text of a page, and how many pages its file has; a note where its picture is not on this machine."""
+        """The text of a page and the number of pages of its file, with a note where the file is not on this machine."""
         library = self._open()
         pages = (await self._call(lambda: self._num_pages([file]))).get(file)
         if not library.has_files:
@@ -156,7 +159,7 @@ class LibraryService:
         return {"text": found.text, "picture": found.image is not None, "pages": pages, "note": ""}
 
     async def file(self, name: str) -> Path:
-        """Where a file of the index lies.
+        """The path of a file of the index.
 
         Raises:
             NotFoundError: The index has no such file, or the files are not on this machine.
@@ -166,48 +169,33 @@ class LibraryService:
         return self._open().folder / name
 
     async def why(self, query: str, file: str, page: int) -> dict[str, Any]:
-        """Where on a page the words of a query are."""
+        """The places on a page that the words of a query match."""
         return await self._call(lambda: self._why(query, file, page))
 
-    def progress(self, _library: Library, progress: Progress) -> None:
-        """As the follower tells it, from its thread."""
-        if self._progress is None or self._progress.phase != progress.phase:
-            self._began = time.monotonic()
-        self._progress = progress
-
-    def updated(self, _library: Library, report: Report) -> None:
-        """As above: an update is through."""
-        self._failed, self._problem, self._progress = report.failed, "", None
-
-    def problem(self, _library: Library, error: Exception) -> None:
-        """As above: one was not possible."""
-        self._progress = None
-        if isinstance(error, ModelMismatchError):
-            asyncio.run_coroutine_threadsafe(self._change_model(), self._loop)
-            return
-        self._problem = str(error)
-        log.error("the library could not be brought up to date: %s", self._problem)
+    def _request_model_change(self) -> None:
+        """Changes the model from another thread than the event loop's."""
+        asyncio.run_coroutine_threadsafe(self._change_model(), self._loop)
 
     async def _change_model(self) -> None:
-        """Takes the model that the index was made with since.
+        """Changes to the model that the index has been rebuilt with.
 
         Raises:
-            ModelMismatchError: It is not served, and not found by its name.
+            ModelMismatchError: It is neither served nor found by its name.
         """
         async with self._changing:
             manifest = await asyncio.to_thread(read_manifest, self._place)
             if manifest.model_id == self._served.model_id:
-                return  # another request has seen to it
+                return  # another request has done it
             served = self._models.made(manifest.model_id)
             if served is None:
                 served = await self._open_model(manifest)
                 self._models.add(served)
             log.info(
-                "the index of %s was made anew with %s, which it is searched with from here on",
+                "the index of %s was rebuilt with %s, which searches it from now on",
                 self.name,
                 served.model_id,
             )
-            self._served, self._problem = served, ""
+            self._served, self._status.message = served, ""
             self.start()
 
     async def _open_model(self, manifest: Manifest) -> Served:
@@ -215,25 +203,18 @@ class LibraryService:
             served = await asyncio.to_thread(self._models.open, manifest.model_name)
             if served.model_id == manifest.model_id:
                 return served
-            reason = f"what is called so here is {served.model_id}"
+            reason = f"the model of that name here is {served.model_id}"
         except PolylensError as error:
             reason = str(error)
-        self._problem = (
-            f"the index of {self.name} was made anew with another model since this server began, {manifest.model_id}, "
-            f"which it does not have: {reason}. End it and start it again with --model"
+        self._status.message = (
+            f"the index of {self.name} was rebuilt with another model, {manifest.model_id}, which this server cannot "
+            f"load: {reason}. Restart the server with --model"
         )
-        log.error("%s", self._problem)
-        raise ModelMismatchError(self._problem)
+        log.error("%s", self._status.message)
+        raise ModelMismatchError(self._status.message)
 
     def _updating(self) -> dict[str, Any] | None:
-        progress = self._progress
-        if progress is None or (progress.phase != "indexing" and not progress.file):
-            return None
-        left = progress.total_pages - progress.done_pages
-        rate = progress.done_pages / max(1e-3, time.monotonic() - self._began)
-        eta = round(left / rate, 1) if progress.done_pages and left else None
-        fields = {name: value for name, value in asdict(progress).items() if name in _SHOWN}
-        return {**fields, "eta_seconds": eta}
+        return self._status.summary()
 
     async def _results(self, hits: Sequence[Hit], started: float, by: By, filters: Filters) -> dict[str, Any]:
         counts = await self._call(lambda: self._num_pages([hit.file for hit in hits]))
@@ -263,11 +244,11 @@ class LibraryService:
         return await self._call(lambda: self._open().why_nothing(by=by, **filters.given()))
 
     def _open(self) -> Library:
-        assert self._library is not None, "start comes first"
+        assert self._library is not None, "call start() first"
         return self._library
 
     async def _facets(self) -> Facets:
-        """Of no page while there is no index yet, or one that cannot be searched any more."""
+        """The values to filter by; none while there is no index, or an index of a model that is not here."""
         with contextlib.suppress(LookupError, ModelMismatchError):
             return await self._call(lambda: self._open().facets())
         return Facets({}, {}, {}, {}, np.zeros(0, np.int64))
@@ -275,10 +256,10 @@ class LibraryService:
     def _num_pages(self, files: Sequence[str]) -> dict[str, int]:
         return self._open().num_pages(files) if files else {}
 
-    def _picture(self, name: str, number: int, width: int) -> bytes:
+    def _image(self, name: str, number: int, width: int) -> bytes:
         page = self._open().page(name, number)
         if page.image is None:
-            raise NotFoundError(f"page {number} of {name!r} is a text without a picture")
+            raise NotFoundError(f"page {number} of {name!r} is a text without an image")
         image = page.image
         if image.width > width:
             height = max(1, round(image.height * width / image.width))
@@ -293,8 +274,8 @@ class LibraryService:
             return {"rows": 0, "columns": 0, "words": [], "whole": []}
         return asdict(explain(self._embedder, query, page.image))
 
-    async def _call(self, function: Callable[[], Found]) -> Found:
-        """What a function returns that may read the disk; asked twice where the index has another model since."""
+    async def _call(self, function: Callable[[], T]) -> T:
+        """Calls a function in a thread, and once more where the index turns out to be of another model by now."""
         try:
             return await in_thread(self._threads, function)
         except ModelMismatchError:
@@ -303,12 +284,9 @@ class LibraryService:
 
 
 def _log_death(task: asyncio.Task[None]) -> None:
-    """A defect of ours must be seen, and leave the search running."""
+    """Logs a defect that ended the updates; searching goes on."""
     if not task.cancelled() and (error := task.exception()):
-        log.error("the library is no longer kept up to date", exc_info=error)
-
-
-_SHOWN = frozenset({"phase", "file", "done_pages", "total_pages"})
+        log.error("the library is no longer updated", exc_info=error)
 
 
 def _rounded(score: float | None) -> float | None:
@@ -316,6 +294,10 @@ def _rounded(score: float | None) -> float | None:
 
 
 def require_query(parts: Sequence[Any]) -> None:
-    """Refuses a search for nothing."""
+    """Refuses an empty query.
+
+    Raises:
+        InputError: There is no text and no image.
+    """
     if not any(part.strip() if isinstance(part, str) else True for part in parts):
         raise InputError("the query is empty; say what to look for, or send an image")

@@ -1,20 +1,15 @@
-"""Ranking, classifying, training and segmenting on a running server, against the vectors they rest on."""
+"""POST /v1/classify and POST /v1/train on a running server, against the vectors that labels rest on."""
 
 from __future__ import annotations
 
 import base64
 import io
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import PIL.Image
 import pytest
 from tests.support.serving import Running
-
-import polylens
-
-DOCUMENTS = ["a ship in the harbour", "the price of bread", "ein Hafen im Norden", "def add(a, b): return a + b"]
 
 
 def png(colour: str = "red") -> str:
@@ -25,53 +20,6 @@ def png(colour: str = "red") -> str:
 
 def dense(server: Running, value: Any, model: str, **fields: Any) -> np.ndarray[Any, Any]:
     return np.array([row["embedding"] for row in server.embed(value, model=model, **fields)["data"]])
-
-
-class TestRerank:
-    def test_maxsim_a_query_token(self, server: Running, models: dict[str, Path]) -> None:
-        body = {"model": "tiny-v4", "query": "harbour", "documents": DOCUMENTS}
-        results = server.post("/v1/rerank", body).json()["results"]
-        embedder = polylens.load(models["tiny-v4"], dtype="float32", device="cpu")
-        query = embedder.encode_text("harbour", task="retrieval.query", return_multivector=True)
-        passages = embedder.encode_text(DOCUMENTS, task="retrieval.passage", return_multivector=True)
-        expected = [(query @ passage.T).max(axis=1).mean() for passage in passages]
-        assert [row["index"] for row in results] == np.argsort(expected)[::-1].tolist()
-        assert [row["relevance_score"] for row in results] == pytest.approx(sorted(expected, reverse=True), abs=1e-5)
-
-    @pytest.mark.parametrize("model", ["tiny-clip", "tiny-v3"])
-    def test_cosine_where_there_are_no_multi_vectors(self, server: Running, model: str) -> None:
-        body = {"model": model, "query": "harbour", "documents": DOCUMENTS}
-        results = server.post("/v1/rerank", body).json()["results"]
-        query = dense(server, "harbour", model, task="retrieval.query")
-        expected = dense(server, DOCUMENTS, model, task="retrieval.passage") @ query[0]
-        assert [row["index"] for row in results] == np.argsort(expected)[::-1].tolist()
-        assert [row["relevance_score"] for row in results] == pytest.approx(sorted(expected, reverse=True), abs=1e-5)
-
-    def test_documents_of_every_kind_and_what_comes_back(self, server: Running) -> None:
-        documents = ["a ship", {"text": "bread"}, {"image": png()}]
-        body = {"model": "nano", "query": {"image": png()}, "documents": documents, "top_n": 2}
-        answer = server.post("/v1/rerank", body).json()
-        assert len(answer["results"]) == 2 and answer["results"][0]["index"] == 2
-        assert answer["results"][0]["document"] == {"image": png()}
-        assert answer["usage"]["total_tokens"] > 0
-        body["return_documents"] = False
-        assert all("document" not in row for row in server.post("/v1/rerank", body).json()["results"])
-
-    @pytest.mark.parametrize(
-        ("change", "says"),
-        [
-            ({"documents": []}, "documents"),
-            ({"documents": "one"}, "documents"),
-            ({"top_n": 0}, "top_n"),
-            ({"query": None}, "query"),
-            ({"documents": [{"pdf": "x"}]}, "PDF"),
-            ({"documents": ["a", 3]}, "documents.1"),
-        ],
-    )
-    def test_refused(self, server: Running, change: dict[str, Any], says: str) -> None:
-        response = server.post("/v1/rerank", {"model": "nano", "query": "a", "documents": ["b"], **change})
-        assert response.status_code == 422
-        assert says in response.text
 
 
 class TestZeroShot:
@@ -169,27 +117,3 @@ class TestFewShot:
     def test_refused(self, server: Running, change: dict[str, Any], status: int) -> None:
         response = server.post("/v1/train", {"model": "nano", "input": SAMPLES, **change})
         assert response.status_code == status, response.text
-
-
-class TestSegment:
-    TEXT = "A first sentence. A second one!\n\nAnother paragraph: 東京は日本の首都です。"
-
-    @pytest.mark.parametrize("path", ["/v1/segment", "/"])
-    def test_chunks_tile_the_text(self, server: Running, path: str) -> None:
-        body = {"content": self.TEXT, "return_chunks": True, "return_tokens": True, "max_chunk_length": 20}
-        answer = server.post(path, body).json()
-        assert "".join(answer["chunks"]) == self.TEXT
-        assert [self.TEXT[start:stop] for start, stop in answer["chunk_positions"]] == answer["chunks"]
-        assert sum(len(ids) for chunk in answer["tokens"] for _, ids in chunk) == answer["num_tokens"]
-
-    def test_from_the_address(self, server: Running) -> None:
-        asked = {"content": self.TEXT, "return_chunks": "true", "max_chunk_length": "20"}
-        body = {"content": self.TEXT, "return_chunks": True, "max_chunk_length": 20}
-        assert server.http.get("/", params=asked).json() == server.post("/v1/segment", body).json()
-
-    def test_tokenizers(self, server: Running) -> None:
-        assert server.post("/v1/segment", {"content": "a", "tokenizer": "tiny-v4"}).json()["num_tokens"] == 1
-        response = server.post("/v1/segment", {"content": "a", "tokenizer": "none"})
-        assert response.status_code == 422 and "cl100k_base" in response.json()["detail"]
-        response = server.post("/v1/segment", {"content": "a", "tokenizer": "cl100k_base"})
-        assert response.status_code == 422 and "TIKTOKEN_CACHE_DIR" in response.text + "TIKTOKEN_CACHE_DIR"

@@ -1,0 +1,40 @@
+"""The endpoint POST /invocations: the form in which SageMaker asks for vectors and for rankings."""
+
+from __future__ import annotations
+
+from polylens.server.endpoints.embeddings import EmbeddingsEndpoint
+from polylens.server.endpoints.rerank import RerankEndpoint
+from polylens.server.engine.registry import Registry
+from polylens.server.http.context import RequestContext, Result
+from polylens.server.http.schemas import EmbeddingsRequest, InvocationRequest, RerankRequest, checked
+
+
+class InvocationsEndpoint:
+    """Turns SageMaker's form into a request for vectors or for a ranking.
+
+    Args:
+        registry: The served models.
+        embeddings: Answers requests for vectors.
+        rerank: Answers requests for a ranking.
+    """
+
+    def __init__(self, registry: Registry, embeddings: EmbeddingsEndpoint, rerank: RerankEndpoint) -> None:
+        self._registry = registry
+        self._embeddings = embeddings
+        self._rerank = rerank
+
+    async def post(self, request: InvocationRequest, context: RequestContext) -> Result:
+        """Answers POST /invocations."""
+        parameters = request.parameters
+        name = parameters.model or next(iter(self._registry)).name
+        served = self._registry.find(name)
+        data = request.data
+        ranking = data[0] if isinstance(data, list) and len(data) == 1 else data
+        if isinstance(ranking, dict) and "query" in ranking:
+            result = await self._rerank.post(checked({"model": name, **ranking}, RerankRequest), context)
+            return Result({"data": [result.value], "parameters": {}}, result.tokens, served.name, result.inputs)
+        normalised = parameters.normalized
+        if normalised is None:
+            normalised = served.header.usage.unit_vectors_in_batch_jobs
+        fields = {**parameters.model_dump(exclude_none=True), "model": name, "input": data, "normalized": normalised}
+        return await self._embeddings.post(checked(fields, EmbeddingsRequest), context)

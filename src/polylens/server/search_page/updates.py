@@ -1,0 +1,63 @@
+"""The background updates of a library, as the search page shows them."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+from polylens.errors import ModelMismatchError
+from polylens.library.library import Library, Progress, Report
+
+log = logging.getLogger("polylens.server")
+
+_SHOWN = frozenset({"phase", "file", "done_pages", "total_pages"})
+
+
+class UpdateStatus:
+    """The progress of the update under way and the outcome of the last one; the listener of a `Follower`.
+
+    Args:
+        on_other_model: Called, from the follower's thread, where the index has been made with another model.
+    """
+
+    def __init__(self, on_other_model: Callable[[], None]) -> None:
+        self.failed: list[tuple[str, str]] = []
+        """The files that could not be read, and why."""
+        self.message = ""
+        """The reason why the library cannot be updated; "" while it can."""
+        self._on_other_model = on_other_model
+        self._progress: Progress | None = None
+        self._began = 0.0  # when the current phase began, on the monotonic clock
+
+    def progress(self, _library: Library, progress: Progress) -> None:
+        """Notes how far the update is."""
+        if self._progress is None or self._progress.phase != progress.phase:
+            self._began = time.monotonic()
+        self._progress = progress
+
+    def updated(self, _library: Library, report: Report) -> None:
+        """Notes that the update is done."""
+        self.failed, self.message, self._progress = report.failed, "", None
+
+    def problem(self, _library: Library, error: Exception) -> None:
+        """Notes that the update failed."""
+        self._progress = None
+        if isinstance(error, ModelMismatchError):
+            self._on_other_model()
+            return
+        self.message = str(error)
+        log.error("the library could not be updated: %s", self.message)
+
+    def summary(self) -> dict[str, Any] | None:
+        """The update under way, with the seconds that it will take; None where there is nothing to show."""
+        progress = self._progress
+        if progress is None or (progress.phase != "indexing" and not progress.file):
+            return None
+        left = progress.total_pages - progress.done_pages
+        rate = progress.done_pages / max(1e-3, time.monotonic() - self._began)
+        eta = round(left / rate, 1) if progress.done_pages and left else None
+        fields = {name: value for name, value in asdict(progress).items() if name in _SHOWN}
+        return {**fields, "eta_seconds": eta}
