@@ -179,9 +179,10 @@ class TestIndexAndSearch:
         assert found["query"] == "Flut"
         pages = {(result["file"], result["page"]) for result in found["results"]}
         assert pages == {("notes/tide.md", 1), ("red.png", 1), ("letter.pdf", 1), ("letter.pdf", 2)}
-        scores = [result["fused_score"] for result in found["results"]]
+        scores = [result["score"] for result in found["results"]]
+        assert scores == [result["fused_score"] for result in found["results"]]
         assert scores == sorted(scores, reverse=True)
-        stages = {"score", "dense_score", "text_score", "fused_score"}
+        stages = {"score", "fused_score", "late_score", "dense_score", "text_score"}
         assert all(
             result.keys() == {"file", "page", "text", "kind", "language", "modified", *stages}
             for result in found["results"]
@@ -223,7 +224,7 @@ class TestIndexAndSearch:
         assert files("--folder", "notes", "--since", "2000-01-01") == {"notes/tide.md"}
         assert files("--language", "de", "--language", "fr", "--until", "2200-01-01") == {"notes/tide.md"}
         nothing = output("search", "Flut", "--library", library, "--model", model, "--until", "1999-12-31").decode()
-        assert nothing == "nothing found: no page is of a file modified until 1999-12-31; take a filter away\n"
+        assert nothing == "nothing found: no page is of a file modified until 1999-12-31; remove a filter\n"
         for wrong, says in [
             (("--language", "german"), "a language is named by its ISO 639 code"),
             (("--since", "yesterday"), "since must be a date such as 2026-11-01"),

@@ -17,7 +17,8 @@ from polylens.errors import InputError
 
 if TYPE_CHECKING:
     from polylens.index.search import Hit
-    from polylens.library.library import Library, Report
+    from polylens.library.library import Library
+    from polylens.library.progress import Report
     from polylens.types import Kind
 
 LibraryName = Annotated[
@@ -78,8 +79,9 @@ def watch(
     """Keep folders searchable: what comes, changes, moves or goes in them follows within seconds, until interrupted."""
     import signal
 
-    from polylens.index.storage.places import is_remote
-    from polylens.index.table.store import Store, read_manifest
+    from polylens.index.storage.opening import is_remote
+    from polylens.index.table.manifest import read_manifest
+    from polylens.index.table.store import Store
     from polylens.library.library import Library
     from polylens.library.watch import Follower
 
@@ -89,10 +91,10 @@ def watch(
             "To keep a folder's index there: polylens index FOLDER --index s3://BUCKET/PREFIX, once"
         )
     paths = list({Path(folder).expanduser().absolute(): None for folder in folders or ["."]})
-    indexed = [path for path in paths if Store.exists(Library(path).place)]
+    indexed = [path for path in paths if Store.exists(Library(path).storage)]
     embedder = _load(model) or Library((indexed or paths)[0]).embedder
     for path in indexed:
-        read_manifest(Library(path).place, model_id=embedder.model_id)
+        read_manifest(Library(path).storage, model_id=embedder.model_id)
     listener = Watching(one=len(paths) == 1)
     follower = Follower([Library(path, embedder) for path in paths], listener)
 
@@ -147,7 +149,7 @@ def search(
         raise InputError("the query is empty; say what to look for")
     filters = Filters.of(below, cast("list[Kind] | None", kind), language, since, until)  # refused before a model loads
     searched = Library(folder, _load(model))
-    hits = searched.search(query, top=top, by=by.value, **filters.given())
+    hits = searched.search(query, top=top, by=by.value, filters=filters)
     if as_json:
         results = [
             {
@@ -168,7 +170,7 @@ def search(
     elif hits:
         _print_hits(hits, by)
     else:
-        print(f"nothing found: {searched.why_nothing(by=by.value, **filters.given())}")
+        print(f"nothing found: {searched.why_nothing(by=by.value, filters=filters)}")
 
 
 @app.command()
@@ -180,7 +182,7 @@ def export(
     from polylens.index.export import export as write
     from polylens.library.library import Library, find_library
 
-    pages = write(Library(library if library is not None else find_library()).place, out)
+    pages = write(Library(library if library is not None else find_library()).storage, out)
     print(f"{pages} pages in {out}", file=sys.stderr)
 
 
@@ -236,7 +238,8 @@ def demo(
     ),
 ) -> None:
     """Make the samples searchable and ask them a few questions in several languages."""
-    from polylens.index.table.store import Store, read_manifest
+    from polylens.index.table.manifest import read_manifest
+    from polylens.index.table.store import Store
     from polylens.library.library import Library
     from polylens.runtime.embedder import load
 
@@ -246,7 +249,7 @@ def demo(
     print(f"Making {folder}/ searchable with nano, on this machine alone.", file=sys.stderr)
     embedder = load("nano")
     library = Library(folder, embedder)
-    is_old = Store.exists(library.place) and read_manifest(library.place).model_id != embedder.model_id
+    is_old = Store.exists(library.storage) and read_manifest(library.storage).model_id != embedder.model_id
     print(summary(_update(library, rebuild=is_old)))
     asked = json.loads(questions.read_text(encoding="utf-8"))
     right = by_sight = 0
@@ -300,7 +303,7 @@ def _scores(hit: Hit, by: Ranking) -> str:
     """Each stage's score, first the one that ranks; late interaction by the token, as 1 is the most then."""
     scores = {
         Ranking.fused: hit.fused_score,
-        Ranking.late: hit.score / hit.query_tokens,
+        Ranking.late: hit.late_score,
         Ranking.dense: hit.dense_score,
         Ranking.text: hit.text_score,
     }

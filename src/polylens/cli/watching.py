@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from polylens.cli.bars import indexing_bar
 
 if TYPE_CHECKING:
-    from polylens.library.library import Change, Library, Progress, Report
+    from polylens.library.library import Library
+    from polylens.library.progress import Change, Report, UpdateProgress
 
 
 class Watching:
@@ -26,9 +27,9 @@ class Watching:
         self._failed: dict[Library, set[tuple[str, str]]] = {}
         self._changes: list[Change] = []
         self._bar = ExitStack()
-        self._report: Callable[[Progress], None] | None = None
+        self._report: Callable[[UpdateProgress], None] | None = None
 
-    def progress(self, library: Library, progress: Progress) -> None:
+    def progress(self, library: Library, progress: UpdateProgress) -> None:
         if progress.total_pages and self._report is None:
             self._report = self._bar.enter_context(indexing_bar())
         if self._report is not None:
@@ -60,10 +61,8 @@ class Watching:
         self._bar.close()
 
     def _say_changes(self, library: Library) -> None:
-        from polylens.library.watch import in_words
-
         for change in self._changes:
-            print(f"{self._name(library)}{in_words(change)}", flush=True)
+            print(f"{self._name(library)}{change}", flush=True)
         self._changes = []
 
     def _name(self, library: Library) -> str:

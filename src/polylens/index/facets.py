@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from polylens.index.ranking.filters import start_of
 from polylens.index.ranking.language import UNTOLD
-from polylens.index.table.store import Snapshot
+from polylens.index.table.snapshot import Snapshot
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,8 +19,11 @@ import PIL.Image
 
 from polylens.errors import InputError, ModelMismatchError, NotFoundError, PolylensError
 from polylens.index.facets import Facets
-from polylens.index.table.store import Manifest, Store, read_manifest
-from polylens.library.library import Library, Progress, Report
+from polylens.index.table.manifest import Manifest, read_manifest
+from polylens.index.table.store import Store
+from polylens.library.library import Library
+from polylens.library.progress import Report, UpdateProgress
+from polylens.library.results import hit_dict
 from polylens.library.watch import Follower
 from polylens.server.concurrency import in_thread
 from polylens.server.engine.bridge import ServedEmbedder
@@ -30,6 +33,7 @@ from polylens.server.search_page.explaining import explain
 if TYPE_CHECKING:
     from polylens.index.ranking.filters import Filters
     from polylens.index.search import By, Hit
+    from polylens.library.view import View
 
 log = logging.getLogger("polylens.server")
 
@@ -65,15 +69,15 @@ class LibraryService:
         self._where = where
         library = Library(where)  # refuses a folder that is not there
         self.name = library.name
-        self._place = library.place
+        self._storage = library.storage
         self._models = models
         self._served = next(iter(models))
-        if not library.has_files or Store.exists(library.place):
-            self._served = models.made(read_manifest(library.place).model_id) or self._served
-            read_manifest(library.place, model_id=self._served.model_id)
+        if not library.has_files or Store.exists(library.storage):
+            self._served = models.made(read_manifest(library.storage).model_id) or self._served
+            read_manifest(library.storage, model_id=self._served.model_id)
         self._library: Library | None = None
         self._changing = asyncio.Lock()
-        self._progress: Progress | None = None
+        self._progress: UpdateProgress | None = None
         self._began = 0.0  # when the pages of this update began
         self._failed: list[tuple[str, str]] = []
         self._problem = ""
@@ -128,14 +132,14 @@ class LibraryService:
         """The pages that fit texts and images best."""
         require_query(parts)
         started = time.perf_counter()
-        hits = await self._call(lambda: self._open().search(parts, top, by=by, **filters.given()))
-        return await self._results(hits, started, by, filters)
+        return await self._results(lambda view: view.search(parts, top, by=by, filters=filters), started, by, filters)
 
     async def like(self, file: str, page: int, *, top: int, by: By, filters: Filters) -> dict[str, Any]:
         """The pages most like one of the index."""
         started = time.perf_counter()
-        hits = await self._call(lambda: self._open().like(file, page, top, by=by, **filters.given()))
-        return await self._results(hits, started, by, filters)
+        return await self._results(
+            lambda view: view.like(file, page, top, by=by, filters=filters), started, by, filters
+        )
 
     async def picture(self, file: str, page: int, width: int) -> bytes:
         """A page as PNG, at most so many pixels wide.
@@ -148,7 +152,7 @@ class LibraryService:
     async def text(self, file: str, page: int) -> dict[str, Any]:
         """The text of a page, and how many pages its file has; a note where its picture is not on this machine."""
         library = self._open()
-        pages = (await self._call(lambda: self._num_pages([file]))).get(file)
+        pages = (await self._call(lambda: self._open().num_pages([file]))).get(file)
         if not library.has_files:
             stored = await self._call(lambda: self._open().stored(file, page))
             return {"text": stored.text, "picture": False, "pages": pages, "note": ONLY_TEXT}
@@ -169,7 +173,7 @@ class LibraryService:
         """Where on a page the words of a query are."""
         return await self._call(lambda: self._why(query, file, page))
 
-    def progress(self, _library: Library, progress: Progress) -> None:
+    def progress(self, _library: Library, progress: UpdateProgress) -> None:
         """As the follower tells it, from its thread."""
         if self._progress is None or self._progress.phase != progress.phase:
             self._began = time.monotonic()
@@ -195,7 +199,7 @@ class LibraryService:
             ModelMismatchError: It is not served, and not found by its name.
         """
         async with self._changing:
-            manifest = await asyncio.to_thread(read_manifest, self._place)
+            manifest = await asyncio.to_thread(read_manifest, self._storage)
             if manifest.model_id == self._served.model_id:
                 return  # another request has seen to it
             served = self._models.made(manifest.model_id)
@@ -235,32 +239,31 @@ class LibraryService:
         fields = {name: value for name, value in asdict(progress).items() if name in _SHOWN}
         return {**fields, "eta_seconds": eta}
 
-    async def _results(self, hits: Sequence[Hit], started: float, by: By, filters: Filters) -> dict[str, Any]:
-        counts = await self._call(lambda: self._num_pages([hit.file for hit in hits]))
+    async def _results(
+        self, find: Callable[[View], list[Hit]], started: float, by: By, filters: Filters
+    ) -> dict[str, Any]:
+        rows, reason = await self._call(lambda: self._rows(find, by, filters))
+        if not rows and self._updating() and not (await self._facets()).files:
+            reason = "nothing is indexed yet; it is being done right now"
+        return {"results": rows, "seconds": round(time.perf_counter() - started, 4), "reason": reason}
+
+    def _rows(
+        self, find: Callable[[View], list[Hit]], by: By, filters: Filters
+    ) -> tuple[list[dict[str, Any]], str | None]:
+        """What was found, or why nothing: one view of the index answers both, and how many pages each file has."""
+        library = self._open()
+        view = library.view()
+        hits = find(view)
+        counts = view.num_pages([hit.file for hit in hits])
         rows = [
             {
-                "file": hit.file,
-                "page": hit.page,
+                **hit_dict(hit),
                 "pages": counts.get(hit.file, hit.page),
-                "score": round(hit.score / hit.query_tokens, 4),
-                "dense_score": _rounded(hit.dense_score),
-                "text_score": _rounded(hit.text_score),
-                "fused_score": _rounded(hit.fused_score),
-                "text": hit.snippet,
-                "kind": hit.kind,
-                "picture": hit.kind in PICTURED and self._open().has_files,
-                "language": hit.language,
-                "modified": hit.modified.isoformat(timespec="seconds"),
+                "picture": hit.kind in PICTURED and library.has_files,
             }
             for hit in hits
         ]
-        reason = None if rows else await self._why_nothing(by, filters)
-        return {"results": rows, "seconds": round(time.perf_counter() - started, 4), "reason": reason}
-
-    async def _why_nothing(self, by: By, filters: Filters) -> str:
-        if self._updating() and not (await self._facets()).files:
-            return "nothing is indexed yet; it is being done right now"
-        return await self._call(lambda: self._open().why_nothing(by=by, **filters.given()))
+        return rows, None if rows else view.why_nothing(by=by, filters=filters)
 
     def _open(self) -> Library:
         assert self._library is not None, "start comes first"
@@ -271,9 +274,6 @@ class LibraryService:
         with contextlib.suppress(LookupError, ModelMismatchError):
             return await self._call(lambda: self._open().facets())
         return Facets({}, {}, {}, {}, np.zeros(0, np.int64))
-
-    def _num_pages(self, files: Sequence[str]) -> dict[str, int]:
-        return self._open().num_pages(files) if files else {}
 
     def _picture(self, name: str, number: int, width: int) -> bytes:
         page = self._open().page(name, number)
@@ -309,10 +309,6 @@ def _log_death(task: asyncio.Task[None]) -> None:
 
 
 _SHOWN = frozenset({"phase", "file", "done_pages", "total_pages"})
-
-
-def _rounded(score: float | None) -> float | None:
-    return None if score is None else round(score, 4)
 
 
 def require_query(parts: Sequence[Any]) -> None:
