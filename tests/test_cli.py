@@ -281,7 +281,7 @@ class TestIndexAndSearch:
             printed, said = process.communicate(timeout=TIMEOUT)
         assert (process.returncode, printed) == (130, b""), said
         assert said.decode().splitlines() == [
-            "What was finished is in the index; the same command goes on from there.",
+            "What was finished is in the index; the same command continues from there.",
             "polylens: interrupted",
         ]
         kept = saved(folder)

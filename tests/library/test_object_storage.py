@@ -429,7 +429,9 @@ def test_the_commands(folder: Path, shelf: str, tmp_path: Path) -> None:
 
 def test_to_watch_an_index_is_refused() -> None:
     done = run("watch", "s3://bucket/papers")
-    assert done.returncode == 2 and "s3://bucket/papers is the place of an index; watch the folder" in done.stderr
+    assert (
+        done.returncode == 2 and "s3://bucket/papers is an index without them; watch its folder instead" in done.stderr
+    )
 
 
 def test_a_server_without_the_files(folder: Path, shelf: str, tmp_path: Path) -> None:

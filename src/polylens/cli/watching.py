@@ -1,4 +1,4 @@
-"""What `polylens watch` says."""
+"""What `polylens watch` prints."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 class Watching:
-    """Says what `watch` does: a line a change on stdout, the rest on stderr; on a terminal a bar while it embeds.
+    """Prints what `watch` does: one line per change on stdout, the rest on stderr, and on a terminal a progress bar.
 
     Args:
-        one: Whether there is one folder only, which then need not be named.
+        one: Whether only one folder is watched, whose name then need not be printed.
     """
 
     def __init__(self, *, one: bool) -> None:
@@ -36,7 +36,7 @@ class Watching:
             self._report(progress)
         if library in self._known:
             self._changes += progress.changes
-        if self._report is None:  # a bar and a line do not go together
+        if self._report is None:  # a progress bar and printed lines would mix
             self._say_changes(library)
 
     def updated(self, library: Library, report: Report) -> None:
@@ -56,7 +56,7 @@ class Watching:
         print(f"{library.folder}: {error}", file=sys.stderr)
 
     def close(self) -> None:
-        """Take the bar away."""
+        """Remove the progress bar."""
         self._report = None
         self._bar.close()
 
@@ -70,7 +70,7 @@ class Watching:
 
 
 def summary(report: Report) -> str:
-    """What an update did, in a line."""
+    """What an update did, in one line."""
     rate = f", {report.pages / report.seconds:.1f} pages/s" if report.pages and report.seconds else ""
     counts = {
         "indexed": report.indexed,

@@ -119,13 +119,11 @@ class Library:
         return self.folder / INDEX_FOLDER
 
     def view(self) -> View:
-        """The index as it is now, for several questions in a row: it is read once for all of them.
+        """The index as it is at the first question, for several questions in a row: it is read once for all of them.
 
-        Raises:
-            LibraryNotFoundError: There is no index.
-            ModelMismatchError: It was made with another model than the embedder's.
+        The questions are the methods below, and raise what those raise.
         """
-        return View(self.name, self._manifest(), self._open_snapshot, self._manifest, self._loaded)
+        return View(self.name, self._manifest, self._open_snapshot, self._loaded)
 
     def search(self, query: Query, top: int = 10, *, by: By = "fused", filters: Filters | None = None) -> list[Hit]:
         """The pages that best fit a text, or that look most like an image.

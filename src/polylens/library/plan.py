@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
+from polylens.errors import DocumentError
 from polylens.library.progress import IsReady
+from polylens.types import Kind
 
 if TYPE_CHECKING:
     from polylens.index.table.snapshot import FileRecord
@@ -36,6 +38,9 @@ class NewContent:
     hash: str
     status: os.stat_result
     """Its state when it was hashed."""
+    num_pages: int
+    """At least 1."""
+    kind: Kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +74,8 @@ class Plan:
     """New and changed files that are not ready to be read."""
     unopened: list[tuple[str, str]] = field(default_factory=list)
     """File and reason, of files that could not be hashed. The index keeps what it has of them."""
-    unreadable: list[tuple[str, str]] = field(default_factory=list)
-    """File and reason, of files that gave no pages when they were last read. What the index has of them goes."""
+    unreadable: list[tuple[str, Unreadable]] = field(default_factory=list)
+    """Files that give no pages. What the index has of them is of another content, and goes."""
     vanished: list[str] = field(default_factory=list)
     """Files of the index that the folder no longer has, under any name; sorted."""
     gone: list[str] = field(default_factory=list)
@@ -82,17 +87,19 @@ def plan(
     files: Mapping[str, os.stat_result],
     *,
     digest: Callable[[str], str],
+    inspect: Callable[[str], tuple[int, Kind]],
     unreadable: Mapping[str, Unreadable] | None = None,
     closed_folders: Sequence[str] = (),
     is_ready: IsReady = lambda _file, _status: True,
     report: Callable[[str], None] = lambda _file: None,
 ) -> Plan:
-    """Compare the files of a folder with those of its index. Nothing but `digest` reads a file.
+    """Compare the files of a folder with those of its index. Only `digest` and `inspect` read files.
 
     Args:
         known: The files of the index.
         files: The files of the folder, with their sizes and times.
         digest: Gives the hash of a file's content, or raises OSError. Called for files whose size or time has changed.
+        inspect: Gives a document's number of pages and its kind, or raises DocumentError. Called for new contents.
         unreadable: Files that gave no pages when they were last read; tried again only once they have changed.
         closed_folders: Folders that could not be listed. Files that the index has below them are not gone.
         is_ready: Whether a new or changed file is ready to be read.
@@ -110,7 +117,7 @@ def plan(
         report(file)
         before = (unreadable or {}).get(file)
         if before and before.is_still(status):
-            made.unreadable.append((file, before.reason))
+            made.unreadable.append((file, before))
         elif not is_ready(file, status):
             made.waiting.append(file)
         else:
@@ -121,12 +128,27 @@ def plan(
                 continue
             same = file if record and record.hash == content else by_content.get((content, _suffix(file)))
             if same is None:
-                made.new.append(NewContent(file, content, status))
+                _inspect(made, file, content, status, inspect)
             else:
                 made.duplicates.append(Duplicate(file, content, status, same, is_moved=same in gone))
     made.gone = sorted(gone)
     made.vanished = sorted(gone - {duplicate.of for duplicate in made.duplicates})
     return made
+
+
+def _inspect(
+    made: Plan, file: str, content: str, status: os.stat_result, inspect: Callable[[str], tuple[int, Kind]]
+) -> None:
+    """Put a file with new content into the plan, by whether it has pages."""
+    try:
+        num_pages, kind = inspect(file)
+    except DocumentError as error:
+        made.unreadable.append((file, Unreadable(status, str(error))))
+        return
+    if num_pages:
+        made.new.append(NewContent(file, content, status, num_pages, kind))
+    else:
+        made.unreadable.append((file, Unreadable(status, "")))
 
 
 def _identity(status: os.stat_result) -> tuple[int, ...]:

@@ -34,14 +34,18 @@ BATCH_PIXELS = 50_000_000
 class _Job:
     """A file whose pages are being embedded."""
 
-    file: str
-    hash: str
-    status: os.stat_result  # as it was when it was hashed
-    num_pages: int  # as counted while scanning, then as they came
-    kind: Kind
+    content: NewContent
+    num_pages: int = field(init=False)  # as counted while scanning, then as they came
     rows: list[PageRow] = field(default_factory=list)
     is_read: bool = False
     has_failed: bool = False
+
+    def __post_init__(self) -> None:
+        self.num_pages = self.content.num_pages
+
+    @property
+    def file(self) -> str:
+        return self.content.file
 
     @property
     def is_whole(self) -> bool:
@@ -107,6 +111,7 @@ class Update:
             self._known,
             contents.files,
             digest=lambda file: _hash(self._folder / file),
+            inspect=self._inspect,
             unreadable=self._unreadable,
             closed_folders=contents.unreadable,
             is_ready=self._is_ready,
@@ -115,16 +120,15 @@ class Update:
         self.report.skipped, self.report.failed = contents.skipped, [*contents.failed, *planned.unopened]
         self.report.unchanged, self.report.waiting = len(planned.unchanged), planned.waiting
         self.report.removed = len(planned.vanished)
-        for file, reason in planned.unreadable:
-            self._give_up(file, reason)
+        for file, unreadable in planned.unreadable:
+            self._remember_unreadable(file, unreadable.status, unreadable.reason)
         for duplicate in planned.duplicates:
             self._take_over(duplicate)
         vanished = set(planned.vanished)
         for file in planned.gone:
             self._saver.remove(file, Change("removed", file, 0) if file in vanished else None)
-        jobs = [job for new in planned.new if (job := self._opened(new))]
         self._saver.commit()
-        return jobs
+        return [_Job(new) for new in planned.new]
 
     def _require_same_folder(self, files: Iterable[str]) -> None:
         """Refuse to empty an index that does not lie in its folder because of another folder, or of an absent disk."""
@@ -134,19 +138,9 @@ class Update:
                 "the right folder, and is its disk there? To replace that index all the same, use --rebuild"
             )
 
-    def _opened(self, new: NewContent) -> _Job | None:
-        """The job of embedding a file; None where it has no pages."""
-        self._tell("scanning", new.file)
-        try:
-            with open_document(self._folder / new.file) as document:
-                num_pages, kind = document.num_pages, document.kind
-        except DocumentError as error:
-            self._remember_unreadable(new.file, new.status, str(error))
-            return None
-        if num_pages:
-            return _Job(new.file, new.hash, new.status, num_pages, kind)
-        self._remember_unreadable(new.file, new.status, "")
-        return None
+    def _inspect(self, file: str) -> tuple[int, Kind]:
+        with open_document(self._folder / file) as document:
+            return document.num_pages, document.kind
 
     def _take_over(self, duplicate: Duplicate) -> None:
         """Store known pages under this name and time. They are read as they were before this run began."""
@@ -203,7 +197,7 @@ class Update:
                     self._embed_batch([one])
             return
         for (job, page), embedding in zip(batch, embeddings, strict=True):
-            job.rows.append(page_row(job.kind, page, embedding, self._store.pool))
+            job.rows.append(page_row(job.content.kind, page, embedding, self._store.pool))
             self._done_pages += 1
         self.report.pages += len(batch)
         self._tell("indexing", batch[-1][0].file)
@@ -219,8 +213,9 @@ class Update:
         if job.num_pages:
             rows = page_table(job.rows, self._store.dim, self._store.token_dim)
             change = Change("changed" if job.file in self._known else "added", job.file, job.num_pages)
+            status = job.content.status
             self.report.indexed += 1
-            self._saver.put(FilePages(job.file, job.hash, job.status.st_size, job.status.st_mtime_ns, rows), change)
+            self._saver.put(FilePages(job.file, job.content.hash, status.st_size, status.st_mtime_ns, rows), change)
         else:  # emptied since it was counted
             self._give_up(job.file, "")
         job.rows, job.num_pages = [], -1
@@ -230,7 +225,7 @@ class Update:
         self._total_pages -= job.num_pages - len(job.rows)
         self._done_files += 1
         job.rows = []
-        self._remember_unreadable(job.file, job.status, reason)
+        self._remember_unreadable(job.file, job.content.status, reason)
 
     # Files that give no pages
 

@@ -36,31 +36,41 @@ class View:
 
     Args:
         name: The library's name, for messages.
-        manifest: The index's manifest at this moment.
+        read_manifest: Reads the manifest of the index, and refuses that of another model.
         open_snapshot: Opens the table that a manifest names.
-        read_manifest: Reads the manifest anew, and refuses that of another model.
-        embedder: Gives the model, for this manifest.
+        embedder: Gives the model that a manifest names.
     """
 
     def __init__(
         self,
         name: str,
-        manifest: Manifest,
-        open_snapshot: Callable[[Manifest], Snapshot],
         read_manifest: Callable[[], Manifest],
+        open_snapshot: Callable[[Manifest], Snapshot],
         embedder: Callable[[Manifest], PageEmbedder],
     ) -> None:
         self._name = name
-        self._manifest = manifest
-        self._open_snapshot = open_snapshot
         self._read_manifest = read_manifest
+        self._open_snapshot = open_snapshot
         self._load_embedder = embedder
+        self._manifest: Manifest | None = None
         self._snapshot: Snapshot | None = None
+
+    @property
+    def manifest(self) -> Manifest:
+        """The manifest of the index, as it was when this was first asked.
+
+        Raises:
+            LibraryNotFoundError: There is no index.
+            ModelMismatchError: It was made with another model than the library's.
+        """
+        if self._manifest is None:
+            self._manifest = self._read_manifest()
+        return self._manifest
 
     @property
     def embedder(self) -> PageEmbedder:
         """The model that the index was made with, loaded now if it was not yet."""
-        return self._load_embedder(self._manifest)
+        return self._load_embedder(self.manifest)
 
     def search(self, query: Query, top: int = 10, *, by: By = "fused", filters: Filters | None = None) -> list[Hit]:
         """See `Library.search`."""
@@ -124,18 +134,18 @@ class View:
     def _ask(self, question: Callable[[Snapshot], T]) -> T:
         from polylens.index.table.snapshot import is_superseded
 
-        seen: tuple[Manifest, tuple[str, int] | None] = self._manifest, None
+        manifest, version = self.manifest, None
         try:
             if self._snapshot is None:
-                self._snapshot = self._open_snapshot(self._manifest)
-            seen = self._manifest, self._snapshot.version
+                self._snapshot = self._open_snapshot(manifest)
+            version = self._snapshot.version
             return question(self._snapshot)
         except (PolylensError, RuntimeError, OSError) as error:
             if not is_superseded(error):
                 raise
             self._manifest = self._read_manifest()
             self._snapshot = self._open_snapshot(self._manifest)
-            if (self._manifest, self._snapshot.version) == seen:  # nothing took its place: the index is damaged
+            if (self._manifest, self._snapshot.version) == (manifest, version):  # not superseded but damaged
                 raise
         return question(self._snapshot)
 

@@ -163,7 +163,7 @@ class TestOpening:
             assert Store.open(path).count() == 0
         assert len(list(path.glob("*.lance"))) == 1  # what was replaced is gone
 
-    @pytest.mark.parametrize("step", ["_schema", "_write_manifest"])
+    @pytest.mark.parametrize("step", ["page_schema", "write_manifest"])
     def test_half_made_index_is_none(self, path: Path, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
         def die(*_: object) -> None:
             raise KeyboardInterrupt

@@ -7,16 +7,16 @@ from pathlib import Path
 import pytest
 from tests.support.stores import DIM, pages
 
-from polylens.index.storage import disk
 from polylens.index.storage.folder import folder_size
 from polylens.index.table import store as store_module
+from polylens.index.table import waste
 from polylens.index.table.store import Store
 
 
 @pytest.fixture
 def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(store_module, "READER_GRACE", 0.01)
-    monkeypatch.setattr(disk, "WASTE_BYTES", 200_000)
+    monkeypatch.setattr(waste, "WASTE_BYTES", 200_000)
     return tmp_path / ".polylens"
 
 
