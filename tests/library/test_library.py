@@ -25,7 +25,8 @@ from polylens.index.ranking.filters import Filters
 from polylens.index.table.store import Store
 from polylens.library import page_embedding, saving
 from polylens.library import update as updating_module
-from polylens.library.library import Library, find_library
+from polylens.library.library import Library
+from polylens.library.location import find_library
 from polylens.library.page_embedding import join
 from polylens.library.progress import UpdateProgress
 from polylens.types import Embedding

@@ -41,7 +41,8 @@ from polylens.index.storage.opening import open_storage
 from polylens.index.table.manifest import MANIFEST, STAGED, read_manifest
 from polylens.index.table.store import Store
 from polylens.library import doctor, saving
-from polylens.library.library import Library, find_library
+from polylens.library.library import Library
+from polylens.library.location import find_library
 from polylens.library.progress import UpdateProgress
 
 pytestmark = pytest.mark.skipif(not buckets.HAS_MOTO, reason="needs moto with its server, of the extra dev")

@@ -161,7 +161,8 @@ def search(
 ) -> None:
     """Find the pages that best fit a query."""
     from polylens.index.ranking.filters import Filters
-    from polylens.library.library import Library, find_library
+    from polylens.library.library import Library
+    from polylens.library.location import find_library
     from polylens.library.results import hit_dict
 
     folder = library if library is not None else find_library()
@@ -185,7 +186,8 @@ def export(
 ) -> None:
     """Write every page of an index, with its text and its vectors, to a file that other programs read."""
     from polylens.index.export import export as write
-    from polylens.library.library import Library, find_library
+    from polylens.library.library import Library
+    from polylens.library.location import find_library
 
     pages = write(Library(library if library is not None else find_library()).storage, out)
     print(f"{pages} pages in {out}", file=sys.stderr)
@@ -211,7 +213,8 @@ def doctor(
     Prints one line per finding. The exit code is 1 if there is a problem, and 0 if there are only notes.
     """
     from polylens.library import doctor as surgery
-    from polylens.library.library import Library, find_library
+    from polylens.library.library import Library
+    from polylens.library.location import find_library
 
     library = Library(folder if folder is not None else find_library(), _load(model))
     with counting_bar("pages") as report:

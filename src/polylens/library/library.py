@@ -29,7 +29,8 @@ from polylens.errors import (
     NotFoundError,
 )
 from polylens.index.storage.opening import is_remote, open_storage
-from polylens.index.storage.redirect import REDIRECT, read_redirect, write_redirect
+from polylens.index.storage.redirect import read_redirect, write_redirect
+from polylens.library.location import INDEX_FOLDER
 from polylens.library.page_embedding import PageEmbedder
 from polylens.library.plan import Unreadable
 from polylens.library.progress import IsReady, Report, UpdateProgress
@@ -46,7 +47,6 @@ if TYPE_CHECKING:
     from polylens.index.table.snapshot import FileRecord, Snapshot, StoredPage
     from polylens.index.table.store import Store
 
-INDEX_FOLDER = ".polylens"
 DEFAULT_MODEL = "nano"
 
 
@@ -341,16 +341,3 @@ class Library:
         manifest.require_model(embedder.model_id, self.storage)
         self._embedder = embedder
         return embedder
-
-
-def find_library(start: str | Path = ".") -> Path:
-    """The nearest folder upwards from `start` that holds an index or redirects to one, as git finds its repository.
-
-    Raises:
-        LibraryNotFoundError: There is none.
-    """
-    start = Path(start).expanduser().resolve()
-    for folder in (start, *start.parents):
-        if any((folder / INDEX_FOLDER / name).is_file() for name in ("index.json", REDIRECT)):
-            return folder
-    raise LibraryNotFoundError(f"no index in {start} or above it; make one with `polylens index FOLDER`")
