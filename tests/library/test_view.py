@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from tests.support.fakes import FakeEmbedder
 
-from polylens.errors import PolylensError
+from polylens.errors import ModelMismatchError, PolylensError
 from polylens.index.ranking.filters import Filters
 from polylens.index.storage.folder import FolderStorage
 from polylens.index.table import snapshot as snapshots
@@ -163,6 +163,18 @@ class TestAsksOnceMore:
         view = opened(Library(folder, FakeEmbedder()))
         Library(folder, FakeEmbedder()).update(rebuild=True)
         assert view.search("word3")[0].file == "3.txt" and 2 <= len(asked) <= 3
+
+    def test_where_a_rebuild_has_another_model_the_search_is_refused(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch, asked: list[tuple[str, int]]
+    ) -> None:
+        monkeypatch.setattr("polylens.runtime.embedder.load", lambda name: FakeEmbedder(name))
+        library = Library(folder)  # its model is whichever the index names
+        view = opened(library)
+        assert view.search("word1")[0].file == "1.txt" and len(asked) == 1
+        Library(folder, FakeEmbedder("other")).update(rebuild=True)
+        with pytest.raises(ModelMismatchError, match="made anew with another model, 'other', during this search"):
+            view.search("word1")
+        assert library.search("word1")[0].file == "1.txt"
 
     @pytest.mark.parametrize(
         "error",

@@ -90,7 +90,7 @@ def watch(
     ] = None,
     model: Annotated[str | None, typer.Option(help="The model, as for index; the same for all folders.")] = None,
 ) -> None:
-    """Keep folders searchable: index changes within seconds, until interrupted."""
+    """Keep folders searchable: their changes are indexed within seconds, until interrupted."""
     from polylens.index.storage.opening import is_remote
     from polylens.index.table.manifest import read_manifest
     from polylens.index.table.store import Store

@@ -10,7 +10,7 @@ import numpy as np
 import PIL.Image
 
 from polylens import types
-from polylens.errors import InputError, PolylensError
+from polylens.errors import InputError, ModelMismatchError, PolylensError
 from polylens.library.page_embedding import PageEmbedder, join
 from polylens.types import Embedding
 
@@ -144,6 +144,11 @@ class View:
             if not is_superseded(error):
                 raise
             self._manifest = self._read_manifest()
+            if self._manifest.model_id != manifest.model_id:  # the question's vectors are of the old one
+                raise ModelMismatchError(
+                    f"the index of {self._name} was made anew with another model, {self._manifest.model_id!r}, during "
+                    "this search; search again"
+                ) from error
             self._snapshot = self._open_snapshot(self._manifest)
             if (self._manifest, self._snapshot.version) == (manifest, version):  # not superseded but damaged
                 raise
