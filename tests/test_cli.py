@@ -167,7 +167,7 @@ def library(model: Path, picture: Path, tmp_path_factory: pytest.TempPathFactory
     canvas.save()
     done = run("index", folder, "--model", model)
     assert done.returncode == 0
-    assert done.stdout.decode().startswith("files: 3 indexed, 1 passed over, 1 failed; 4 pages embedded in ")
+    assert done.stdout.decode().startswith("files: 3 indexed, 1 skipped, 1 failed; 4 pages embedded in ")
     failed = done.stderr.decode().splitlines()
     assert len(failed) == 1 and failed[0].startswith("could not read broken.pdf: ")
     return folder

@@ -376,7 +376,7 @@ class TestErrors:
                 lambda: snapshot.fetch([0]),
                 lambda: list(snapshot.batches()),
                 lambda: snapshot.table(["file"]),
-                store.version,
+                store.snapshot,
             ]
             for read in reads:
                 with pytest.raises(StorageUnavailableError, match=r"refuses.*; check AWS_ACCESS_KEY_ID"):

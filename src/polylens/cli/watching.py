@@ -77,7 +77,7 @@ def summary(report: Report) -> str:
         "unchanged": report.unchanged,
         "moved": report.moved,
         "removed": report.removed,
-        "passed over": report.skipped,
+        "skipped": report.skipped,
         "failed": len(report.failed),
     }
     files = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
