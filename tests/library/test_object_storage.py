@@ -33,7 +33,7 @@ from polylens.errors import (
     StorageUnavailableError,
 )
 from polylens.index.search import RANKINGS
-from polylens.index.storage import bucket as buckets_module
+from polylens.index.storage import lease as lease_module
 from polylens.index.storage.bucket import BucketStorage
 from polylens.index.storage.folder import FolderStorage
 from polylens.index.storage.lease import Lease
@@ -69,8 +69,8 @@ def updating(folder: Path, shelf: str, delay: float = 0.02) -> Iterator[subproce
     """A process that brings an index up to date, and says which files are safe."""
     code = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"
-        "from tests.support.fakes import FakeEmbedder; from polylens.library import library, update\n"
-        "update.COMMIT_PAGES = 4\n"
+        "from tests.support.fakes import FakeEmbedder; from polylens.library import library, saving\n"
+        "saving.COMMIT_PAGES = 4\n"
         "def tell(progress):\n"
         "    for file in progress.saved: print(file, flush=True)\n"
         "embedder = FakeEmbedder(delay=float(sys.argv[4]))\n"
@@ -171,7 +171,7 @@ class TestOneWriter:
         assert set(saved) <= Library(shelf, FakeEmbedder()).files().keys()
         with pytest.raises(LibraryBusyError, match="takes over 60 s after that"):
             Library(folder, FakeEmbedder(), index=shelf).update()
-        monkeypatch.setattr(buckets_module, "LEASE_SECONDS", 1.0)
+        monkeypatch.setattr(lease_module, "LEASE_SECONDS", 1.0)
         time.sleep(2.1)  # the storage counts whole seconds
         report = Library(folder, FakeEmbedder(), index=shelf).update()
         assert report.unchanged >= len(saved) and report.unchanged + report.indexed == FILES
@@ -179,8 +179,8 @@ class TestOneWriter:
         assert doctor.examine(Library(folder, FakeEmbedder()), model=False).is_well
 
     def test_one_that_renews_is_not_taken_over(self, shelf: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(buckets_module, "LEASE_SECONDS", 2.0)
-        monkeypatch.setattr(buckets_module, "RENEW_SECONDS", 0.2)
+        monkeypatch.setattr(lease_module, "LEASE_SECONDS", 2.0)
+        monkeypatch.setattr(lease_module, "RENEW_SECONDS", 0.2)
         with contextlib.closing(Lease(BucketStorage(shelf))) as lease:
             time.sleep(4)
             with pytest.raises(LibraryBusyError):
@@ -192,7 +192,7 @@ class TestOneWriter:
     ) -> None:
         library = Library(folder, FakeEmbedder(), index=shelf)
         library.update()
-        monkeypatch.setattr(buckets_module, "LEASE_SECONDS", 0.0)  # the next one thinks that this one sleeps
+        monkeypatch.setattr(lease_module, "LEASE_SECONDS", 0.0)  # the next one thinks that this one sleeps
         sleeper = Store.open(shelf, write=True)
         with Store.open(shelf, write=True) as second:
             with pytest.raises(LibraryBusyError, match=r"another took over; (process|another)"):

@@ -2,38 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import PIL.Image
 import pytest
 from tests.support.fakes import FakeEmbedder
+from tests.support.searching import over_http, service_of
 from typer.testing import CliRunner
 
 from polylens.cli import app
-from polylens.index.ranking.filters import Filters
 from polylens.index.search import RANKINGS, By
 from polylens.library.library import Library
 from polylens.library.results import hit_dict
-from polylens.server.search_page.service import LibraryService
 
 QUERY = "the harbour at night"
 NUMBERS = ("page", "score", "fused_score", "late_score", "dense_score", "text_score")
 SCORE_OF = {"fused": "fused_score", "late": "late_score", "dense": "dense_score", "text": "text_score"}
-
-
-class Models:
-    """As much of the server's registry as a search needs."""
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter([self.made("fake")])
-
-    def made(self, model_id: str) -> Any:
-        return SimpleNamespace(model_id=model_id, name=model_id)
 
 
 @pytest.fixture
@@ -48,12 +34,6 @@ def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Library:
     return library
 
 
-def over_http(library: Library, by: By) -> list[dict[str, Any]]:
-    service = LibraryService(library.folder, Models())  # type: ignore[arg-type]
-    service._library = library
-    return asyncio.run(service.search([QUERY], top=9, by=by, filters=Filters()))["results"]
-
-
 def on_the_command_line(library: Library, by: By) -> list[dict[str, Any]]:
     command = ["search", QUERY, "--library", str(library.folder), "--top", "9", "--by", by, "--json"]
     done = CliRunner().invoke(app, command, catch_exceptions=False)
@@ -62,7 +42,7 @@ def on_the_command_line(library: Library, by: By) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("by", RANKINGS)
 def test_the_command_line_and_http_say_the_same(library: Library, by: By) -> None:
-    rows, printed = over_http(library, by), on_the_command_line(library, by)
+    rows, printed = over_http(service_of(library), QUERY, by)["results"], on_the_command_line(library, by)
     assert [{name: row[name] for name in row.keys() - {"pages", "picture"}} for row in rows] == printed
     assert printed == [hit_dict(hit) for hit in library.search(QUERY, 9, by=by)]
     assert len(printed) == (2 if by == "text" else 3)

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from tests.support.fakes import FakeEmbedder
+from tests.support.searching import over_http, service_of
 
 from polylens.errors import ModelMismatchError, PolylensError
 from polylens.index.ranking.filters import Filters
@@ -71,6 +72,17 @@ class TestReads:
             storage.asked.clear()
             assert library.search(word)[0].file == f"{word[-1]}.txt"
             assert storage.asked == ONCE
+
+    @pytest.mark.parametrize("filters", [Filters(), Filters.of(kinds=["pdf"])])
+    def test_the_search_page(self, counted: tuple[Library, CountingStorage], filters: Filters) -> None:
+        """It also tells how many pages each file has, or why nothing was found."""
+        library, storage = counted
+        service = service_of(library)
+        storage.asked.clear()
+        answer = over_http(service, "word1", filters=filters)
+        assert [row["pages"] for row in answer["results"]] == ([] if filters.kinds else [1] * 6)
+        assert (answer["reason"] is None) == (not filters.kinds)
+        assert storage.asked == ONCE
 
     def test_the_first_search_of_a_library_that_loads_its_model(
         self, counted: tuple[Library, CountingStorage], monkeypatch: pytest.MonkeyPatch
