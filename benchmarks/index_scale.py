@@ -27,7 +27,8 @@ import numpy.typing as npt
 
 from polylens.evaluate.machine import processor
 from polylens.index.search import search
-from polylens.index.table.store import FilePages, PageRow, Store, page_table
+from polylens.index.table.schema import FilePages, PageRow, page_table
+from polylens.index.table.store import Store
 from polylens.types import Embedding
 
 DIM, TOKEN_DIM = 256, 128
@@ -127,7 +128,7 @@ class Asked:
         chosen = tokens[self.rng.choice(len(tokens), QUERY_TOKENS, replace=False)].astype(np.float32)
         query = Embedding(noisy(self.rng, dense[None])[0], noisy(self.rng, chosen))
         tick = time.monotonic()
-        hits = search(store, query, 10)
+        hits = search(store.snapshot(), query, 10)
         self.times.append(1000 * (time.monotonic() - tick))
         self.found += (hits[0].file, hits[0].page) == (f"{number // A_FILE * A_FILE}.txt", number % A_FILE + 1)
 

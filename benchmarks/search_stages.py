@@ -41,12 +41,14 @@ from polylens.evaluate.machine import processor
 from polylens.evaluate.metrics import PerQuery, Relevance, bootstrap, ndcg, recall
 from polylens.index.ranking.full_text import count_words
 from polylens.index.ranking.fusion import fuse, share
-from polylens.index.search import maxsim
-from polylens.index.table.store import FilePages, PageRow, Snapshot, Store, page_table
+from polylens.index.ranking.late import maxsim
+from polylens.index.table.schema import FilePages, PageRow, page_table
+from polylens.index.table.snapshot import Snapshot
+from polylens.index.table.store import Store
 from polylens.lab.benchmarks.synthetic import TASKS, make_task
 from polylens.lab.nano.data.examples import transcript
 from polylens.lab.reproduce.claims import figure
-from polylens.library.update import MAX_EMBEDDED_CHARS, join
+from polylens.library.page_embedding import MAX_EMBEDDED_CHARS, join
 from polylens.runtime.embedder import Embedder
 from polylens.types import Embedding
 

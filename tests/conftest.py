@@ -52,7 +52,7 @@ def shelf(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
     for name, value in buckets.environment(endpoint).items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr("polylens.index.table.store.READER_GRACE", 0.05)
-    monkeypatch.setattr("polylens.library.update.COMMIT_PAGES", 8)
+    monkeypatch.setattr("polylens.library.saving.COMMIT_PAGES", 8)
     bucket = f"shelf-{next(SHELVES)}"
     buckets.make_bucket(endpoint, bucket)
     return f"s3://{bucket}/some/papers"

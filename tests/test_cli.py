@@ -167,7 +167,7 @@ def library(model: Path, picture: Path, tmp_path_factory: pytest.TempPathFactory
     canvas.save()
     done = run("index", folder, "--model", model)
     assert done.returncode == 0
-    assert done.stdout.decode().startswith("files: 3 indexed, 1 passed over, 1 failed; 4 pages embedded in ")
+    assert done.stdout.decode().startswith("files: 3 indexed, 1 skipped, 1 failed; 4 pages embedded in ")
     failed = done.stderr.decode().splitlines()
     assert len(failed) == 1 and failed[0].startswith("could not read broken.pdf: ")
     return folder
@@ -179,9 +179,10 @@ class TestIndexAndSearch:
         assert found["query"] == "Flut"
         pages = {(result["file"], result["page"]) for result in found["results"]}
         assert pages == {("notes/tide.md", 1), ("red.png", 1), ("letter.pdf", 1), ("letter.pdf", 2)}
-        scores = [result["fused_score"] for result in found["results"]]
+        scores = [result["score"] for result in found["results"]]
+        assert scores == [result["fused_score"] for result in found["results"]]
         assert scores == sorted(scores, reverse=True)
-        stages = {"score", "dense_score", "text_score", "fused_score"}
+        stages = {"score", "fused_score", "late_score", "dense_score", "text_score"}
         assert all(
             result.keys() == {"file", "page", "text", "kind", "language", "modified", *stages}
             for result in found["results"]
@@ -223,7 +224,7 @@ class TestIndexAndSearch:
         assert files("--folder", "notes", "--since", "2000-01-01") == {"notes/tide.md"}
         assert files("--language", "de", "--language", "fr", "--until", "2200-01-01") == {"notes/tide.md"}
         nothing = output("search", "Flut", "--library", library, "--model", model, "--until", "1999-12-31").decode()
-        assert nothing == "nothing found: no page is of a file modified until 1999-12-31; take a filter away\n"
+        assert nothing == "nothing found: no page is of a file modified until 1999-12-31; remove a filter\n"
         for wrong, says in [
             (("--language", "german"), "a language is named by its ISO 639 code"),
             (("--since", "yesterday"), "since must be a date such as 2026-11-01"),
@@ -280,7 +281,7 @@ class TestIndexAndSearch:
             printed, said = process.communicate(timeout=TIMEOUT)
         assert (process.returncode, printed) == (130, b""), said
         assert said.decode().splitlines() == [
-            "What was finished is in the index; the same command goes on from there.",
+            "What was finished is in the index; the same command continues from there.",
             "polylens: interrupted",
         ]
         kept = saved(folder)

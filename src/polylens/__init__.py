@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from polylens import errors as errors
+    from polylens.index.ranking.filters import Filters as Filters
     from polylens.library.library import Library as Library
     from polylens.runtime.embedder import Embedder as Embedder
     from polylens.runtime.embedder import load as load
@@ -23,13 +24,14 @@ __version__ = "0.1.0"
 _HOMES = {
     "Embedder": "polylens.runtime.embedder",
     "Embedding": "polylens.types",
+    "Filters": "polylens.index.ranking.filters",
     "Image": "polylens.types",
     "Library": "polylens.library.library",
     "errors": "polylens.errors",
     "load": "polylens.runtime.embedder",
 }
 
-__all__ = ["Embedder", "Embedding", "Image", "Library", "__version__", "errors", "load"]
+__all__ = ["Embedder", "Embedding", "Filters", "Image", "Library", "__version__", "errors", "load"]
 
 
 def __getattr__(name: str) -> Any:

@@ -268,7 +268,9 @@ class TestOutputs:
         library.update()
         hits = library.search("the sea at night", top=2)
         assert hits[0].file == "sea.txt"
-        assert all(hit.score == pytest.approx(hit.dense_score, abs=2e-3) for hit in hits)  # stored in half precision
+        assert all(
+            hit.late_score == pytest.approx(hit.dense_score, abs=2e-3) for hit in hits
+        )  # stored in half precision
 
     def test_published_type(self, tmp_path: Path) -> None:
         """The file is F16; merged in float32 and then cast, and held in what was asked for."""

@@ -9,8 +9,11 @@ import numpy as np
 import pytest
 
 from polylens.index.ranking.filters import Filters
-from polylens.index.search import RANKINGS, SNIPPET_CHARS, By, maxsim, search, snippet
-from polylens.index.table.store import FilePages, PageRow, Store, page_table
+from polylens.index.ranking.late import maxsim
+from polylens.index.ranking.snippets import SNIPPET_CHARS, snippet
+from polylens.index.search import RANKINGS, By, search
+from polylens.index.table.schema import FilePages, PageRow, page_table
+from polylens.index.table.store import Store
 from polylens.types import Embedding
 
 DIM = 16
@@ -34,7 +37,7 @@ def slow_maxsim(query: np.ndarray, page: np.ndarray) -> float:
 class TestMaxsim:
     @pytest.mark.parametrize("chunk", [1, 7, 4_096])
     def test_equals_a_slow_double_loop(self, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("polylens.index.search._CHUNK", chunk)
+        monkeypatch.setattr("polylens.index.ranking.late._CHUNK", chunk)
         rng = np.random.default_rng(0)
         query = unit(rng, 3, 128)
         pages = [unit(rng, n, 128).astype(np.float16) for n in (1, 5, 2, 9, 1, 4)]
@@ -85,10 +88,11 @@ class TestSearch:
         rng = np.random.default_rng(1)
         query = Embedding(unit(rng, DIM), unit(rng, 4, 128))
         slow = sorted(everything, key=lambda row: -slow_maxsim(query.multivector, row[3]))
-        hits = search(store, query, top=7)
+        hits = search(store.snapshot(), query, top=7)
         assert [(hit.file, hit.page) for hit in hits] == [(file, page) for file, page, _, _ in slow[:7]]
         for hit, (_, _, dense, multivector) in zip(hits, slow, strict=False):
-            assert hit.score == pytest.approx(slow_maxsim(query.multivector, multivector), abs=1e-5)
+            expected = slow_maxsim(query.multivector, multivector) / query.num_tokens
+            assert hit.late_score == pytest.approx(expected, abs=1e-5)
             assert hit.dense_score == pytest.approx(float(dense @ query.dense), abs=1e-6)
             assert (hit.text, hit.kind) == (f"{hit.file} {hit.page}", "pdf")
 
@@ -99,9 +103,11 @@ class TestSearch:
         nearest = sorted(everything, key=lambda row: -float(row[2] @ query.dense))[:10]
         slow = sorted(nearest, key=lambda row: -slow_maxsim(query.multivector, row[3]))
         for by in ("late", "fused"):  # without words they are one
-            hits = search(store, query, top=3, candidates=10, by=by)
+            hits = search(store.snapshot(), query, top=3, candidates=10, by=by)
             assert [(hit.file, hit.page) for hit in hits] == [(file, page) for file, page, _, _ in slow[:3]]
-        assert len(search(store, query, top=12, candidates=5)) == 12  # never fewer candidates than are wanted
+        assert (
+            len(search(store.snapshot(), query, top=12, candidates=5)) == 12
+        )  # never fewer candidates than are wanted
 
     def test_ties_are_in_order(self, tmp_path: Path) -> None:
         rng = np.random.default_rng(3)
@@ -110,7 +116,7 @@ class TestSearch:
             for file in ("c", "a", "b"):
                 rows = [PageRow(n, "text", "", dense, tokens.astype(np.float16)) for n in (1, 2)]
                 store.replace_file(FilePages(file, "h", 1, 2, page_table(rows, DIM)))
-            hits = search(store, Embedding(dense, tokens), top=5)
+            hits = search(store.snapshot(), Embedding(dense, tokens), top=5)
         assert [(hit.file, hit.page) for hit in hits] == [("a", 1), ("a", 2), ("b", 1), ("b", 2), ("c", 1)]
 
     def test_each_stage_alone_and_all_together(self, library: tuple[Store, list]) -> None:
@@ -127,7 +133,7 @@ class TestSearch:
         best = max(bm25.values()) / most
         fused = {place: score / 4 + 0.25 * (bm25.get(place, 0) / most - 0.9 * best) for place, score in late.items()}
         for by, scores in {"dense": dense, "late": late, "text": bm25, "fused": fused}.items():
-            hits = search(store, query, top=9, by=by, query_words=words)
+            hits = search(store.snapshot(), query, top=9, by=by, query_words=words)
             places = [(hit.file, hit.page) for hit in hits]
             if by != "text":  # where many are equal
                 assert places == sorted(scores, key=lambda place: -scores[place])[:9]
@@ -136,7 +142,8 @@ class TestSearch:
             )
             for hit in hits:
                 place = (hit.file, hit.page)
-                assert hit.score == pytest.approx(late[place], abs=1e-5)
+                assert hit.score == pytest.approx(scores[place] / (4 if by == "late" else 1), abs=1e-5)
+                assert hit.late_score == pytest.approx(late[place] / 4, abs=1e-5)
                 assert hit.dense_score == pytest.approx(dense[place], abs=1e-6)
                 assert hit.text_score == (pytest.approx(bm25[place], abs=1e-5) if place in bm25 else None)
                 assert hit.fused_score == pytest.approx(fused[place], abs=1e-5)
@@ -150,15 +157,15 @@ class TestSearch:
         number = next(n for n in range(1, 21) if n not in {page for _, page, _, _ in nearest})
         worded = [row for row in everything if row[1] == number]
         slow = sorted(nearest + worded, key=lambda row: -slow_maxsim(query.multivector, row[3]))
-        hits = search(store, query, top=5, candidates=5, by="late", query_words=f"{number}")
+        hits = search(store.snapshot(), query, top=5, candidates=5, by="late", query_words=f"{number}")
         assert [(hit.file, hit.page) for hit in hits] == [(file, page) for file, page, _, _ in slow[:5]]
         missed = [hit for hit in hits if hit.page == number]
         assert missed and all((hit.found_by, hit.dense_score) == (("text",), None) for hit in missed)
-        hits = search(store, query, top=5, candidates=5, by="text", query_words=f"{number}")
+        hits = search(store.snapshot(), query, top=5, candidates=5, by="text", query_words=f"{number}")
         assert [(hit.file, hit.page) for hit in hits] == [("a.pdf", number), ("b.pdf", number), ("c.pdf", number)]
-        hits = search(store, query, top=5, candidates=5, by="dense", query_words=f"{number}")
+        hits = search(store.snapshot(), query, top=5, candidates=5, by="dense", query_words=f"{number}")
         assert [(hit.file, hit.page) for hit in hits] == [(file, page) for file, page, _, _ in nearest]
-        assert search(store, query, by="text") == []
+        assert search(store.snapshot(), query, by="text") == []
 
     @pytest.mark.parametrize("by", RANKINGS)
     def test_filters_hold_before_any_stage_ranks(self, library: tuple[Store, list], by: By) -> None:
@@ -166,22 +173,8 @@ class TestSearch:
         rng = np.random.default_rng(7)
         query = Embedding(unit(rng, DIM), unit(rng, 4, 128))
         filters = Filters.of(until="2001-09-08")  # c.pdf alone
-        hits = search(store, query, top=3, candidates=1, by=by, query_words="pdf", filters=filters)
+        hits = search(store.snapshot(), query, top=3, candidates=1, by=by, query_words="pdf", filters=filters)
         assert len(hits) == 3 and {hit.file for hit in hits} == {"c.pdf"}
-
-    def test_a_version_compacted_away_under_a_search(
-        self, library: tuple[Store, list], monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        def gone(rows: list[int]) -> None:
-            raise RuntimeError("lance error: Not found")
-
-        store, _ = library
-        snapshots = [store.snapshot(), store.snapshot()]
-        monkeypatch.setattr(snapshots[0], "fetch", gone)
-        monkeypatch.setattr(store, "snapshot", lambda: snapshots.pop(0))
-        rng = np.random.default_rng(4)
-        assert len(search(store, Embedding(unit(rng, DIM), unit(rng, 4, 128)), top=3)) == 3
-        assert not snapshots
 
 
 FILLER = "The committee met again and decided nothing of note. " * 12

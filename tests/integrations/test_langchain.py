@@ -15,6 +15,7 @@ from langchain_core.vectorstores import InMemoryVectorStore
 
 import polylens
 from polylens.errors import InputError
+from polylens.index.ranking.filters import Filters
 from polylens.integrations.langchain import PolylensEmbeddings, PolylensRetriever
 from polylens.library.library import Library
 
@@ -35,19 +36,26 @@ def test_a_document_is_a_page(library: Library) -> None:
         "language": "en",
         "modified": hit.modified.isoformat(timespec="seconds"),
         "score": pytest.approx(hit.fused_score, abs=1e-4),
+        "fused_score": pytest.approx(hit.fused_score, abs=1e-4),
+        "late_score": pytest.approx(hit.late_score, abs=1e-4),
+        "dense_score": pytest.approx(hit.dense_score, abs=1e-4),
+        "text_score": pytest.approx(hit.text_score, abs=1e-4),
         "snippet": hit.snippet,
     }
     assert 0 < first.metadata["score"] <= 1
 
 
 def test_a_picture_without_text_is_found_too(library: Library) -> None:
-    [picture] = PolylensRetriever(library=library, kinds=["image"]).invoke("anything red")
+    [picture] = PolylensRetriever(library=library, filters=Filters.of(kinds=["image"])).invoke("anything red")
     assert (picture.page_content, picture.metadata["file"], picture.metadata["kind"]) == ("", "red.png", "image")
 
 
 def test_filters(library: Library) -> None:
-    def files(**options: object) -> set[str]:
-        return {each.metadata["file"] for each in PolylensRetriever(library=library, **options).invoke(QUERY)}
+    def files(top: int = 10, **given: object) -> set[str]:
+        return {
+            each.metadata["file"]
+            for each in PolylensRetriever(library=library, top=top, filters=Filters.of(**given)).invoke(QUERY)
+        }
 
     assert files() == {"notes/may.md", "harbour.txt", "red.png"}
     assert files(top=1) == {"notes/may.md"}
@@ -59,7 +67,7 @@ def test_filters(library: Library) -> None:
     assert files(since="2000-01-01") == {"notes/may.md", "harbour.txt", "red.png"}
     with pytest.raises(InputError, match="ISO 639"):
         files(languages=["english"])
-    with pytest.raises(ValueError, match="kinds"):
+    with pytest.raises(InputError, match="a kind is one of"):
         files(kinds=["song"])
 
 

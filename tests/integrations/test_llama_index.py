@@ -19,6 +19,7 @@ from llama_index.core.schema import MetadataMode, QueryBundle, TextNode
 
 import polylens
 from polylens.errors import InputError
+from polylens.index.ranking.filters import Filters
 from polylens.integrations.llama_index import PolylensEmbedding, PolylensRetriever
 from polylens.library.library import Library
 
@@ -46,8 +47,11 @@ def test_a_node_is_a_page(library: Library) -> None:
 
 
 def test_filters_and_pictures(library: Library) -> None:
-    def files(**options: object) -> set[str]:
-        return {node.metadata["file"] for node in PolylensRetriever(library, **options).retrieve(QUERY)}
+    def files(top: int = 10, **given: object) -> set[str]:
+        return {
+            node.metadata["file"]
+            for node in PolylensRetriever(library, top=top, filters=Filters.of(**given)).retrieve(QUERY)
+        }
 
     assert files(top=1) == files(folder="notes") == {"notes/may.md"}
     assert files(kinds=["image"]) == {"red.png", "blue.png"}

@@ -19,7 +19,8 @@ from tests.support.papers import make_pdf
 
 from polylens.errors import LibraryNotFoundError
 from polylens.index.table import store as store_module
-from polylens.index.table.store import FilePages, PageRow, Store, page_table
+from polylens.index.table.schema import FilePages, PageRow, page_table
+from polylens.index.table.store import Store
 from polylens.library.doctor import Diagnosis, examine, repair
 from polylens.library.library import Library
 from polylens.types import Embedding
@@ -96,7 +97,11 @@ def test_a_sound_index(library: Library) -> None:
     ("change", "check", "message"),
     [
         (lambda row: None if row.page == 2 else row, "pages", "report.pdf lacks page 2 of 4"),
-        (lambda row: None if row.page == 4 else row, "pages", "not as many pages as the file: report.pdf"),
+        (
+            lambda row: None if row.page == 4 else row,
+            "pages",
+            "the index and the file differ in the number of pages: report.pdf",
+        ),
         (scaled, "vectors", "not of unit length: report.pdf"),
         (scaled_tokens, "vectors", "not of unit length: report.pdf"),
     ],
@@ -130,7 +135,7 @@ def test_leftovers(library: Library) -> None:
     store._database.create_table("pages_1", schema=store._table.schema)
     (index / ".index.json.4711").write_text("{")
     diagnosis = examine(library)
-    assert told(diagnosis) == [("problem", "strays")]
+    assert told(diagnosis) == [("problem", "orphans")]
     assert ".index.json.4711, pages_1.lance" in diagnosis.findings[0].message
     assert repair(library, diagnosis)[:2] == ["removed pages_1", "removed .index.json.4711"]
     assert examine(library).findings == []
@@ -139,9 +144,9 @@ def test_leftovers(library: Library) -> None:
 def test_a_rebuild_that_was_not_finished_is_not_thrown_away(library: Library) -> None:
     Store.stage(library.index_path, "other", 32).close()
     diagnosis = examine(library)
-    assert told(diagnosis) == [("note", "strays")] and "--rebuild --model other" in diagnosis.findings[0].message
+    assert told(diagnosis) == [("note", "orphans")] and "--rebuild --model other" in diagnosis.findings[0].message
     repair(library, diagnosis)
-    assert told(examine(library)) == [("note", "strays")]
+    assert told(examine(library)) == [("note", "orphans")]
 
 
 @pytest.mark.parametrize("pool", [1, 3])
@@ -219,7 +224,7 @@ def test_the_command(tmp_path: Path) -> None:
     done = polylens("doctor", folder, "--model", model)
     assert (done.returncode, done.stderr) == (1, "")
     lines = done.stdout.splitlines()
-    assert lines[0] == "problem   strays: left over from a process that was killed: .index.json.1"
+    assert lines[0] == "problem   orphans: left over from a process that was killed: .index.json.1"
     assert lines[-1].startswith(f"{folder}: 1 pages of 1 files, tiny@") and "--repair may help" in lines[-1]
     done = polylens("doctor", folder, "--model", model, "--repair", "--json")
     report = json.loads(done.stdout)

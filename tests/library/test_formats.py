@@ -8,6 +8,7 @@ import pytest
 from tests.support import papers
 from tests.support.fakes import FakeEmbedder
 
+from polylens.index.ranking.filters import Filters
 from polylens.library.library import Library
 
 
@@ -44,9 +45,9 @@ def test_kinds(library: Library) -> None:
     assert kinds[("fees.xlsx", 1)] == "sheet"
     assert kinds[("book.epub", 1)] == "document" and kinds[("book.epub", 2)] == "image"
     assert kinds[("page.html", 1)] == "text"
-    found = library.search("spring tide at new moon", top=3, kinds=["slides"])
+    found = library.search("spring tide at new moon", top=3, filters=Filters.of(kinds=["slides"]))
     assert (found[0].file, found[0].page) == ("tides.pptx", 2)
-    pictures = library.search("anything", top=9, kinds=["image"])
+    pictures = library.search("anything", top=9, filters=Filters.of(kinds=["image"]))
     assert {hit.file for hit in pictures} == {"report.docx", "tides.pptx", "book.epub"}
 
 

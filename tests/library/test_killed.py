@@ -19,7 +19,8 @@ from tests.support.fakes import FakeEmbedder
 from tests.support.killing import Nursery, contents
 
 from polylens.documents.formats.text import split
-from polylens.index.table.store import STAGED, Store
+from polylens.index.table.manifest import STAGED
+from polylens.index.table.store import Store
 from polylens.library.library import Library
 
 FILES = 24

@@ -21,9 +21,14 @@ from tests.support.root import ROOT
 
 from polylens import types
 from polylens.errors import InputError, LibraryBusyError, LibraryNotFoundError, ModelMismatchError, ModelNotFoundError
+from polylens.index.ranking.filters import Filters
 from polylens.index.table.store import Store
+from polylens.library import page_embedding, saving
 from polylens.library import update as updating_module
-from polylens.library.library import Library, Progress, find_library, join
+from polylens.library.library import Library
+from polylens.library.location import find_library
+from polylens.library.page_embedding import join
+from polylens.library.progress import UpdateProgress
 from polylens.types import Embedding
 
 
@@ -88,7 +93,7 @@ class TestSearch:
         assert np.array_equal(np.array(rows[1]["multivector"], np.float16), tokens)
 
     def test_long_text_layers_are_cut_for_the_model_only(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(updating_module, "MAX_EMBEDDED_CHARS", 10)
+        monkeypatch.setattr(page_embedding, "MAX_EMBEDDED_CHARS", 10)
         embedder = FakeEmbedder()
         Library(folder, embedder).update()
         assert max(len(item) for call in embedder.calls for item in call if isinstance(item, str)) == 10
@@ -125,28 +130,30 @@ class TestSearch:
         library.update()
         assert library.search("zebra", by="text") == []
         assert library.why_nothing(by="text").startswith("no page has any of these words in its text")
-        assert library.search("plumber", by="text", folder="reports") == []
-        assert library.why_nothing(by="text", folder="reports").startswith("no page that the filters leave has any of")
-        assert library.search("plumber", folder="reports", kinds=["text"]) == []
-        assert "take a filter away" in library.why_nothing(folder="reports", kinds=["text"])
-        assert library.like("notes.md", 1, kinds=["text"]) == []
-        assert library.why_nothing(kinds=["text"]) == "no page that the filters leave is there but this one"
+        assert library.search("plumber", by="text", filters=Filters.of("reports")) == []
+        assert library.why_nothing(by="text", filters=Filters.of("reports")).startswith(
+            "no page that matches the filters has any of"
+        )
+        assert library.search("plumber", filters=Filters.of("reports", ["text"])) == []
+        assert "remove a filter" in library.why_nothing(filters=Filters.of("reports", ["text"]))
+        assert library.like("notes.md", 1, filters=Filters.of(kinds=["text"])) == []
+        assert library.why_nothing(filters=Filters.of(kinds=["text"])) == "no other page matches the filters"
         for file in (folder / "notes.md", folder / "red.png"):
             file.unlink()
         shutil.rmtree(folder / "reports")
         library.update()
         assert library.search("plumber") == []
-        assert "the index is empty" in library.why_nothing(by="text", folder="reports")
+        assert "the index is empty" in library.why_nothing(by="text", filters=Filters.of("reports"))
 
     def test_why_nothing_names_the_filters_that_leave_none(self, folder: Path) -> None:
         library = Library(folder, FakeEmbedder())
         library.update()
 
         def why(**filters: object) -> str:
-            assert library.search("plumber", **filters) == []
-            return library.why_nothing(**filters)
+            assert library.search("plumber", filters=Filters.of(**filters)) == []
+            return library.why_nothing(filters=Filters.of(**filters))
 
-        after = "; take a filter away"
+        after = "; remove a filter"
         assert why(languages=["fi"], kinds=["pdf"]) == "no page is in the language fi" + after
         assert why(folder="none", until="1999-12-31") == (
             "no page is of a file modified until 1999-12-31 nor in the folder none" + after
@@ -154,11 +161,11 @@ class TestSearch:
         assert why(folder="reports", kinds=["text", "image"]) == (  # each alone leaves some
             "no page is in the folder reports and of the kind text or image" + after
         )
-        assert library.search("plumber", languages=["en"], since="2000-01-01")[0].file == "notes.md"
+        assert library.search("plumber", filters=Filters.of(languages=["en"], since="2000-01-01"))[0].file == "notes.md"
         with pytest.raises(InputError, match="since must be a date such as 2026-11-01, got 'May'"):
-            library.search("plumber", since="May")
+            Filters.of(since="May")
         with pytest.raises(InputError, match="ISO 639"):
-            library.like("notes.md", 1, languages=["English"])
+            Filters(languages=("English",))
 
     def test_multivectors_of_another_width(self, folder: Path) -> None:
         embedder = FakeEmbedder(token_dim=48)
@@ -267,7 +274,7 @@ class TestIncremental:
         assert best.file == "elsewhere/port.pdf"
 
     def test_two_files_that_change_places(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(updating_module, "COMMIT_PAGES", 1)
+        monkeypatch.setattr(saving, "COMMIT_PAGES", 1)
         (folder / "a.txt").write_text("apples")
         (folder / "b.txt").write_text("bananas")
         Library(folder, FakeEmbedder()).update()
@@ -349,7 +356,7 @@ class TestBrokenFiles:
         wide = PIL.Image.new("L", (300, 2))
         frames = [PIL.Image.new("L", (20, 20)), wide, PIL.Image.new("L", (20, 20))]
         frames[0].save(folder / "pages.tif", save_all=True, append_images=frames[1:])
-        events: list[Progress] = []
+        events: list[UpdateProgress] = []
         report = Library(folder, FakeEmbedder()).update(events.append)
         assert report.failed == [("pages.tif", "page 2: is 300 x 2, far too wide")]
         assert whole(folder) == ALL
@@ -399,12 +406,12 @@ class TestBrokenFiles:
         assert whole(folder) == ALL
 
     def test_a_file_that_vanishes_or_changes_while_it_is_indexed(self, folder: Path) -> None:
-        def interfere(progress: Progress) -> None:
+        def interfere(progress: UpdateProgress) -> None:
             if progress.phase == "indexing" and progress.file == "notes.md":
                 (folder / "red.png").unlink(missing_ok=True)
                 make_pdf(folder / "reports" / "harbour.pdf", "one", "two", "three")
 
-        events: list[Progress] = []
+        events: list[UpdateProgress] = []
         report = Library(folder, FakeEmbedder()).update(lambda event: (interfere(event), events.append(event)))
         assert [file for file, _ in report.failed] == ["red.png"]
         assert whole(folder) == {"notes.md": 1, "reports/harbour.pdf": 3}
@@ -417,7 +424,7 @@ class TestProgress:
     def test_total_is_known_and_reached(self, folder: Path) -> None:
         for i in range(7):
             make_pdf(folder / f"{i}.pdf", *"abc")
-        events: list[Progress] = []
+        events: list[UpdateProgress] = []
         Library(folder, FakeEmbedder()).update(events.append)
         assert [event.phase for event in events if event.phase == "scanning"] == ["scanning"] * 10
         indexing = [event for event in events if event.phase == "indexing"]
@@ -448,7 +455,7 @@ class TestInterruption:
         for i in range(20):
             (folder / f"{i:02}.txt").write_text(f"text {i}")
 
-        def interrupt(progress: Progress) -> None:
+        def interrupt(progress: UpdateProgress) -> None:
             if progress.done_pages >= 16:
                 raise KeyboardInterrupt
 

@@ -33,13 +33,17 @@ from polylens.errors import (
     StorageUnavailableError,
 )
 from polylens.index.search import RANKINGS
-from polylens.index.storage import bucket as buckets_module
-from polylens.index.storage.bucket import Bucket, Lease
-from polylens.index.storage.places import Folder, place_of
-from polylens.index.table.store import MANIFEST, STAGED, Store, read_manifest
-from polylens.library import doctor
-from polylens.library import update as updating_module
-from polylens.library.library import Library, Progress, find_library
+from polylens.index.storage import lease as lease_module
+from polylens.index.storage.bucket import BucketStorage
+from polylens.index.storage.folder import FolderStorage
+from polylens.index.storage.lease import Lease
+from polylens.index.storage.opening import open_storage
+from polylens.index.table.manifest import MANIFEST, STAGED, read_manifest
+from polylens.index.table.store import Store
+from polylens.library import doctor, saving
+from polylens.library.library import Library
+from polylens.library.location import find_library
+from polylens.library.progress import UpdateProgress
 
 pytestmark = pytest.mark.skipif(not buckets.HAS_MOTO, reason="needs moto with its server, of the extra dev")
 
@@ -65,8 +69,8 @@ def updating(folder: Path, shelf: str, delay: float = 0.02) -> Iterator[subproce
     """A process that brings an index up to date, and says which files are safe."""
     code = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"
-        "from tests.support.fakes import FakeEmbedder; from polylens.library import library, update\n"
-        "update.COMMIT_PAGES = 4\n"
+        "from tests.support.fakes import FakeEmbedder; from polylens.library import library, saving\n"
+        "saving.COMMIT_PAGES = 4\n"
         "def tell(progress):\n"
         "    for file in progress.saved: print(file, flush=True)\n"
         "embedder = FakeEmbedder(delay=float(sys.argv[4]))\n"
@@ -149,9 +153,9 @@ class TestOneWriter:
             with pytest.raises(LibraryBusyError, match=rf"process {first.pid} is writing .*{shelf} \(`.*killed"):
                 Library(folder, FakeEmbedder(), index=shelf).update()
             assert Library(shelf, FakeEmbedder()).count() >= 4  # readers do not mind
-            assert str(Bucket(shelf).holder()) == f"process {first.pid}"
+            assert str(BucketStorage(shelf).holder()) == f"process {first.pid}"
             assert first.wait(60) == 0
-        assert Bucket(shelf).holder() is None
+        assert BucketStorage(shelf).holder() is None
         assert Library(folder, FakeEmbedder(), index=shelf).update().unchanged == FILES  # at once, for it gave it back
 
     def test_one_that_is_killed_loses_nothing_that_was_saved(
@@ -167,7 +171,7 @@ class TestOneWriter:
         assert set(saved) <= Library(shelf, FakeEmbedder()).files().keys()
         with pytest.raises(LibraryBusyError, match="takes over 60 s after that"):
             Library(folder, FakeEmbedder(), index=shelf).update()
-        monkeypatch.setattr(buckets_module, "LEASE_SECONDS", 1.0)
+        monkeypatch.setattr(lease_module, "LEASE_SECONDS", 1.0)
         time.sleep(2.1)  # the storage counts whole seconds
         report = Library(folder, FakeEmbedder(), index=shelf).update()
         assert report.unchanged >= len(saved) and report.unchanged + report.indexed == FILES
@@ -175,12 +179,12 @@ class TestOneWriter:
         assert doctor.examine(Library(folder, FakeEmbedder()), model=False).is_well
 
     def test_one_that_renews_is_not_taken_over(self, shelf: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(buckets_module, "LEASE_SECONDS", 2.0)
-        monkeypatch.setattr(buckets_module, "RENEW_SECONDS", 0.2)
-        with contextlib.closing(Lease(Bucket(shelf))) as lease:
+        monkeypatch.setattr(lease_module, "LEASE_SECONDS", 2.0)
+        monkeypatch.setattr(lease_module, "RENEW_SECONDS", 0.2)
+        with contextlib.closing(Lease(BucketStorage(shelf))) as lease:
             time.sleep(4)
             with pytest.raises(LibraryBusyError):
-                Lease(Bucket(shelf))
+                Lease(BucketStorage(shelf))
             lease.require()
 
     def test_one_that_was_held_up_writes_no_more(
@@ -188,7 +192,7 @@ class TestOneWriter:
     ) -> None:
         library = Library(folder, FakeEmbedder(), index=shelf)
         library.update()
-        monkeypatch.setattr(buckets_module, "LEASE_SECONDS", 0.0)  # the next one thinks that this one sleeps
+        monkeypatch.setattr(lease_module, "LEASE_SECONDS", 0.0)  # the next one thinks that this one sleeps
         sleeper = Store.open(shelf, write=True)
         with Store.open(shelf, write=True) as second:
             with pytest.raises(LibraryBusyError, match=r"another took over; (process|another)"):
@@ -201,25 +205,23 @@ class TestOneWriter:
 
     def test_of_many_that_come_at_once_one_gets_it(self, shelf: str, monkeypatch: pytest.MonkeyPatch) -> None:
         """All have seen the same state before any of them puts."""
-        first = Bucket(shelf).put_if("lock", b"{}", None)
-        assert (
-            first
-            and [Bucket(shelf).put_if("lock", b"{}", None), Bucket(shelf).put_if("lock", b"x", "other")] == [None] * 2
-        )
-        monkeypatch.setattr(Bucket, "get", lambda *_: (b"{}", first, datetime.now(UTC)))
-        lease = Lease(Bucket(shelf))
+        bucket = BucketStorage(shelf)
+        first = bucket.put_if("lock", b"{}", None)
+        assert first and [bucket.put_if("lock", b"{}", None), bucket.put_if("lock", b"x", "other")] == [None] * 2
+        monkeypatch.setattr(BucketStorage, "get", lambda *_: (b"{}", first, datetime.now(UTC)))
+        lease = Lease(BucketStorage(shelf))
         with pytest.raises(LibraryBusyError):
-            Lease(Bucket(shelf))
+            Lease(BucketStorage(shelf))
         monkeypatch.undo()
         lease.close()
 
     def test_a_renewal_whose_answer_was_lost_is_ours(self, shelf: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        lease = Lease(Bucket(shelf))
-        Bucket(shelf).write("lock", lease._content())
+        lease = Lease(BucketStorage(shelf))
+        BucketStorage(shelf).write("lock", lease._content())
         monkeypatch.setattr(lease, "_renewed", 0.0)
         lease.require()
         lease.close()
-        assert Bucket(shelf).read("lock") == b"{}"
+        assert BucketStorage(shelf).read("lock") == b"{}"
 
 
 class TestRebuilding:
@@ -228,7 +230,7 @@ class TestRebuilding:
         old = Library(shelf, FakeEmbedder("old"))
         answers = []
 
-        def search(progress: Progress) -> None:
+        def search(progress: UpdateProgress) -> None:
             if progress.saved or progress.phase == "finishing":
                 answers.append(old.search("word7")[0].file)
 
@@ -237,12 +239,12 @@ class TestRebuilding:
         assert Library(shelf, FakeEmbedder("new", dim=16)).search("word7")[0].file == "07.txt"
         with pytest.raises(ModelMismatchError):
             old.search("word7")
-        assert len(Bucket(shelf).tables()) == 1 and not Bucket(shelf).has(STAGED)
+        assert len(BucketStorage(shelf).tables()) == 1 and not BucketStorage(shelf).has(STAGED)
 
     def test_one_that_dies_goes_on_where_it_was(self, folder: Path, shelf: str) -> None:
         Library(folder, FakeEmbedder("old"), index=shelf).update()
 
-        def die(progress: Progress) -> None:
+        def die(progress: UpdateProgress) -> None:
             if progress.done_pages > FILES // 2:
                 raise KeyboardInterrupt
 
@@ -259,27 +261,31 @@ class TestRebuilding:
         Library(folder, FakeEmbedder(), index=shelf).update()
         with monkeypatch.context() as patch:
             patch.setattr(
-                Bucket, "remove", lambda _, name: signal.raise_signal(signal.SIGINT) if name == STAGED else None
+                BucketStorage, "remove", lambda _, name: signal.raise_signal(signal.SIGINT) if name == STAGED else None
             )
             with pytest.raises(KeyboardInterrupt):
                 Library(folder, FakeEmbedder()).update(rebuild=True)
         library = Library(folder, FakeEmbedder())
-        assert Bucket(shelf).has(STAGED) and library.search("word7")[0].file == "07.txt"
+        assert BucketStorage(shelf).has(STAGED) and library.search("word7")[0].file == "07.txt"
         if again == "doctor":
             found = doctor.examine(library, model=False)
-            assert "rebuild.json" in "".join(f.message for f in found.findings if f.check == "strays")
+            assert "rebuild.json" in "".join(f.message for f in found.findings if f.check == "orphans")
             doctor.repair(library, found)
         else:
             report = library.update(rebuild=again == "rebuild")
             assert (report.unchanged, report.indexed) == ((0, FILES) if again == "rebuild" else (FILES, 0))
         assert doctor.examine(library, model=False).findings == []
-        assert len(Bucket(shelf).tables()) == 1 and not Bucket(shelf).has(STAGED) and library.count() == FILES
+        assert (
+            len(BucketStorage(shelf).tables()) == 1
+            and not BucketStorage(shelf).has(STAGED)
+            and library.count() == FILES
+        )
 
 
 class TestWhichIndex:
     def test_the_folder_knows_where_it_is(self, folder: Path, shelf: str) -> None:
         Library(folder, FakeEmbedder(), index=shelf).update()
-        assert str(Library(folder).place) == shelf
+        assert str(Library(folder).storage) == shelf
         (folder / "sub").mkdir()
         assert find_library(folder / "sub") == folder
 
@@ -305,8 +311,8 @@ class TestWhichIndex:
             Library(folder, index=index)
 
     def test_places(self, tmp_path: Path) -> None:
-        assert isinstance(place_of(tmp_path), Folder)
-        assert [str(place_of(f"s3://shelf{rest}")) for rest in ("", "/", "/a/b/")] == ["s3://shelf"] * 2 + [
+        assert isinstance(open_storage(tmp_path), FolderStorage)
+        assert [str(open_storage(f"s3://shelf{rest}")) for rest in ("", "/", "/a/b/")] == ["s3://shelf"] * 2 + [
             "s3://shelf/a/b"
         ]
 
@@ -345,7 +351,7 @@ class TestErrors:
                 Store.create("s3://shelf/papers", "model", 32)
 
     def test_the_storage_goes_away_meanwhile(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(updating_module, "COMMIT_PAGES", 8)
+        monkeypatch.setattr(saving, "COMMIT_PAGES", 8)
         with a_bucket_of_its_own(monkeypatch):
             library = Library(folder, FakeEmbedder(), index="s3://shelf/papers")
             library.update()
@@ -370,7 +376,7 @@ class TestErrors:
                 lambda: snapshot.fetch([0]),
                 lambda: list(snapshot.batches()),
                 lambda: snapshot.table(["file"]),
-                store.version,
+                store.snapshot,
             ]
             for read in reads:
                 with pytest.raises(StorageUnavailableError, match=r"refuses.*; check AWS_ACCESS_KEY_ID"):
@@ -393,7 +399,7 @@ class TestErrors:
         library = Library(folder, FakeEmbedder(), index=shelf)
         library.update()
         before = read_manifest(shelf)
-        Bucket(shelf).write(MANIFEST, b"{")
+        BucketStorage(shelf).write(MANIFEST, b"{")
         found = doctor.examine(library, model=False)
         assert not found.is_well and f"{shelf}/index.json is damaged" in found.findings[0].message
         doctor.repair(library, found)
@@ -424,7 +430,9 @@ def test_the_commands(folder: Path, shelf: str, tmp_path: Path) -> None:
 
 def test_to_watch_an_index_is_refused() -> None:
     done = run("watch", "s3://bucket/papers")
-    assert done.returncode == 2 and "s3://bucket/papers is the place of an index; watch the folder" in done.stderr
+    assert (
+        done.returncode == 2 and "s3://bucket/papers is an index without them; watch its folder instead" in done.stderr
+    )
 
 
 def test_a_server_without_the_files(folder: Path, shelf: str, tmp_path: Path) -> None:

@@ -17,9 +17,10 @@ from tests.support.root import ROOT
 
 from polylens.errors import LibraryBusyError, ModelMismatchError
 from polylens.index.table import store as store_module
-from polylens.index.table.store import STAGED, read_manifest
-from polylens.library import update as updating_module
-from polylens.library.library import Library, Progress
+from polylens.index.table.manifest import STAGED, read_manifest
+from polylens.library import saving
+from polylens.library.library import Library
+from polylens.library.progress import UpdateProgress
 from polylens.types import Embedding
 
 SEARCH = (
@@ -34,7 +35,7 @@ SEARCH = (
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(store_module, "READER_GRACE", 0.05)
-    monkeypatch.setattr(updating_module, "COMMIT_PAGES", 8)
+    monkeypatch.setattr(saving, "COMMIT_PAGES", 8)
     folder = tmp_path / "folder"
     folder.mkdir()
     for i in range(30):
@@ -61,7 +62,7 @@ def test_the_old_index_answers_until_the_new_one_is_complete(folder: Path) -> No
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
         assert other.stdin is not None and other.stdout is not None
 
-        def search(progress: Progress) -> None:
+        def search(progress: UpdateProgress) -> None:
             if progress.saved or progress.phase == "finishing":
                 [best, *_] = old.search("word7")
                 other.stdin.write("word7\n")

@@ -12,6 +12,7 @@ from tests.support.killing import Nursery, contents
 
 from polylens.errors import InputError
 from polylens.index.export import export
+from polylens.index.ranking.filters import Filters
 from polylens.index.ranking.language import language_of
 from polylens.index.table.store import Store
 from polylens.library.library import Library
@@ -52,13 +53,13 @@ def test_it_is_searched_as_before(old: Path, tmp_path: Path) -> None:
     for by in ("fused", "late", "dense", "text"):
         [best] = library.search("keeper lamp", top=1, by=by)
         assert (best.file, best.language) == ("it's.md", "")
-    assert library.search("lampe", languages=["fr"]) == []
-    assert library.why_nothing(languages=["fr"]).startswith(
+    assert library.search("lampe", filters=Filters.of(languages=["fr"])) == []
+    assert library.why_nothing(filters=Filters.of(languages=["fr"])).startswith(
         "no page of this index has a language yet; `polylens index`"
     )
-    assert library.search("lampe", folder="sub", until="2200-01-01")[0].file == "sub/phare.txt"
+    assert library.search("lampe", filters=Filters.of("sub", until="2200-01-01"))[0].file == "sub/phare.txt"
     assert library.stored("steg.txt", 1).language == ""
-    assert export(library.place, tmp_path / "out.jsonl") == len(TEXTS)
+    assert export(library.storage, tmp_path / "out.jsonl") == len(TEXTS)
 
 
 def test_the_next_update_tells_the_languages_and_embeds_nothing(old: Path) -> None:
@@ -74,7 +75,9 @@ def test_the_next_update_tells_the_languages_and_embeds_nothing(old: Path) -> No
     after = Store.open(old / ".polylens")
     assert contents(old) == rows and after._table.version == version + 1
     assert [index.name for index in after._table.list_indices()] == [index.name for index in indices]
-    assert [hit.file for hit in reader.search("keeper", languages=["fr"])] == ["sub/phare.txt"]  # opened before it
+    assert [hit.file for hit in reader.search("keeper", filters=Filters.of(languages=["fr"]))] == [
+        "sub/phare.txt"
+    ]  # opened before it
     assert after._table.schema.names == Store.create(old / "new", "fake", 32)._table.schema.names
 
 
@@ -100,7 +103,7 @@ def test_languages_that_cannot_be_written_are_an_error_and_leave_it_as_it_was(
         raise InputError(f"no room for {text!r}")
 
     rows = contents(old)
-    monkeypatch.setattr("polylens.index.table.store.language_of", full)
+    monkeypatch.setattr("polylens.index.table.upgrade.language_of", full)
     with pytest.raises(InputError):
         Library(old, FakeEmbedder()).update()
     monkeypatch.undo()

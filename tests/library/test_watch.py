@@ -19,8 +19,9 @@ from tests.support.papers import make_pdf
 
 from polylens.index.table.store import Store
 from polylens.library import watch
-from polylens.library.library import Change, Library, Progress, Report
-from polylens.library.watch import Follower, Settling, in_words
+from polylens.library.library import Library
+from polylens.library.progress import Change, Report, UpdateProgress
+from polylens.library.watch import Follower, Settling
 
 SECONDS = 5.0  # within which a change must have followed; it measures about one
 
@@ -33,8 +34,8 @@ class Notes:
         self.problems: list[str] = []
         self.reports: list[Report] = []
 
-    def progress(self, library: Library, progress: Progress) -> None:
-        self.lines += [f"{library.folder.name}: {in_words(change)}" for change in progress.changes]
+    def progress(self, library: Library, progress: UpdateProgress) -> None:
+        self.lines += [f"{library.folder.name}: {change}" for change in progress.changes]
 
     def updated(self, _library: Library, report: Report) -> None:
         self.reports.append(report)
@@ -207,8 +208,8 @@ class TestSettling:
         (Change("removed", "a.pdf", 0), "removed a.pdf"),
     ],
 )
-def test_in_words(change: Change, line: str) -> None:
-    assert in_words(change) == line
+def test_a_change_as_a_line(change: Change, line: str) -> None:
+    assert str(change) == line
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -20,15 +20,16 @@ from tests.support.fakes import FakeEmbedder
 
 from polylens.index.ranking import language
 from polylens.index.table import store
-from polylens.library import update as updating
-from polylens.library.library import Library, Progress
+from polylens.library import saving
+from polylens.library.library import Library
+from polylens.library.progress import UpdateProgress
 
 
 def say(*words: object) -> None:
     os.write(1, (" ".join(map(str, words)) + "\n").encode())  # at once and whole: what is said, is said
 
 
-def tell(progress: Progress) -> None:
+def tell(progress: UpdateProgress) -> None:
     for file in progress.saved:
         say("saved", file)
 
@@ -46,7 +47,7 @@ def work(folder: Path, delay: float, what: str) -> None:
 
 
 if __name__ == "__main__":
-    updating.COMMIT_PAGES = 6
+    saving.COMMIT_PAGES = 6
     store.READER_GRACE = 0.02
     language.language_of("Loaded now, in no child's time.")
     warnings.filterwarnings("ignore", message="lancedb fork support is experimental")

@@ -10,11 +10,12 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from tests.support.fakes import FakeEmbedder
 
-from polylens.library import update as updating
-from polylens.library.library import Library, Progress
+from polylens.library import saving
+from polylens.library.library import Library
+from polylens.library.progress import UpdateProgress
 
 
-def tell(progress: Progress) -> None:
+def tell(progress: UpdateProgress) -> None:
     for file in progress.saved:
         print("saved", file, flush=True)
     if progress.phase == "indexing":
@@ -22,7 +23,7 @@ def tell(progress: Progress) -> None:
 
 
 if __name__ == "__main__":
-    updating.COMMIT_PAGES = 6
+    saving.COMMIT_PAGES = 6
     print("started", flush=True)
     Library(sys.argv[1], FakeEmbedder(delay=float(sys.argv[2]))).update(tell)
     print("complete", flush=True)

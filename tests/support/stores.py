@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from polylens.index.table.store import FilePages, PageRow, Store, page_table
+from polylens.index.table.schema import FilePages, PageRow, page_table
+from polylens.index.table.store import Store
 
 DIM = 8
 

@@ -8,12 +8,12 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from polylens.library.library import Progress
+    from polylens.library.progress import UpdateProgress
     from polylens.train.progress import Progress as TrainingProgress
 
 
 @contextmanager
-def indexing_bar() -> Iterator[Callable[[Progress], None] | None]:
+def indexing_bar() -> Iterator[Callable[[UpdateProgress], None] | None]:
     """One bar with an ETA on a terminal; silence where stderr is piped."""
     if not sys.stderr.isatty():
         yield None
@@ -32,7 +32,7 @@ def indexing_bar() -> Iterator[Callable[[Progress], None] | None]:
     with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("scanning", total=None)
 
-        def report(progress: Progress) -> None:
+        def report(progress: UpdateProgress) -> None:
             bar.update(
                 task,
                 description=progress.phase,

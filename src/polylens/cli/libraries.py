@@ -1,8 +1,9 @@
-"""Folders made searchable, kept so, searched, exported and examined."""
+"""Commands that make folders searchable, keep them so, search them, and examine and export their indexes."""
 
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -17,17 +18,24 @@ from polylens.errors import InputError
 
 if TYPE_CHECKING:
     from polylens.index.search import Hit
-    from polylens.library.library import Library, Report
+    from polylens.library.doctor import Diagnosis
+    from polylens.library.library import Library
+    from polylens.library.progress import Report
+    from polylens.library.watch import Follower
     from polylens.types import Kind
 
 LibraryName = Annotated[
     str | None,
     typer.Option(
         metavar="FOLDER",
-        help="The indexed folder, or s3://BUCKET/PREFIX; by default the nearest folder upwards that has an index.",
+        help="The indexed folder, or s3://BUCKET/PREFIX (default: the nearest folder upwards that has an index).",
     ),
 ]
-Top = Annotated[int, typer.Option("--top", "-n", min=1, help="How many results.")]
+Top = Annotated[int, typer.Option("--top", "-n", min=1, help="Number of results.")]
+IndexModel = Annotated[
+    str | None, typer.Option(help="The model, as for index (default: the one that the index was made with).")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 
 
 class Ranking(StrEnum):
@@ -45,21 +53,27 @@ def index(
     at: Annotated[
         str | None,
         typer.Option(
-            "--index", metavar="s3://BUCKET/PREFIX", help="Keep the index there, not in the folder, from now on."
+            "--index",
+            metavar="s3://BUCKET/PREFIX",
+            help="Keep the folder's index on object storage, from now on.",
         ),
     ] = None,
     model: Annotated[
-        str | None, typer.Option(help="As for embed; by default the one the index was made with, or nano.")
+        str | None,
+        typer.Option(help="The model, as for embed (default: the one that the index was made with, or nano)."),
     ] = None,
     rebuild: Annotated[
-        bool, typer.Option("--rebuild", help="Make it anew, such as for another model; the old one answers meanwhile.")
+        bool,
+        typer.Option(
+            "--rebuild", help="Make the index anew, for instance for another model; the old one answers meanwhile."
+        ),
     ] = False,
     pool: Annotated[
         int | None,
-        typer.Option(min=1, help="Keep one vector in so many of each page; by default all, or as the index is."),
+        typer.Option(min=1, help="Keep one of every N vectors per page (default: the index's setting, or all)."),
     ] = None,
 ) -> None:
-    """Make a folder of PDFs, pictures and texts searchable, or bring its index up to date."""
+    """Make a folder of documents, pictures and texts searchable, or bring its index up to date."""
     from polylens.library.library import Library
 
     report = _update(Library(folder, _load(model), index=at), rebuild, pool)
@@ -71,37 +85,31 @@ def index(
 @app.command()
 def watch(
     folders: Annotated[
-        list[str] | None, typer.Argument(metavar="[FOLDER]...", help="By default the current one.")
+        list[str] | None,
+        typer.Argument(metavar="[FOLDER]...", help="The folders to watch (default: the current folder)."),
     ] = None,
-    model: Annotated[str | None, typer.Option(help="As for index; one for all folders.")] = None,
+    model: Annotated[str | None, typer.Option(help="The model, as for index; the same for all folders.")] = None,
 ) -> None:
-    """Keep folders searchable: what comes, changes, moves or goes in them follows within seconds, until interrupted."""
-    import signal
-
-    from polylens.index.storage.places import is_remote
-    from polylens.index.table.store import Store, read_manifest
+    """Keep folders searchable: their changes are indexed within seconds, until interrupted."""
+    from polylens.index.storage.opening import is_remote
+    from polylens.index.table.manifest import read_manifest
+    from polylens.index.table.store import Store
     from polylens.library.library import Library
     from polylens.library.watch import Follower
 
     if remote := next(filter(is_remote, folders or []), None):
         raise InputError(
-            f"watch follows a folder's files, and {remote} is the place of an index; watch the folder it is of. "
-            "To keep a folder's index there: polylens index FOLDER --index s3://BUCKET/PREFIX, once"
+            f"watch follows the files of a folder, and {remote} is an index without them; watch its folder instead. To "
+            "keep a folder's index on object storage: polylens index FOLDER --index s3://BUCKET/PREFIX, once"
         )
     paths = list({Path(folder).expanduser().absolute(): None for folder in folders or ["."]})
-    indexed = [path for path in paths if Store.exists(Library(path).place)]
+    indexed = [path for path in paths if Store.exists(Library(path).storage)]
     embedder = _load(model) or Library((indexed or paths)[0]).embedder
     for path in indexed:
-        read_manifest(Library(path).place, model_id=embedder.model_id)
+        read_manifest(Library(path).storage, model_id=embedder.model_id)
     listener = Watching(one=len(paths) == 1)
     follower = Follower([Library(path, embedder) for path in paths], listener)
-
-    def end(number: int, _frame: object) -> None:
-        follower.stop()
-        signal.signal(number, signal.SIG_DFL if number == signal.SIGTERM else signal.default_int_handler)
-
-    for each in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(each, end)
+    _stop_on_signals(follower)
     try:
         follower.run()
     finally:
@@ -109,78 +117,79 @@ def watch(
     print("stopped; what was finished is in the index", file=sys.stderr)
 
 
+def _stop_on_signals(follower: Follower) -> None:
+    """End the follower in good order on the first SIGINT or SIGTERM, and at once on the second."""
+
+    def end(number: int, _frame: object) -> None:
+        follower.stop()
+        signal.signal(number, signal.SIG_DFL if number == signal.SIGTERM else signal.default_int_handler)
+
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, end)
+
+
 @app.command()
 def search(
-    query: Annotated[str, typer.Argument(metavar="QUERY", help="What to look for; several words in quotes.")],
+    query: Annotated[str, typer.Argument(metavar="QUERY", help="What to look for; quote several words.")],
     library: LibraryName = None,
     top: Top = 5,
     by: Annotated[
         Ranking,
         typer.Option(
-            help="One vector a page (dense), one a token (late), the words themselves (text), or all (fused)."
+            help="What ranks: one vector per page (dense), one per token (late), the words (text), or all (fused)."
         ),
     ] = Ranking.fused,
     below: Annotated[
-        str | None, typer.Option("--folder", metavar="NAME", help="Below this folder of the library only.")
+        str | None, typer.Option("--folder", metavar="NAME", help="Only files below this folder of the library.")
     ] = None,
     kind: Annotated[
         list[str] | None,
-        typer.Option(help="Of this kind only: pdf, image, text, document, slides or sheet; may be repeated."),
+        typer.Option(help="Only pages of this kind: pdf, image, text, document, slides or sheet. Repeatable."),
     ] = None,
     language: Annotated[
         list[str] | None,
-        typer.Option(metavar="CODE", help="In this language only, by its ISO 639 code (de, zh); may be repeated."),
+        typer.Option(metavar="CODE", help="Only texts in this language: an ISO 639 code (de, zh). Repeatable."),
     ] = None,
     since: Annotated[
-        str | None, typer.Option(metavar="DATE", help="Of files modified on this day or later: 2026-11-01.")
+        str | None, typer.Option(metavar="DATE", help="Only files modified on this day or later: 2026-11-01.")
     ] = None,
-    until: Annotated[str | None, typer.Option(metavar="DATE", help="The same, on this day or before.")] = None,
-    model: Annotated[str | None, typer.Option(help="As for index.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False,
+    until: Annotated[
+        str | None, typer.Option(metavar="DATE", help="Only files modified on this day or earlier.")
+    ] = None,
+    model: IndexModel = None,
+    as_json: AsJson = False,
 ) -> None:
-    """Find the pages that fit a query best."""
+    """Find the pages that best fit a query."""
     from polylens.index.ranking.filters import Filters
-    from polylens.library.library import Library, find_library
+    from polylens.library.library import Library
+    from polylens.library.location import find_library
+    from polylens.library.results import hit_dict
 
     folder = library if library is not None else find_library()
     if not query.strip():
         raise InputError("the query is empty; say what to look for")
     filters = Filters.of(below, cast("list[Kind] | None", kind), language, since, until)  # refused before a model loads
-    searched = Library(folder, _load(model))
-    hits = searched.search(query, top=top, by=by.value, **filters.given())
+    view = Library(folder, _load(model)).view()
+    hits = view.search(query, top, by=by.value, filters=filters)
     if as_json:
-        results = [
-            {
-                "file": hit.file,
-                "page": hit.page,
-                "score": hit.score,
-                "dense_score": hit.dense_score,
-                "text_score": hit.text_score,
-                "fused_score": hit.fused_score,
-                "text": hit.snippet,
-                "kind": hit.kind,
-                "language": hit.language,
-                "modified": hit.modified.isoformat(timespec="seconds"),
-            }
-            for hit in hits
-        ]
-        print(json.dumps({"query": query, "results": results}, ensure_ascii=False))
+        print(json.dumps({"query": query, "results": [hit_dict(hit) for hit in hits]}, ensure_ascii=False))
     elif hits:
         _print_hits(hits, by)
     else:
-        print(f"nothing found: {searched.why_nothing(by=by.value, **filters.given())}")
+        print(f"nothing found: {view.why_nothing(by=by.value, filters=filters)}")
 
 
 @app.command()
 def export(
-    out: Annotated[Path, typer.Option(metavar="FILE", help="A .parquet or a .jsonl file.")],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The file to write: .parquet or .jsonl.")],
     library: LibraryName = None,
 ) -> None:
-    """Write every page of an index with its text and its vectors to a file that other programs read."""
+    """Write every page of an index, with its text and its vectors, to a file that other programs read."""
     from polylens.index.export import export as write
-    from polylens.library.library import Library, find_library
+    from polylens.library.library import Library
+    from polylens.library.location import find_library
 
-    pages = write(Library(library if library is not None else find_library()).place, out)
+    pages = write(Library(library if library is not None else find_library()).storage, out)
     print(f"{pages} pages in {out}", file=sys.stderr)
 
 
@@ -189,21 +198,23 @@ def doctor(
     folder: Annotated[
         str | None,
         typer.Argument(
-            metavar="[FOLDER]", help="Or s3://BUCKET/PREFIX; by default the nearest folder upwards that has an index."
+            metavar="[FOLDER]",
+            help="The indexed folder, or s3://BUCKET/PREFIX (default: the nearest folder upwards that has an index).",
         ),
     ] = None,
-    model: Annotated[str | None, typer.Option(help="As for index.")] = None,
+    model: IndexModel = None,
     repair: Annotated[
-        bool, typer.Option("--repair", help="Take out what is damaged or left over, and compact.")
+        bool, typer.Option("--repair", help="Remove what is damaged or left over, and compact the index.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Look an index over: damage, leftovers, what has changed, and whether its model tells things apart.
+    """Examine an index: damage, leftovers, changed files, and whether its model tells things apart.
 
-    A line a finding; the exit code is 1 where there is a problem, 0 where there are notes at most.
+    Prints one line per finding. The exit code is 1 if there is a problem, and 0 if there are only notes.
     """
     from polylens.library import doctor as surgery
-    from polylens.library.library import Library, find_library
+    from polylens.library.library import Library
+    from polylens.library.location import find_library
 
     library = Library(folder if folder is not None else find_library(), _load(model))
     with counting_bar("pages") as report:
@@ -216,27 +227,32 @@ def doctor(
     if as_json:
         print(json.dumps(surgery.as_json(diagnosis, done), ensure_ascii=False))
     else:
-        for line in done:
-            print(f"repaired  {line}")
-        for finding in diagnosis.findings:
-            print(f"{finding.level:<8}  {finding.check}: {finding.message}")
-        verdict = "well" if diagnosis.is_well else "not well; --repair may help" if not repair else "still not well"
-        print(
-            f"{diagnosis.folder}: {diagnosis.num_pages} pages of {diagnosis.num_files} files, "
-            f"{diagnosis.model_id or 'no model'}: {verdict}"
-        )
+        _print_diagnosis(diagnosis, done, repair)
     if not diagnosis.is_well:
         raise typer.Exit(1)
 
 
+def _print_diagnosis(diagnosis: Diagnosis, repaired: list[str], is_repaired: bool) -> None:
+    for line in repaired:
+        print(f"repaired  {line}")
+    for finding in diagnosis.findings:
+        print(f"{finding.level:<8}  {finding.check}: {finding.message}")
+    verdict = "well" if diagnosis.is_well else "not well; --repair may help" if not is_repaired else "still not well"
+    print(
+        f"{diagnosis.folder}: {diagnosis.num_pages} pages of {diagnosis.num_files} files, "
+        f"{diagnosis.model_id or 'no model'}: {verdict}"
+    )
+
+
 @app.command()
 def demo(
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="The samples that came with the project.")] = Path(
-        "samples"
-    ),
+    folder: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="The samples folder that comes with the project.")
+    ] = Path("samples"),
 ) -> None:
-    """Make the samples searchable and ask them a few questions in several languages."""
-    from polylens.index.table.store import Store, read_manifest
+    """Make the samples searchable and search them in several languages."""
+    from polylens.index.table.manifest import read_manifest
+    from polylens.index.table.store import Store
     from polylens.library.library import Library
     from polylens.runtime.embedder import load
 
@@ -246,12 +262,23 @@ def demo(
     print(f"Making {folder}/ searchable with nano, on this machine alone.", file=sys.stderr)
     embedder = load("nano")
     library = Library(folder, embedder)
-    is_old = Store.exists(library.place) and read_manifest(library.place).model_id != embedder.model_id
+    is_old = Store.exists(library.storage) and read_manifest(library.storage).model_id != embedder.model_id
     print(summary(_update(library, rebuild=is_old)))
-    asked = json.loads(questions.read_text(encoding="utf-8"))
+    _ask(library, json.loads(questions.read_text(encoding="utf-8")))
+    print("\nAsk them something else:")
+    print(f"  .venv/bin/polylens search --library {folder} 'what you are looking for'")
+    print("\nSearch a folder of your own:")
+    print("  .venv/bin/polylens index ~/Documents")
+    print("  .venv/bin/polylens search --library ~/Documents 'what you are looking for'")
+    print("\nLook at the pages, and see why each was found:")
+    print(f"  .venv/bin/polylens open {folder}")
+
+
+def _ask(library: Library, questions: list[dict[str, Any]]) -> None:
+    """Search for each question, print the first one in each language, and count the pages that were found."""
     right = by_sight = 0
     shown: set[str] = set()
-    for question in asked:
+    for question in questions:
         hits = library.search(question["query"], top=3)
         found = [hit for hit in hits if (hit.file, hit.page) == (question["file"], question["page"])]
         right += bool(found)
@@ -260,15 +287,10 @@ def demo(
             shown.add(question["language"])
             print(f"\n{question['query']}  [{question['language']}]")
             _print_hits(hits, indent="  ")
-    print(f"\nOf {len(asked)} such questions, {right} find the page they are about among their first three results.")
+    print(
+        f"\nOf {len(questions)} such questions, {right} find the page they are about among their first three results."
+    )
     print(f"{by_sight} of those {right} pages are mere pictures, without a text layer: found by sight alone.")
-    print("\nAsk them something else:")
-    print(f"  .venv/bin/polylens search --library {folder} 'what you are looking for'")
-    print("\nSearch a folder of your own:")
-    print("  .venv/bin/polylens index ~/Documents")
-    print("  .venv/bin/polylens search --library ~/Documents 'what you are looking for'")
-    print("\nLook at the pages, and see why each was found:")
-    print(f"  .venv/bin/polylens open {folder}")
 
 
 def _load(model: str | None) -> Any:
@@ -285,7 +307,7 @@ def _update(library: Library, rebuild: bool, pool: int | None = None) -> Report:
             return library.update(report, rebuild=rebuild, pool=pool)
     except KeyboardInterrupt:
         where = "kept beside the index, which answers as before" if rebuild else "in the index"
-        print(f"What was finished is {where}; the same command goes on from there.", file=sys.stderr)
+        print(f"What was finished is {where}; the same command continues from there.", file=sys.stderr)
         raise
 
 
@@ -297,10 +319,10 @@ def _print_hits(hits: list[Hit], by: Ranking = Ranking.fused, indent: str = "") 
 
 
 def _scores(hit: Hit, by: Ranking) -> str:
-    """Each stage's score, first the one that ranks; late interaction by the token, as 1 is the most then."""
+    """The score of each stage, the one that ranks first."""
     scores = {
         Ranking.fused: hit.fused_score,
-        Ranking.late: hit.score / hit.query_tokens,
+        Ranking.late: hit.late_score,
         Ranking.dense: hit.dense_score,
         Ranking.text: hit.text_score,
     }

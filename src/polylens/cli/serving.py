@@ -133,10 +133,11 @@ def key(
 
 def _model_of(library: str | None) -> str:
     """The model that a library's index was made with; nano where there is none."""
-    from polylens.index.table.store import Store, read_manifest
+    from polylens.index.table.manifest import read_manifest
+    from polylens.index.table.store import Store
     from polylens.library.library import DEFAULT_MODEL, Library
 
-    if library is None or not Store.exists(place := Library(library).place):
+    if library is None or not Store.exists(place := Library(library).storage):
         return DEFAULT_MODEL
     return read_manifest(place).model_name
 

@@ -1,4 +1,4 @@
-"""What `polylens watch` says."""
+"""What `polylens watch` prints."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING
 from polylens.cli.bars import indexing_bar
 
 if TYPE_CHECKING:
-    from polylens.library.library import Change, Library, Progress, Report
+    from polylens.library.library import Library
+    from polylens.library.progress import Change, Report, UpdateProgress
 
 
 class Watching:
-    """Says what `watch` does: a line a change on stdout, the rest on stderr; on a terminal a bar while it embeds.
+    """Prints what `watch` does: one line per change on stdout, the rest on stderr, and on a terminal a progress bar.
 
     Args:
-        one: Whether there is one folder only, which then need not be named.
+        one: Whether only one folder is watched, whose name then need not be printed.
     """
 
     def __init__(self, *, one: bool) -> None:
@@ -26,16 +27,16 @@ class Watching:
         self._failed: dict[Library, set[tuple[str, str]]] = {}
         self._changes: list[Change] = []
         self._bar = ExitStack()
-        self._report: Callable[[Progress], None] | None = None
+        self._report: Callable[[UpdateProgress], None] | None = None
 
-    def progress(self, library: Library, progress: Progress) -> None:
+    def progress(self, library: Library, progress: UpdateProgress) -> None:
         if progress.total_pages and self._report is None:
             self._report = self._bar.enter_context(indexing_bar())
         if self._report is not None:
             self._report(progress)
         if library in self._known:
             self._changes += progress.changes
-        if self._report is None:  # a bar and a line do not go together
+        if self._report is None:  # a progress bar and printed lines would mix
             self._say_changes(library)
 
     def updated(self, library: Library, report: Report) -> None:
@@ -55,15 +56,13 @@ class Watching:
         print(f"{library.folder}: {error}", file=sys.stderr)
 
     def close(self) -> None:
-        """Take the bar away."""
+        """Remove the progress bar."""
         self._report = None
         self._bar.close()
 
     def _say_changes(self, library: Library) -> None:
-        from polylens.library.watch import in_words
-
         for change in self._changes:
-            print(f"{self._name(library)}{in_words(change)}", flush=True)
+            print(f"{self._name(library)}{change}", flush=True)
         self._changes = []
 
     def _name(self, library: Library) -> str:
@@ -71,14 +70,14 @@ class Watching:
 
 
 def summary(report: Report) -> str:
-    """What an update did, in a line."""
+    """What an update did, in one line."""
     rate = f", {report.pages / report.seconds:.1f} pages/s" if report.pages and report.seconds else ""
     counts = {
         "indexed": report.indexed,
         "unchanged": report.unchanged,
         "moved": report.moved,
         "removed": report.removed,
-        "passed over": report.skipped,
+        "skipped": report.skipped,
         "failed": len(report.failed),
     }
     files = ", ".join(f"{count} {name}" for name, count in counts.items() if count)

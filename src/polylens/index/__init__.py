@@ -1,4 +1,5 @@
-"""Pages and their vectors on disk, and the search over them. Needs no torch.
+"""Pages and their vectors on disk or object storage, and the search over them. Needs no torch.
 
-`store` keeps them in LanceDB, `search` ranks them: the nearest dense vectors first, then exact MaxSim over those.
+`storage` is where an index lies, `table` keeps its pages in LanceDB, `ranking` scores them, and `search` finds the best
+pages: the nearest dense vectors and the pages with the query's words first, then exact MaxSim over those.
 """

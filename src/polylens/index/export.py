@@ -12,28 +12,28 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from polylens.errors import InputError
-from polylens.index.storage.places import Place
+from polylens.index.storage.base import Storage
 from polylens.index.table.store import Store
 
 SUFFIXES = (".parquet", ".jsonl")
 
 
-def export(index: Path | Place, out: Path) -> int:
-    """Writes every page with its text, its vectors and the model they are of.
+def export(index: Path | Storage, out: Path) -> int:
+    """Write every page with its text, its vectors and the model that made them.
 
-    Columns: `file`, `page`, `kind`, `text`, `language` (ISO 639), `mtime_ns` (of the file, nanoseconds since 1970),
-    `model_id`, `dense` (float32), `multivector` (lists of float16; in JSON lines numbers). The file is written beside
-    and renamed, so that it is whole or not there.
+    Columns: `file`, `page`, `kind`, `text`, `language` (ISO 639), `mtime_ns` (when the file was modified, nanoseconds
+    since 1970), `model_id`, `dense` (float32), `multivector` (lists of float16; in JSON lines numbers). The file is
+    written beside and renamed, so that it is either whole or not there.
 
     Args:
-        index: The folder of the index, or its place.
-        out: `.parquet` or `.jsonl`; replaced if it is there.
+        index: The folder of the index, or its storage.
+        out: `.parquet` or `.jsonl`; replaced if it exists.
 
     Returns:
         Number of pages.
 
     Raises:
-        InputError: Its name says another kind of file.
+        InputError: The name of `out` ends otherwise, or the index is empty.
         LibraryNotFoundError: There is no index.
     """
     if out.suffix not in SUFFIXES:

@@ -1,4 +1,4 @@
-"""What a library can be narrowed by, and how many pages each choice would leave."""
+"""The values that a library can be filtered by, with the number of pages of each."""
 
 from __future__ import annotations
 
@@ -12,35 +12,35 @@ import pyarrow as pa
 
 from polylens.index.ranking.filters import start_of
 from polylens.index.ranking.language import UNTOLD
-from polylens.index.table.store import Snapshot
+from polylens.index.table.snapshot import Snapshot
 
 
 @dataclass(frozen=True, slots=True)
 class Facets:
-    """Numbers of pages, of a whole index."""
+    """Numbers of pages of a whole index, by value."""
 
     files: dict[str, int]
-    """By file, in the order of their names."""
+    """Pages by file, in the order of their names."""
     folders: dict[str, int]
-    """By folder, in the order of their names; with what lies in the folders below, as `Filters.folder` has it."""
+    """Pages by folder, in the order of their names; those of the folders below included, as with `Filters.folder`."""
     kinds: dict[str, int]
-    """By kind, most pages first."""
+    """Pages by kind, most pages first."""
     languages: dict[str, int]
-    """By language, most pages first; pages whose language cannot be told are left out."""
+    """Pages by language, most pages first; pages whose language cannot be determined are left out."""
     times: npt.NDArray[np.int64]
-    """When each page's file was modified, in nanoseconds since 1970; ascending."""
+    """When the file of each page was modified, in nanoseconds since 1970; ascending."""
 
     @property
     def num_pages(self) -> int:
         return len(self.times)
 
     def num_since(self, day: date) -> int:
-        """Pages whose files were modified on this day or later, in this machine's time zone."""
+        """Number of pages whose files were modified on this day or later, in this machine's time zone."""
         return len(self.times) - int(np.searchsorted(self.times, start_of(day)))
 
 
 def count_facets(snapshot: Snapshot) -> Facets:
-    """Counts them: 60 ms at 100,000 pages, so they are kept for as long as the index stays as it is."""
+    """Count the pages of an index by value. This takes 60 ms at 100,000 pages: keep the result while it is valid."""
     pages = snapshot.table(["file", "kind", "language", "mtime_ns"])
     files = dict(sorted(_counts(pages, "file").items()))
     languages = _counts(pages, "language")
@@ -50,7 +50,7 @@ def count_facets(snapshot: Snapshot) -> Facets:
 
 
 def _counts(pages: pa.Table, column: str) -> dict[str, int]:
-    """Value -> pages that have it, most first; equal ones by name."""
+    """The number of pages by value, largest first; equal ones by name."""
     counted: list[dict[str, Any]] = pages.group_by(column).aggregate([([], "count_all")]).to_pylist()
     return {row[column]: row["count_all"] for row in sorted(counted, key=lambda row: (-row["count_all"], row[column]))}
 

@@ -1,1 +1,1 @@
-"""polylens inside other people's frameworks: a module each, importable where that framework is."""
+"""polylens inside other frameworks: one module per framework, importable where that framework is installed."""

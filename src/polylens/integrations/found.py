@@ -1,4 +1,4 @@
-"""What every framework is told of a page that was found."""
+"""What every framework is given of a page that was found."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Any
 
 from polylens.index.search import Hit
 from polylens.library.library import Library
+from polylens.library.results import hit_dict
 
 
 def identity(hit: Hit) -> str:
@@ -18,17 +19,10 @@ def metadata(library: Library, hit: Hit) -> dict[str, Any]:
 
     Returns:
         `source`, the file's full path, or where the files are not on this machine its path behind the index's address;
-        `file`, as `Library` names it; `page` from 1; `kind`; `language`, its ISO 639 code or
-        ""; `modified`, when the file was, as ISO 8601; `score`, at most 1, by which pages are ranked
-        (`Hit.fused_score`); `snippet`, the part of the text that fits best.
+        `snippet`, the passage of the text that fits best; and all of `results.hit_dict` but `text`: `file`, `page`,
+        `score`, by which pages are ranked, the scores of the stages, `kind`, `language` and `modified`.
     """
-    return {
-        "source": str(library.folder / hit.file) if library.has_files else f"{library.name}/{hit.file}",
-        "file": hit.file,
-        "page": hit.page,
-        "kind": hit.kind,
-        "language": hit.language,
-        "modified": hit.modified.isoformat(timespec="seconds"),
-        "score": round(hit.fused_score, 4),
-        "snippet": hit.snippet,
-    }
+    found = hit_dict(hit)
+    snippet = found.pop("text")
+    source = str(library.folder / hit.file) if library.has_files else f"{library.name}/{hit.file}"
+    return {"source": source, **found, "snippet": snippet}

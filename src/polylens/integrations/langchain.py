@@ -1,11 +1,9 @@
 """LangChain: a library as a retriever, a model as embeddings. `pip install polylens[langchain]`.
 
->>> PolylensRetriever(library=Library("~/Documents"), kinds=["pdf"])  # doctest: +SKIP
+>>> PolylensRetriever(library=Library("~/Documents"), filters=Filters.of(kinds=["pdf"]))  # doctest: +SKIP
 """
 
 from __future__ import annotations
-
-from datetime import date
 
 try:
     from langchain_core.callbacks import CallbackManagerForRetrieverRun
@@ -19,41 +17,31 @@ from polylens.index.ranking.filters import Filters
 from polylens.integrations.found import identity, metadata
 from polylens.library.library import Library
 from polylens.runtime.embedder import Embedder
-from polylens.types import Kind
 
 
 class PolylensRetriever(BaseRetriever):  # type: ignore[misc]  # mypy does not follow the package
-    """Pages of a library, best first. A page that is only a picture has an empty text, and its place as the others do.
+    """A retriever of a library's pages, best first. A page that is only a picture has an empty text.
 
-    `ainvoke`, `batch` and the rest are LangChain's own, over this one search.
+    `ainvoke`, `batch` and the rest are LangChain's own, on top of this one search.
     """
 
     library: Library
     top: int = 10
-    """How many pages are wanted."""
-    folder: str | None = None
-    """Look below this folder only."""
-    kinds: list[Kind] | None = None
-    """Look among these kinds only."""
-    languages: list[str] | None = None
-    """Look among texts in these languages only: ISO 639 codes."""
-    since: date | None = None
-    """Look among files modified on this day or later only."""
-    until: date | None = None
-    """The same, on this day or before."""
+    """Most pages returned."""
+    filters: Filters | None = None
+    """Which pages to look among; None is every page."""
 
     def _get_relevant_documents(self, query: str, *, run_manager: CallbackManagerForRetrieverRun) -> list[Document]:
         del run_manager
-        filters = Filters.of(self.folder, self.kinds, self.languages, self.since, self.until)
-        hits = self.library.search(query, self.top, **filters.given())
+        hits = self.library.search(query, self.top, filters=self.filters)
         return [Document(hit.text, id=identity(hit), metadata=metadata(self.library, hit)) for hit in hits]
 
 
 class PolylensEmbeddings(Embeddings):  # type: ignore[misc]
-    """Dense vectors of texts: those of `embed_documents` are passages, that of `embed_query` is a query.
+    """Dense vectors of texts: `embed_documents` embeds passages, `embed_query` a query.
 
     Args:
-        embedder: As `polylens.load` gives it.
+        embedder: The model, from `polylens.load`.
         task: As in `Embedder.encode_text`.
         truncate_dim: As in `Embedder.encode_text`.
     """

@@ -1,13 +1,11 @@
 """LlamaIndex: a library as a retriever, a model as an embedding. `pip install polylens[llama-index]`.
 
->>> PolylensRetriever(Library("~/Documents"), kinds=["pdf"])  # doctest: +SKIP
+>>> PolylensRetriever(Library("~/Documents"), filters=Filters.of(kinds=["pdf"]))  # doctest: +SKIP
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from datetime import date
 from pathlib import Path
 
 try:
@@ -22,27 +20,28 @@ from polylens.index.ranking.filters import Filters
 from polylens.integrations.found import identity, metadata
 from polylens.library.library import Library
 from polylens.runtime.embedder import Embedder
-from polylens.types import Image, Kind
+from polylens.types import Image
 
-_FOR_PROGRAMS = ["source", "score", "snippet"]  # metadata that a language model is not shown beside the text
+_FOR_PROGRAMS = [  # metadata that a language model is not shown beside the text
+    "source",
+    "score",
+    "fused_score",
+    "late_score",
+    "dense_score",
+    "text_score",
+    "snippet",
+]
 
 
 class PolylensRetriever(BaseRetriever):  # type: ignore[misc]  # mypy does not follow the package
-    """Pages of a library, best first. A page that is only a picture has an empty text, and its place as the others do.
+    """A retriever of a library's pages, best first. A page that is only a picture has an empty text.
 
-    A `QueryBundle` with an `image_path` looks for what is written and what is pictured together.
+    The text and the image of a `QueryBundle` with an `image_path` are looked for together.
 
     Args:
-        library: That is searched.
-        top: How many pages are wanted.
-        folder: Look below this folder only.
-        kinds: Look among these kinds only.
-        languages: Look among texts in these languages only: ISO 639 codes.
-        since: Look among files modified on this day or later only.
-        until: The same, on this day or before.
-
-    Raises:
-        InputError: A filter cannot be understood.
+        library: The library to search.
+        top: Most pages returned.
+        filters: Which pages to look among; None is every page.
     """
 
     def __init__(
@@ -50,31 +49,27 @@ class PolylensRetriever(BaseRetriever):  # type: ignore[misc]  # mypy does not f
         library: Library,
         top: int = 10,
         *,
-        folder: str | None = None,
-        kinds: Sequence[Kind] | None = None,
-        languages: Sequence[str] | None = None,
-        since: date | str | None = None,
-        until: date | str | None = None,
+        filters: Filters | None = None,
     ) -> None:
         super().__init__()
         self.library = library
         self.top = top
-        self.filters = Filters.of(folder, kinds, languages, since, until)
+        self.filters = filters
 
     def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
         parts: list[str | Image] = [query_bundle.query_str] if query_bundle.query_str else []
         if query_bundle.image_path:
             parts.append(Image(Path(query_bundle.image_path)))
-        hits = self.library.search(parts, self.top, **self.filters.given())
-        places = [metadata(self.library, hit) for hit in hits]
+        hits = self.library.search(parts, self.top, filters=self.filters)
+        found = [(hit, metadata(self.library, hit)) for hit in hits]
         return [
             NodeWithScore(
                 node=TextNode(
-                    id_=identity(hit), text=hit.text, metadata=place, excluded_llm_metadata_keys=_FOR_PROGRAMS
+                    id_=identity(hit), text=hit.text, metadata=shown, excluded_llm_metadata_keys=_FOR_PROGRAMS
                 ),
-                score=place["score"],
+                score=shown["score"],
             )
-            for hit, place in zip(hits, places, strict=True)
+            for hit, shown in found
         ]
 
     async def _aretrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
@@ -82,10 +77,10 @@ class PolylensRetriever(BaseRetriever):  # type: ignore[misc]  # mypy does not f
 
 
 class PolylensEmbedding(BaseEmbedding):  # type: ignore[misc]
-    """Dense vectors of texts: nodes are passages, questions are queries.
+    """Dense vectors of texts: nodes are embedded as passages, questions as queries.
 
     Args:
-        embedder: As `polylens.load` gives it.
+        embedder: The model, from `polylens.load`.
         task: As in `Embedder.encode_text`.
         truncate_dim: As in `Embedder.encode_text`.
     """

@@ -1,9 +1,9 @@
-"""Looks an index over: what is damaged, what is left over, what has changed, and whether its model tells things apart.
+"""Examines an index: what is damaged, what is left over, what has changed, and whether its model tells things apart.
 
 >>> for finding in examine(Library("~/Documents")).findings:  # doctest: +SKIP
 ...     print(finding.level, finding.message)
 
-A *problem* is something that is wrong; a *note* is something to know, such as files that have changed since.
+A *problem* is something wrong; a *note* is something to know, such as files that have changed since.
 """
 
 from __future__ import annotations
@@ -25,20 +25,15 @@ from polylens.documents import open_document
 from polylens.documents.scan import scan
 from polylens.errors import DocumentError, InputError, PolylensError, StorageUnavailableError
 from polylens.index.ranking.pooling import evenly
+from polylens.index.storage.base import Storage
+from polylens.index.storage.folder import FolderStorage
 from polylens.index.storage.lock import Holder
-from polylens.index.storage.places import Folder, Place
-from polylens.index.table.store import (
-    STAGED,
-    Manifest,
-    Store,
-    mend_manifest,
-    multivectors,
-    read_manifest,
-    read_staged,
-    stray_files,
-    stray_tables,
-)
-from polylens.library.library import Library, PageEmbedder
+from polylens.index.table.manifest import STAGED, Manifest, read_manifest, read_staged
+from polylens.index.table.repair import mend_manifest, orphan_files, orphan_tables
+from polylens.index.table.schema import multivectors
+from polylens.index.table.store import Store
+from polylens.library.library import Library
+from polylens.library.page_embedding import PageEmbedder
 from polylens.types import Embedding, FloatArray
 
 UNIT_DENSE = 1e-3  # by which the length of a dense vector may differ from 1; float32 after a bfloat16 model
@@ -58,7 +53,7 @@ TEXTS = (
     "蜂蜜の値段は去年より上がった",
     "solar panels were stolen from the roof",
 )
-"""Such as no model takes for one another."""
+"""Texts so different that no model takes them for one another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,16 +61,16 @@ class Finding:
     """One line of a report."""
 
     check: str
-    """index, lock, pages, vectors, model, strays, disk or files."""
+    """What was checked: index, lock, pages, vectors, model, orphans, disk or files."""
     level: Literal["problem", "note"]
     message: str
     damaged: tuple[str, ...] = ()
-    """Files whose pages a repair takes out, so that the next update embeds them again."""
+    """Files whose pages a repair removes, so that the next update embeds them again."""
 
 
 @dataclass(slots=True)
 class Diagnosis:
-    """What was found in an index."""
+    """All findings about an index."""
 
     folder: str
     model_id: str = ""
@@ -96,25 +91,25 @@ class Diagnosis:
 
 
 def examine(library: Library, *, model: bool = True, report: Callable[[int, int], None] | None = None) -> Diagnosis:
-    """Looks at everything, and changes nothing.
+    """Examine everything, and change nothing.
 
     Args:
-        library: With an index.
+        library: A library with an index.
         model: Whether to load the model and try it as well.
-        report: Called with the pages that were looked at and the number of all, as they are read.
+        report: Called with the number of pages read so far and the number of all pages.
 
     Raises:
         LibraryNotFoundError: There is no index.
-        StorageUnavailableError: It lies on object storage that does not answer, or refuses.
+        StorageUnavailableError: The index lies on object storage that does not answer, or refuses.
     """
     found = Diagnosis(library.name)
-    place = library.place
-    holder = place.holder()
+    storage = library.storage
+    holder = storage.holder()
     if holder:
         found.note("lock", f"{holder} is writing to it ({holder.details})")
     try:
-        manifest = read_manifest(place)
-        store = Store.open(place)
+        manifest = read_manifest(storage)
+        store = Store.open(storage)
         num_pages = store.count()
     except (LookupError, StorageUnavailableError):
         raise
@@ -122,7 +117,7 @@ def examine(library: Library, *, model: bool = True, report: Callable[[int, int]
         found.problem("index", str(error))
         return found
     found.model_id, found.num_pages = manifest.model_id, num_pages
-    _check_leftovers(found, place, holder)
+    _check_orphans(found, storage, holder)
     _check_disk(found, store)
     if num_pages and not _check_rows(found, store, report):
         return found
@@ -133,32 +128,32 @@ def examine(library: Library, *, model: bool = True, report: Callable[[int, int]
 
 
 def repair(library: Library, diagnosis: Diagnosis) -> list[str]:
-    """Takes out what is damaged and what is left over, and compacts. What it did, in lines.
+    """Remove what is damaged and what is left over, and compact. Returns what was done, in lines.
 
-    The pages that it takes out are embedded again by the next update.
+    The pages that are removed are embedded again by the next update.
 
     Raises:
         LibraryBusyError: A process is writing to it.
-        PolylensError: It cannot be opened, and not be mended either.
+        PolylensError: The index can neither be opened nor mended.
     """
     done = []
-    place = library.place
+    storage = library.storage
     try:
-        read_manifest(place)
+        read_manifest(storage)
     except StorageUnavailableError:
         raise
     except PolylensError:
-        done.append(f"index.json written anew: {mend_manifest(place).model_id}")
-    strays = [*stray_tables(place), *stray_files(place)]
-    with Store.open(place, write=True) as store:
-        done += [f"removed {stray}" for stray in strays]
+        done.append(f"index.json written anew: {mend_manifest(storage).model_id}")
+    orphans = [*orphan_tables(storage), *orphan_files(storage)]
+    with Store.open(storage, write=True) as store:
+        done += [f"removed {orphan}" for orphan in orphans]
         damaged = sorted({file for finding in diagnosis.findings for file in finding.damaged})
         if damaged:
             store.remove(damaged)
-            done.append(f"took out {_listed(damaged)}; the next `polylens index` embeds them again")
-        before = place.size()
+            done.append(f"removed the pages of {_listed(damaged)}; the next `polylens index` embeds them again")
+        before = storage.size()
         store.compact(force=True)
-        done.append(f"compacted: {_megabytes(before)} before, {_megabytes(place.size())} now")
+        done.append(f"compacted: {_megabytes(before)} before, {_megabytes(storage.size())} now")
     return done
 
 
@@ -167,7 +162,7 @@ def repair(library: Library, diagnosis: Diagnosis) -> list[str]:
 
 @dataclass(slots=True)
 class _File:
-    """What the rows of one file say."""
+    """The state of one file, from its rows."""
 
     pages: list[int] = field(default_factory=list)
     states: set[tuple[str, int, int]] = field(default_factory=set)  # hash, size, time
@@ -175,9 +170,9 @@ class _File:
 
 
 def _check_rows(found: Diagnosis, store: Store, report: Callable[[int, int], None] | None) -> bool:
-    """What is in the index; False where it cannot be read."""
+    """Check the rows of the index; False where they cannot be read."""
     files: dict[str, _File] = defaultdict(_File)
-    broken: set[str] = set()  # with a vector that no model gives
+    broken: set[str] = set()  # files with a vector that no model gives
     step = max(1, found.num_pages // SAMPLE)
     sample: dict[tuple[str, int], Embedding] = {}
     rows = 0
@@ -232,7 +227,7 @@ def _is_unit(vectors: FloatArray, tolerance: float) -> bool:
 
 
 def _wrong_pages(file: _File, model_id: str) -> str:
-    """What is wrong with the pages that the index has of a file; "" where nothing is."""
+    """What is wrong with the pages of a file in the index; "" where nothing is."""
     pages, last = sorted(file.pages), max(file.pages)
     if len(set(pages)) != len(pages):
         return "has pages twice"
@@ -247,7 +242,7 @@ def _wrong_pages(file: _File, model_id: str) -> str:
 
 
 def _unreadable(store: Store) -> list[str]:
-    """Files whose pages cannot be read, where it can be told."""
+    """The files whose pages cannot be read, as far as it can be determined."""
     unreadable = []
     try:
         files = list(store.files())
@@ -270,7 +265,7 @@ def _unreadable(store: Store) -> list[str]:
 
 
 def sameness(embeddings: Sequence[Embedding]) -> str:
-    """Whether distinct things have one and the same vector: in words; "" where they differ.
+    """Whether different inputs have the same vector, in words; "" where they differ.
 
     The median over all pairs decides: a few that are alike, such as blank pages, are nothing unusual.
 
@@ -288,15 +283,15 @@ def sameness(embeddings: Sequence[Embedding]) -> str:
     late = [e.multivector for e in embeddings[:: max(1, len(embeddings) // SAMPLE_LATE)] if len(e.multivector)]
     best = [(one @ other.T).max(axis=1).mean() for i, one in enumerate(late) for other in late[i + 1 :]]
     if best and (median := float(np.median(best))) > SAME:
-        return f"half of all pairs of {len(late)} have a MaxSim over {SAME} a token (median {median:.4f})"
+        return f"half of all pairs of {len(late)} have a MaxSim over {SAME} per token (median {median:.4f})"
     return ""
 
 
 def _check_model(found: Diagnosis, library: Library, manifest: Manifest) -> None:
-    """Whether the model that the index names is here, and tells a few plain things apart."""
+    """Check that the model that the index names is found, and that it tells a few plain things apart."""
     try:
         embedder = library.embedder
-        read_manifest(library.place, model_id=embedder.model_id)
+        read_manifest(library.storage, model_id=embedder.model_id)
     except PolylensError as error:
         found.note("model", f"not tried: {error}")
         return
@@ -316,7 +311,7 @@ def _probe(embedder: PageEmbedder, inputs: Sequence[Any]) -> list[Embedding]:
 
 
 def _pictures() -> list[types.Image]:
-    """A plain one, stripes, a disc and noise."""
+    """Pictures as different as a plain colour, stripes, a disc and noise."""
     pictures = [PIL.Image.new("RGB", (112, 112), colour) for colour in ("white", "navy", "orange")]
     for y in range(0, 112, 16):
         PIL.ImageDraw.Draw(pictures[1]).rectangle((0, y, 112, y + 8), fill="yellow")
@@ -328,26 +323,26 @@ def _pictures() -> list[types.Image]:
 # What lies around it
 
 
-def _check_leftovers(found: Diagnosis, place: Place, holder: Holder | None) -> None:
+def _check_orphans(found: Diagnosis, storage: Storage, holder: Holder | None) -> None:
     if holder:  # what looks left over may be its work
         return
-    strays = [*(f"{name}.lance" for name in stray_tables(place)), *stray_files(place)]
-    if strays:
-        found.problem("strays", f"left over from a process that was killed: {_listed(strays)}")
-    staged = read_staged(place)
+    orphans = [*(f"{name}.lance" for name in orphan_tables(storage)), *orphan_files(storage)]
+    if orphans:
+        found.problem("orphans", f"left over from a process that was killed: {_listed(orphans)}")
+    staged = read_staged(storage)
     if staged:
         found.note(
-            "strays",
+            "orphans",
             f"an index of the model {staged.model_id} was begun beside this one and not finished: `polylens index "
-            f"--rebuild --model {staged.model_name}` goes on; remove {place}/{STAGED} to give it up",
+            f"--rebuild --model {staged.model_name}` goes on; remove {storage}/{STAGED} to give it up",
         )
 
 
 def _check_disk(found: Diagnosis, store: Store) -> None:
-    if isinstance(store.place, Folder):
-        _check_room(found, store.place.path)
+    if isinstance(store.storage, FolderStorage):
+        _check_room(found, store.storage.path)
     if store.is_wasteful():
-        found.note("disk", f"of {_megabytes(store.place.size())}, much is old versions; --repair frees them")
+        found.note("disk", f"of {_megabytes(store.storage.size())}, much is old versions; --repair frees them")
 
 
 def _check_room(found: Diagnosis, path: Path) -> None:
@@ -359,7 +354,7 @@ def _check_room(found: Diagnosis, path: Path) -> None:
 
 
 def _check_files(found: Diagnosis, library: Library) -> None:
-    """What the folder has become since, by size and time; and whether the index has all pages of what is unchanged."""
+    """Compare the folder with the index, by size and time. An unchanged file must have all of its pages there."""
     if not library.has_files:
         found.note("files", "not compared with the index: they are not on this machine")
         return
@@ -372,7 +367,7 @@ def _check_files(found: Diagnosis, library: Library) -> None:
     same = [file for file, status in contents.files.items() if file in known and known[file].is_of(status)]
     half = [file for file in same if not _is_whole(library.folder / file, known[file].num_pages)]
     if half:
-        found.problem("pages", f"the index has not as many pages as the file: {_listed(half)}", half)
+        found.problem("pages", f"the index and the file differ in the number of pages: {_listed(half)}", half)
     gone = known.keys() - contents.files.keys()
     changed = (known.keys() & contents.files.keys()) - set(same)
     new = contents.files.keys() - known.keys()
@@ -386,7 +381,7 @@ def _is_whole(path: Path, num_pages: int) -> bool:
     try:
         with open_document(path) as document:
             return document.num_pages == num_pages
-    except DocumentError:  # indexed once, unreadable now: nothing is known
+    except DocumentError:  # it was indexed once and is unreadable now: nothing is known
         return True
 
 
@@ -401,11 +396,11 @@ def _megabytes(size: int) -> str:
 
 
 def as_json(diagnosis: Diagnosis, repaired: Sequence[str] = ()) -> dict[str, Any]:
-    """A report for programs.
+    """A diagnosis for JSON.
 
     Args:
-        diagnosis: After the repair, where there was one.
-        repaired: What that did.
+        diagnosis: The state after the repair, where there was one.
+        repaired: What the repair did.
     """
     return {
         "library": diagnosis.folder,

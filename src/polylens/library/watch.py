@@ -1,8 +1,8 @@
 """Folders that are kept searchable while their files come, change, move and go.
 
-What the system says of a folder is only a reason to look; what has changed is found by `Library.update`, which
-compares the folder with the index. So an event too many costs a look, one too few at most a minute: a look is due
-then in any case, for disks of other machines and systems that tell of nothing.
+An event of the file system is only a reason to scan the folder; what has changed is found by `Library.update`, which
+compares the folder with the index. So a superfluous event costs one scan, and a missing one at most a minute: every
+folder is rescanned then in any case, for network drives and systems that report no events.
 """
 
 from __future__ import annotations
@@ -19,37 +19,38 @@ import watchfiles
 
 from polylens.documents.scan import is_watched
 from polylens.errors import LibraryBusyError, LibraryNotFoundError, PolylensError
-from polylens.library.library import Change, Library, Progress, Report
+from polylens.library.library import Library
+from polylens.library.progress import Report, UpdateProgress
 
-DEBOUNCE = 0.3  # seconds without another event after which a look is worth it
-DEBOUNCE_MOST = 2.0  # seconds of events without end after which it is as well
+DEBOUNCE = 0.3  # seconds without another event after which a folder is scanned
+DEBOUNCE_MOST = 2.0  # seconds of uninterrupted events after which it is scanned all the same
 SETTLE = 2.0  # seconds for which a file must not have changed; a copy under way changes all the time
-PATIENCE = 60.0  # seconds after which one that never rests, such as a log, is read all the same
-RESCAN = 60.0  # seconds after which a folder is looked at in any case, or
-RESCAN_SHARE = 50  # times as long as a look takes
+PATIENCE = 60.0  # seconds after which a file that never settles, such as a log, is read all the same
+RESCAN = 60.0  # seconds after which a folder is scanned in any case, or
+RESCAN_SHARE = 50  # times as long as a scan takes, where that is longer
 BUSY = 3.0  # seconds after which to try again where another process is writing
-REST_MOST = 30.0  # seconds of rest after a look that took long
+REST_MOST = 30.0  # most seconds of rest after a scan that took long
 
 
 class Listener(Protocol):
-    """Who is told what happens to libraries; called from the thread of `Follower.run`."""
+    """Receives what happens to libraries; called from the thread of `Follower.run`."""
 
-    def progress(self, library: Library, progress: Progress) -> None:
+    def progress(self, library: Library, progress: UpdateProgress) -> None:
         """An update is under way."""
 
     def updated(self, library: Library, report: Report) -> None:
-        """An update is through."""
+        """An update has ended."""
 
     def problem(self, library: Library, error: Exception) -> None:
-        """A library could not be brought up to date, and will be tried again. Said again only if it changes."""
+        """A library could not be brought up to date, and will be tried again. Repeated only if the error changes."""
 
 
 class Stopped(Exception):
-    """Raised out of an update that is to end."""
+    """Ends an update from within its progress callback."""
 
 
 class Settling:
-    """Tells files that are ready from those still being written.
+    """Distinguishes files that are ready from files still being written.
 
     Args:
         clock: Gives the time in seconds.
@@ -57,10 +58,10 @@ class Settling:
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
-        self._since: dict[str, float] = {}  # since when a file has been seen at work
+        self._since: dict[str, float] = {}  # when each file was first seen changing
 
     def is_ready(self, file: str, status: os.stat_result) -> bool:
-        """Whether a file has not changed for a while, or has kept us waiting for long enough."""
+        """Whether a file has not changed for `SETTLE` seconds, or has kept changing for `PATIENCE` seconds."""
         now = self._clock()
         rested = not 0 <= now - status.st_mtime < SETTLE  # a time in the future says nothing
         if not rested and now - self._since.setdefault(file, now) < PATIENCE:
@@ -70,10 +71,10 @@ class Settling:
 
 
 class Events:
-    """Which of several folders something happened in; a thread that waits for the system.
+    """Collects in which of several folders something happened; one thread per folder waits for the system's events.
 
     Args:
-        folders: To watch, with all below them.
+        folders: The folders to watch, with all below them.
     """
 
     def __init__(self, folders: Sequence[Path]) -> None:
@@ -83,7 +84,7 @@ class Events:
         self._condition = threading.Condition()
         self._stop = threading.Event()
         self.problems: dict[Path, Exception] = {}
-        """Folders of which the system tells nothing, and why."""
+        """Folders for which the system reports no events, and why."""
         self._threads = [
             threading.Thread(target=self._watch, args=(folder,), name="polylens-watch", daemon=True)
             for folder in self._folders
@@ -100,12 +101,12 @@ class Events:
             thread.join()
 
     def wake(self) -> None:
-        """Let `take` return at once from here on. From any thread, and from a signal's handler."""
+        """Let `take` return at once from here on. May be called from any thread and from a signal handler."""
         self._is_awake = True  # before the notice: whoever is about to wait must see one of the two
         threading.Thread(target=self._notify, name="polylens-wake").start()  # a handler must not wait for a lock
 
     def take(self, seconds: float) -> set[Path]:
-        """The folders in which something happened since the last call; waits for the first, at most so long."""
+        """The folders in which something happened since the last call; waits at most `seconds` for the first event."""
         with self._condition:
             if not self._changed and not self._is_awake and seconds > 0:
                 self._condition.wait(seconds)
@@ -125,7 +126,7 @@ class Events:
                 debounce=round(DEBOUNCE_MOST * 1000),
                 step=round(DEBOUNCE * 1000),
                 stop_event=self._stop,
-                rust_timeout=500,  # after which a wish to stop is noticed
+                rust_timeout=500,  # milliseconds after which a stop is noticed
                 raise_interrupt=False,
                 ignore_permission_denied=True,
             ):
@@ -138,7 +139,7 @@ class Events:
 def _concerns(folder: Path, path: str) -> bool:
     try:
         return is_watched(Path(path).relative_to(folder).as_posix())
-    except ValueError:  # by another name, through a link: better one look too many
+    except ValueError:  # by another name, through a link: better one scan too many
         return True
 
 
@@ -147,7 +148,7 @@ class Follower:
 
     Args:
         libraries: The folders, each with its index. They may share an embedder.
-        listener: Who is told.
+        listener: Receives progress, reports and problems.
     """
 
     def __init__(self, libraries: Sequence[Library], listener: Listener) -> None:
@@ -160,15 +161,15 @@ class Follower:
         self._stopping = False
 
     def run(self) -> None:
-        """Looks, and looks again whenever something happens. Blocks until `stop`; what is finished then is kept."""
-        due = dict.fromkeys(self._libraries, 0.0)  # when to look at each in any case, on the monotonic clock
+        """Scan every folder, and again whenever it changes. Blocks until `stop`; what is finished then is kept."""
+        due = dict.fromkeys(self._libraries, 0.0)  # when to scan each in any case, on the monotonic clock
         earliest = dict.fromkeys(self._libraries, 0.0)  # and before when not to
         with self._events as events, contextlib.suppress(Stopped):
             while not self._stopping:
-                self._tell_of_blindness()
+                self._report_missing_events()
                 for library in self._libraries:
                     if due[library] <= time.monotonic() and not self._stopping:
-                        rest, again = self._look(library)
+                        rest, again = self._update(library)
                         now = time.monotonic()
                         earliest[library], due[library] = now + rest, now + again
                 changed = events.take(min(due.values()) - time.monotonic())
@@ -177,12 +178,12 @@ class Follower:
                         due[library] = min(due[library], max(time.monotonic(), earliest[library]))
 
     def stop(self) -> None:
-        """Ends `run`, after the pages at hand. From any thread, and from a signal's handler."""
+        """End `run` after the pages at hand. May be called from any thread and from a signal handler."""
         self._stopping = True
         self._events.wake()
 
-    def _look(self, library: Library) -> tuple[float, float]:
-        """Brings one library up to date; seconds for which to rest, and after which to look in any case."""
+    def _update(self, library: Library) -> tuple[float, float]:
+        """Bring one library up to date. Returns the seconds to rest, and those after which to scan in any case."""
         try:
             if library in self._has_index and not library.index_path.exists():  # a disk that was taken away
                 raise LibraryNotFoundError(f"the index in {library.index_path} has gone; is its disk still there?")
@@ -202,7 +203,7 @@ class Follower:
         rest = min(report.scan_seconds, REST_MOST)
         return rest, max(SETTLE, rest) if report.waiting else max(RESCAN, RESCAN_SHARE * report.scan_seconds)
 
-    def _progress(self, library: Library, progress: Progress) -> None:
+    def _progress(self, library: Library, progress: UpdateProgress) -> None:
         self._listener.progress(library, progress)
         if self._stopping:
             raise Stopped
@@ -212,23 +213,9 @@ class Follower:
             self._said[library] = str(error)
             self._listener.problem(library, error)
 
-    def _tell_of_blindness(self) -> None:
-        """Without events the looks that are due in any case remain."""
+    def _report_missing_events(self) -> None:
+        """Report the folders for which there are no events. Only the periodic rescans remain for them."""
         for library in self._libraries:
             if error := self._events.problems.pop(library.folder, None):
-                reason = f"the system does not tell of changes ({error}); the folder is looked at every {RESCAN:.0f} s"
+                reason = f"the system reports no changes ({error}); the folder is rescanned every {RESCAN:.0f} s"
                 self._listener.problem(library, OSError(reason))
-
-
-def in_words(change: Change) -> str:
-    """A change as a line.
-
-    Example:
-        >>> in_words(Change("moved", "b.pdf", 2, before="a.pdf"))
-        'moved a.pdf -> b.pdf'
-    """
-    if change.what in ("moved", "copied"):
-        return f"{change.what} {change.before} -> {change.file}"
-    if change.what == "removed":
-        return f"removed {change.file}"
-    return f"{change.what} {change.file}, {change.pages} page{'s' * (change.pages != 1)}"

@@ -14,9 +14,12 @@ from pathlib import Path
 import numpy as np
 
 from polylens.errors import InputError
-from polylens.index.search import Hit, maxsim, search
-from polylens.index.table.store import FilePages, PageRow, Store, page_table
-from polylens.library.library import PageEmbedder
+from polylens.index.ranking.late import maxsim
+from polylens.index.search import Hit, search
+from polylens.index.table.schema import FilePages, PageRow, page_table
+from polylens.index.table.snapshot import Snapshot
+from polylens.index.table.store import Store
+from polylens.library.page_embedding import PageEmbedder
 from polylens.train.pairs import Pair, Side, Source
 from polylens.types import Embedding, Image, Kind
 
@@ -67,17 +70,20 @@ def mine(
         tempfile.TemporaryDirectory(prefix="polylens-mining-") as folder,
         _indexed(documents, embedder, task, Path(folder), lambda done: report(done, total)) as store,
     ):
+        snapshot = store.snapshot()
         for done, (query, embedding) in enumerate(_embedded(queries, embedder, task, "query"), start=1):
-            rankings[query] = search(store, embedding, DEPTH, by="late")
-            ranked = {_number(hit): hit.score for hit in rankings[query]}
+            rankings[query] = search(snapshot, embedding, DEPTH, by="late")
+            ranked = {_number(hit): hit.late_score for hit in rankings[query]}
             for document in right[query]:
                 number = place[document]
-                own_scores[query, document] = ranked[number] if number in ranked else _score(store, embedding, number)
+                own_scores[query, document] = (
+                    ranked[number] if number in ranked else _score(snapshot, embedding, number)
+                )
             report(len(documents) + done, total)
     mined = []
     for pair in source.pairs:
         limit = below * own_scores[pair.query, pair.document]
-        low = (documents[_number(hit)] for hit in rankings[pair.query] if hit.score < limit)
+        low = (documents[_number(hit)] for hit in rankings[pair.query] if hit.late_score < limit)
         found = dict.fromkeys((*pair.negatives, *(each for each in low if each not in right[pair.query])))
         mined.append(replace(pair, negatives=tuple(found)[: max(negatives, len(pair.negatives))]))
     return mined
@@ -109,12 +115,11 @@ def _number(hit: Hit) -> int:
     return int(hit.file) * AT_A_TIME + hit.page - 1
 
 
-def _score(store: Store, query: Embedding, document: int) -> float:
-    """Of a document that is not among the ranked ones."""
-    snapshot = store.snapshot()
+def _score(snapshot: Snapshot, query: Embedding, document: int) -> float:
+    """The late score of a document that is not among the ranked ones."""
     row = snapshot.row_of(str(document // AT_A_TIME), document % AT_A_TIME + 1)
     assert row is not None
-    return float(maxsim(query.multivector, snapshot.multivectors([row]))[0])
+    return float(maxsim(query.multivector, snapshot.multivectors([row]))[0]) / query.num_tokens
 
 
 def _embedded(

@@ -41,24 +41,24 @@ def slow(store: Store, query: np.ndarray, n: int, file: str | None = None) -> li
 
 
 def found(store: Store, query: np.ndarray, n: int, where: str | None = None) -> list[tuple[str, int]]:
-    return [(each.file, each.page) for each in store.dense_candidates(query, n, where=where)]
+    return [(each.file, each.page) for each in store.snapshot().dense_candidates(query, n, where=where)]
 
 
 def test_exact_at_every_stage(store: Store) -> None:
     query = unit(np.random.default_rng(5), DIM)
-    before = store.dense_candidates(query, 100)
+    before = store.snapshot().dense_candidates(query, 100)
     assert indexed(store) is None
     store.compact()
     assert indexed(store) == (400, 0)
     assert found(store, query, 100) == slow(store, query, 100)
-    after = store.dense_candidates(query, 100)
+    after = store.snapshot().dense_candidates(query, 100)
     assert [each.dense_score for each in after] == pytest.approx([each.dense_score for each in before], abs=1e-6)
     store.commit([pages("new", 40, seed=77)], removed=["file 3"])  # one that the index lacks, one that it has too many
     assert indexed(store) == (360, 40)
     assert found(store, query, 100) == slow(store, query, 100)
     assert found(store, query, 9, "file = 'new'") == slow(store, query, 9, "new")
     assert len(found(store, query, 9_999)) == 400
-    reopened = Store.open(store.place)
+    reopened = Store.open(store.storage)
     assert found(reopened, query, 100) == slow(store, query, 100)
 
 

@@ -55,7 +55,7 @@ def test_as_a_slow_loop_over_all_pages(tmp_path: Path, zone: str) -> None:
             assert snapshot.count(snapshot.where(filters)) == len(expected), filters
             if expected and len(expected) not in seen:  # each size once: a search takes longer than a count
                 seen.add(len(expected))
-                hits = search(store, query, 100, query_words="word", filters=filters)
+                hits = search(store.snapshot(), query, 100, query_words="word", filters=filters)
                 assert sorted((hit.file, hit.page) for hit in hits) == sorted(expected)
     assert len(seen) > 5
 
@@ -63,7 +63,7 @@ def test_as_a_slow_loop_over_all_pages(tmp_path: Path, zone: str) -> None:
 def test_a_hit_says_its_language_and_when_its_file_was_modified(tmp_path: Path, zone: str) -> None:
     store, _ = store_of(tmp_path)
     query = Embedding(np.ones(DIM, np.float32) / DIM**0.5, np.ones((1, 128), np.float32))
-    [hit] = search(store, query, filters=Filters.of("notes/old", languages=["zh"]))
+    [hit] = search(store.snapshot(), query, filters=Filters.of("notes/old", languages=["zh"]))
     assert (hit.page, hit.language) == (4, "zh")
     assert hit.modified.tzinfo and hit.modified.replace(tzinfo=None).isoformat()[:19] == "2026-11-30T23:59:59"
 

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from polylens.index.ranking import full_text
-from polylens.index.table.store import FilePages, PageRow, Store, page_table
+from polylens.index.table.schema import FilePages, PageRow, page_table
+from polylens.index.table.store import Store
 
 DIM = 8
 

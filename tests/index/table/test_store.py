@@ -16,7 +16,9 @@ from tests.support.stores import DIM, pages, unit
 
 from polylens.errors import InputError, LibraryBusyError, LibraryNotFoundError, ModelMismatchError, PolylensError
 from polylens.index.table import store as store_module
-from polylens.index.table.store import FilePages, FileRecord, PageRow, Store, page_table
+from polylens.index.table.schema import FilePages, PageRow, page_table
+from polylens.index.table.snapshot import FileRecord
+from polylens.index.table.store import Store
 
 
 @pytest.fixture
@@ -90,12 +92,12 @@ class TestContents:
     def test_filter_and_no_rows(self, path: Path) -> None:
         query = unit(np.random.default_rng(0), DIM)
         with Store.create(path, "model", DIM) as store:
-            assert (store.count(), store.files(), store.dense_candidates(query, 3)) == (0, {}, [])
+            assert (store.count(), store.files(), store.snapshot().dense_candidates(query, 3)) == (0, {}, [])
             assert store.snapshot().fetch([]) == store.snapshot().multivectors([]) == []
             store.commit([pages("a", 4), pages("b", 4, seed=1)])
-            assert {c.file for c in store.dense_candidates(query, 9, where="file = 'b'")} == {"b"}
+            assert {c.file for c in store.snapshot().dense_candidates(query, 9, where="file = 'b'")} == {"b"}
             with pytest.raises(ModelMismatchError, match="dense vectors of 8 numbers"):
-                store.dense_candidates(query[:5], 3)
+                store.snapshot().dense_candidates(query[:5], 3)
 
     def test_bad_vectors_never_get_in(self) -> None:
         good = PageRow(1, "text", "x", np.ones(DIM, np.float32), np.ones((2, 128), np.float16))
@@ -161,7 +163,7 @@ class TestOpening:
             assert Store.open(path).count() == 0
         assert len(list(path.glob("*.lance"))) == 1  # what was replaced is gone
 
-    @pytest.mark.parametrize("step", ["_schema", "_write_manifest"])
+    @pytest.mark.parametrize("step", ["page_schema", "write_manifest"])
     def test_half_made_index_is_none(self, path: Path, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
         def die(*_: object) -> None:
             raise KeyboardInterrupt
@@ -262,7 +264,7 @@ def test_pages_without_tokens_and_odd_text(path: Path) -> None:
     row = PageRow(1, "text", "lone \ud800 surrogate", np.ones(DIM, np.float32), np.zeros((0, 128), np.float16))
     with Store.create(path, "model", DIM) as store:
         store.replace_file(FilePages("a", "h", 1, 2, page_table([row, row], DIM).slice(0, 1)))
-        [candidate] = store.dense_candidates(np.ones(DIM, np.float32), 3)
+        [candidate] = store.snapshot().dense_candidates(np.ones(DIM, np.float32), 3)
         [page] = store.snapshot().fetch([candidate.row])
         [multivector] = store.snapshot().multivectors([candidate.row])
     assert multivector.shape == (0, 128)

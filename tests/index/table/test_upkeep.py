@@ -7,16 +7,16 @@ from pathlib import Path
 import pytest
 from tests.support.stores import DIM, pages
 
-from polylens.index.storage import disk
-from polylens.index.storage.disk import bytes_of
+from polylens.index.storage.folder import folder_size
 from polylens.index.table import store as store_module
+from polylens.index.table import waste
 from polylens.index.table.store import Store
 
 
 @pytest.fixture
 def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(store_module, "READER_GRACE", 0.01)
-    monkeypatch.setattr(disk, "WASTE_BYTES", 200_000)
+    monkeypatch.setattr(waste, "WASTE_BYTES", 200_000)
     return tmp_path / ".polylens"
 
 
@@ -27,9 +27,9 @@ def test_a_file_that_changes_again_and_again(path: Path) -> None:
         sizes, compactions = [], 0
         for i in range(120):
             store.commit([pages("file 1", 40, seed=100 + i)])
-            before = bytes_of(path)
+            before = folder_size(path)
             store.compact()
-            sizes.append(bytes_of(path))
+            sizes.append(folder_size(path))
             compactions += sizes[-1] < 0.9 * before
         alive = store._table.stats()["total_bytes"]
     assert max(sizes) < alive + max(2 * 200_000, alive)  # it would be twelve times that without

@@ -379,7 +379,7 @@ def test_full_text_needs_words(page: Page) -> None:
     page.goto("/?q=zebra&by=text")
     expect(page.locator("#count")).to_have_text(re.compile("^No page has any of these words in its text"))
     page.get_by_label("Pictures", exact=True).check()
-    expect(page.locator("#count")).to_have_text(re.compile("^No page that the filters leave has any of these words"))
+    expect(page.locator("#count")).to_have_text(re.compile("^No page that matches the filters has any of these words"))
     page.goto("/?by=text")
     give(page, "drop", "lighthouse-night.png")
     expect(page.locator("#count")).to_have_text("Full text needs words, and a picture has none; rank by another stage")
@@ -469,7 +469,7 @@ def test_languages_have_their_names_in_the_readers_own(browser: Browser, server:
         expect(page.locator(".card .where").first).to_have_text(re.compile("· allemand ·"))
         page.locator("#languages summary").click()
         page.get_by_role("checkbox", name="allemand").uncheck()
-        expect(page.locator("#count")).to_have_text("No page is in the language fi; take a filter away")
+        expect(page.locator("#count")).to_have_text("No page is in the language fi; remove a filter")
 
 
 def test_dates(page: Page) -> None:
@@ -495,7 +495,7 @@ def test_dates(page: Page) -> None:
     page.get_by_label("to", exact=True).fill("2020-05-16")
     expect(page.get_by_label("From", exact=True)).to_have_value("2020-05-16")  # two days do not cross
     expect(page.locator("#count")).to_have_text(
-        "No page is of a file modified since 2020-05-16 and until 2020-05-16; take a filter away"
+        "No page is of a file modified since 2020-05-16 and until 2020-05-16; remove a filter"
     )
     modified.select_option("")
     expect(page.get_by_label("From", exact=True)).to_be_hidden()

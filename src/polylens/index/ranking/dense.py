@@ -1,9 +1,9 @@
 """The nearest dense vectors, exactly, whatever the size of a library.
 
-A small library's are looked at where they lie, a column of the table. A large one has an index: the same vectors as
-they are (IVF_FLAT, nothing quantised), in groups that LanceDB keeps in memory and all cores look through. A search
-looks into every group, so it finds what looking at every page finds, four times sooner at 100,000 pages; to look into
-the nearest groups only would gain 5 ms more there and lose a good part of the pages (docs/log.md).
+In a small library, the column of the table is scanned. A large library has an index: the same vectors (IVF_FLAT,
+nothing quantised), in groups that LanceDB keeps in memory and searches on all cores. A search looks into every group,
+so it finds what a scan finds, four times faster at 100,000 pages. Looking into the nearest groups only would save 5 ms
+more there and lose many of the pages (docs/log.md).
 
 The index is an aid, not the data: pages that it does not know yet are looked at one by one.
 """
@@ -19,21 +19,21 @@ from lancedb.index import IvfFlat
 from polylens.types import FloatArray
 
 INDEXED_FROM = 20_000
-"""Pages from which on there is an index. Without one, looking at so many takes about 10 ms of a search."""
+"""Pages from which on there is an index. Scanning so many without one takes about 10 ms per search."""
 
 UNINDEXED = 8_192
-"""Pages that may wait for the index: those cost a search 4 ms; indexing takes 10 us a page of the library."""
+"""Pages that may be missing from the index: they cost a search 4 ms; indexing takes 10 us per page of the library."""
 
 _GROUPS = 1_000_000  # that a search looks into: all of them, of 4,096 pages each
 
 
 def is_behind(table: Any) -> bool:
-    """Whether a table is large and has no index, or one that lacks so many pages that it is worth making anew.
+    """Whether a table is large and has no index, or one that lacks so many pages that it should be made anew.
 
-    An eighth of the pages may wait in any case: each making writes all vectors again.
+    An eighth of the pages may be missing in any case: each time the index is made, all vectors are written again.
 
     Args:
-        table: The pages.
+        table: LanceDB's table of pages.
     """
     known = [index for index in table.list_indices() if index.columns == ["dense"]]
     if not known:
@@ -42,7 +42,7 @@ def is_behind(table: Any) -> bool:
 
 
 def index(table: Any) -> None:
-    """Make the index, or make it anew. One new version of the table; a search sees the old index or the new one."""
+    """Make the index, or make it anew, in one new version of the table: a search sees the old index or the new one."""
     table.create_index("dense", config=IvfFlat(distance_type="dot"), replace=True)
 
 
@@ -50,10 +50,10 @@ def matches(table: Any, query: FloatArray, n: int, where: str | None) -> Iterato
     """The pages whose vectors are nearest, best first, as row, file, page, whether it has a text, and cosine.
 
     Args:
-        table: The pages.
+        table: LanceDB's table of pages.
         query: Unit vector, `[dim]`.
-        n: How many pages at most.
-        where: SQL over the columns; it holds before anything is ranked.
+        n: Most pages returned.
+        where: SQL condition that narrows the pages before anything is ranked; None for every page.
     """
     columns = {"file": "file", "page": "page", "has_text": "text != ''", "_distance": "_distance"}
     found = table.search(query.astype(np.float32), vector_column_name="dense").distance_type("dot").nprobes(_GROUPS)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
-from typing import Any, get_args
+from typing import get_args
 
 from polylens.errors import InputError
 from polylens.types import Kind
@@ -20,18 +20,35 @@ _YEARS = range(1700, 2250)  # nanoseconds in 64 bits reach a little beyond both
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filters:
-    """What has to hold of a page; None is no matter. Made by `Filters.of`, which checks it."""
+    """Which pages a search looks among: all that are given must hold, and None does not narrow.
+
+    `Filters.of` also takes lists, and dates as text.
+
+    Raises:
+        InputError: A kind or a language is unknown, or `since` is after `until`.
+    """
 
     folder: str | None = None
-    """Below this folder, named as in `Hit.file`."""
+    """Only files below this folder of the library, named as in `Hit.file`."""
     kinds: tuple[Kind, ...] | None = None
-    """Of one of these kinds."""
+    """Only pages of these kinds: "pdf", "image", "text", "document", "slides", "sheet". A picture inside a document is
+    an "image"."""
     languages: tuple[str, ...] | None = None
-    """In one of these languages: ISO 639 codes."""
+    """Only texts in these languages: ISO 639 codes such as "de" or "zh"."""
     since: date | None = None
-    """Of a file that was modified on this day or later, in this machine's time zone."""
+    """Only files modified on this day or later, in this machine's time zone."""
     until: date | None = None
-    """On this day or before."""
+    """Only files modified on this day or earlier."""
+
+    def __post_init__(self) -> None:
+        for kind in self.kinds or ():
+            if kind not in KINDS:
+                raise InputError(f"a kind is one of {', '.join(KINDS)}; got {kind!r}")
+        for language in self.languages or ():
+            if not _CODE.fullmatch(language):
+                raise InputError(f"a language is named by its ISO 639 code, such as en, de or zh; got {language!r}")
+        if self.since and self.until and self.since > self.until:
+            raise InputError(f"since must not be after until, got {self.since} and {self.until}")
 
     @classmethod
     def of(
@@ -42,34 +59,27 @@ class Filters:
         since: date | str | None = None,
         until: date | str | None = None,
     ) -> Filters:
-        """Filters as a person gives them; dates also as ISO 8601.
+        """Filters from values as users give them: dates also as ISO 8601, kinds and languages in any sequence.
+
+        Args: see the attributes.
 
         Raises:
-            InputError: One of them cannot be understood, or `since` is after `until`.
+            InputError: A value cannot be understood, or `since` is after `until`.
 
         Example:
             >>> Filters.of(languages=["de"], since="2026-11-01").since
             datetime.date(2026, 11, 1)
         """
-        for kind in kinds or ():
-            if kind not in KINDS:
-                raise InputError(f"a kind is one of {', '.join(KINDS)}; got {kind!r}")
-        for language in languages or ():
-            if not _CODE.fullmatch(language):
-                raise InputError(f"a language is named by its ISO 639 code, such as en, de or zh; got {language!r}")
-        first, last = _day("since", since), _day("until", until)
-        if first and last and first > last:
-            raise InputError(f"since must not be after until, got {first} and {last}")
         return cls(
             folder=folder,
             kinds=None if kinds is None else tuple(kinds),
             languages=None if languages is None else tuple(languages),
-            since=first,
-            until=last,
+            since=_day("since", since),
+            until=_day("until", until),
         )
 
     def sql(self) -> str | None:
-        """A condition on the columns of the index; None where every page will do.
+        """The filters as an SQL condition on the columns of the index; None where every page passes.
 
         Example:
             >>> Filters.of("it's", ["pdf"], ["de"]).sql()
@@ -88,20 +98,19 @@ class Filters:
             parts.append(f"mtime_ns < {end_of(self.until)}")
         return " AND ".join(parts) or None
 
-    def given(self) -> dict[str, Any]:
-        """Those that matter, as the keywords of `Library.search`."""
-        return {name: value for name, value in asdict(self).items() if value is not None}
-
     def alone(self) -> Iterator[Filters]:
-        """Each of these filters without the others; the two dates are one."""
+        """Each of these filters without the others; the two dates count as one."""
         if self.since or self.until:
             yield Filters(since=self.since, until=self.until)
-        for name, value in self.given().items():
-            if name not in ("since", "until") and value != "":
-                yield Filters(**{name: value})
+        if self.folder:
+            yield Filters(folder=self.folder)
+        if self.kinds is not None:
+            yield Filters(kinds=self.kinds)
+        if self.languages is not None:
+            yield Filters(languages=self.languages)
 
     def in_words(self) -> str:
-        """What they ask of a page, to go on after "no page is".
+        """The filters as a phrase that completes "no page is".
 
         Example:
             >>> Filters.of("reports", ["pdf", "image"], since="2026-11-01").in_words()
@@ -122,18 +131,18 @@ class Filters:
 
 
 def start_of(day: date) -> int:
-    """When a day begins in this machine's time zone, in nanoseconds since 1970; at the ends, as far as 64 bits hold."""
+    """When a day begins in this machine's time zone, in nanoseconds since 1970, clipped to what 64 bits hold."""
     year = min(max(day.year, _YEARS.start), _YEARS.stop)
     return int(datetime.combine(day if year == day.year else day.replace(year=year, day=1), time()).timestamp()) * 10**9
 
 
 def end_of(day: date) -> int:
-    """When the day after it begins."""
+    """When the day after this one begins; see `start_of`."""
     return start_of(day + timedelta(days=1) if day < date.max else day)
 
 
 def quoted(text: str) -> str:
-    """A text as SQL has it.
+    """A text as an SQL literal.
 
     Example:
         >>> quoted("it's")
@@ -143,11 +152,11 @@ def quoted(text: str) -> str:
 
 
 def is_in(column: str, values: Sequence[str]) -> str:
-    """SQL that holds where a column has one of these values.
+    """An SQL condition that holds where a column has one of these values.
 
     Args:
-        column: Its name, or an expression.
-        values: None of them: it never holds.
+        column: A column's name, or an expression.
+        values: The values; without any the condition never holds.
 
     Example:
         >>> is_in("kind", ["pdf", "text"]), is_in("kind", [])

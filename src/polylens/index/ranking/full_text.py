@@ -1,7 +1,7 @@
 """Full text: which pages have the words of a query, scored by BM25, from LanceDB's index of the text layer.
 
-The index is an aid, not the data: pages that it does not know yet are read and scored as they are, so a search finds
-them too, only slower. Therefore it need not follow each commit at once; `keep_current` lets it catch up.
+The index is an aid, not the data: pages that are missing from it are read and scored as they are, so a search finds
+them too, only more slowly. So it need not follow each commit at once; `keep_current` brings it up to date.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from lancedb.index import FTS
 from lancedb.query import MatchQuery
 
 UNINDEXED = 256
-"""Pages that may wait for the index: reading those costs a search 12 ms; indexing takes 40 us a page of the library."""
+"""Pages that may be missing from the index: they cost a search 12 ms; indexing takes 40 us per page of the library."""
 
 SHORTEST_MISSPELT, LONGEST_MISSPELT = 5, 30
-"""Letters of a word that is also looked for with one of them off. Of four, every letter makes another word."""
+"""Letters of a word that is also looked for with one letter off. A word of four becomes another word by it."""
 
-MAX_WORDS_CHARS = 2_000  # of a query; a pasted page would be looked for word by word
+MAX_WORDS_CHARS = 2_000  # of a query that are looked for, in case a whole page was pasted
 
 TOKENISER = FTS(
     # Words by the Unicode rules, with dictionaries where a script has no spaces: "发票" is found in 水管工的发票在五月,
@@ -44,14 +44,14 @@ _UNACCENTED = {"ß": "ss", "æ": "ae", "œ": "oe", "ø": "o", "ł": "l", "đ": "
 
 
 def keep_current(table: Any, *, growing: bool = False) -> None:
-    """Make the index where a table has none, as those of earlier versions, and make it anew once it is well behind.
+    """Make the index where a table has none, as in earlier versions, and make it anew once it lacks many pages.
 
-    One new version of the table each time; a search sees the old index or the new one.
+    Each time is one new version of the table; a search sees the old index or the new one.
 
     Args:
-        table: The pages.
-        growing: More are to come, so an eighth may wait, however many that is: indexing all of them again and again
-            costs more than it saves. At the end of an update no more than an eighth waits, and not many.
+        table: LanceDB's table of pages.
+        growing: Whether more pages are to come. Then `UNINDEXED` pages or an eighth of all may be missing, whichever is
+            more: indexing all pages again and again costs more than it saves. Otherwise, whichever is less.
     """
     known = [index for index in table.list_indices() if index.columns == ["text"]]
     eighth = known[0].num_indexed_rows // 8 if known else 0
@@ -63,13 +63,13 @@ def keep_current(table: Any, *, growing: bool = False) -> None:
 def matches(table: Any, words: str, n: int, where: str | None) -> Iterator[dict[str, Any]]:
     """The pages that have any of the words, best first, as rows with `_rowid`, `file`, `page` and `_score`.
 
-    Where no page has any, those with words one letter off: a slip of the keyboard, a plural.
+    Where no page has any, those with words one letter off, as by a typing error or in the plural.
 
     Args:
-        table: The pages.
-        words: What is looked for. It is no language: quotes, signs and AND are looked for like anything else.
-        n: How many pages at most.
-        where: SQL over the columns; it holds before anything is ranked.
+        table: LanceDB's table of pages.
+        words: The words to look for. There is no query syntax: quotes, signs and AND are like anything else.
+        n: Most pages returned.
+        where: SQL condition that narrows the pages before anything is ranked; None for every page.
     """
     words = normalised(words)[:MAX_WORDS_CHARS]
     rows = _rows(table, MatchQuery(words, "text"), n, where)
@@ -87,8 +87,9 @@ def _rows(table: Any, query: MatchQuery, n: int, where: str | None) -> list[dict
 
 
 def folded(word: str) -> str:
-    """A word as the index has it: small letters, Latin ones without accents. LanceDB does so itself with words that are
-    looked for as they are, and not with those that are looked for nearly.
+    """A word as the index has it: lower case, Latin letters without accents.
+
+    LanceDB does this itself for exact words, and not for words that are looked for with one letter off.
 
     Example:
         >>> folded("Überweisung"), folded("STRAßE"), folded("Τιμολόγιο")
@@ -103,7 +104,7 @@ def _folded(letter: str) -> str:
 
 
 def may_be_misspelt(word: str) -> bool:
-    """Whether a word with one letter off is likely the same: not a short one, a number, or a clause of a script
+    """Whether a word with one letter off is likely the same word: neither short, nor a number, nor a clause of a script
     without spaces.
 
     Example:
@@ -115,7 +116,7 @@ def may_be_misspelt(word: str) -> bool:
 
 
 def one_letter_apart(one: str, other: str) -> bool:
-    """Whether two words become the same by one letter more, less or another.
+    """Whether two words differ by one letter that is added, removed or replaced.
 
     Example:
         >>> one_letter_apart("invoice", "invoices"), one_letter_apart("invoice", "inverse")
@@ -128,7 +129,7 @@ def one_letter_apart(one: str, other: str) -> bool:
 
 
 def normalised(text: str) -> str:
-    """A text as it is stored and as it is looked for: accents in one piece with their letters, no lone surrogates.
+    """A text in the form that is stored and looked for: letters and accents composed (NFC), no lone surrogates.
 
     Example:
         >>> len(normalised("e\u0301te\u0301"))
@@ -138,7 +139,7 @@ def normalised(text: str) -> str:
 
 
 def count_words(text: str) -> int:
-    """How many words a text has, about: those of scripts without spaces are reckoned by their letters.
+    """About how many words a text has: those of scripts without spaces are estimated from the number of letters.
 
     Example:
         >>> count_words("the invoice of May: 五月的发票")

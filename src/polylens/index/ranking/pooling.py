@@ -1,4 +1,4 @@
-"""Fewer vectors a page: those that say nearly the same become one.
+"""Fewer vectors per page: similar ones are merged.
 
 Clavié, Chaffin and Adams 2024, https://arxiv.org/abs/2409.14683, section 3 ("hierarchical clustering").
 """
@@ -16,7 +16,7 @@ from polylens.types import FloatArray
 
 
 def evenly(vectors: npt.NDArray[Any], most: int) -> npt.NDArray[Any]:
-    """As many of a page's vectors as are wanted at most, evenly spread over it: `[T, E]` -> `[min(T, most), E]`.
+    """At most `most` of a page's vectors, evenly spread over the page: `[T, E]` -> `[min(T, most), E]`.
 
     Example:
         >>> evenly(np.arange(5)[:, None], 3)[:, 0].tolist()
@@ -26,14 +26,14 @@ def evenly(vectors: npt.NDArray[Any], most: int) -> npt.NDArray[Any]:
 
 
 def pool_tokens(vectors: FloatArray, factor: int) -> FloatArray:
-    """Joins a page's vectors until one in `factor` is left.
+    """Merges a page's vectors until one of every `factor` is left.
 
-    Ward's clustering of the unit vectors, cut at so many clusters; each gives the mean of its vectors, of unit length,
-    in the order in which the clusters first appear on the page.
+    Ward's clustering of the unit vectors, cut at that number of clusters. Each cluster becomes the mean of its vectors,
+    of unit length, in the order in which the clusters first appear on the page.
 
     Args:
         vectors: Unit rows, `[T, E]`.
-        factor: How many times fewer; 1 leaves all as they are.
+        factor: How many times fewer vectors are left; 1 changes nothing.
 
     Returns:
         `[ceil(T / factor), E]`, unit rows; fewer where vectors are equal.

@@ -1,6 +1,6 @@
-"""One writer at a time: a lock that the operating system takes back when its holder dies, by kill -9 as well.
+"""One writer at a time: a file lock that the operating system releases when its holder dies, by `kill -9` as well.
 
-On a disk, that is. What a bucket has instead is in `buckets`.
+Object storage has no such lock; `lease` has what stands for it there.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Holder:
 
     @classmethod
     def here(cls) -> Self:
-        """This process, from now on."""
+        """This process, as a holder from now on."""
         program = Path(sys.argv[0])
         name = program.parent.name if program.name == "__main__.py" else program.name
         command = shlex.join([name, *sys.argv[1:]])[:MAX_COMMAND]
@@ -57,13 +57,13 @@ class Holder:
 
 
 class Lock(Protocol):
-    """The right to write to an index, from when it was made until `close`."""
+    """The right to write to an index, from its construction until `close`."""
 
     def require(self) -> None:
-        """Make sure that it is still held.
+        """Make sure that the lock is still held.
 
         Raises:
-            LibraryBusyError: It was lost to another writer.
+            LibraryBusyError: Another writer took it over.
         """
 
     def close(self) -> None:
@@ -71,7 +71,7 @@ class Lock(Protocol):
 
 
 class WriterLock:
-    """Held from the constructor to `close`.
+    """The lock of an index on a disk, held from the constructor to `close`.
 
     Args:
         path: The lock file. It is made where it is missing and never deleted: deleting would let two in.
@@ -105,7 +105,7 @@ class WriterLock:
             os.write(self._file, json.dumps(asdict(Holder.here()), ensure_ascii=False).encode("utf-8", "replace"))
 
     def require(self) -> None:
-        """The system does not take it away."""
+        """Does nothing: the system does not take a lock away."""
 
     def close(self) -> None:
         """Let the next writer in; harmless when repeated."""

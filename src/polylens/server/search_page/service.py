@@ -19,8 +19,10 @@ import PIL.Image
 
 from polylens.errors import InputError, ModelMismatchError, NotFoundError, PolylensError
 from polylens.index.facets import Facets
-from polylens.index.table.store import Manifest, Store, read_manifest
+from polylens.index.table.manifest import Manifest, read_manifest
+from polylens.index.table.store import Store
 from polylens.library.library import Library
+from polylens.library.results import hit_dict
 from polylens.library.watch import Follower
 from polylens.server.concurrency import in_thread
 from polylens.server.engine.bridge import ServedEmbedder
@@ -31,6 +33,7 @@ from polylens.server.search_page.updates import UpdateStatus
 if TYPE_CHECKING:
     from polylens.index.ranking.filters import Filters
     from polylens.index.search import By, Hit
+    from polylens.library.view import View
 
 log = logging.getLogger("polylens.server")
 
@@ -66,12 +69,12 @@ class LibraryService:
         self._where = where
         library = Library(where)  # raises where there is no such folder
         self.name = library.name
-        self._place = library.place
+        self._storage = library.storage
         self._models = models
         self._served = next(iter(models))
-        if not library.has_files or Store.exists(library.place):
-            self._served = models.made(read_manifest(library.place).model_id) or self._served
-            read_manifest(library.place, model_id=self._served.model_id)
+        if not library.has_files or Store.exists(library.storage):
+            self._served = models.made(read_manifest(library.storage).model_id) or self._served
+            read_manifest(library.storage, model_id=self._served.model_id)
         self._library: Library | None = None
         self._changing = asyncio.Lock()
         self._status = UpdateStatus(self._request_model_change)
@@ -126,14 +129,14 @@ class LibraryService:
         """Finds the pages that match texts and images best."""
         require_query(parts)
         started = time.perf_counter()
-        hits = await self._call(lambda: self._open().search(parts, top, by=by, **filters.given()))
-        return await self._results(hits, started, by, filters)
+        return await self._results(lambda view: view.search(parts, top, by=by, filters=filters), started, by, filters)
 
     async def like(self, file: str, page: int, *, top: int, by: By, filters: Filters) -> dict[str, Any]:
         """Finds the pages that are most similar to a page of the index."""
         started = time.perf_counter()
-        hits = await self._call(lambda: self._open().like(file, page, top, by=by, **filters.given()))
-        return await self._results(hits, started, by, filters)
+        return await self._results(
+            lambda view: view.like(file, page, top, by=by, filters=filters), started, by, filters
+        )
 
     async def image(self, file: str, page: int, width: int) -> bytes:
         """Renders a page as PNG.
@@ -151,7 +154,7 @@ class LibraryService:
     async def text(self, file: str, page: int) -> dict[str, Any]:
         """The text of a page and the number of pages of its file, with a note where the file is not on this machine."""
         library = self._open()
-        pages = (await self._call(lambda: self._num_pages([file]))).get(file)
+        pages = (await self._call(lambda: self._open().num_pages([file]))).get(file)
         if not library.has_files:
             stored = await self._call(lambda: self._open().stored(file, page))
             return {"text": stored.text, "picture": False, "pages": pages, "note": ONLY_TEXT}
@@ -183,7 +186,7 @@ class LibraryService:
             ModelMismatchError: It is neither served nor found by its name.
         """
         async with self._changing:
-            manifest = await asyncio.to_thread(read_manifest, self._place)
+            manifest = await asyncio.to_thread(read_manifest, self._storage)
             if manifest.model_id == self._served.model_id:
                 return  # another request has done it
             served = self._models.made(manifest.model_id)
@@ -216,32 +219,31 @@ class LibraryService:
     def _updating(self) -> dict[str, Any] | None:
         return self._status.summary()
 
-    async def _results(self, hits: Sequence[Hit], started: float, by: By, filters: Filters) -> dict[str, Any]:
-        counts = await self._call(lambda: self._num_pages([hit.file for hit in hits]))
+    async def _results(
+        self, find: Callable[[View], list[Hit]], started: float, by: By, filters: Filters
+    ) -> dict[str, Any]:
+        rows, reason = await self._call(lambda: self._rows(find, by, filters))
+        if not rows and self._updating() and not (await self._facets()).files:
+            reason = "nothing is indexed yet; it is being done right now"
+        return {"results": rows, "seconds": round(time.perf_counter() - started, 4), "reason": reason}
+
+    def _rows(
+        self, find: Callable[[View], list[Hit]], by: By, filters: Filters
+    ) -> tuple[list[dict[str, Any]], str | None]:
+        """What was found, or why nothing: one view of the index answers both, and how many pages each file has."""
+        library = self._open()
+        view = library.view()
+        hits = find(view)
+        counts = view.num_pages([hit.file for hit in hits])
         rows = [
             {
-                "file": hit.file,
-                "page": hit.page,
+                **hit_dict(hit),
                 "pages": counts.get(hit.file, hit.page),
-                "score": round(hit.score / hit.query_tokens, 4),
-                "dense_score": _rounded(hit.dense_score),
-                "text_score": _rounded(hit.text_score),
-                "fused_score": _rounded(hit.fused_score),
-                "text": hit.snippet,
-                "kind": hit.kind,
-                "picture": hit.kind in PICTURED and self._open().has_files,
-                "language": hit.language,
-                "modified": hit.modified.isoformat(timespec="seconds"),
+                "picture": hit.kind in PICTURED and library.has_files,
             }
             for hit in hits
         ]
-        reason = None if rows else await self._why_nothing(by, filters)
-        return {"results": rows, "seconds": round(time.perf_counter() - started, 4), "reason": reason}
-
-    async def _why_nothing(self, by: By, filters: Filters) -> str:
-        if self._updating() and not (await self._facets()).files:
-            return "nothing is indexed yet; it is being done right now"
-        return await self._call(lambda: self._open().why_nothing(by=by, **filters.given()))
+        return rows, None if rows else view.why_nothing(by=by, filters=filters)
 
     def _open(self) -> Library:
         assert self._library is not None, "call start() first"
@@ -252,9 +254,6 @@ class LibraryService:
         with contextlib.suppress(LookupError, ModelMismatchError):
             return await self._call(lambda: self._open().facets())
         return Facets({}, {}, {}, {}, np.zeros(0, np.int64))
-
-    def _num_pages(self, files: Sequence[str]) -> dict[str, int]:
-        return self._open().num_pages(files) if files else {}
 
     def _image(self, name: str, number: int, width: int) -> bytes:
         page = self._open().page(name, number)
@@ -287,10 +286,6 @@ def _log_death(task: asyncio.Task[None]) -> None:
     """Logs a defect that ended the updates; searching goes on."""
     if not task.cancelled() and (error := task.exception()):
         log.error("the library is no longer updated", exc_info=error)
-
-
-def _rounded(score: float | None) -> float | None:
-    return None if score is None else round(score, 4)
 
 
 def require_query(parts: Sequence[Any]) -> None:

@@ -9,7 +9,8 @@ from dataclasses import asdict
 from typing import Any
 
 from polylens.errors import ModelMismatchError
-from polylens.library.library import Library, Progress, Report
+from polylens.library.library import Library
+from polylens.library.progress import Report, UpdateProgress
 
 log = logging.getLogger("polylens.server")
 
@@ -29,10 +30,10 @@ class UpdateStatus:
         self.message = ""
         """The reason why the library cannot be updated; "" while it can."""
         self._on_other_model = on_other_model
-        self._progress: Progress | None = None
+        self._progress: UpdateProgress | None = None
         self._began = 0.0  # when the current phase began, on the monotonic clock
 
-    def progress(self, _library: Library, progress: Progress) -> None:
+    def progress(self, _library: Library, progress: UpdateProgress) -> None:
         """Notes how far the update is."""
         if self._progress is None or self._progress.phase != progress.phase:
             self._began = time.monotonic()

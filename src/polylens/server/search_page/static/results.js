@@ -8,7 +8,7 @@ import { RANKINGS } from "./state.js";
 const KINDS = {
   pdf: "PDF", image: "Picture", text: "Text", document: "Document", slides: "Slides", sheet: "Sheet",
 };
-const SCORES = { fused: "fused_score", late: "score", dense: "dense_score", text: "text_score" };
+const SCORES = { fused: "fused_score", late: "late_score", dense: "dense_score", text: "text_score" };
 const MISSED = { dense: "not among the nearest dense vectors", text: "no word of the query in its text" };
 const THUMBNAIL_WIDTH = 480; // pixels, for screens with two a CSS pixel
 
@@ -20,7 +20,7 @@ const THUMBNAIL_WIDTH = 480; // pixels, for screens with two a CSS pixel
  * @param addressOf Address of an opened result, so that it can also be opened in a tab of its own.
  */
 export function showResults(found, state, addressOf) {
-  const shown = found ? found.results.filter((result) => !state.least || result.score >= state.least) : [];
+  const shown = found ? found.results.filter((result) => !state.least || result.late_score >= state.least) : [];
   find("results").replaceChildren(...shown.map((result) => card(result, state, addressOf)));
   find("hint").hidden = found !== null;
   find("count").textContent = found ? summary(found, shown.length, state.least) : "";
@@ -30,7 +30,7 @@ function summary(found, shown, least) {
   const total = found.results.length;
   if (!total) return sentence(found.reason ?? "");
   if (!shown) {
-    const best = Math.max(...found.results.map((result) => result.score));
+    const best = Math.max(...found.results.map((result) => result.late_score));
     return `None of ${counted(total, "page")} has a late score of ${least.toFixed(2)} or more; the best has `
       + `${best.toFixed(2)}.`;
   }

@@ -1,0 +1,102 @@
+"""An index in a folder of this machine."""
+
+from __future__ import annotations
+
+import errno
+import os
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+from polylens.errors import InputError, StorageError
+from polylens.index.storage.base import Storage
+from polylens.index.storage.disk_errors import translated
+from polylens.index.storage.lock import Holder, WriterLock, holder_of
+
+
+class FolderStorage(Storage):
+    """A folder of this machine.
+
+    Args:
+        path: The folder that holds the index itself, such as `~/Documents/.polylens`.
+    """
+
+    is_remote = False
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    def prepare(self) -> None:
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            # An index is nothing to put under version control.
+            (self.path / ".gitignore").write_text("*\n", encoding="utf-8")
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                raise StorageError(f"{self.path} cannot be written to ({error.strerror}); make room first") from error
+            raise InputError(f"{self.path} cannot be written to ({error.strerror})") from error
+
+    def lock(self) -> WriterLock:
+        return WriterLock(self.path / "lock")
+
+    def holder(self) -> Holder | None:
+        return holder_of(self.path / "lock")
+
+    def connect(self) -> Any:
+        import lancedb
+
+        return lancedb.connect(self.path)
+
+    def tables(self) -> list[str]:
+        return sorted(table.stem for table in self.path.glob("*.lance"))
+
+    def size(self, table: str | None = None) -> int:
+        return folder_size(self.path) if table is None else folder_size(self.path / f"{table}.lance", skip="_indices")
+
+    def read(self, name: str) -> bytes:
+        return (self.path / name).read_bytes()
+
+    def write(self, name: str, content: bytes) -> None:
+        beside = self.path / f".{name}.{os.getpid()}"
+        with beside.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(self.path / name)
+
+    def rename(self, old: str, new: str) -> None:
+        (self.path / old).replace(self.path / new)
+
+    def remove(self, name: str) -> None:
+        (self.path / name).unlink(missing_ok=True)
+
+    def partial_files(self) -> list[str]:
+        return sorted(file.name for file in self.path.glob(".*.json.*"))
+
+    def has(self, name: str) -> bool:
+        return (self.path / name).is_file()
+
+    def writing(self) -> AbstractContextManager[None]:
+        return translated(self.path)
+
+
+def folder_size(folder: Path, *, skip: str = "") -> int:
+    """Bytes that the files in a folder and below it take; files that vanish meanwhile count nothing.
+
+    Args:
+        folder: Where to count.
+        skip: Name of a folder directly in it that is left out.
+    """
+    total = 0
+    for root, folders, names in os.walk(folder):
+        if Path(root) == folder and skip in folders:
+            folders.remove(skip)
+        for name in names:
+            try:
+                total += os.lstat(os.path.join(root, name)).st_size  # noqa: PTH118 - many small calls
+            except OSError:
+                continue
+    return total

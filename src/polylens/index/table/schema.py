@@ -1,0 +1,134 @@
+"""The columns of the table of pages, and pages as its rows.
+
+Shapes: T tokens of a page.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from polylens.index.ranking import full_text
+from polylens.index.ranking.language import UNTOLD
+from polylens.index.table.manifest import Manifest
+from polylens.types import FloatArray, Kind
+
+TOKEN_DIM = 128  # numbers per vector of a multi-vector, unless a model has another width
+
+HalfArray = npt.NDArray[np.float16]
+
+FILE_COLUMNS = ["file", "hash", "size", "mtime_ns", "model_id"]
+PAGE_COLUMNS = ["page", "kind", "text", "language", "dense", "multivector"]
+POOL_KEY = "polylens.pool"  # in the metadata of the schema
+
+
+@dataclass(frozen=True, slots=True)
+class PageRow:
+    """One page, ready to be stored."""
+
+    page: int  # from 1
+    kind: Kind
+    text: str
+    dense: FloatArray
+    multivector: HalfArray
+    language: str = UNTOLD  # ISO 639 code
+
+
+@dataclass(frozen=True, slots=True)
+class FilePages:
+    """All pages of one file, ready to be stored."""
+
+    file: str  # relative, POSIX
+    hash: str
+    size: int  # bytes
+    mtime_ns: int
+    rows: pa.Table  # with the columns of a page; see `page_table`
+
+
+def page_schema(dim: int, token_dim: int, pool: int) -> pa.Schema:
+    """The columns of the table.
+
+    Args:
+        dim: Numbers per dense vector.
+        token_dim: Numbers per vector of a multi-vector.
+        pool: The pooling factor, kept in the metadata so that a lost manifest can be written anew.
+    """
+    return pa.schema(
+        [
+            ("file", pa.string()),
+            ("page", pa.int32()),
+            ("kind", pa.string()),
+            ("text", pa.string()),
+            ("dense", pa.list_(pa.float32(), dim)),
+            ("multivector", pa.list_(pa.list_(pa.float16(), token_dim))),
+            ("hash", pa.string()),
+            ("size", pa.int64()),
+            ("mtime_ns", pa.int64()),
+            ("model_id", pa.string()),
+            ("language", pa.string()),  # last, where an index of an earlier version gets it
+        ],
+        metadata={POOL_KEY: str(pool)},
+    )
+
+
+def page_table(rows: Sequence[PageRow], dim: int, token_dim: int = TOKEN_DIM) -> pa.Table:
+    """Pages of one file as the columns in which they are stored.
+
+    Args:
+        rows: The pages.
+        dim: Numbers per dense vector.
+        token_dim: Numbers per vector of a multi-vector.
+    """
+    for row in rows:
+        assert row.dense.shape == (dim,), f"dense vector of {row.dense.shape}, the index takes ({dim},)"
+        assert row.multivector.shape == (len(row.multivector), token_dim), row.multivector.shape
+        assert np.isfinite(row.dense).all() and np.isfinite(row.multivector).all(), "a vector is not finite"
+    none = np.zeros((0, token_dim), np.float16)
+    tokens = np.concatenate([none, *(row.multivector.astype(np.float16, copy=False) for row in rows)])
+    ends = np.cumsum([0, *(len(row.multivector) for row in rows)], dtype=np.int32)
+    dense = np.concatenate([np.zeros(0, np.float32), *(row.dense.astype(np.float32, copy=False) for row in rows)])
+    columns = {
+        "page": pa.array([row.page for row in rows], pa.int32()),
+        "kind": pa.array([row.kind for row in rows], pa.string()),
+        "text": pa.array([full_text.normalised(row.text) for row in rows], pa.string()),
+        "language": pa.array([row.language for row in rows], pa.string()),
+        "dense": pa.FixedSizeListArray.from_arrays(pa.array(dense), dim),
+        "multivector": pa.ListArray.from_arrays(
+            pa.array(ends), pa.FixedSizeListArray.from_arrays(pa.array(tokens.reshape(-1)), token_dim)
+        ),
+    }
+    return pa.table(columns)
+
+
+def whole_rows(file: FilePages, manifest: Manifest) -> pa.Table:
+    """The columns of a file's pages together with those of the file itself, as the table has them."""
+    num = file.rows.num_rows
+    constants = (file.file, file.hash, file.size, file.mtime_ns, manifest.model_id)
+    columns: dict[str, Any] = dict(zip(FILE_COLUMNS, constants, strict=True))
+    schema = page_schema(manifest.dim, manifest.token_dim, manifest.pool)
+    arrays = [
+        pa.repeat(pa.scalar(columns[field.name], field.type), num)
+        if field.name in columns
+        else file.rows.column(field.name).cast(field.type)
+        for field in schema
+    ]
+    return pa.table(arrays, schema=schema)
+
+
+def multivectors(column: Any, token_dim: int) -> Iterator[HalfArray]:
+    """The rows of a `list<fixed_size_list<half>[token_dim]>` column as arrays `[T, token_dim]`, without copying.
+
+    Args:
+        column: The column of one record batch.
+        token_dim: Numbers per vector.
+    """
+    starts = column.offsets.to_numpy()
+    vectors = column.values.flatten().to_numpy(zero_copy_only=False).reshape(-1, token_dim)
+    for start, end in itertools.pairwise(starts):
+        yield vectors[start:end]

@@ -1,0 +1,74 @@
+"""Pages of documents as embeddings, and as rows of the index."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from polylens import types
+from polylens.types import Embedding, Kind, Page
+
+if TYPE_CHECKING:
+    from polylens.index.table.schema import PageRow
+
+MAX_EMBEDDED_CHARS = 6_000  # of a page's text layer; the rest is kept for display only
+
+
+class PageEmbedder(Protocol):
+    """What a library asks of an embedder; `polylens.load` gives one."""
+
+    @property
+    def model_id(self) -> str:
+        """The name under which `polylens.load` finds it again."""
+
+    @property
+    def max_pixels(self) -> int:
+        """Largest area of an image that the model looks at; pages are rendered at that size."""
+
+    def embed(self, inputs: Sequence[Any], *, task: str = "retrieval", prompt_name: str = "query") -> list[Embedding]:
+        """Both outputs for each text (a str) and each image (`types.Image` or a PIL image)."""
+
+
+def embed_pages(embedder: PageEmbedder, pages: Sequence[Page]) -> list[Embedding]:
+    """One embedding per page. A page with both a picture and a text is embedded as both, and the two are joined."""
+    inputs: list[str | types.Image] = []
+    for page in pages:
+        if page.image is not None:
+            inputs.append(types.Image(page.image))
+        if page.text:
+            inputs.append(page.text[:MAX_EMBEDDED_CHARS])
+    parts = iter(embedder.embed(inputs, task="retrieval", prompt_name="passage"))
+    return [join([next(parts) for _ in range((page.image is not None) + bool(page.text))]) for page in pages]
+
+
+def join(parts: Sequence[Embedding]) -> Embedding:
+    """The embedding of something that is several inputs: dense vectors added and renormalised, multi-vectors in a row.
+
+    The evaluation wrapper of the published model joins the text and the picture of an item in this way.
+    """
+    if len(parts) == 1:
+        return parts[0]
+    dense = np.stack([part.dense for part in parts]).sum(axis=0)
+    norm = max(float(np.linalg.norm(dense)), 1e-12)  # opposite vectors cancel: keep the zero vector, not NaN
+    return Embedding((dense / norm).astype(np.float32), np.concatenate([part.multivector for part in parts]))
+
+
+def page_row(kind: Kind, page: Page, embedding: Embedding, pool: int) -> PageRow:
+    """A page as a row of the index.
+
+    Args:
+        kind: The kind of its document.
+        page: The page itself.
+        embedding: Both outputs for it.
+        pool: The pooling factor of the index's multi-vectors.
+    """
+    from polylens.index.ranking.language import language_of
+    from polylens.index.ranking.pooling import pool_tokens
+    from polylens.index.table.schema import PageRow
+
+    if page.image is not None and kind != "pdf":  # a picture inside a document, too
+        kind = "image"
+    tokens = pool_tokens(embedding.multivector, pool)
+    return PageRow(page.number, kind, page.text, embedding.dense, tokens.astype(np.float16), language_of(page.text))

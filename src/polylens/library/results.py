@@ -1,0 +1,39 @@
+"""A hit as the dictionary that every interface gives: `polylens search --json`, HTTP and the integrations."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from polylens.index.search import Hit
+
+DECIMALS = 4
+"""Scores are rounded to so many decimals; differences beyond them do not rank."""
+
+
+def hit_dict(hit: Hit) -> dict[str, Any]:
+    """A hit for JSON.
+
+    Returns:
+        `file`, relative to the library; `page`, from 1; `score`, the score that ranked; the scores of all stages as
+        `fused_score`, `late_score`, `dense_score` and `text_score`, the last two None where that stage did not find the
+        page; `text`, the snippet; `kind`; `language`, an ISO 639 code or ""; `modified`, when the file was, as
+        ISO 8601.
+    """
+    return {
+        "file": hit.file,
+        "page": hit.page,
+        "score": _rounded(hit.score),
+        "fused_score": _rounded(hit.fused_score),
+        "late_score": _rounded(hit.late_score),
+        "dense_score": _rounded(hit.dense_score),
+        "text_score": _rounded(hit.text_score),
+        "text": hit.snippet,
+        "kind": hit.kind,
+        "language": hit.language,
+        "modified": hit.modified.isoformat(timespec="seconds"),
+    }
+
+
+def _rounded(score: float | None) -> float | None:
+    return None if score is None else round(score, DECIMALS)
