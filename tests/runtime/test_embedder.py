@@ -317,7 +317,7 @@ class TestTasks:
             embedder.encode_text("text", task)
 
     def test_as_many_names_as_inputs(self, embedder: Embedder) -> None:
-        with pytest.raises(InputError, match="one for each of the 3 inputs, got 2"):
+        with pytest.raises(InputError, match="one per input, got 2 names for 3 inputs"):
             embedder.encode_text(["a", "b", "c"], ["code", "code"])
 
     def test_prompt_names(self, embedder: Embedder) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 
 from polylens.evaluate.metrics import Scores
 from polylens.runtime.embedder import Embedder
-from polylens.runtime.forward import Input
+from polylens.runtime.prepare import Input
 from polylens.types import Embedding
 
 

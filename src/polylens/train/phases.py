@@ -20,7 +20,7 @@ from polylens.checkpoints.fetch import resolve
 from polylens.checkpoints.loading import load_model, read_header
 from polylens.errors import InputError
 from polylens.models.jina_v4.model import JinaV4
-from polylens.runtime.embedder import choose_dtype
+from polylens.runtime.devices import choose_dtype
 from polylens.train.distributed import processes
 from polylens.train.finetune import FinetuneRecipe, finetune, run_finetune
 from polylens.train.progress import Progress

@@ -12,7 +12,8 @@ from polylens.checkpoints.catalog import CatalogEntry, find, known_names
 from polylens.checkpoints.fetch import resolve
 from polylens.checkpoints.loading import Header, read_header
 from polylens.errors import InputError, ModelNotFoundError
-from polylens.runtime.embedder import choose_device, model_stem
+from polylens.runtime.devices import choose_device
+from polylens.runtime.embedder import model_stem
 from polylens.server.engine.engine import CPU_BATCH_TOKENS, GPU_BATCH_TOKENS, Engine, EngineConfig
 from polylens.server.engine.published import Kind, kind_of
 from polylens.server.engine.worker import WorkerConfig
