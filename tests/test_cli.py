@@ -121,7 +121,7 @@ class TestEmbed:
         [
             (["a", "--task", "retrieva"], 2, "task must be one of retrieval, text-matching, code"),
             (["a", "--dim", "7"], 2, "truncate_dim must be one of 8, 16, 48 for this model, got 7"),
-            (["a", "--image", "missing.png"], 2, "image 1: 'missing.png' is not a file here"),
+            (["a", "--image", "missing.png"], 2, "image 1: 'missing.png' is not an existing file"),
         ],
     )
     def test_what_the_model_refuses(self, model: Path, arguments: list[str], code: int, message: str) -> None:

@@ -129,7 +129,7 @@ class TestImages:
     @pytest.mark.parametrize("name", ["a.png", "a.tif", "a.jpg"])
     def test_broken(self, tmp_path: Path, name: str) -> None:
         (tmp_path / name).write_bytes(b"nothing of the kind")
-        with pytest.raises(DocumentError, match=rf"{name}: is not a whole image"):
+        with pytest.raises(DocumentError, match=rf"{name}: is not a complete image"):
             pages_of(tmp_path / name)
 
     def test_tiff_cut_in_a_later_page(self, tmp_path: Path) -> None:

@@ -462,7 +462,7 @@ class TestImageSources:
 
     @pytest.mark.parametrize(
         ("source", "message"),
-        [(b"", "empty"), ("no/such/file.png", "not a file"), (PIL.Image.new("RGB", (1, 201)), "200 times")],
+        [(b"", "empty"), ("no/such/file.png", "not an existing file"), (PIL.Image.new("RGB", (1, 201)), "200 times")],
         ids=["empty", "no file", "too thin"],
     )
     def test_what_is_wrong_with_it(self, embedder: Embedder, source: Any, message: str) -> None:
