@@ -343,7 +343,7 @@ class TestReproduce:
         claims = [claim for section in figures["sections"] for claim in section["claims"]]
         assert len(claims) == 23 and "left out" not in {claim["shows"] for claim in claims}
         assert all(html.escape(claim["claim"]) in page for claim in claims)
-        assert figures["two towers"].startswith("`dual@") and not list(tmp_path.glob("*.part"))
+        assert figures["two towers"].startswith("`dual@") and not list(tmp_path.glob("*.partial"))
 
     def test_what_cannot_be_compared_is_one_line(self, model: Path, dual: Path, tmp_path: Path) -> None:
         nowhere = tmp_path / "missing" / "report.html"

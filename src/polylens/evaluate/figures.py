@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from polylens.atomic import write_beside
 from polylens.evaluate.metrics import Estimate
 
 
@@ -20,12 +21,11 @@ def written(estimate: Estimate) -> str:
 
 
 def write_json(report: dict[str, Any], file: Path) -> None:
-    """Writes a report beside its place, then puts it there."""
+    """Writes a report; the file appears whole or not at all."""
     write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", file)
 
 
 def write_text(text: str, file: Path) -> None:
-    """Writes a text beside its place, then puts it there."""
-    beside = file.with_name(file.name + ".part")
-    beside.write_text(text, encoding="utf-8")
-    beside.replace(file)
+    """Writes a text; the file appears whole or not at all."""
+    with write_beside(file) as beside:
+        beside.write_text(text, encoding="utf-8")

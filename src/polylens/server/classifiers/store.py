@@ -8,7 +8,6 @@ from __future__ import annotations
 import io
 import json
 import logging
-import os
 import threading
 import uuid
 import zipfile
@@ -22,6 +21,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
+from polylens.atomic import write_beside
 from polylens.errors import BusyError, InputError, LabelError, ModelMismatchError, NotFoundError
 from polylens.types import FloatArray
 
@@ -508,17 +508,8 @@ def _pass_over(path: Path, error: Exception) -> None:
 
 def _write_beside(path: Path, data: bytes, *, durable: bool) -> None:
     """Write beside, then rename: a file is there whole or as it was. `durable` also holds when the power fails."""
-    beside = path.with_name(path.name + ".tmp")
-    try:
-        with beside.open("wb") as file:
-            file.write(data)
-            if durable:
-                file.flush()
-                os.fsync(file.fileno())
-        beside.replace(path)
-    except OSError:
-        beside.unlink(missing_ok=True)
-        raise
+    with write_beside(path, fsync=durable) as beside:
+        beside.write_bytes(data)
 
 
 def _path(folder: Path, classifier_id: str) -> Path:
