@@ -12,8 +12,8 @@ from urllib.parse import unquote
 from polylens.documents.document import Document
 from polylens.documents.formats.archive import Archive, Packed, Picture, local, reading
 from polylens.documents.formats.blocks import joined
-from polylens.documents.formats.text import split
 from polylens.documents.formats.webpage import blocks_of
+from polylens.documents.splitting import split
 from polylens.errors import DocumentError
 
 _CONTAINER = "META-INF/container.xml"

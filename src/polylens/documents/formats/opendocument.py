@@ -13,7 +13,7 @@ from polylens.documents.document import Document
 from polylens.documents.formats.archive import Archive, Packed, Picture, attribute, local, reading
 from polylens.documents.formats.blocks import Block, heading, item, joined, row
 from polylens.documents.formats.sheets import MAX_COLUMNS, MAX_ROWS, table_pages
-from polylens.documents.formats.text import split
+from polylens.documents.splitting import split
 from polylens.errors import DocumentError
 from polylens.types import Kind
 

@@ -12,7 +12,7 @@ from typing import Any
 from polylens.documents.document import Document
 from polylens.documents.formats.archive import MAX_PART, MAX_UNPACKED, Archive, Packed, reading
 from polylens.documents.formats.blocks import row
-from polylens.documents.formats.text import MAX_CHARS, split
+from polylens.documents.splitting import MAX_CHARS, split
 from polylens.errors import DocumentError
 
 MAX_ROWS = 20_000  # of one file; beyond that it is a data set, and its last page says what is left out

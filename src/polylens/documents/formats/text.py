@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import codecs
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 from polylens.documents.document import Document
+from polylens.documents.splitting import split
 from polylens.errors import DocumentError
 from polylens.types import Page
 
-MAX_CHARS = 1_500  # characters of one passage
 MAX_BYTES = 32 * 1024 * 1024  # a longer "text" is a data set, and would be tens of thousands of passages
 
 _BOMS = (
@@ -22,13 +21,6 @@ _BOMS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 _CONTROLS = re.compile(r"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")
-# Where a passage may end, best first: before a blank line, after a line, after a sentence, after a word.
-_ENDS = (
-    re.compile(r"\n[ \t]*\n"),
-    re.compile(r"\n"),
-    re.compile(r"[.!?…。！？]+[\"'”’)\]]*\s|[。！？]"),
-    re.compile(r"\s"),
-)
 
 
 class TextFile(Document):
@@ -99,35 +91,3 @@ def decode(data: bytes, name: str = "the file", *, declared: str | None = None) 
     if "\x00" in text or controls > 0.01 * len(text) + 2:
         raise DocumentError(f"{name} is not text: {controls} of its {len(text)} characters are control characters")
     return _CONTROLS.sub("", text).replace("\r\n", "\n").replace("\r", "\n")
-
-
-def split(text: str, max_chars: int = MAX_CHARS) -> Iterator[str]:
-    """Cut a text into passages, at the best place that leaves them at least half full.
-
-    Args:
-        text: Any text.
-        max_chars: Upper bound of a passage.
-
-    Returns:
-        The passages in order, none of them blank; but for blanks where they meet, they add up to the text.
-
-    Example:
-        >>> list(split("One line.\\nAnother.\\n\\nA new paragraph.", max_chars=24))
-        ['One line.\\nAnother.', 'A new paragraph.']
-    """
-    start = 0
-    while start < len(text):
-        end = len(text) if len(text) - start <= max_chars else start + _cut(text[start : start + max_chars])
-        passage = text[start:end].strip("\n").rstrip()
-        if passage.strip():
-            yield passage
-        start = end
-
-
-def _cut(window: str) -> int:
-    """Length of the passage to take off the front of a full window."""
-    for pattern in _ENDS:
-        ends = [match.end() for match in pattern.finditer(window) if match.end() >= len(window) // 2]
-        if ends:
-            return ends[-1]
-    return len(window)

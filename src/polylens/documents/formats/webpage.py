@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import codecs
 import html.entities
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import webencodings
 from lxml import etree
 
 from polylens.documents.document import Document
 from polylens.documents.formats.archive import local, parse_xml
 from polylens.documents.formats.blocks import Block, heading, item, joined, row
-from polylens.documents.formats.text import decode, read_bytes, split
+from polylens.documents.formats.text import decode, read_bytes
+from polylens.documents.splitting import split
 from polylens.errors import DocumentError
 from polylens.types import Page
 
@@ -31,20 +32,11 @@ _SPACES = re.compile(r"[ \t\n\r\f]+")
 _DECLARED = re.compile(
     rb"""<meta[^>]{0,200}?charset\s*=\s*["']?\s*([\w.:-]+)|^\s*<\?xml[^>]{0,200}?encoding\s*=\s*["']([\w.:-]+)""", re.I
 )
-_FOR_PAGES = re.compile(  # Python has encodings for other ends, too
-    r"utf-(8|16.*)|ascii|iso8859-\d+|cp\d+|koi8-[ru]|mac-.*|big5.*|gb\w+|hz|euc_.*|shift_jis.*|iso2022_jp.*|tis-620"
-)
-_SUPERSETS = {  # what browsers read where a page claims less, https://encoding.spec.whatwg.org/#names-and-labels
-    "ascii": "cp1252",
-    "iso8859-1": "cp1252",
-    "iso8859-9": "cp1254",
-    "gb2312": "gb18030",
-    "gbk": "gb18030",
-    "euc_kr": "cp949",
-    "shift_jis": "cp932",
-    "utf-16": "utf-8",  # whoever could read the claim was not reading UTF-16
-    "utf-16-le": "utf-8",
-    "utf-16-be": "utf-8",
+_READ_AS = {
+    "utf-16le": "utf-8",  # whoever could read the declaration was not reading UTF-16
+    "utf-16be": "utf-8",
+    "x-user-defined": "cp1252",
+    "gbk": "gb18030",  # its superset, which the standard decodes it with
 }
 _NAMED = re.compile(r"&(\w{2,31});")
 _XML_NAMES = frozenset({"amp", "lt", "gt", "quot", "apos"})
@@ -93,15 +85,15 @@ def blocks_of(data: bytes, name: str = "the page") -> list[Block]:
 
 
 def _declared(data: bytes) -> str | None:
-    """The encoding that a page claims for itself, by Python's name; None where it claims none that is known."""
+    """Returns Python's name of the encoding that a page declares; None where it declares none that browsers know.
+
+    https://html.spec.whatwg.org/#prescan-a-byte-stream-to-determine-its-encoding
+    """
     found = _DECLARED.search(data[:1024])
-    if found is None:
+    encoding = webencodings.lookup((found[1] or found[2]).decode("ascii", "replace")) if found else None
+    if encoding is None or encoding.name == "replacement":  # the latter stands for encodings that no browser decodes
         return None
-    try:
-        name = codecs.lookup((found[1] or found[2]).decode("ascii")).name
-    except (LookupError, UnicodeDecodeError):
-        return None
-    return _SUPERSETS.get(name, name) if _FOR_PAGES.fullmatch(name) else None
+    return _READ_AS.get(encoding.name, encoding.codec_info.name)
 
 
 def _parsed(text: str) -> Any:

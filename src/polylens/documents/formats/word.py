@@ -12,7 +12,7 @@ from polylens.documents.document import Document
 from polylens.documents.formats.archive import Archive, Packed, attribute, local, reading
 from polylens.documents.formats.blocks import Block, heading, item, joined
 from polylens.documents.formats.ooxml import Package, blocks
-from polylens.documents.formats.text import split
+from polylens.documents.splitting import split
 
 _MARGINS = ("footnotes", "endnotes", "comments", "header", "footer")
 
