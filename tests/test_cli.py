@@ -130,9 +130,9 @@ class TestEmbed:
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
-            ([], "nothing to embed: give texts, --file FILE or --image PATH"),
-            (["--file", "missing.txt"], "--file must be a UTF-8 text file, one text a line"),
-            (["a", "--multivector", "--dim", "8"], "--dim cuts dense vectors"),
+            ([], "there is nothing to embed; pass texts, --file FILE or --image PATH"),
+            (["--file", "missing.txt"], "--file must be a UTF-8 text file with one text per line"),
+            (["a", "--multivector", "--dim", "8"], "--dim truncates dense vectors"),
             (["a", "b", "--multivector", "--format", "npy"], "use --format jsonl"),
         ],
     )

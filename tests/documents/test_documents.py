@@ -91,7 +91,7 @@ class TestPdf:
         whole = make_pdf(tmp_path / "a.pdf", "text").read_bytes()
         for name, data in {"junk": b"\x00\x01\x02" * 99, "cut": whole[:200]}.items():
             (tmp_path / f"{name}.pdf").write_bytes(data)
-            assert "not a PDF, or a broken one" in reason(tmp_path / f"{name}.pdf")
+            assert "not a PDF, is broken" in reason(tmp_path / f"{name}.pdf")
         (tmp_path / "empty.pdf").write_bytes(b"")
         assert "is empty" in reason(tmp_path / "empty.pdf")
         assert "protected by a password" in reason(make_pdf(tmp_path / "locked.pdf", "x", password="secret"))
@@ -206,7 +206,7 @@ def test_kinds() -> None:
 
 
 def test_unknown_kind_and_folder(tmp_path: Path) -> None:
-    with pytest.raises(DocumentError, match="neither a PDF nor an image, a text or an office document"):
+    with pytest.raises(DocumentError, match="not a PDF, image, text, web page, office document or book"):
         open_document(tmp_path / "a.xyz")
     (tmp_path / "folder.txt").mkdir()
     with pytest.raises(DocumentError, match="is not a file"):

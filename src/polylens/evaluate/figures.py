@@ -1,4 +1,4 @@
-"""Figures as people and programs read them, and the files that they are kept in."""
+"""Formats figures for people and for programs, and writes reports."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from polylens.evaluate.metrics import Estimate
 
 
 def figures(estimate: Estimate) -> dict[str, Any]:
-    """A mean and its interval, for programs."""
+    """Formats a mean and its interval for programs."""
     return {"mean": round(estimate.mean, 4), "95 %": [round(estimate.low, 4), round(estimate.high, 4)]}
 
 
 def written(estimate: Estimate) -> str:
-    """A mean and its interval, for people."""
+    """Formats a mean and its interval for people."""
     return f"{estimate.mean:.3f} ({estimate.low:.2f}-{estimate.high:.2f})"
 
 

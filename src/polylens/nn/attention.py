@@ -19,7 +19,7 @@ AMPERE = (8, 0)  # CUDA compute capability of the first GPUs that variable-lengt
 
 
 def has_flash(device: torch.device, dtype: torch.dtype) -> bool:
-    """Whether variable-length flash attention runs on this device in this type. It needs Ampere and 16 bits."""
+    """Returns whether variable-length flash attention runs here: on GPUs since Ampere, in 16-bit types."""
     if device.type != "cuda" or dtype not in (torch.bfloat16, torch.float16):
         return False
     return torch.cuda.get_device_capability(device) >= AMPERE
@@ -58,7 +58,7 @@ def attention(
     limit = SHORT_WITH_GRAD if torch.is_grad_enabled() and queries.requires_grad else SHORT
     sizes = [length * count for length, count in packing.groups]
     outputs = []
-    # split, not slices: its backward pass is one concatenation, theirs a full-sized sum for each group
+    # split, not slices: its backward pass is one concatenation; that of slices sums a full-sized tensor per group
     by_length = (torch.split(x, sizes) for x in (queries, keys, values))
     for (length, count), *group in zip(packing.groups, *by_length, strict=True):
         q, k, v = (x.view(count, length, *x.shape[1:]).transpose(1, 2) for x in group)
@@ -69,7 +69,7 @@ def attention(
 
 
 def _products(q: Tensor, k: Tensor, v: Tensor, causal: bool) -> Tensor:
-    """The definition, batched: `[N, H, L, C]` in and out."""
+    """Computes attention as it is defined, for a batch of sequences of one length: `[N, H, L, C]` in and out."""
     scores = torch.matmul(q * q.shape[-1] ** -0.5, k.transpose(-1, -2))
     if causal:
         later = torch.ones(q.shape[-2], q.shape[-2], dtype=torch.bool, device=q.device).triu(1)
@@ -82,7 +82,7 @@ def _fused(q: Tensor, k: Tensor, v: Tensor, causal: bool) -> Tensor:
 
 
 def _flash(q: Tensor, k: Tensor, v: Tensor, packing: Packing, *, causal: bool) -> Tensor:
-    """Variable-length flash attention: one kernel over the whole ragged batch."""
+    """Runs variable-length flash attention: one kernel over the whole ragged batch."""
     from torch.nn.attention.varlen import varlen_attn
 
     bounds = packing.bounds()

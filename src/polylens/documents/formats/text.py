@@ -1,4 +1,4 @@
-"""Text, Markdown and source files: a page is a passage of at most about 1,500 characters."""
+"""Text, Markdown and source files: each passage of at most 1,500 characters is a page."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from polylens.documents.splitting import split
 from polylens.errors import DocumentError
 from polylens.types import Page
 
-MAX_BYTES = 32 * 1024 * 1024  # a longer "text" is a data set, and would be tens of thousands of passages
+MAX_BYTES = 32 * 1024 * 1024  # per file; a longer one is a data set of tens of thousands of passages
 
 _BOMS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
-    (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16, whose mark its own begins with
+    (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16, whose mark is the beginning of this one
     (codecs.BOM_UTF32_BE, "utf-32"),
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
@@ -24,7 +24,7 @@ _CONTROLS = re.compile(r"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")
 
 
 class TextFile(Document):
-    """A text file, read as a whole. One without any text has no pages."""
+    """A text file, read as a whole. An empty file has no pages."""
 
     kind = "text"
 
@@ -41,31 +41,31 @@ class TextFile(Document):
 
 
 def read_bytes(path: Path) -> bytes:
-    """All of a text file.
+    """Reads a whole text file.
 
     Raises:
-        DocumentError: It is too long, or cannot be opened.
+        DocumentError: The file is too long, or cannot be opened.
     """
     try:
         if path.stat().st_size > MAX_BYTES:
-            raise DocumentError(f"{path.name} is longer than {MAX_BYTES // 2**20} MB; split it, or leave it out")
+            raise DocumentError(f"{path.name} is longer than {MAX_BYTES // 2**20} MB; split it or leave it out")
         return path.read_bytes()
     except OSError as error:
         raise DocumentError(f"{path.name} cannot be opened ({error.strerror})") from error
 
 
 def decode(data: bytes, name: str = "the file", *, declared: str | None = None) -> str:
-    r"""Bytes of a text file -> text with `\n` line ends: UTF-8, UTF-16 or UTF-32 with their marks, else Latin-1.
+    r"""Decodes a text file: UTF-8, UTF-16 or UTF-32 with a byte order mark, else Latin-1. Line ends become `\n`.
 
-    Latin-1 is read as its Windows superset where that fits, since that is what wrote most such files.
+    Latin-1 is read as Windows-1252 where possible, in which most such files are written.
 
     Args:
-        data: Of the file.
-        name: For the error.
-        declared: The encoding it claims to have, which a mark overrules. A few bytes that do not fit are passed over.
+        data: The bytes of the file.
+        name: Name of the file, for the error message.
+        declared: The encoding that the file declares, which a mark overrides. Bytes that do not fit are replaced.
 
     Raises:
-        DocumentError: It is no text: control characters abound.
+        DocumentError: The file is not text: it has too many control characters.
 
     Example:
         >>> decode("naïve\r\n".encode("latin-1"))

@@ -1,4 +1,4 @@
-"""Web pages: what a reader sees of them, as passages of text."""
+"""Web pages: the visible text, split into passages."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _XML_NAMES = frozenset({"amp", "lt", "gt", "quot", "apos"})
 
 
 class WebPage(Document):
-    """An HTML or XHTML file, read as a whole. Scripts, styles and what is hidden are left out; nothing is fetched."""
+    """An HTML or XHTML file, read as a whole. Scripts, styles and hidden elements are left out; nothing is fetched."""
 
     kind = "text"
 
@@ -65,10 +65,10 @@ class WebPage(Document):
 
 
 def blocks_of(data: bytes, name: str = "the page") -> list[Block]:
-    """The bytes of a web page, or of a chapter of a book -> its blocks. Its title comes first.
+    """Parses a web page, or a chapter of a book, into blocks. The title comes first.
 
     Raises:
-        DocumentError: It is no text.
+        DocumentError: The bytes are not text.
 
     Example:
         >>> [block.text for block in blocks_of(b"<title>A</title><ul><li>b<script>c</script></ul><p>d<br>e")]
@@ -97,19 +97,19 @@ def _declared(data: bytes) -> str | None:
 
 
 def _parsed(text: str) -> Any:
-    """The root element; None where there is none. XHTML is XML, where `<title/>` and `<a id="x"/>` end at once."""
+    """Returns the root element; None if there is none. In XHTML, which is XML, `<title/>` is a whole element."""
     if text.lstrip("\ufeff \n\t").startswith("<?xml") or "http://www.w3.org/1999/xhtml" in text[:1024]:
         try:
             return parse_xml(re.sub(r"^\s*<\?xml.*?\?>", "", _without_names(text), flags=re.S).strip().encode())
         except etree.XMLSyntaxError:
-            pass  # as careless as any other page
+            pass  # not well-formed: parsed as HTML
     parser = etree.HTMLParser(encoding="utf-8", no_network=True, remove_comments=True, remove_pis=True)
     text = re.sub(r"^\s*<\?xml.*?\?>", "", text, flags=re.S)
     return etree.fromstring(text.encode("utf-8", "replace"), parser) if text.strip() else None
 
 
 def _without_names(text: str) -> str:
-    """HTML's names of characters, which plain XML does not know, as the characters."""
+    """Replaces HTML's named character references, which plain XML does not know, by the characters."""
 
     def character(match: re.Match[str]) -> str:
         name = match[1]
@@ -119,14 +119,14 @@ def _without_names(text: str) -> str:
 
 
 class _Walk:
-    """One pass over a page. What is written runs on until an element breaks it, and is a block then."""
+    """One pass over a page: text accumulates until an element breaks the line, and then becomes a block."""
 
     def __init__(self) -> None:
         self._written: list[str] = []
         self._cells: list[str] | None = None  # of the table row that is open
-        self._lists = 0  # how many are open
+        self._lists = 0  # number of open lists
         self._begins_item = False
-        self._verbatim = 0  # how many `pre` are open
+        self._verbatim = 0  # number of open `pre` elements
 
     def blocks(self, root: Any) -> Iterator[Block]:
         walk = etree.iterwalk(root, events=("start", "end"))  # no recursion: a page may nest as it likes
