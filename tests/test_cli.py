@@ -121,7 +121,7 @@ class TestEmbed:
         [
             (["a", "--task", "retrieva"], 2, "task must be one of retrieval, text-matching, code"),
             (["a", "--dim", "7"], 2, "truncate_dim must be one of 8, 16, 48 for this model, got 7"),
-            (["a", "--image", "missing.png"], 2, "image 1: 'missing.png' is not a file here"),
+            (["a", "--image", "missing.png"], 2, "image 1: 'missing.png' is not an existing file"),
         ],
     )
     def test_what_the_model_refuses(self, model: Path, arguments: list[str], code: int, message: str) -> None:
@@ -130,9 +130,9 @@ class TestEmbed:
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
-            ([], "nothing to embed: give texts, --file FILE or --image PATH"),
-            (["--file", "missing.txt"], "--file must be a UTF-8 text file, one text a line"),
-            (["a", "--multivector", "--dim", "8"], "--dim cuts dense vectors"),
+            ([], "there is nothing to embed; pass texts, --file FILE or --image PATH"),
+            (["--file", "missing.txt"], "--file must be a UTF-8 text file with one text per line"),
+            (["a", "--multivector", "--dim", "8"], "--dim truncates dense vectors"),
             (["a", "b", "--multivector", "--format", "npy"], "use --format jsonl"),
         ],
     )
@@ -344,7 +344,7 @@ class TestReproduce:
         claims = [claim for section in figures["sections"] for claim in section["claims"]]
         assert len(claims) == 23 and "left out" not in {claim["shows"] for claim in claims}
         assert all(html.escape(claim["claim"]) in page for claim in claims)
-        assert figures["two towers"].startswith("`dual@") and not list(tmp_path.glob("*.part"))
+        assert figures["two towers"].startswith("`dual@") and not list(tmp_path.glob("*.partial"))
 
     def test_what_cannot_be_compared_is_one_line(self, model: Path, dual: Path, tmp_path: Path) -> None:
         nowhere = tmp_path / "missing" / "report.html"

@@ -1,10 +1,10 @@
-"""polylens: universal embeddings one can run oneself.
+"""polylens: universal embeddings that you run yourself.
 
     >>> import polylens
     >>> embedder = polylens.load("nano")  # doctest: +SKIP
 
-The names below are the public interface. They are resolved on first use, so that `import polylens`
-stays a matter of milliseconds and does not pull in torch.
+The names below are the public interface. They are imported on first use, so that `import polylens`
+takes milliseconds and does not import torch.
 """
 
 from importlib import import_module

@@ -1,54 +1,54 @@
 """Every exception that polylens raises on purpose.
 
     PolylensError
-    |-- InputError (ValueError)             an argument or an input cannot be used as it came
-    |   |-- ImageError                      an image cannot be read; the message names which one
+    |-- InputError (ValueError)             an argument or an input is not usable
+    |   |-- ImageError                      an image cannot be read; the message says which one
     |   |-- DocumentError                   a file cannot be turned into pages
-    |   |-- FieldError                      a field of a request cannot be used as it came
-    |   |-- LabelError                      too few or too many labels to classify by
-    |   `-- TooLargeError                   a request is longer, or has more in it, than the server takes
-    |-- ModelNotFoundError (LookupError)    no such name in the catalog and no such folder
-    |-- HubUnavailableError (ConnectionError)  the weights are not here and the hub cannot be reached
-    |-- CheckpointError (ValueError)        a checkpoint's tensors or files do not fit the model
-    |-- LibraryNotFoundError (LookupError)  no index in this folder or above it
+    |   |-- FieldError                      a field of a request is not usable
+    |   |-- LabelError                      a classifier gets too few or too many labels
+    |   `-- TooLargeError                   a request exceeds one of the server's limits
+    |-- ModelNotFoundError (LookupError)    neither the catalog nor the disk has this name
+    |-- HubUnavailableError (ConnectionError)  the weights are not on disk and the hub is unreachable
+    |-- CheckpointError (ValueError)        a checkpoint's files or tensors do not fit the model
+    |-- LibraryNotFoundError (LookupError)  no index in this folder or in one above it
     |-- LibraryBusyError (RuntimeError)     another process is writing to this index
-    |-- StorageError (OSError)              the disk of an index is full or failing
-    |   `-- StorageUnavailableError         the object storage of an index cannot be reached, or refuses
-    |-- ModelMismatchError (ValueError)     the index was made with another model
-    |-- UnauthorizedError (PermissionError)  a request came without a key that the server knows
-    |-- NotFoundError (LookupError)         the server has nothing of that name
-    |-- BusyError (RuntimeError)            what is asked for is being changed by another request
-    |-- RateLimitError (RuntimeError)       a key has used up what it may send for now
-    |-- OverloadedError (RuntimeError)      the server has more to do than it can do in time
-    |-- DeadlineError (TimeoutError)        an answer would have taken too long
-    `-- WorkerError (RuntimeError)          an input brought the model down, or the model failed on it
+    |-- StorageError (OSError)              the disk of an index is full, read-only or failing
+    |   `-- StorageUnavailableError         the object storage of an index is unreachable or refuses
+    |-- ModelMismatchError (ValueError)     the index holds vectors of another model
+    |-- UnauthorizedError (PermissionError)  a request has no valid API key
+    |-- NotFoundError (LookupError)         the server has nothing of this name
+    |-- BusyError (RuntimeError)            another request is changing the same thing
+    |-- RateLimitError (RuntimeError)       an API key has reached its rate limit
+    |-- OverloadedError (RuntimeError)      the server has too much work, or is not ready
+    |-- DeadlineError (TimeoutError)        a request could not be answered in time
+    `-- WorkerError (RuntimeError)          the model failed on an input, or its process died
 
     try:
         embedder.encode_image(paths)
     except polylens.errors.ImageError as error:
         ...  # error.index says which input
 
-A message says what was wrong, what came, and what would do. `STATUS_AND_EXIT` is the one table that turns a class
-into an HTTP status, a process exit code and the code that a body of the HTTP interface names.
+A message says what was wrong, which value came and which would work. `STATUS_AND_EXIT` is the one table that maps a
+class to an HTTP status, a process exit code and the error code in the body of an HTTP response.
 """
 
 from __future__ import annotations
 
 
 class PolylensError(Exception):
-    """Base of the tree: catch this to catch everything polylens raises on purpose."""
+    """The base class: catch it to catch every exception that polylens raises on purpose."""
 
 
 class InputError(PolylensError, ValueError):
-    """An argument or an input cannot be used as it came."""
+    """An argument or an input is not usable; the message says what would be."""
 
 
 class ImageError(InputError):
-    """An image cannot be read: truncated, empty, unsupported or absurdly large.
+    """An image cannot be read: it is truncated, empty, unsupported or far too large.
 
     Args:
-        message: What was wrong with it.
-        index: Position of the image among the inputs, from 0; None where there is only one.
+        message: What is wrong with the image.
+        index: Position of the image among the inputs, from 0; None if there is only one.
     """
 
     def __init__(self, message: str, index: int | None = None) -> None:
@@ -61,17 +61,17 @@ class ImageError(InputError):
 
 
 class DocumentError(InputError):
-    """A file cannot be turned into pages: broken, protected by a password, or of an unknown kind."""
+    """A file cannot be turned into pages: it is broken, protected by a password, or of an unknown kind."""
 
 
 class FieldError(InputError):
-    """A field of a request to the server is missing, or cannot be used as it came.
+    """A field of a request to the server is missing or not usable.
 
     Args:
-        message: What is wrong with it.
-        field: Its path, such as `input.3.image`; "" for the request as a whole.
-        value: What came.
-        kind: A short name of the error.
+        message: What is wrong with the field.
+        field: Path of the field, such as `input.3.image`; "" for the request as a whole.
+        value: The value that came.
+        kind: Short name of the error.
     """
 
     def __init__(self, message: str, field: str = "", value: object = None, kind: str = "value_error") -> None:
@@ -83,15 +83,15 @@ class FieldError(InputError):
 
 
 class LabelError(InputError):
-    """There are too few or too many labels to classify by."""
+    """A classifier gets too few or too many labels."""
 
 
 class TooLargeError(InputError):
-    """A request is longer, or has more inputs, tokens, pixels or pages in it, than the server takes."""
+    """A request exceeds one of the server's limits: bytes, inputs, tokens, pixels or pages."""
 
 
 class ModelNotFoundError(PolylensError, LookupError):
-    """No model of that name in the catalog, and no folder of that name either."""
+    """Neither the catalog nor the disk has a model of this name."""
 
 
 class HubUnavailableError(PolylensError, ConnectionError):
@@ -99,11 +99,11 @@ class HubUnavailableError(PolylensError, ConnectionError):
 
 
 class CheckpointError(PolylensError, ValueError):
-    """A checkpoint's files or tensors do not fit the model; the message names them."""
+    """The files or tensors of a checkpoint do not fit the model; the message names them."""
 
 
 class LibraryNotFoundError(PolylensError, LookupError):
-    """Neither this folder nor one above it holds an index."""
+    """Neither this folder nor one above it has an index."""
 
 
 class LibraryBusyError(PolylensError, RuntimeError):
@@ -111,23 +111,23 @@ class LibraryBusyError(PolylensError, RuntimeError):
 
 
 class StorageError(PolylensError, OSError):
-    """What was to be written to an index found no place on its disk: full, over a quota, read-only, or failing."""
+    """An index could not be written: its disk is full, over a quota, read-only or failing."""
 
 
 class StorageUnavailableError(StorageError):
-    """The object storage that an index lies on cannot be reached, or refuses: no such bucket, no credentials."""
+    """The object storage of an index cannot be reached, or refuses the request: no such bucket, no credentials."""
 
 
 class ModelMismatchError(PolylensError, ValueError):
-    """The index holds vectors of another model; its vectors and yours cannot be compared."""
+    """The index holds vectors of another model, which cannot be compared with those of this one."""
 
 
 class UnauthorizedError(PolylensError, PermissionError):
-    """A request came without a key that the server knows.
+    """A request has no valid API key.
 
     Args:
-        message: What was missing or wrong.
-        code: The published name of the reason.
+        message: What is missing or wrong.
+        code: Error code in the body of the HTTP response.
     """
 
     def __init__(self, message: str, code: str = "AUTH_INVALID_API_KEY") -> None:
@@ -139,20 +139,20 @@ class UnauthorizedError(PolylensError, PermissionError):
 
 
 class NotFoundError(PolylensError, LookupError):
-    """The server has nothing of that name, or not for this key."""
+    """The server has nothing of this name, or nothing that this API key may use."""
 
 
 class BusyError(PolylensError, RuntimeError):
-    """What is asked for is being changed by another request."""
+    """Another request is changing the same thing."""
 
 
 class RateLimitError(PolylensError, RuntimeError):
-    """A key has used up what it may send for now.
+    """An API key has reached its rate limit.
 
     Args:
         message: Which limit, and how much of it was used.
-        retry_after: Seconds after which it is worth trying again.
-        code: The published name of the limit.
+        retry_after: Seconds to wait before the next attempt.
+        code: Error code in the body of the HTTP response.
     """
 
     def __init__(self, message: str, retry_after: float = 1.0, code: str = "RATE_REQUEST_LIMIT_EXCEEDED") -> None:
@@ -165,11 +165,11 @@ class RateLimitError(PolylensError, RuntimeError):
 
 
 class OverloadedError(PolylensError, RuntimeError):
-    """The server has more to do than it can do in time, or is not ready.
+    """The server has more work than it can do in time, or is not ready.
 
     Args:
-        message: What it is doing instead.
-        retry_after: Seconds after which it is worth trying again.
+        message: Why it cannot answer now.
+        retry_after: Seconds to wait before the next attempt.
     """
 
     def __init__(self, message: str, retry_after: float = 1.0) -> None:
@@ -181,11 +181,11 @@ class OverloadedError(PolylensError, RuntimeError):
 
 
 class DeadlineError(PolylensError, TimeoutError):
-    """An answer would have taken longer than a request may."""
+    """A request could not be answered within its time limit."""
 
 
 class WorkerError(PolylensError, RuntimeError):
-    """An input brought the model's process down, or the model failed on it; other inputs are not affected."""
+    """The model failed on an input, or its process died of it; other inputs are not affected."""
 
 
 STATUS_AND_EXIT: dict[type[PolylensError], tuple[int, int, str]] = {
@@ -212,12 +212,12 @@ STATUS_AND_EXIT: dict[type[PolylensError], tuple[int, int, str]] = {
     StorageError: (507, 16, "SERVICE_STORAGE_FULL"),
     StorageUnavailableError: (503, 17, "SERVICE_UNAVAILABLE"),
 }
-"""Class -> (HTTP status, exit code, code in the body of an HTTP answer). Exit code 2 is also what a wrong command line
-gives. The codes are those that the published interface has; the others are ours."""
+"""Class -> (HTTP status, exit code, error code in the body of an HTTP response). A wrong command line exits with 2.
+The error codes are those of the published API where it has one."""
 
 
 def http_status(error: PolylensError) -> int:
-    """HTTP status for an error.
+    """Returns the HTTP status of an error.
 
     Example:
         >>> http_status(ImageError("the file ends early", index=3))
@@ -227,12 +227,12 @@ def http_status(error: PolylensError) -> int:
 
 
 def exit_code(error: PolylensError) -> int:
-    """Process exit code for an error, between 1 and 17."""
+    """Returns the process exit code of an error, between 1 and 17."""
     return STATUS_AND_EXIT[type(error)][1]
 
 
 def wire_code(error: PolylensError) -> str:
-    """The code that names an error in the body of an HTTP answer.
+    """Returns the error code that stands in the body of an HTTP response.
 
     Example:
         >>> wire_code(DeadlineError("no answer within 60 s"))

@@ -1,4 +1,4 @@
-"""Plain values that cross layers. Imports nothing of the package, and no torch."""
+"""Plain values that cross layers. This module imports nothing from the package, and no torch."""
 
 from __future__ import annotations
 
@@ -10,10 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import PIL.Image
 
-Task = Literal["retrieval", "text-matching", "code"]
-PromptName = Literal["query", "passage"]
 Kind = Literal["pdf", "image", "text", "document", "slides", "sheet"]
-"""What a page comes from."""
+"""The kind of file that a page comes from."""
 
 ImageSource = str | Path | bytes | PIL.Image.Image
 """A path, bytes of an image file, a PIL image, a `data:` URI, bare base64, or an http(s) URL."""
@@ -40,10 +38,10 @@ class Embedding:
     dense: FloatArray
     """Unit vector, `[dim]`."""
     multivector: FloatArray
-    """One unit vector a token, `[tokens, 128]`: every token, the prompt's included. A model without late interaction
-    gives its dense vector as the only row, so that MaxSim is its cosine."""
+    """One unit vector per token, `[tokens, 128]`, the prompt's tokens included. Without late interaction there is one
+    row, the dense vector, so that MaxSim equals the cosine."""
     norm: float = 1.0
-    """Length of the dense vector before it was brought to one."""
+    """Length of the dense vector before it was normalised."""
 
     @property
     def num_tokens(self) -> int:
@@ -54,7 +52,7 @@ class Embedding:
 class Page:
     """One page of a document, as a person would see it and as a program would read it.
 
-    At least one of the two is there: a photograph has no text, a source file has no picture.
+    It has an image, a text or both: a photograph has no text, a source file has no image.
     """
 
     number: int
@@ -62,4 +60,4 @@ class Page:
     image: PIL.Image.Image | None
     """RGB."""
     text: str
-    """The text layer, "" where there is none."""
+    """The text layer; "" if there is none."""

@@ -179,7 +179,7 @@ class TestOneTower:
         assert np.array_equal(alone.encode_text(["sea", "boat"]), whole.encode_text(["sea", "boat"]))
         names = [name for name, _ in alone.model.named_parameters()]
         assert names and all(name.startswith("text.") for name in names)
-        with pytest.raises(InputError, match="input 1 is image, this model takes text only"):
+        with pytest.raises(InputError, match="input 1 is image, this model accepts text only"):
             alone.encode(["sea", PIL.Image.new("RGB", (9, 9))])
 
     def test_image_alone(self, folder: Path) -> None:
@@ -187,7 +187,7 @@ class TestOneTower:
         picture = PIL.Image.new("RGB", (90, 80), "green")
         assert np.array_equal(alone.encode_image(picture), whole.encode_image(picture))
         assert all(name.startswith("vision.") for name, _ in alone.model.named_parameters())
-        with pytest.raises(InputError, match="input 0 is text, this model takes image only"):
+        with pytest.raises(InputError, match="input 0 is text, this model accepts image only"):
             alone.encode_text("sea")
 
     @pytest.mark.parametrize("modalities", [(), "text", ("sound",), ("text", "sound")])
@@ -198,7 +198,7 @@ class TestOneTower:
     def test_v3_takes_texts(self, tmp_path: Path) -> None:
         embedder = load(tiny_clip.write(tmp_path / "v3", tiny_clip.V3))
         assert embedder.modalities == ("text",)
-        with pytest.raises(InputError, match="this model takes text only"):
+        with pytest.raises(InputError, match="this model accepts text only"):
             embedder.encode_image(PIL.Image.new("RGB", (9, 9)))
         with pytest.raises(InputError, match="modalities must be one or several"):
             load(tmp_path / "v3", modalities=("image",))
@@ -254,7 +254,7 @@ class TestOutputs:
 
     def test_no_late_interaction(self, folder: Path) -> None:
         embedder = load(folder)
-        with pytest.raises(InputError, match="no multi-vectors"):
+        with pytest.raises(InputError, match="does not produce multi-vectors"):
             embedder.encode_text("sea", return_multivector=True)
         [one] = embedder.embed(["sea"])
         assert one.multivector.shape == (1, 48) and np.array_equal(one.multivector[0], one.dense)

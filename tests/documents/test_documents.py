@@ -14,7 +14,8 @@ from reportlab.pdfgen.canvas import Canvas
 
 from polylens.documents import kind_of, open_document
 from polylens.documents.formats.pdf import clean, render_scale
-from polylens.documents.formats.text import MAX_CHARS, decode, split
+from polylens.documents.formats.text import decode
+from polylens.documents.splitting import MAX_CHARS, split
 from polylens.errors import DocumentError
 from polylens.types import Page
 
@@ -90,7 +91,7 @@ class TestPdf:
         whole = make_pdf(tmp_path / "a.pdf", "text").read_bytes()
         for name, data in {"junk": b"\x00\x01\x02" * 99, "cut": whole[:200]}.items():
             (tmp_path / f"{name}.pdf").write_bytes(data)
-            assert "not a PDF, or a broken one" in reason(tmp_path / f"{name}.pdf")
+            assert "not a PDF, is broken" in reason(tmp_path / f"{name}.pdf")
         (tmp_path / "empty.pdf").write_bytes(b"")
         assert "is empty" in reason(tmp_path / "empty.pdf")
         assert "protected by a password" in reason(make_pdf(tmp_path / "locked.pdf", "x", password="secret"))
@@ -129,7 +130,7 @@ class TestImages:
     @pytest.mark.parametrize("name", ["a.png", "a.tif", "a.jpg"])
     def test_broken(self, tmp_path: Path, name: str) -> None:
         (tmp_path / name).write_bytes(b"nothing of the kind")
-        with pytest.raises(DocumentError, match=rf"{name}: is not a whole image"):
+        with pytest.raises(DocumentError, match=rf"{name}: is not a complete image"):
             pages_of(tmp_path / name)
 
     def test_tiff_cut_in_a_later_page(self, tmp_path: Path) -> None:
@@ -205,7 +206,7 @@ def test_kinds() -> None:
 
 
 def test_unknown_kind_and_folder(tmp_path: Path) -> None:
-    with pytest.raises(DocumentError, match="neither a PDF nor an image, a text or an office document"):
+    with pytest.raises(DocumentError, match="not a PDF, image, text, web page, office document or book"):
         open_document(tmp_path / "a.xyz")
     (tmp_path / "folder.txt").mkdir()
     with pytest.raises(DocumentError, match="is not a file"):

@@ -52,7 +52,7 @@ def test_as_git_has_it(tmp_path: Path, patterns: str) -> None:
 @pytest.mark.parametrize("line", ["!", "[z-a].txt", "a[", "/", "name\\"])
 def test_a_line_that_is_no_pattern_is_named(tmp_path: Path, line: str) -> None:
     (tmp_path / IGNORE_FILE).write_text(f"*.log\n\n{line}\n")
-    with pytest.raises(InputError, match=r"\.polylensignore, line 3: .* is not a pattern"):
+    with pytest.raises(InputError, match=r"\.polylensignore, line 3: .* is not a valid \.gitignore pattern"):
         scan(tmp_path)
 
 

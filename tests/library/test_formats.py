@@ -31,7 +31,9 @@ def test_every_page_of_every_format(library: Library) -> None:
     assert {file: record.num_pages for file, record in library.files().items()} == {
         "report.docx": 2, "tides.pptx": 5, "fees.xlsx": 2, "book.epub": 2, "page.html": 1,
     }  # fmt: skip
-    assert report.failed == [("broken.docx", "is damaged, or not what its name says (it is no zip archive)")]
+    assert report.failed == [
+        ("broken.docx", "is damaged, or not of the format that its name says (it is not a zip archive)")
+    ]
     assert (report.indexed, report.skipped) == (5, 1)
     again = library.update()
     assert (again.indexed, again.unchanged, len(again.failed)) == (0, 5, 1)

@@ -18,7 +18,7 @@ import pytest
 from tests.support.fakes import FakeEmbedder
 from tests.support.killing import Nursery, contents
 
-from polylens.documents.formats.text import split
+from polylens.documents.splitting import split
 from polylens.index.table.manifest import STAGED
 from polylens.index.table.store import Store
 from polylens.library.library import Library

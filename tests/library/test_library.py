@@ -338,7 +338,7 @@ class TestBrokenFiles:
         assert sorted(reasons) == ["broken.pdf", "circle.txt", "cut.png", "junk.txt", "locked.pdf", "nowhere.txt"]
         assert "a broken one" in reasons["broken.pdf"]
         assert "password" in reasons["locked.pdf"]
-        assert "not a whole image" in reasons["cut.png"]
+        assert "not a complete image" in reasons["cut.png"]
         assert "not text" in reasons["junk.txt"]
         assert "cannot be read" in reasons["nowhere.txt"]
         assert report.indexed == 3

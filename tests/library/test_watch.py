@@ -132,7 +132,9 @@ class TestFollowing:
         (watched.one / ".polylensignore").write_text("sub/\n")
         watched.says("one: removed sub/there.txt")
         (watched.one / ".polylensignore").write_text("!\n")
-        watched.comes(lambda: any("line 1: '!' is not a pattern" in line for line in watched.notes.problems))
+        watched.comes(
+            lambda: any("line 1: '!' is not a valid .gitignore pattern" in line for line in watched.notes.problems)
+        )
         (watched.one / ".polylensignore").unlink()
         watched.says("one: added sub/there.txt, 1 page")
 

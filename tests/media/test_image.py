@@ -20,6 +20,7 @@ import pytest
 
 from polylens import types
 from polylens.errors import ImageError
+from polylens.media import fetch as fetching
 from polylens.media import image as images
 from polylens.media.image import read_image
 
@@ -217,24 +218,24 @@ class TestErrors:
         ("source", "words"),
         [
             (b"", "empty (0 bytes)"),
-            (b"just some text, no image", "not a whole image of a supported kind"),
-            (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n", "not a whole image of a supported kind"),
-            (PNG[: len(PNG) // 2], "not a whole image"),
+            (b"just some text, no image", "not a complete image of a supported format"),
+            (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n", "not a complete image of a supported format"),
+            (PNG[: len(PNG) // 2], "not a complete image"),
             (PNG[:-30], "truncated or broken"),
             (huge_png(20_000, 10_000), "too large"),
             (huge_png(100_000, 100_000), "too large"),
             (huge_png(13_378, 13_377), "too large"),  # one pixel row over Pillow's own limit
             (huge_png(10_000, 10_000), "truncated or broken"),  # allowed, over Pillow's warning: no warning leaks
             (PIL.Image.new("RGB", (0, 5)), "0 x 5"),
-            ("no_such_file.png", "is not a file here"),
+            ("no_such_file.png", "is not an existing file"),
             (Path("no_such_file.png"), "No such file"),
             (Path(), "is a folder"),
-            ("", "is not a file here"),
+            ("", "is not an existing file"),
             ("data:image/png;base64", "has no comma"),
             ("data:image/png;base64,$$$$", "valid base64"),
-            ("x" * 100_000 + "!", "is not a file here"),
-            ("nul\0byte", "is not a file here"),
-            ("ftp://example.org/x.png", "is not a file here"),
+            ("x" * 100_000 + "!", "is not an existing file"),
+            ("nul\0byte", "is not an existing file"),
+            ("ftp://example.org/x.png", "is not an existing file"),
             (None, "got NoneType"),
             (np.zeros((2, 2, 3)), "got ndarray"),
         ],
@@ -352,6 +353,6 @@ class TestUrls:
             read_image("http://")
 
     def test_too_long_an_answer_is_cut_off(self, site: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(images, "MAX_FETCH_BYTES", 10_000)
+        monkeypatch.setattr(fetching, "MAX_FETCH_BYTES", 10_000)
         with pytest.raises(ImageError, match="more than 10,000 bytes"):
             read_image(f"{site}/big")

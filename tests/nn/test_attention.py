@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from polylens.nn import attention as module
-from polylens.nn.attention import Packing, attention
+from polylens.nn.attention import attention
+from polylens.nn.packing import Packing
 
 LENGTHS = {
     "one token": [1],
@@ -161,3 +162,48 @@ def test_the_gpu_kernel_equals_the_products_on_the_cpu(causal):
     on_gpu = [x.cuda() for x in (queries, keys, values)]
     there = attention(*on_gpu, Packing(lengths, torch.device("cuda")), causal=causal)
     assert float((there.cpu().float() - here.float()).abs().max()) < 0.01 * float(here.float().abs().max())
+
+
+CUDA = torch.device("cuda", 0)
+TURING, AMPERE, HOPPER = (7, 5), (8, 0), (9, 0)  # compute capabilities: T4, A100, H100
+
+
+@pytest.mark.parametrize("capability", [(7, 0), TURING, AMPERE, (8, 6), HOPPER], ids=str)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32], ids=str)
+def test_flash_attention_is_chosen_from_ampere_on(
+    monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], dtype: torch.dtype
+) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda *_: capability)
+    assert module.has_flash(CUDA, dtype) == (capability >= AMPERE and dtype != torch.float32)
+    assert not module.has_flash(CPU, dtype)
+
+
+@pytest.mark.parametrize("capability", [TURING, AMPERE], ids=str)
+def test_the_kernel_of_a_gpu(monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int]) -> None:
+    """A GPU before Ampere goes the way of the CPU. The device's name is all of it that this machine can have."""
+    ran: list[str] = []
+    products = module._products
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda *_: capability)
+    on_a_gpu = module.has_flash
+    monkeypatch.setattr(module, "has_flash", lambda _, dtype: on_a_gpu(CUDA, dtype))
+    monkeypatch.setattr(module, "_flash", lambda q, *_, **__: ran.append("flash") or q)
+    monkeypatch.setattr(module, "_products", lambda *each: ran.append("products") or products(*each))
+    q, k, v = draw([3, 4], dtype=torch.bfloat16)
+    attention(q, k, v, Packing([3, 4], CPU), causal=True)
+    assert ran == (["products", "products"] if capability == TURING else ["flash"])
+
+
+class TestPacking:
+    def test_the_bounds_reach_the_device_once(self) -> None:
+        packing = Packing([3, 2], CPU)
+        assert packing.bounds() is packing.bounds()
+
+    def test_flash_attention_needs_no_order(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(module, "has_flash", lambda *_: True)
+        monkeypatch.setattr(module, "_flash", lambda q, _, __, packing, **___: packing.bounds() is None or q)
+        packing = Packing([5, 1, 3], CPU)
+        attention(*draw([5, 1, 3]), packing, causal=True)
+        assert {"groups", "order", "inverse"}.isdisjoint(vars(packing))
+        assert packing.groups == [(1, 1), (3, 1), (5, 1)]
+        assert packing.order is not None and packing.inverse is not None
+        assert packing.order[packing.inverse].tolist() == list(range(9))

@@ -55,13 +55,13 @@ class TestChunks:
 
     @pytest.mark.parametrize("name", ["v4", "v3"])
     def test_it_shares_a_batch_with_ordinary_items(self, name: str, request: pytest.FixtureRequest) -> None:
-        from polylens.runtime.forward import forward
+        from polylens.runtime.engines.torch import TorchEngine
 
         embedder: Embedder = request.getfixturevalue(name)
         adapter, prompt = embedder.processor.role(None, None)
         item = embedder.processor.chunks(CHUNKS, task=adapter, prompt_name=prompt, max_length=None)
         plain = embedder.processor.text("a text", task=adapter, prompt_name=prompt, max_length=None)
-        first, chunks, last = forward(embedder.model, [plain, item, plain])
+        first, chunks, last = TorchEngine(embedder.model).run([plain, item, plain])
         assert [len(first), len(chunks), len(last)] == [1, 3, 1]
         alone = embedder.embed_chunks(CHUNKS)
         assert max(np.abs(a.dense - b.dense).max() for a, b in zip(chunks, alone, strict=True)) < ROUNDING

@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 from tokenizers import Tokenizer
 from torch import Tensor
 
+from polylens.atomic import write_beside
 from polylens.checkpoints.tensors import INDEX, SINGLE, weight_files
 from polylens.errors import InputError
 from polylens.models.description import ExtraFiles, Family, Layout
@@ -111,13 +112,11 @@ def _write_extra(folder: Path, extra: ExtraFiles) -> None:
 
 
 def _link(source: Path, target: Path) -> None:
-    partial = target.with_name(target.name + ".partial")
-    partial.unlink(missing_ok=True)
-    try:
-        os.link(source.resolve(), partial)
-    except OSError:  # another disk, or one without links
-        shutil.copyfile(source, partial)
-    partial.replace(target)
+    with write_beside(target) as beside:
+        try:
+            os.link(source.resolve(), beside)
+        except OSError:  # another disk, or one without links
+            shutil.copyfile(source, beside)
 
 
 def _write_base(folder: Path, tensors: Mapping[str, Tensor]) -> None:
@@ -145,20 +144,17 @@ def _write_base(folder: Path, tensors: Mapping[str, Tensor]) -> None:
 
 
 def _write_tokenizer(folder: Path, tokenizer: Tokenizer) -> None:
-    partial = folder / "tokenizer.json.partial"
-    tokenizer.save(str(partial))
-    partial.replace(folder / "tokenizer.json")
+    with write_beside(folder / "tokenizer.json") as beside:
+        tokenizer.save(str(beside))
 
 
 def _write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    partial = path.with_name(path.name + ".partial")
-    with torch.no_grad():
-        save_file(dict(tensors), partial, metadata={"format": "pt"})
-    os.chmod(partial, 0o644)  # noqa: PTH101 - safetensors creates its files for the owner alone
-    partial.replace(path)
+    with write_beside(path) as beside:
+        with torch.no_grad():
+            save_file(dict(tensors), beside, metadata={"format": "pt"})
+        beside.chmod(0o644)  # safetensors creates its files for the owner alone
 
 
 def _write_json(path: Path, value: Mapping[str, Any]) -> None:
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
-    shutil.move(partial, path)
+    with write_beside(path) as beside:
+        beside.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The program itself, and what several of its commands share."""
+"""The command-line program, and what several of its commands share."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-Model = Annotated[str, typer.Option(help="A name of `polylens models`, or a folder in the official layout.")]
+Model = Annotated[str, typer.Option(help="A name from `polylens models`, or a folder in the official layout.")]
 
 
 def main() -> None:
-    """Entry point of the console script: runs a command and turns errors into a line and an exit code."""
+    """Runs a command; turns an error into one line on stderr and an exit code."""
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a Japanese page is printed in a Latin-1 locale too
+        sys.stdout.reconfigure(errors="backslashreplace")  # a Latin-1 locale must not fail on a Japanese page
     try:
         app()
     except PolylensError as error:
         print(f"polylens: {error}", file=sys.stderr)
         sys.exit(exit_code(error))
-    except OSError as error:  # of the machine: no space left, no permission
+    except OSError as error:  # from the system: no space left, no permission
         print(f"polylens: {error}", file=sys.stderr)
         sys.exit(1)
-    except SystemExit as end:  # typer has made 130 of Ctrl-C, and 1 of a reader that went away, as `head` does
+    except SystemExit as end:  # typer uses 130 for Ctrl-C, and 1 for a closed pipe, as by `head`
         if end.code == 130:
             print("polylens: interrupted", file=sys.stderr)
         raise
@@ -58,11 +58,11 @@ def options(
         bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """Universal embeddings one can run oneself: text, pictures and document pages in one vector space."""
+    """Universal embeddings that you run yourself: texts, images and document pages in one vector space."""
 
 
 def show(*tables: Table) -> None:
-    """Prints tables as wide as the terminal, or wide enough for a file."""
+    """Prints tables: as wide as the terminal, or 180 characters wide into a file."""
     from rich.console import Console
 
     console = Console(width=None if sys.stdout.isatty() else 180)
@@ -71,15 +71,21 @@ def show(*tables: Table) -> None:
 
 
 def require_place(option: str, file: Path | None) -> None:
+    """Checks that a file can be written: it is not a folder, and its folder exists.
+
+    Raises:
+        InputError: The message names the option.
+    """
     if file is not None and (file.is_dir() or not file.absolute().parent.is_dir()):
-        raise InputError(f"{option} must be a file in a folder that is there, got {file}")
+        raise InputError(f"{option} must be a file in an existing folder, got {file}")
 
 
 @contextmanager
 def needing_the_train_extra(what: str) -> Iterator[None]:
+    """Turns a missing package into an InputError that says how to install the extra `train`."""
     try:
         yield
     except ModuleNotFoundError as missing:
         raise InputError(
-            f"{what} needs {missing.name}, which is not installed; it comes with pip install -e '.[train]'"
+            f"{what} needs {missing.name}, which is not installed; install it with pip install -e '.[train]'"
         ) from missing

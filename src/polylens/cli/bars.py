@@ -1,4 +1,4 @@
-"""Progress on a terminal, with an ETA; silence where stderr is piped."""
+"""Progress bars with an ETA, on a terminal only."""
 
 from __future__ import annotations
 
@@ -14,7 +14,11 @@ if TYPE_CHECKING:
 
 @contextmanager
 def indexing_bar() -> Iterator[Callable[[UpdateProgress], None] | None]:
-    """One bar with an ETA on a terminal; silence where stderr is piped."""
+    """Draws a bar while a folder is indexed; draws nothing if stderr is not a terminal.
+
+    Yields:
+        The function to report progress to; None if stderr is not a terminal.
+    """
     if not sys.stderr.isatty():
         yield None
         return
@@ -45,7 +49,11 @@ def indexing_bar() -> Iterator[Callable[[UpdateProgress], None] | None]:
 
 @contextmanager
 def counting_bar(what: str) -> Iterator[Callable[[int, int], None]]:
-    """One bar with an ETA on a terminal; silence where stderr is piped."""
+    """Draws a bar that counts up to a total; draws nothing if stderr is not a terminal.
+
+    Yields:
+        The function to call with what is done and the total.
+    """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
@@ -59,7 +67,7 @@ def counting_bar(what: str) -> Iterator[Callable[[int, int], None]]:
 
 @contextmanager
 def training_bar(*, shown: bool) -> Iterator[Callable[[TrainingProgress], None]]:
-    """One calm line on a terminal; silence where stderr is piped, or it is not to be shown."""
+    """Draws a bar with the loss while a model is trained; draws nothing unless `shown` on a terminal."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar

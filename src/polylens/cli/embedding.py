@@ -1,4 +1,4 @@
-"""Vectors of texts and pictures, and the models that make them."""
+"""`polylens embed` and `polylens models`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from polylens.errors import InputError
 
 
 class Format(StrEnum):
-    """How `embed` prints vectors."""
+    """Output format of `embed`."""
 
     json = "json"
     jsonl = "jsonl"
@@ -25,42 +25,42 @@ class Format(StrEnum):
 @app.command()
 def embed(
     texts: Annotated[
-        list[str] | None, typer.Argument(metavar="TEXT", help="Texts. They are never opened as files.")
+        list[str] | None, typer.Argument(metavar="TEXT", help="One or several texts. A text is never opened as a file.")
     ] = None,
-    file: Annotated[Path | None, typer.Option(help="A file with one text a line; - is stdin.")] = None,
+    file: Annotated[Path | None, typer.Option(help="A UTF-8 file with one text per line; - is stdin.")] = None,
     image: Annotated[
-        list[str] | None, typer.Option(metavar="PATH", help="A picture: path, URL or data URI; may be repeated.")
+        list[str] | None, typer.Option(metavar="PATH", help="An image: path, URL or data: URI. May be repeated.")
     ] = None,
     model: Model = "nano",
     task: Annotated[
-        str | None, typer.Option(help="retrieval, text-matching or code; by default what the model does by default.")
+        str | None, typer.Option(help="retrieval, text-matching or code (default: the model's default task).")
     ] = None,
-    prompt_name: Annotated[str | None, typer.Option(help="query or passage, for texts; query if only a task.")] = None,
-    dim: Annotated[int | None, typer.Option(help="Cut dense vectors to this many numbers (Matryoshka).")] = None,
+    prompt_name: Annotated[str | None, typer.Option(help="query or passage, for texts (default: query).")] = None,
+    dim: Annotated[int | None, typer.Option(help="Truncate dense vectors to this many numbers (Matryoshka).")] = None,
     multivector: Annotated[
-        bool, typer.Option("--multivector", help="One vector a token instead of one in all.")
+        bool, typer.Option("--multivector", help="Print one vector per token instead of one per input.")
     ] = False,
-    format: Annotated[Format, typer.Option(help="npy is binary: send it to a file.")] = Format.json,
+    format: Annotated[Format, typer.Option(help="Output format. npy is binary: redirect it to a file.")] = Format.json,
 ) -> None:
-    """Print the vectors of texts and pictures.
+    """Print the vectors of texts and images.
 
-    They come in this order: texts, lines of the file, pictures.
+    The order is: texts, lines of the file, images.
     """
     from polylens.types import Image
 
     inputs: list[Any] = [*(texts or []), *_lines(file), *map(Image, image or [])]
     if not inputs:
-        raise InputError("nothing to embed: give texts, --file FILE or --image PATH")
+        raise InputError("there is nothing to embed; pass texts, --file FILE or --image PATH")
     if multivector and dim is not None:
-        raise InputError(
-            "--dim cuts dense vectors; the vectors of --multivector have one width, so leave one of the two out"
-        )
+        raise InputError("--dim truncates dense vectors, and --multivector prints none; leave one of the two out")
     if format is Format.npy and multivector and len(inputs) > 1:
         raise InputError(
-            "npy holds one array, and multi-vectors of several inputs differ in length; use --format jsonl"
+            "--format npy holds one array, but the multi-vectors of several inputs differ in length; use --format jsonl"
         )
     if format is Format.npy and sys.stdout.isatty():
-        raise InputError("npy is binary and would garble the terminal; redirect it: polylens embed ... > vectors.npy")
+        raise InputError(
+            "--format npy is binary and stdout is a terminal; redirect it: polylens embed ... > vectors.npy"
+        )
     from polylens.runtime.embedder import load
 
     vectors = load(model).encode(
@@ -71,7 +71,7 @@ def embed(
 
 @app.command()
 def models() -> None:
-    """List the models that are known by name."""
+    """List the models that can be loaded by name."""
     from rich.table import Table
 
     from polylens.checkpoints.catalog import CATALOG
@@ -91,7 +91,7 @@ def _lines(file: Path | None) -> list[str]:
     try:
         text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as unreadable:
-        raise InputError(f"--file must be a UTF-8 text file, one text a line: {unreadable}") from unreadable
+        raise InputError(f"--file must be a UTF-8 text file with one text per line: {unreadable}") from unreadable
     return [line for line in text.splitlines() if line.strip()]
 
 

@@ -1,4 +1,4 @@
-"""Files -> pages: PDFs, images, texts, office documents, books and web pages. Needs no torch.
+"""Documents: files of many formats become pages. Needs no torch.
 
 >>> [kind_of(name) for name in ("report.PDF", "photo.jpeg", "notes.md", "talk.pptx", "song.mp3")]
 ['pdf', 'image', 'text', 'slides', None]

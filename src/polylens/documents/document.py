@@ -1,4 +1,4 @@
-"""What every kind of file becomes: a document that yields its pages one by one."""
+"""The document, which every kind of file is opened as: it yields its pages one by one."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from types import TracebackType
 from polylens.types import Kind, Page
 
 MAX_PIXELS = 1_003_520
-"""Pixels of a rendered page: 1,280 patches of 28 x 28, about 1,140 x 880 for an upright A4 page."""
+"""Default limit of pixels per rendered page: 1,280 patches of 28 x 28, or about 1,190 x 840 for an upright A4 page."""
 
 
 class Document(ABC):
-    """An open file. Its pages come lazily and in order; close it, or use it in a `with` statement.
+    """An open file, whose pages are read lazily and in order. Close it, or use it in a `with` statement.
 
     Every method may raise DocumentError.
     """
@@ -23,18 +23,18 @@ class Document(ABC):
     @property
     @abstractmethod
     def num_pages(self) -> int:
-        """How many pages `__iter__` will yield; cheap."""
+        """Number of pages; cheap to ask for."""
 
     @abstractmethod
     def page(self, number: int) -> Page:
-        """One page, counted from 1."""
+        """Returns one page; the first is number 1."""
 
     def __iter__(self) -> Iterator[Page]:
         for number in range(1, self.num_pages + 1):
             yield self.page(number)
 
     def close(self) -> None:
-        """Let go of the file; harmless when repeated."""
+        """Closes the file; may be called again."""
         return
 
     def __enter__(self) -> Document:

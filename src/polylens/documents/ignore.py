@@ -1,7 +1,7 @@
-"""Which files of a folder are left alone: the patterns of its `.polylensignore`, in the syntax of `.gitignore`.
+"""Which files of a folder are ignored: the patterns of its `.polylensignore`, in the syntax of `.gitignore`.
 
-As git has it: `*.log` anywhere, `/drafts` in the folder itself, `old/` folders only, `!keep.log` takes one back, the
-last pattern that fits decides, and what lies in an ignored folder cannot be taken back.
+The rules are git's: `*.log` matches anywhere, `/drafts` in the folder itself, `old/` folders only; `!keep.log` includes
+a file again; the last pattern that matches decides; files in an ignored folder cannot be included again.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ class Ignore:
     """The patterns of one folder.
 
     Args:
-        lines: Of the file.
-        source: Its name, for messages.
+        lines: The lines of the file.
+        source: Name of the file, for messages.
 
     Raises:
-        InputError: A line is no pattern; the message names it.
+        InputError: A line is not a valid pattern; the message quotes it.
 
     Example:
         >>> ignore = Ignore(["*.log", "!keep.log", "drafts/"])
@@ -38,28 +38,28 @@ class Ignore:
         self._spec = GitIgnoreSpec.from_lines(lines)
 
     def covers(self, file: str) -> bool:
-        """Is a file left alone, by its own name or by a folder that it is in?
+        """Returns whether a file is ignored, by its own name or by that of a folder it is in.
 
         Args:
-            file: Relative, POSIX.
+            file: Path relative to the folder, with `/`.
         """
         folders = list(PurePosixPath(file).parents)[-2::-1]  # the outermost first, the folder itself left out
         return any(self.covers_folder(folder.as_posix()) for folder in folders) or self.covers_file(file)
 
     def covers_file(self, file: str) -> bool:
-        """Is a file left alone by its own name? The folders around it are not asked."""
+        """Returns whether a file is ignored by its own name; the folders around it are not considered."""
         return self._spec.match_file(file)
 
     def covers_folder(self, folder: str) -> bool:
-        """Is a folder left alone, with all that is in it? Those around it are not asked."""
+        """Returns whether a folder is ignored, with all files in it; the folders around it are not considered."""
         return self._spec.match_file(f"{folder}/")
 
 
 def read_ignore(folder: Path) -> Ignore:
-    """The patterns of a folder; none where it has no such file.
+    """Reads the patterns of a folder; there are none if it has no such file.
 
     Raises:
-        InputError: The file cannot be read, or a line of it is no pattern.
+        InputError: The file cannot be read, or a line of it is not a valid pattern.
     """
     path = folder / IGNORE_FILE
     try:
@@ -69,19 +69,17 @@ def read_ignore(folder: Path) -> Ignore:
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror})") from error
     except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not UTF-8 ({error.reason} at byte {error.start}); save it as such") from error
+        raise InputError(f"{path} is not UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8") from error
 
 
 def _check(line: str, place: str) -> None:
-    """The library takes some malformed patterns for ones that fit nothing; a person should hear of it."""
+    """Refuses malformed patterns, some of which pathspec accepts as patterns that match nothing."""
     if not line.strip() or line.startswith("#"):
         return
     try:
         [pattern] = GitIgnoreSpec.from_lines([line]).patterns
-        reason = "" if pattern.include is not None else "it fits nothing"
+        reason = "" if pattern.include is not None else "it matches nothing"
     except (ValueError, re.error) as error:
         reason = str(error)
     if reason:
-        raise InputError(
-            f"{place}: {line!r} is not a pattern as .gitignore has them ({reason}); correct it or remove it"
-        )
+        raise InputError(f"{place}: {line!r} is not a valid .gitignore pattern ({reason}); correct it or remove it")

@@ -1,4 +1,4 @@
-"""From a file's name to the document that it is."""
+"""Opens a file as the kind of document that its name says."""
 
 from __future__ import annotations
 
@@ -39,23 +39,23 @@ _TEXT_NAMES = frozenset(
 
 
 def kind_of(path: str | Path) -> Kind | None:
-    """What a file is by its name; None where it is nothing that has pages."""
+    """Returns the kind of a file by its name; None if files of such a name have no pages."""
     path = Path(path)
-    if path.name.startswith("~$"):  # lies beside a document for as long as an office program has it open
+    if path.name.startswith("~$"):  # a lock file of an office program that has the document open
         return None
     kind = _KINDS.get(path.suffix.lower())
     return "text" if kind is None and path.name.lower() in _TEXT_NAMES else kind
 
 
 def open_document(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> Document:
-    """Open a PDF, an image, a text, an office document, a book or a web page.
+    """Opens a PDF, an image, a text, an office document, a book or a web page.
 
     Args:
         path: The file; its name says its kind.
-        max_pixels: Upper bound of the pixels of a rendered PDF page. Images keep their own size.
+        max_pixels: Largest number of pixels per rendered PDF page. Images keep their own size.
 
     Raises:
-        DocumentError: Not a kind that has pages, missing, broken, or protected by a password.
+        DocumentError: The file is of another kind, missing, broken, or protected by a password.
 
     Example:
         >>> with open_document("LICENSE") as document:  # doctest: +SKIP
@@ -64,7 +64,9 @@ def open_document(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> Document
     path = Path(path)
     kind = kind_of(path)
     if kind is None:
-        raise DocumentError(f"{path.name} is neither a PDF nor an image, a text or an office document, by its name")
+        raise DocumentError(
+            f"{path.name} is not a PDF, image, text, web page, office document or book, judging by its name"
+        )
     if not path.is_file():
         raise DocumentError(f"{path} is not a file" if path.exists() else f"{path} does not exist")
     suffix = path.suffix.lower()

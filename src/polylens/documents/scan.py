@@ -1,4 +1,4 @@
-"""What is in a folder: the files worth a look, and what is passed over."""
+"""Lists a folder: the files that have pages, and those that are left out."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from polylens.documents.ignore import IGNORE_FILE, read_ignore
 from polylens.documents.opening import kind_of
 from polylens.errors import DocumentError
 
-MAX_FILE_BYTES = 512 * 1024 * 1024  # larger files are left out, as are those of unknown kinds
+MAX_FILE_BYTES = 512 * 1024 * 1024  # per file; larger files are left out, as are those of unknown kinds
 IGNORED_FOLDERS = frozenset({"__pycache__", "node_modules"})
 
 
 @dataclass(slots=True)
 class Contents:
-    """What `scan` found."""
+    """The result of `scan`."""
 
     files: dict[str, os.stat_result] = field(default_factory=dict)
-    """By name, relative and POSIX; with size and time."""
+    """Size and time of each file, by its path relative to the folder, with `/`."""
     unreadable: list[str] = field(default_factory=list)
-    """Folders that could not be entered: what is in them is not known."""
+    """Folders that could not be entered; their files are unknown."""
     failed: list[tuple[str, str]] = field(default_factory=list)
-    """Name and reason, for each that could not be looked at."""
+    """Name and reason of each file or folder that could not be read."""
     skipped: int = 0
-    """Of no kind that has pages, or too large."""
+    """Number of files of unknown kinds, or too large."""
 
 
 def scan(folder: Path) -> Contents:
-    """Looks at a folder and all below it. Links to folders are not followed, hidden and ignored files not looked at.
+    """Lists a folder and its subfolders. Links to folders are not followed; hidden and ignored files are left out.
 
     Raises:
         DocumentError: The folder itself cannot be entered.
@@ -59,10 +59,10 @@ def scan(folder: Path) -> Contents:
 
 
 def is_watched(file: str) -> bool:
-    """Whether a change of this file or folder may concern an index, by its name.
+    """Returns whether a change of this file or folder may affect an index, by its name.
 
     Args:
-        file: Relative, POSIX.
+        file: Path relative to the folder, with `/`.
 
     Example:
         >>> [is_watched(file) for file in ("a/b.pdf", ".polylens/lock", "a/.b.pdf", ".polylensignore")]
@@ -80,13 +80,13 @@ def _is_visible(name: str) -> bool:
 
 
 def _status(path: Path, file: str, contents: Contents) -> os.stat_result | None:
-    """Size and time of a file worth a look; None for any other, which is counted or reported."""
+    """Returns size and time of a file that has pages; None for any other, which is counted or reported."""
     if kind_of(path) is None:
         contents.skipped += 1
         return None
     try:
         status = path.stat()
-    except OSError as error:  # a link to nowhere, or in a circle
+    except OSError as error:  # a broken or circular link
         contents.failed.append((printable(file), f"cannot be read ({error.strerror})"))
         return None
     if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_FILE_BYTES:
@@ -99,5 +99,5 @@ def _status(path: Path, file: str, contents: Contents) -> os.stat_result | None:
 
 
 def printable(file: str) -> str:
-    """A name without the bytes in it that are no text."""
+    """Replaces the bytes of a name that are not valid UTF-8."""
     return file.encode("utf-8", "replace").decode()

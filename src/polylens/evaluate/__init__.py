@@ -1,1 +1,1 @@
-"""How well a model finds things: tasks, metrics, reports."""
+"""Evaluation: retrieval metrics with confidence intervals, and reports."""

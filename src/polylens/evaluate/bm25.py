@@ -1,4 +1,4 @@
-"""BM25 over the words that pages were drawn with: what a search with perfect reading and no understanding finds."""
+"""BM25 over the words that pages were drawn with: a search that reads perfectly and understands nothing."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _UNSPACED = ((0x0E00, 0x0E7F), (0x3040, 0x30FF), (0x3400, 0x9FFF), (0xAC00, 0xD7
 
 
 def bm25(queries: Sequence[str], documents: Sequence[Iterable[str]]) -> npt.NDArray[np.float64]:
-    """Scores `[queries, documents]`.
+    """Returns BM25 scores `[queries, documents]`.
 
     Robertson & Zaragoza 2009, https://doi.org/10.1561/1500000019, with the logarithm that Lucene uses.
 
     Args:
         queries: Texts.
-        documents: The words of each.
+        documents: The words of each document.
 
     Example:
         >>> bm25(["harbour 2021"], [["Harbour", "2021"], ["Winter", "2021"]]).argmax()
@@ -42,7 +42,7 @@ def bm25(queries: Sequence[str], documents: Sequence[Iterable[str]]) -> npt.NDAr
 
 
 def terms(word: str) -> list[str]:
-    """What a word is compared by: itself without punctuation, or its pairs of letters where words are not spaced.
+    """Splits a word into search terms: the word without punctuation, or its letter pairs in scripts without spaces.
 
     Example:
         >>> terms("(Hafen),"), terms("東京都")

@@ -1,8 +1,8 @@
-"""How the vectors of two modalities lie in their shared space: aligned, apart, in a cone.
+"""Geometry of two modalities in their shared space: alignment, gap and cone effect.
 
 Shapes: N pairs, E embedding width, W draws. All vectors are of unit length, row i of one side belongs to row i of the
-other, and `weights` `[W, N]` say how often each pair stands in each draw: ones are the sample itself, the rest is for
-`metrics.bootstrap_statistic`.
+other. `weights` `[W, N]` says how often each draw contains each pair: ones are the sample itself, others come
+from `metrics.bootstrap_statistic`.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ Figures = npt.NDArray[np.float64]
 
 
 def alignment(left: Vectors, right: Vectors, weights: Weights) -> Figures:
-    """Mean cosine of matching pairs, `[W]`, between -1 and 1.
+    """Returns the mean cosine of matching pairs, `[W]`, between -1 and 1.
 
     The cross-modal alignment score of Eslami & de Melo 2025, https://arxiv.org/abs/2406.17639, as
-    jina-embeddings-v4's paper (section on its embedding space) takes it.
+    used by the paper of jina-embeddings-v4 (section on its embedding space).
 
     Args:
-        left: `[N, E]`, such as pictures.
+        left: `[N, E]`, such as images.
         right: `[N, E]`, their texts.
         weights: `[W, N]`.
 
@@ -34,15 +34,15 @@ def alignment(left: Vectors, right: Vectors, weights: Weights) -> Figures:
 
 
 def strangers(left: Vectors, right: Vectors, weights: Weights) -> Figures:
-    """Mean cosine of pairs that do not match, over all of them, `[W]`, between -1 and 1.
+    """Returns the mean cosine of all pairs that do not match, `[W]`, between -1 and 1.
 
-    Of one modality with itself it is the cone effect of Liang et al. 2022, https://arxiv.org/abs/2203.02053: 0 where
-    vectors point everywhere, near 1 where all lie in a narrow cone.
+    For one modality with itself, this is the cone effect of Liang et al. 2022, https://arxiv.org/abs/2203.02053: 0 if
+    vectors point everywhere, near 1 if all lie in a narrow cone.
 
     Args:
         left: `[N, E]`, N at least 2.
         right: `[N, E]`; `left` again for the cone.
-        weights: `[W, N]`; a pair that a draw has twice is still no stranger to itself.
+        weights: `[W, N]`; a pair that a draw contains twice still matches itself.
 
     Example:
         >>> strangers(np.eye(2), np.array([[1.0, 0.0], [1.0, 0.0]]), np.ones((1, 2)))
@@ -55,10 +55,10 @@ def strangers(left: Vectors, right: Vectors, weights: Weights) -> Figures:
 
 
 def centroid_distance(left: Vectors, right: Vectors, weights: Weights) -> Figures:
-    """Distance between the means of two modalities, `[W]`, between 0 and 2: the modality gap.
+    """Returns the distance between the means of two modalities, `[W]`, between 0 and 2: the modality gap.
 
-    Liang et al. 2022, https://arxiv.org/abs/2203.02053, section 4. A sample's is a little larger than the truth, the
-    more so the smaller the sample.
+    Liang et al. 2022, https://arxiv.org/abs/2203.02053, section 4. The distance of a sample is
+    biased upwards, more so for a smaller sample.
 
     Args:
         left: `[N, E]`.
@@ -74,10 +74,10 @@ def centroid_distance(left: Vectors, right: Vectors, weights: Weights) -> Figure
 
 
 def matching(left: Vectors, right: Vectors) -> Figures:
-    """Cosine of each matching pair, `[N]`."""
+    """Returns the cosine of each matching pair, `[N]`."""
     return (left * right).sum(axis=1, dtype=np.float64)
 
 
 def not_matching(left: Vectors, right: Vectors) -> Figures:
-    """Cosine of every pair that does not match, `[N * (N - 1)]`."""
+    """Returns the cosine of every pair that does not match, `[N * (N - 1)]`."""
     return (left @ right.T)[~np.eye(len(left), dtype=bool)].astype(np.float64)

@@ -1,4 +1,4 @@
-"""What a figure was measured on."""
+"""The machine and the versions that a figure was measured with."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import polylens
 
 
 def processor() -> str:
-    """The processor's name, as far as the system tells it."""
+    """Returns the name of the processor, if the system knows it."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -21,7 +21,7 @@ def processor() -> str:
 
 
 def measured_on() -> dict[str, str]:
-    """The machine and the versions, for a report."""
+    """Returns the machine and the versions, for a report."""
     return {
         "hardware": f"{os.cpu_count()} cores, {processor()}",
         "versions": f"polylens {polylens.__version__}, torch {torch.__version__}, Python {platform.python_version()}",

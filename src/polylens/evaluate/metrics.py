@@ -1,7 +1,7 @@
 """Retrieval metrics and their confidence intervals.
 
-Shapes: Q queries, D documents. A query may have several right documents; each is as right as the others. Where scores
-are equal, wrong documents are ranked first: a model that scores everything alike finds nothing.
+Shapes: Q queries, D documents. A query may have several relevant documents, all equally relevant. Among equal scores,
+irrelevant documents are ranked first: a model that scores everything alike finds nothing.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ import numpy.typing as npt
 Scores = npt.NDArray[np.floating]
 Relevance = npt.NDArray[np.bool_]
 PerQuery = npt.NDArray[np.float64]
-NUM_DRAWS = 2000  # of a bootstrap
+NUM_DRAWS = 2000  # per bootstrap
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A mean and where it would lie in 95 of 100 such experiments."""
+    """A mean with its 95 % confidence interval."""
 
     mean: float
     low: float
@@ -28,13 +28,13 @@ class Estimate:
 
 
 def ndcg(scores: Scores, relevant: Relevance, k: int) -> PerQuery:
-    """Normalised discounted cumulative gain of each query, `[Q]`, between 0 and 1.
+    """Returns the normalised discounted cumulative gain of each query, `[Q]`, between 0 and 1.
 
     Järvelin & Kekäläinen 2002, https://doi.org/10.1145/582415.582418, with gains of 0 and 1.
 
     Args:
         scores: `[Q, D]`, higher is better.
-        relevant: `[Q, D]`, at least one a query.
+        relevant: `[Q, D]`, at least one per query.
         k: How many results count.
 
     Example:
@@ -47,7 +47,7 @@ def ndcg(scores: Scores, relevant: Relevance, k: int) -> PerQuery:
 
 
 def recall(scores: Scores, relevant: Relevance, k: int) -> PerQuery:
-    """Share of its right documents that each query has among its first `k`, `[Q]`. Arguments are those of `ndcg`.
+    """Returns the share of relevant documents among the first `k` of each query, `[Q]`. Arguments are those of `ndcg`.
 
     Example:
         >>> recall(np.array([[3.0, 2.0, 1.0]]), np.array([[True, False, True]]), k=2)
@@ -57,21 +57,21 @@ def recall(scores: Scores, relevant: Relevance, k: int) -> PerQuery:
 
 
 def chance_ndcg(relevant: Relevance, k: int) -> float:
-    """What `ndcg` of a random order is on average."""
+    """Returns the expected `ndcg` of a random order."""
     discounts = _discounts(k, relevant.shape[1])
     expected = relevant.mean(axis=1) * discounts.sum()
     return float((expected / _ideal(relevant, discounts)).mean())
 
 
 def bootstrap(groups: Sequence[PerQuery], clusters: Sequence[npt.NDArray[np.int64]], *, seed: int = 0) -> Estimate:
-    """Mean over groups of the mean within each, with a 95 % interval by the percentile bootstrap (Efron 1979).
+    """Averages the means of the groups, with a 95 % interval by the percentile bootstrap (Efron 1979).
 
-    Queries about one page succeed or fail together, so pages are drawn anew and not queries.
+    Queries about one page succeed or fail together, so pages are resampled instead of queries.
 
     Args:
         groups: Values of the queries of each group, such as a task.
         clusters: For each value of each group, the number of the page it is about.
-        seed: Of the 2,000 draws.
+        seed: Seed of the 2,000 draws.
     """
     return _interval(_mean(groups), _drawn_means(groups, clusters, seed))
 
@@ -83,13 +83,13 @@ def bootstrap_ratio(
     *,
     seed: int = 0,
 ) -> Estimate:
-    """One mean divided by another of the same queries, drawn together: what is kept, or gained.
+    """Divides one mean by another over the same queries, resampled together: a share kept, or a gain.
 
     Args:
         groups: As for `bootstrap`.
-        others: What they are divided by, value for value about the same queries, and not all zero; draws in which they
-            are all zero are left out.
-        clusters: As for `bootstrap`, of both.
+        others: The divisors: values of the same queries in the same order, not all zero. Draws in which they are all
+            zero are left out.
+        clusters: As for `bootstrap`, shared by both.
         seed: As for `bootstrap`.
 
     Example:
@@ -102,13 +102,13 @@ def bootstrap_ratio(
 
 
 def bootstrap_statistic(statistic: Callable[[PerQuery], PerQuery], count: int, *, seed: int = 0) -> Estimate:
-    """Any figure of a sample, with a 95 % interval by the percentile bootstrap.
+    """Estimates any statistic of a sample, with a 95 % interval by the percentile bootstrap.
 
     Args:
-        statistic: Of weights `[draws, count]`, how often each member of the sample stands in each draw: a figure a
-            draw, `[draws]`. Two models are compared by a statistic that is the difference of theirs.
-        count: Members of the sample.
-        seed: Of the 2,000 draws.
+        statistic: Maps weights `[draws, count]`, which say how often each draw contains each member of the sample, to
+            one figure per draw, `[draws]`. To compare two models, pass the difference of their statistics.
+        count: Number of members of the sample.
+        seed: Seed of the 2,000 draws.
 
     Example:
         >>> values = np.array([1.0, 1.0, 1.0])
@@ -144,7 +144,7 @@ def _interval(mean: float, draws: npt.NDArray[np.float64]) -> Estimate:
 
 
 def _ranked(scores: Scores, relevant: Relevance) -> Relevance:
-    """`relevant`, each row in the order of its scores."""
+    """Sorts each row of `relevant` by its scores, best first."""
     order = np.lexsort((relevant, -scores), axis=1)
     return np.take_along_axis(relevant, order, axis=1)
 

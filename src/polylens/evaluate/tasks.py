@@ -1,4 +1,4 @@
-"""What all benchmarks that consist of tasks do: they refuse tasks that they have not, and say how far they are."""
+"""What all benchmarks share: checking the names of tasks, and reporting progress."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from polylens.errors import InputError
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """What a caller is told after each batch."""
+    """How far a benchmark is, after each batch."""
 
     task: str
     done: int
     total: int
-    """Pages or texts, of all tasks."""
+    """Pages or texts of all tasks."""
 
 
 def require_some_of(known: Sequence[str], names: Sequence[str], what: str = "tasks") -> None:
-    """Refuses names that are none of those that are known, and no names at all.
+    """Checks that at least one name is given and that all names are known.
 
     Args:
-        known: What there is.
-        names: What is asked for.
-        what: What it is called in the refusal.
+        known: The names that exist.
+        names: The names that are asked for.
+        what: What the names are called in the error message.
 
     Raises:
-        InputError: Names the first of them.
+        InputError: A name is unknown, or there is none.
     """
     for name in names or [""]:
         if name not in known:

@@ -1,4 +1,4 @@
-"""Vectors of the two sides of a search, and how alike they are by each way of comparing that a model has."""
+"""Embeds the two sides of a search and scores them in each way that a model supports."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from polylens.evaluate.metrics import Scores
 from polylens.runtime.embedder import Embedder
-from polylens.runtime.forward import Input
+from polylens.runtime.prepare import Input
 from polylens.types import Embedding
 
 
@@ -20,13 +20,13 @@ def embed_side(
     task: str = "retrieval",
     progress: Callable[[int], None] = lambda _: None,
 ) -> list[Embedding]:
-    """Vectors of one side of a search, by a task's adapter where the model has it.
+    """Embeds one side of a search, with the adapter of a task if the model has it.
 
     Args:
         embedder: The model.
-        inputs: Texts or pictures.
+        inputs: Texts or images.
         prompt_name: "query" or "passage".
-        task: Whose adapter.
+        task: The task whose adapter is used.
         progress: Called with the number of inputs of each batch.
     """
     adapter = task if task in embedder.tasks else None
@@ -34,7 +34,7 @@ def embed_side(
 
 
 def similarities(embedder: Embedder, asked: Sequence[Embedding], documents: Sequence[Embedding]) -> dict[str, Scores]:
-    """Scores `[Q, D]`: "dense" and, before it, "multi-vector" where the model has late interaction."""
+    """Returns scores `[Q, D]` by name: "dense", preceded by "multi-vector" if the model has late interaction."""
     dense = embedder.similarity(np.stack([a.dense for a in asked]), np.stack([d.dense for d in documents]))
     if embedder.multivector_dim is None:
         return {"dense": dense}

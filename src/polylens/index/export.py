@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from polylens.atomic import write_beside
 from polylens.errors import InputError
 from polylens.index.storage.base import Storage
 from polylens.index.table.store import Store
@@ -40,14 +40,9 @@ def export(index: Path | Storage, out: Path) -> int:
         raise InputError(f"--out must end in {' or '.join(SUFFIXES)}, got {out.name!r}")
     store = Store.open(index)
     batches = store.snapshot().batches()
-    partial = out.with_name(out.name + ".partial")
     write = _parquet if out.suffix == ".parquet" else _json_lines
-    try:
-        count = write(batches, partial)
-        os.replace(partial, out)  # noqa: PTH105 - as Path.replace, but says both names when it fails
-    finally:
-        partial.unlink(missing_ok=True)
-    return count
+    with write_beside(out) as beside:
+        return write(batches, beside)
 
 
 def _parquet(batches: Iterator[pa.RecordBatch], out: Path) -> int:

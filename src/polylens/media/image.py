@@ -1,4 +1,4 @@
-"""Any image source -> an RGB picture. The one place that opens image files; knows no model and no torch."""
+"""Decodes any image source to RGB pixels. The only place that opens image files; needs neither a model nor torch."""
 
 from __future__ import annotations
 
@@ -8,10 +8,7 @@ import functools
 import io
 import re
 import threading
-import time
-import urllib.error
 import urllib.parse
-import urllib.request
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,18 +23,10 @@ import PIL.ImageOps
 
 from polylens import types
 from polylens.errors import ImageError
+from polylens.media.fetch import fetch, reason, shortened
 
 MAX_IMAGE_PIXELS = 178_956_970
-"""More than this in a header is refused before anything is decoded: half a gigabyte of RGB, Pillow's own hard limit."""
-
-MAX_FETCH_BYTES = 32 * 1024 * 1024
-"""Largest answer accepted from an http(s) URL."""
-
-FETCH_TIMEOUT = 20.0
-"""Seconds without an answer, or without the next bytes of one, after which a URL is given up."""
-
-FETCH_DEADLINE = 120.0
-"""Seconds for one URL altogether: a server that drips single bytes never runs into FETCH_TIMEOUT."""
+"""Largest number of pixels that a file's header may announce; half a gigabyte as RGB. It is Pillow's own hard limit."""
 
 _FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "GIF", "BMP", "DIB", "PPM", "JPEG2000", "AVIF", "ICO")
 
@@ -47,10 +36,10 @@ _ADVICE = "pass a PNG, JPEG, WebP, TIFF, GIF or BMP file"
 
 
 def inline_image(text: str) -> bytes:
-    """The bytes of an image that came as a `data:` URI or as bare base64; nothing is opened or fetched.
+    """Returns the bytes of an image given as a `data:` URI or as bare base64; opens and fetches nothing.
 
     Raises:
-        ImageError: It is neither.
+        ImageError: The text is neither.
 
     Example:
         >>> inline_image("data:image/gif;base64,R0lGODlhAQABAAAAACw=")[:6]
@@ -60,15 +49,15 @@ def inline_image(text: str) -> bytes:
         return _data_uri(text)
     decoded = _base64(text)
     if decoded is None:
-        raise ImageError(f"{_shown(text)} is neither a data: URI, base64 nor an http(s) URL")
+        raise ImageError(f"{shortened(text)} is neither a data: URI, base64 nor an http(s) URL")
     return decoded
 
 
 def image_size(data: bytes, *, index: int | None = None) -> tuple[int, int]:
-    """Width and height of an image file in pixels, from its header.
+    """Returns the width and height of an image file in pixels, as its header gives them.
 
     Raises:
-        ImageError: It is no image of a supported kind.
+        ImageError: The bytes are not an image of a supported format.
     """
     try:
         with quiet_pillow(), _opened(io.BytesIO(data)) as image:
@@ -76,24 +65,24 @@ def image_size(data: bytes, *, index: int | None = None) -> tuple[int, int]:
     except ImageError as error:
         raise ImageError(error.message, index) from error.__cause__
     except Exception as error:  # a fuzzed file makes a decoder raise almost anything
-        raise ImageError(f"is broken ({_reason(error)}); {_ADVICE}", index) from error
+        raise ImageError(f"is broken ({reason(error)}); {_ADVICE}", index) from error
 
 
 def read_image(source: types.ImageSource | types.Image | Any, *, index: int | None = None) -> PIL.Image.Image:
-    """Read any image source as RGB.
+    """Reads any image source as RGB.
 
-    EXIF orientation is applied, transparency is laid over white, 16-bit values are scaled to 8 bits, an animated
-    file gives its first frame. A picture that was passed in is never changed.
+    EXIF orientation is applied, transparency is composited over white, 16-bit values are scaled to 8 bits, and an
+    animated file gives its first frame. An image that was passed in is never changed.
 
     Args:
         source: A path, a PIL image, the bytes of an image file, a `data:` URI, bare base64, or an http(s) URL.
         index: Position among the caller's inputs, for the error message.
 
     Returns:
-        A new RGB picture, upright, at least 1 by 1 pixel.
+        A new RGB image, upright, at least 1 x 1 pixel.
 
     Raises:
-        ImageError: It is missing, empty, truncated, of an unsupported kind, or too large.
+        ImageError: The image is missing, empty, truncated, of an unsupported format, or too large.
 
     Example:
         >>> read_image(PIL.Image.new("LA", (2, 1), (0, 0))).getpixel((0, 0))
@@ -110,24 +99,22 @@ def read_image(source: types.ImageSource | types.Image | Any, *, index: int | No
     except ImageError as error:
         raise ImageError(error.message, index) from error.__cause__
     except Exception as error:  # a fuzzed file makes a decoder raise almost anything
-        raise ImageError(
-            f"cannot be decoded, it is truncated or broken ({_reason(error)}); {_ADVICE}", index
-        ) from error
+        raise ImageError(f"cannot be decoded, it is truncated or broken ({reason(error)}); {_ADVICE}", index) from error
 
 
 @functools.cache
 def readable_formats() -> tuple[str, ...]:
-    """What is decoded, by Pillow's names. Pillow itself knows more, some of which start programs (EPS)."""
+    """Returns the formats that are decoded, by Pillow's names. Pillow knows more; some start programs (EPS)."""
     PIL.Image.init()
     return tuple(name for name in _FORMATS if name in PIL.Image.OPEN)  # older builds lack AVIF
 
 
 def to_rgb(image: PIL.Image.Image) -> PIL.Image.Image:
-    """Convert any mode to RGB; a new picture, transparency over white.
+    """Converts an image of any mode to a new RGB image; transparency is composited over white.
 
-    Floats (mode F) are read as 0 to 1 where all of them lie there, as 0 to 255 where all lie there, and are
-    stretched from their least to their greatest otherwise. 16-bit and 32-bit integers count as 0 to 65535, and are
-    stretched in the same way where they exceed that.
+    Floats (mode F) are read on a scale from 0 to 1 if all of them lie within it, else from 0 to 255 if all lie within
+    that, else from the smallest to the largest of them. Integers of 16 and 32 bits are read on a scale from 0 to 65535,
+    and likewise from the smallest to the largest where one exceeds it.
     """
     mode = image.mode
     if mode == "RGB" and "transparency" not in image.info:
@@ -148,7 +135,7 @@ def to_rgb(image: PIL.Image.Image) -> PIL.Image.Image:
 
 
 def _to_bytes(values: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
-    """Samples of more than eight bits -> eight bits, by the rules of `to_rgb`."""
+    """Scales samples of more than eight bits to eight, by the rules of `to_rgb`."""
     samples = np.nan_to_num(values.astype(np.float64), nan=0.0)
     low, high = float(samples.min()), float(samples.max())
     top = 65535.0 if values.dtype.kind in "iu" else (1.0 if high <= 1.0 else 255.0)
@@ -170,7 +157,9 @@ def _opened(file: io.BufferedIOBase) -> PIL.Image.Image:
         head = file.read(8)
         if not head:
             raise ImageError(f"is empty (0 bytes); {_ADVICE}") from error
-        raise ImageError(f"is not a whole image of a supported kind (it starts with {head!r}); {_ADVICE}") from error
+        raise ImageError(
+            f"is not a complete image of a supported format (it starts with {head!r}); {_ADVICE}"
+        ) from error
     except PIL.Image.DecompressionBombError as error:
         raise ImageError(_too_large(str(error))) from error
 
@@ -178,20 +167,20 @@ def _opened(file: io.BufferedIOBase) -> PIL.Image.Image:
 def _upright_rgb(image: PIL.Image.Image) -> PIL.Image.Image:
     width, height = image.size
     if width < 1 or height < 1:
-        raise ImageError(f"has no pixels, its size is {width} x {height}; pass one of at least 1 x 1")
+        raise ImageError(f"has no pixels (its size is {width} x {height}); pass an image of at least 1 x 1")
     if width * height > MAX_IMAGE_PIXELS:
         raise ImageError(_too_large(f"{width} x {height} pixels"))
     image.load()
     try:
         upright = PIL.ImageOps.exif_transpose(image)
-    except Exception as error:  # noqa: BLE001  broken metadata in whatever way: the picture itself is fine
+    except Exception as error:  # noqa: BLE001  however broken the metadata is, the image itself is fine
         del error
         upright = image
     return to_rgb(upright)
 
 
 def _too_large(found: str) -> str:
-    return f"is too large ({found}), the limit is {MAX_IMAGE_PIXELS:,} pixels; scale it down before passing it"
+    return f"is too large ({found}); the limit is {MAX_IMAGE_PIXELS:,} pixels, so scale it down first"
 
 
 def _open_bytes(source: object) -> io.BufferedIOBase:
@@ -204,28 +193,28 @@ def _open_bytes(source: object) -> io.BufferedIOBase:
             f"must be a path, a PIL image, bytes, a data: URI, base64 or an http(s) URL, got {type(source).__name__}"
         )
     if source[:8].lower().startswith(("http://", "https://")):
-        return io.BytesIO(_fetch(source))
+        return io.BytesIO(fetch(source))
     if source[:5].lower() == "data:":
         return io.BytesIO(_data_uri(source))
     if _is_file(source):
         return _open_file(Path(source))
     decoded = _base64(source)
     if decoded is None:
-        raise ImageError(f"{_shown(source)} is not a file here, nor a data: URI, base64 or an http(s) URL")
+        raise ImageError(f"{shortened(source)} is not an existing file, a data: URI, base64 or an http(s) URL")
     return io.BytesIO(decoded)
 
 
 def _is_file(name: str) -> bool:
     try:
         return Path(name).is_file()
-    except (OSError, ValueError):  # longer than a name may be, or with a NUL in it: base64, perhaps
+    except (OSError, ValueError):  # too long for a file name, or with a NUL in it: perhaps base64
         return False
 
 
 def _open_file(path: Path) -> io.BufferedIOBase:
     if path.is_dir():
-        raise ImageError(f"{path} is a folder; pass the files in it one by one")
-    if path.exists() and not path.is_file():  # a pipe would be waited for, /dev/zero never ends
+        raise ImageError(f"{path} is a folder; pass the files in it")
+    if path.exists() and not path.is_file():  # reading a pipe would block, /dev/zero never ends
         raise ImageError(f"{path} is not a regular file")
     try:
         return path.open("rb")
@@ -236,17 +225,19 @@ def _open_file(path: Path) -> io.BufferedIOBase:
 def _data_uri(uri: str) -> bytes:
     head, comma, body = uri.partition(",")
     if not comma:
-        raise ImageError(f"{_shown(uri)} is not a whole data: URI, it has no comma; write data:image/png;base64,...")
+        raise ImageError(
+            f"{shortened(uri)} is an incomplete data: URI, it has no comma; write data:image/png;base64,..."
+        )
     if not head.lower().endswith(";base64"):
         return urllib.parse.unquote_to_bytes(body)
     decoded = _base64(urllib.parse.unquote(body))
     if decoded is None:
-        raise ImageError(f"{_shown(uri)} does not hold valid base64")
+        raise ImageError(f"{shortened(uri)} does not hold valid base64")
     return decoded
 
 
 def _base64(text: str) -> bytes | None:
-    """Decode standard or URL-safe base64, padded or not, wrapped over lines or not; None where it is neither."""
+    """Decodes base64: standard or URL-safe, padded or not, on one line or several. Returns None if it is not base64."""
     squeezed = "".join(text.split())
     if not _BASE64.match(squeezed):
         return None
@@ -257,55 +248,6 @@ def _base64(text: str) -> bytes | None:
         return None
 
 
-class _HttpRedirectsOnly(urllib.request.HTTPRedirectHandler):
-    def redirect_request(
-        self, req: urllib.request.Request, fp: Any, code: int, msg: str, headers: Any, newurl: str
-    ) -> urllib.request.Request | None:
-        if not newurl.lower().startswith(("http://", "https://")):
-            raise ImageError(f"{_shown(req.full_url)} redirects to {_shown(newurl)}, which is not http(s)")
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
-
-
-def _fetch(url: str) -> bytes:
-    opener = urllib.request.OpenerDirector()  # not build_opener, which would answer file: and ftp: too
-    for handler in (
-        urllib.request.ProxyHandler,
-        urllib.request.HTTPHandler,
-        urllib.request.HTTPSHandler,
-        urllib.request.HTTPDefaultErrorHandler,
-        urllib.request.HTTPErrorProcessor,
-        _HttpRedirectsOnly,
-    ):
-        opener.add_handler(handler())
-    request = urllib.request.Request(url, headers={"User-Agent": "polylens", "Accept": "image/*"})
-    deadline = time.monotonic() + FETCH_DEADLINE
-    received = bytearray()
-    try:
-        with opener.open(request, timeout=FETCH_TIMEOUT) as response:
-            while chunk := response.read1(65536):
-                received += chunk
-                if len(received) > MAX_FETCH_BYTES:
-                    raise ImageError(f"{_shown(url)} answers with more than {MAX_FETCH_BYTES:,} bytes")
-                if time.monotonic() > deadline:
-                    raise ImageError(f"{_shown(url)} did not finish within {FETCH_DEADLINE:.0f} s")
-    except urllib.error.HTTPError as error:
-        with error:
-            raise ImageError(f"{_shown(url)} answers {error.code} {error.reason}") from error
-    except (OSError, ValueError) as error:
-        if isinstance(error, ImageError):
-            raise
-        raise ImageError(f"{_shown(url)} cannot be fetched ({_reason(error)})") from error
-    return bytes(received)
-
-
-def _shown(text: str) -> str:
-    return repr(text if len(text) <= 80 else text[:77] + "...")
-
-
-def _reason(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-
-
 _quiet_lock = threading.Lock()
 _quiet_users = 0
 _quiet_filters = warnings.catch_warnings()
@@ -313,9 +255,9 @@ _quiet_filters = warnings.catch_warnings()
 
 @contextmanager
 def quiet_pillow() -> Iterator[None]:
-    """Keep Pillow's remarks about odd files to itself, for as long as at least one thread is reading.
+    """Silences Pillow's warnings about unusual files while at least one thread is reading.
 
-    `warnings.catch_warnings` alone is not safe with threads: the last to leave may put back what another had set.
+    `warnings.catch_warnings` alone is not thread-safe: the last thread to leave may restore another thread's filters.
     """
     global _quiet_users, _quiet_filters
     with _quiet_lock:

@@ -173,6 +173,8 @@ class Family:
     """Small files besides `config.json`, `preprocessor_config.json` and `tokenizer.json` that tell weights apart."""
     weight_files: tuple[str, ...] = ()
     """Files of weights besides the checkpoint's own."""
+    overflows_in_float16: bool = False
+    """Whether its activations exceed 65,504, the largest float16."""
     heat_maps: HeatMaps | None = None
     """None for a family whose vectors have no place on the image."""
     adapters: Adapters | None = None

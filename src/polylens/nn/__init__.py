@@ -1,1 +1,1 @@
-"""Maths only: no file, no tokenizer, no hub."""
+"""The maths that several networks share: no files, no tokenizer, no hub."""

@@ -1,4 +1,4 @@
-"""Low-rank adapters chosen for each row of a packed batch.
+"""Low-rank adapters, chosen per row of a packed batch.
 
 Shapes: T tokens, I input width, O output width, W width of an embedding.
 """
@@ -16,9 +16,9 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LoRAConfig:
-    """What an adapter file's `adapter_config.json` says."""
+    """The contents of a published `adapter_config.json`."""
 
-    tasks: tuple[str, ...]  # one adapter a task, in the order of the published configuration
+    tasks: tuple[str, ...]  # one adapter per task, in the order of the published configuration
     rank: int  # width of the bottleneck
     alpha: float  # the low-rank product is scaled by alpha / rank
 
@@ -33,14 +33,14 @@ class AdapterRows:
 
     task: str
     rows: Int[Tensor, " R"] | None
-    """Indices of the tokens; None where all of them do."""
+    """Indices of the tokens; None if all tokens of the batch use it."""
 
 
 def adapter_rows(tasks: Sequence[str | None], lengths: Sequence[int], device: torch.device) -> list[AdapterRows]:
     """Groups the tokens of a packed batch by task.
 
     Args:
-        tasks: One a sequence; None is the model without an adapter.
+        tasks: One per sequence; None is the model without an adapter.
         lengths: Tokens of each sequence.
         device: Where the batch lives.
 
@@ -57,15 +57,15 @@ def adapter_rows(tasks: Sequence[str | None], lengths: Sequence[int], device: to
 
 
 class LoRALinear(nn.Module):
-    """A linear layer and, for each task, a low-rank correction: y = W x + b + (alpha / r) B_task A_task x.
+    """A linear layer with a low-rank correction per task: y = W x + b + (alpha / r) B_task A_task x.
 
     Hu et al. 2021, https://arxiv.org/abs/2106.09685. The base product runs once over all tokens, each adapter's product
-    over its own rows: a batch may mix tasks, and nothing is swapped in or out.
+    over the rows of its task: a batch may mix tasks, and no weights are swapped.
 
     Args:
         inputs: Input width.
         outputs: Output width.
-        bias: Whether the base has one; the adapters have none.
+        bias: Whether the base layer has a bias; the adapters have none.
         lora: The adapters.
     """
 
@@ -89,13 +89,13 @@ class LoRALinear(nn.Module):
 
 
 class LoRAEmbedding(nn.Module):
-    """A table of vectors and, for each task, a low-rank correction of it: row i is E[i] + (alpha / r) A_task[i] B_task.
+    """An embedding table with a low-rank correction per task: row i is E[i] + (alpha / r) A_task[i] B_task.
 
-    What jina-embeddings-v3 does to its embeddings; jina_clip_v2 facts, section 1.4.
+    As in jina-embeddings-v3; jina_clip_v2 facts, section 1.4.
 
     Args:
-        rows: Vectors in the table.
-        width: Of each.
+        rows: Number of vectors in the table.
+        width: Width of each vector.
         lora: The adapters.
     """
 

@@ -1,4 +1,4 @@
-"""From token rows to one vector an input.
+"""Pooling: from token vectors to one vector per input.
 
 Shapes: T tokens, N inputs, E embedding width.
 """
@@ -14,12 +14,12 @@ from torch import Tensor
 def span_mean(
     tokens: Float[Tensor, "T E"], starts: Int[Tensor, " N"], stops: Int[Tensor, " N"]
 ) -> Float[Tensor, "N E"]:
-    """Mean of the rows `starts[i] : stops[i]` for each input, summed in float32.
+    """Averages the rows `starts[i] : stops[i]` of each input, in float32.
 
     Args:
         tokens: Rows of the whole packed batch.
         starts: First row of each span.
-        stops: One past its last row; every span has at least one row and spans do not overlap.
+        stops: One past the last row of each span. Every span has at least one row; spans do not overlap.
 
     Example:
         >>> span_mean(torch.tensor([[1.0], [3.0], [9.0]]), torch.tensor([0, 2]), torch.tensor([2, 3]))
@@ -35,7 +35,7 @@ def span_mean(
 
 
 def truncate(vectors: Float[Tensor, "*N E"], dim: int) -> Float[Tensor, "*N D"]:
-    """Matryoshka: the first `dim` numbers, brought back to unit length.
+    """Truncates vectors to their first `dim` numbers and normalises them again (Matryoshka).
 
     Kusupati et al. 2022, https://arxiv.org/abs/2205.13147.
 

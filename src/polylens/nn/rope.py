@@ -1,6 +1,6 @@
 """Rotary positions as functions of positions: no buffers, so nothing is ever left on the meta device.
 
-Shapes: T tokens, H heads, C channels a head, A axes, R = C / 2 rotated pairs.
+Shapes: T tokens, H heads, C channels per head, A axes, R = C / 2 rotated pairs.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from torch import Tensor
 
 
 def frequencies(num_pairs: int, theta: float, device: torch.device) -> Float[Tensor, " R"]:
-    """Angular speed of each pair, radians a position: theta^(-i / num_pairs) for i = 0, 1, ...
+    """Returns the angular speed of each pair, in radians per position: theta^(-i / num_pairs) for i = 0, 1, ...
 
     Su et al. 2021, https://arxiv.org/abs/2104.09864.
     """
@@ -22,13 +22,13 @@ def frequencies(num_pairs: int, theta: float, device: torch.device) -> Float[Ten
 
 
 def axial_angles(positions: Int[Tensor, "T A"], head_dim: int, theta: float) -> Float[Tensor, "T R"]:
-    """Angles of the vision tower: the pairs are shared out between row and column, each with the full span of speeds.
+    """Returns the vision tower's angles: half of the pairs turn with the row, half with the column, at all speeds each.
 
     Qwen2.5-VL vision tower; jina_embeddings_v4 facts, section 1.6.
 
     Args:
         positions: Row and column of each patch.
-        head_dim: Channels a head, divisible by twice the number of axes.
+        head_dim: Channels per head, divisible by twice the number of axes.
         theta: Base of the frequencies.
     """
     speeds = frequencies(head_dim // 2 // positions.shape[1], theta, positions.device)
@@ -38,14 +38,14 @@ def axial_angles(positions: Int[Tensor, "T A"], head_dim: int, theta: float) -> 
 def sectioned_angles(
     positions: Int[Tensor, "T A"], head_dim: int, theta: float, sections: Sequence[int]
 ) -> Float[Tensor, "T R"]:
-    """Angles of the decoder's M-RoPE: one series of speeds, its pairs dealt out to time, row and column in sections.
+    """Returns the angles of the decoder's M-RoPE: one series of speeds, divided into sections for time, row and column.
 
-    Qwen2-VL, https://arxiv.org/abs/2409.12191, section 2.1. Where the three positions agree, as they do in a text, it
-    is ordinary one-dimensional RoPE.
+    Qwen2-VL, https://arxiv.org/abs/2409.12191, section 2.1. Where the three positions agree, as in a text,
+    this is ordinary one-dimensional RoPE.
 
     Args:
         positions: Time, row and column of each token.
-        head_dim: Channels a head.
+        head_dim: Channels per head.
         theta: Base of the frequencies.
         sections: Pairs for each axis; they add up to head_dim / 2.
     """
@@ -56,9 +56,9 @@ def sectioned_angles(
 
 
 def rotate(x: Float[Tensor, "T H C"], angles: Float[Tensor, "T R"]) -> Float[Tensor, "T H C"]:
-    """Turns each pair (i, i + C/2) of a head by its angle, in float32, and returns the type that came in.
+    """Rotates each pair (i, i + C/2) of a head by its angle, in float32, and returns the type of `x`.
 
-    The pairing of halves, not of neighbours, is what the published weights were trained with.
+    The published weights were trained with pairs from both halves, not with neighbouring pairs.
 
     Example:
         >>> quarter_turn = torch.tensor([[torch.pi / 2]])

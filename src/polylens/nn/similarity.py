@@ -19,7 +19,7 @@ def maxsim(
     query_mask: Bool[Tensor, "Q S"],
     document_mask: Bool[Tensor, "D T"],
 ) -> Float[Tensor, "Q D"]:
-    """Late-interaction score: each query token keeps its best document token, then we sum.
+    """Computes late-interaction scores: each query token keeps its best document token, then we sum.
 
     Khattab & Zaharia 2020, https://arxiv.org/abs/2004.12832.
 
@@ -31,7 +31,7 @@ def maxsim(
             negative.
 
     Returns:
-        One score a pair, between -S and S; -inf where a document has no real token.
+        One score per pair, between -S and S; -inf where a document has no real token.
 
     Example:
         >>> q = torch.tensor([[[1.0, 0.0]]])
@@ -48,10 +48,10 @@ def maxsim(
 def ragged_maxsim(
     queries: Sequence[Float[Tensor, "_ E"]], documents: Sequence[Float[Tensor, "_ E"]]
 ) -> Float[Tensor, "Q D"]:
-    """`maxsim` for inputs of any lengths, one document at a time: no padding, little memory.
+    """Computes `maxsim` for inputs of any lengths, one document at a time: no padding, little memory.
 
     Returns:
-        One score a pair; every input has at least one token.
+        One score per pair; every input must have at least one token.
     """
     stacked = torch.cat(list(queries))
     sizes = torch.tensor([len(query) for query in queries])

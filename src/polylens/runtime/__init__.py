@@ -1,1 +1,1 @@
-"""Inputs to vectors: where a family's maths and its processing meet."""
+"""The runtime turns inputs into vectors: here a family's processing meets its model."""

@@ -5,19 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 TOKEN_BUDGET = 8_192
-"""Decoder tokens a batch. Nothing is padded, so more only costs memory; less leaves the processor idle at times."""
+"""Decoder tokens per batch. Nothing is padded: a larger batch only costs memory, a smaller one may leave the processor
+idle."""
 
 
 def batches(sizes: Sequence[int], *, max_items: int | None, token_budget: int = TOKEN_BUDGET) -> Iterator[list[int]]:
-    """Groups inputs of like size into batches.
+    """Groups inputs of similar size into batches.
 
     Args:
         sizes: Tokens of each input.
-        max_items: Most inputs a batch; None leaves only the budget.
-        token_budget: Most tokens a batch; an input above it goes alone.
+        max_items: Largest number of inputs per batch; None leaves only the budget.
+        token_budget: Largest number of tokens per batch; an input that exceeds it is a batch of its own.
 
     Yields:
-        Indices into `sizes`; each index once. Longest first, so that what does not fit into memory shows at once.
+        Indices into `sizes`, each exactly once. The longest inputs come first, so that what does not fit into memory
+        fails at once.
 
     Example:
         >>> list(batches([3, 9, 4, 2], max_items=None, token_budget=10))

@@ -27,8 +27,8 @@ from polylens.models.jina_clip_v2.processing import JinaClipProcessor
 from polylens.models.jina_clip_v2.state_dict import LOGIT_SCALE
 from polylens.models.protocol import Item
 from polylens.nn.pooling import truncate
-from polylens.runtime.embedder import choose_dtype
-from polylens.runtime.forward import prepare
+from polylens.runtime.devices import choose_dtype
+from polylens.runtime.prepare import prepare
 from polylens.train.caching import carry, in_parts, leaves
 from polylens.train.clip_loss import both_ways_nce, known_right
 from polylens.train.clip_recipe import ClipPart, ClipRecipe

@@ -24,8 +24,8 @@ from polylens.checkpoints.loading import load_model, read_header
 from polylens.errors import InputError
 from polylens.models.description import Header
 from polylens.models.protocol import Item, Model
-from polylens.runtime.embedder import choose_dtype
-from polylens.runtime.forward import prepare
+from polylens.runtime.devices import choose_dtype
+from polylens.runtime.prepare import prepare
 from polylens.train.caching import carry, in_parts, leaves
 from polylens.train.distributed import add_gradients, any_of, gathered, processes, slice_of
 from polylens.train.held_out import rank_correlation, recall_at_1
@@ -150,7 +150,7 @@ class _Run:
         state = processes()
         self.device, self.leads = state.device, state.is_main_process
         self.rank, self.num_ranks = state.process_index, state.num_processes
-        dtype = choose_dtype(recipe.dtype, self.device)
+        dtype = choose_dtype(recipe.dtype, self.device, float16_overflows=header.family.overflows_in_float16)
         self.model = load_model(header, device=self.device, dtype=dtype)
         self.autocast = dtype != torch.float32
         self.named = _unfreeze(self.model, recipe.task)

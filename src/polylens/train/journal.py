@@ -8,6 +8,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from polylens.atomic import write_beside
+
 
 class Journal:
     """A run's `log.jsonl`, a line every few steps, and event files of the same numbers in `tensorboard/`.
@@ -59,6 +61,5 @@ class Journal:
             return
         lines = self._path.read_text(encoding="utf-8").splitlines(keepends=True)
         kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= start]
-        partial = self._path.with_name("log.jsonl.partial")
-        partial.write_text("".join(kept) if start else "", encoding="utf-8")
-        partial.replace(self._path)
+        with write_beside(self._path) as beside:
+            beside.write_text("".join(kept) if start else "", encoding="utf-8")

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from polylens.atomic import write_beside
 from polylens.errors import InputError
 
 Side = str | Path
@@ -101,9 +102,8 @@ def write_pairs(path: Path, pairs: Sequence[Pair]) -> None:
     def plain(side: Side) -> object:
         return side if isinstance(side, str) else {"image": os.path.relpath(side, path.parent)}
 
-    partial = path.with_name(path.name + ".partial")
     try:
-        with partial.open("w", encoding="utf-8") as file:
+        with write_beside(path) as beside, beside.open("w", encoding="utf-8") as file:
             for pair in pairs:
                 row: dict[str, object] = {"query": plain(pair.query), "document": plain(pair.document)}
                 if pair.negatives:
@@ -111,7 +111,6 @@ def write_pairs(path: Path, pairs: Sequence[Pair]) -> None:
                 if pair.score is not None:
                     row["score"] = pair.score
                 file.write(json.dumps(row, ensure_ascii=False) + "\n")
-        partial.replace(path)
     except OSError as error:
         raise InputError(f"{path} cannot be written ({error.strerror})") from error
 

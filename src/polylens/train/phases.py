@@ -19,7 +19,7 @@ from polylens.checkpoints.export import save_adapters
 from polylens.checkpoints.fetch import resolve
 from polylens.checkpoints.loading import load_model, read_header
 from polylens.errors import InputError
-from polylens.runtime.embedder import choose_dtype
+from polylens.runtime.devices import choose_dtype
 from polylens.train.distributed import processes
 from polylens.train.finetune import FinetuneRecipe, finetune, run_finetune
 from polylens.train.progress import Progress

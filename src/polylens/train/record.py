@@ -13,6 +13,7 @@ import PIL
 import torch
 
 import polylens
+from polylens.atomic import write_beside
 from polylens.errors import InputError
 from polylens.train.pairs import Source
 from polylens.train.state import steps_done
@@ -81,6 +82,5 @@ def _now(data: Data) -> dict[str, Any]:
 
 
 def _write(path: Path, written: Mapping[str, Any]) -> None:
-    beside = path.with_name(path.name + ".partial")
-    beside.write_text(json.dumps(written, indent=2) + "\n", encoding="utf-8")
-    beside.replace(path)
+    with write_beside(path) as beside:
+        beside.write_text(json.dumps(written, indent=2) + "\n", encoding="utf-8")

@@ -11,6 +11,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from polylens.atomic import write_beside
+
 
 def save_state(
     folder: Path, named: Mapping[str, nn.Parameter], optimisers: Sequence[torch.optim.Optimizer], step: int
@@ -64,9 +66,8 @@ def load_state(folder: Path, named: Mapping[str, nn.Parameter], optimisers: Sequ
 def save_weights(path: Path, named: Mapping[str, nn.Parameter]) -> None:
     """Writes what learns as it stands; the file appears whole or not at all."""
     path.parent.mkdir(exist_ok=True)
-    beside = path.with_name(path.name + ".partial")
-    save_file({name: parameter.detach().cpu() for name, parameter in named.items()}, beside)
-    beside.replace(path)
+    with write_beside(path) as beside:
+        save_file({name: parameter.detach().cpu() for name, parameter in named.items()}, beside)
 
 
 def blend_weights(shares: Mapping[Path, float], named: Mapping[str, nn.Parameter]) -> None:

@@ -13,7 +13,7 @@ from tests.support import papers
 
 from polylens.documents import open_document
 from polylens.documents.formats.sheets import MAX_HEADER_CHARS, table_pages
-from polylens.documents.formats.text import MAX_CHARS
+from polylens.documents.splitting import MAX_CHARS
 from polylens.types import Page
 
 

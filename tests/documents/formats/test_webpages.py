@@ -8,8 +8,8 @@ import pytest
 from tests.support import papers
 
 from polylens.documents import open_document
-from polylens.documents.formats.text import MAX_CHARS
 from polylens.documents.formats.webpage import blocks_of
+from polylens.documents.splitting import MAX_CHARS
 from polylens.errors import DocumentError
 from polylens.types import Page
 
@@ -89,6 +89,10 @@ class TestWhatIsSeen:
             ("gb18030", "gb2312", "台风防备"),
             ("big5", "Big5", "颱風"),
             ("euc_kr", "EUC-KR", "태풍"),
+            ("cp949", "ks_c_5601-1987", "똠방각하"),
+            ("gb18030", "x-gbk", "㐀台风"),  # the first character is in gb18030 alone
+            ("cp874", "tis-620", "ท่าเรือ"),
+            ("mac-cyrillic", "x-mac-ukrainian", "Ледовая обстановка"),  # a label that Python does not know
         ],
     )
     def test_others(self, encoding: str, charset: str, text: str) -> None:
@@ -97,7 +101,9 @@ class TestWhatIsSeen:
         assert read(page.encode(encoding) + b"\xff") != []  # a byte that does not fit costs no more than itself
         assert text in read(page.encode(encoding) + b"<p>\xff")[0]
 
-    @pytest.mark.parametrize("charset", ["hex", "unicode_escape", "idna", "zip", "made-up", "utf-16", "rot13"])
+    @pytest.mark.parametrize(
+        "charset", ["hex", "unicode_escape", "idna", "zip", "made-up", "utf-16", "rot13", "hz-gb-2312"]
+    )
     def test_claims_that_no_page_can_make(self, charset: str) -> None:
         assert read(f"<meta charset={charset}><p>Grüße") == ["Grüße"]
 

@@ -106,7 +106,7 @@ class TestPages:
 class TestErrors:
     @pytest.mark.parametrize("data", [b"%PDF-1.7\nnonsense", b"\x89PNG\r\n\x1a\n", make_pdf("red")[:300]])
     def test_broken(self, data: bytes) -> None:
-        with pytest.raises(DocumentError, match=r"^document.pdf is not a PDF, or a broken one, or has no pages$"):
+        with pytest.raises(DocumentError, match=r"^document.pdf is not a PDF, is broken, or has no pages$"):
             render(data)
 
     def test_empty(self) -> None:

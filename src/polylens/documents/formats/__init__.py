@@ -1,1 +1,1 @@
-"""One file per format: each turns a file of its kind into pages. No torch."""
+"""The formats, one module each."""

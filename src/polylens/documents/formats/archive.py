@@ -1,6 +1,6 @@
-"""Office files and books are zip archives of XML: opening them without trusting them, and the pages they give.
+"""Office files and books are zip archives of XML. This module opens them without trusting them.
 
-Only what is asked for is unpacked, never more than a limit, and no entity of their XML is ever resolved.
+Only the parts that are needed are unpacked, never more than a limit, and no XML entity is ever resolved.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from polylens.errors import DocumentError, ImageError
 from polylens.media.image import image_size, read_image
 from polylens.types import Kind, Page
 
-MAX_PART = 32 * 1024 * 1024  # bytes of one XML part: some ten thousand pages of text
-MAX_PICTURE = 64 * 1024 * 1024  # bytes of one picture
-MAX_UNPACKED = 1024 * 1024 * 1024  # bytes that are unpacked of one file, pictures included
+MAX_PART = 32 * 1024 * 1024  # bytes per XML part: some ten thousand pages of text
+MAX_PICTURE = 64 * 1024 * 1024  # bytes per picture
+MAX_UNPACKED = 1024 * 1024 * 1024  # bytes unpacked per file, pictures included
 
 MIN_PICTURE_PIXELS = 10_000  # smaller pictures are bullets, rules and logos
 
-_OLE = bytes.fromhex("d0cf11e0a1b11ae1")  # begins the older office formats, and what wraps an encrypted newer file
+_OLE = bytes.fromhex("d0cf11e0a1b11ae1")  # first bytes of the older office formats, and of an encrypted newer file
 _ENCRYPTED = "EncryptedPackage".encode("utf-16-le")
 
 
 class Archive:
-    """An open zip archive. Its methods raise whatever a damaged one makes them raise: use them below `reading`.
+    """An open zip archive. Damage makes its methods raise any exception: use them inside `reading`.
 
     Raises:
-        DocumentError: It is no zip archive, or is protected by a password.
+        DocumentError: The file is not a zip archive, or is protected by a password.
     """
 
     def __init__(self, path: Path) -> None:
@@ -43,7 +43,7 @@ class Archive:
             self._zip = zipfile.ZipFile(path)
         except OSError as error:
             raise DocumentError(f"{path.name} cannot be opened ({error.strerror or error})") from error
-        except Exception as error:  # a fuzzed directory makes it raise more than BadZipFile
+        except Exception as error:  # a fuzzed directory raises more than BadZipFile
             raise DocumentError(f"{path.name} {_why_closed(path)}") from error
         self._parts = {name.lower(): name for name in self._zip.namelist()}  # writers disagree about case
         self._left = MAX_UNPACKED
@@ -52,25 +52,25 @@ class Archive:
         return part.lower() in self._parts
 
     def sizes(self) -> dict[str, int]:
-        """Bytes of each part when unpacked, as the archive declares them; more than that is never read."""
+        """Returns the declared unpacked size of each part, in bytes; more than that is never read."""
         return {info.filename: info.file_size for info in self._zip.infolist()}
 
     def read(self, part: str, limit: int = MAX_PART) -> bytes:
-        """Unpack one part.
+        """Unpacks one part.
 
         Raises:
-            DocumentError: It is larger than the limit, or all that was read together is.
+            DocumentError: The part exceeds the limit, or all parts read so far exceed theirs.
         """
         info = self._zip.getinfo(self._parts[part.lower()])
         if info.flag_bits & 1:
             raise DocumentError(f"{self.name} is protected by a password")
         if info.file_size > min(limit, self._left):
-            raise DocumentError(f"{self.name} would unpack to too much: {part} has {info.file_size / 2**20:,.0f} MB")
+            raise DocumentError(f"{self.name} is too large when unpacked: {part} has {info.file_size / 2**20:,.0f} MB")
         self._left -= info.file_size
         return self._zip.read(info)
 
     def xml(self, part: str) -> Any:
-        """The root element of an XML part."""
+        """Parses an XML part and returns its root element."""
         return parse_xml(self.read(part))
 
     def close(self) -> None:
@@ -78,7 +78,7 @@ class Archive:
 
 
 def parse_xml(data: bytes) -> Any:
-    """XML -> its root element. No entity is resolved, no DTD loaded, nothing fetched, no absurd depth followed."""
+    """Parses XML and returns its root element. Resolves no entities, loads no DTD, and limits the depth."""
     parser = etree.XMLParser(
         resolve_entities=False, load_dtd=False, no_network=True, huge_tree=False, remove_comments=True, remove_pis=True
     )
@@ -86,7 +86,7 @@ def parse_xml(data: bytes) -> Any:
 
 
 def local(element: Any) -> str:
-    """An element's name without its namespace, which office programs have two of for the same thing.
+    """Returns an element's name without its namespace: office programs use two namespaces for the same thing.
 
     Example:
         >>> local(parse_xml(b'<w:p xmlns:w="http://any"/>'))
@@ -96,12 +96,12 @@ def local(element: Any) -> str:
 
 
 def attribute(element: Any, name: str, *, qualified: bool = False) -> str:
-    """An attribute by its name without a namespace; "" where it is missing.
+    """Returns an attribute by its name without a namespace; "" if it is missing.
 
     Args:
-        element: Of which.
-        name: Its local name.
-        qualified: Only one that has a namespace: `r:id` and not `id`.
+        element: The element.
+        name: Local name of the attribute.
+        qualified: Whether the attribute must have a namespace: `r:id` and not `id`.
     """
     for key, value in element.attrib.items():
         if key.rpartition("}")[2] == name and (not qualified or key.startswith("{")):
@@ -111,7 +111,7 @@ def attribute(element: Any, name: str, *, qualified: bool = False) -> str:
 
 @contextmanager
 def reading(archive: Archive) -> Iterator[None]:
-    """Turns whatever goes wrong below into a DocumentError, and lets go of the file then."""
+    """Turns any error of the block into a DocumentError, and then closes the archive."""
     try:
         yield
     except DocumentError:
@@ -119,7 +119,9 @@ def reading(archive: Archive) -> Iterator[None]:
         raise
     except Exception as error:  # a fuzzed file makes a reader raise almost anything
         archive.close()
-        raise DocumentError(f"{archive.name} is damaged, or not what its name says ({_reason(error)})") from error
+        raise DocumentError(
+            f"{archive.name} is damaged, or not of the format that its name says ({_reason(error)})"
+        ) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,19 +129,19 @@ class Picture:
     """A picture inside a document."""
 
     part: str
-    """Its name in the archive."""
+    """Name of the part in the archive."""
     text: str
-    """What is written of it: its alternative text."""
+    """The alternative text."""
 
 
 class Packed(Document):
-    """A document out of an archive: its pages of text, then the pictures in it, a page each.
+    """A document in an archive: first its pages of text, then one page per picture.
 
     Args:
-        kind: What it is. Each picture is a page without a text layer to speak of.
-        archive: Closed with the document.
-        texts: Of the pages.
-        pictures: In their order. Each is taken once; small ones, and those that no decoder here knows, are left out.
+        kind: The kind of document.
+        archive: The archive, which is closed with the document.
+        texts: Texts of the pages.
+        pictures: Pictures in their order. Each is used once; small ones and those of unsupported formats are left out.
     """
 
     def __init__(self, kind: Kind, archive: Archive, texts: Sequence[str], pictures: Iterable[Picture] = ()) -> None:
@@ -159,7 +161,7 @@ class Packed(Document):
         picture = self._pictures[number - 1 - len(self._texts)]
         try:
             return Page(number, read_image(self._archive.read(picture.part, MAX_PICTURE)), picture.text)
-        except ImageError:  # cut off behind its header: the rest of the document is worth having
+        except ImageError:  # truncated after its header: the other pages are still useful
             return Page(number, None, picture.text or "A picture that cannot be read")
 
     def close(self) -> None:
@@ -183,8 +185,8 @@ def _why_closed(path: Path) -> str:
     if data.startswith(_OLE):
         if _ENCRYPTED in data:
             return "is protected by a password"
-        return "is of the older office formats (.doc, .xls, .ppt) in spite of its name; save it anew as its name says"
-    return "is damaged, or not what its name says (it is no zip archive)"
+        return "is of an older office format (.doc, .xls, .ppt) in spite of its name; save it in the format of its name"
+    return "is damaged, or not of the format that its name says (it is not a zip archive)"
 
 
 def _reason(error: BaseException) -> str:

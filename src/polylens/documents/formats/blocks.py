@@ -1,4 +1,4 @@
-"""Written documents as a row of blocks, and the blocks as text that a person can read and a passage can be cut from."""
+"""Blocks: what written documents are parsed into, and how blocks are joined to text that can be split into passages."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A piece of a document that stands on lines of its own."""
+    """A piece of a document with lines of its own: a heading, a paragraph, an item of a list or a row of a table."""
 
     text: str
     role: Literal["heading", "paragraph", "item", "row"] = "paragraph"
-    """Items of a list, or rows of a table, stand on lines one below the other."""
+    """Consecutive items, like consecutive rows, are joined without a blank line."""
 
 
 def heading(text: str, level: int) -> Block:
-    """A heading of a level from 1.
+    """Makes a heading; level 1 is the highest.
 
     Example:
         >>> heading("Tides", 2).text
@@ -27,12 +27,12 @@ def heading(text: str, level: int) -> Block:
 
 
 def item(text: str, depth: int = 0) -> Block:
-    """An item of a list, indented by how deep the list is."""
+    """Makes an item of a list, indented by the depth of the list."""
     return Block(f"{'  ' * min(depth, 8)}- {text.strip()}", "item")
 
 
 def row(cells: Iterable[str]) -> Block:
-    """A row of a table; "" where all of its cells are empty.
+    """Makes a row of a table; its text is "" if all cells are empty.
 
     Example:
         >>> row(["Name", "two\\nlines", ""]).text
@@ -42,7 +42,7 @@ def row(cells: Iterable[str]) -> Block:
 
 
 def joined(blocks: Iterable[Block]) -> str:
-    """The blocks as one text. A heading holds on to what follows it, since passages are cut at blank lines.
+    """Joins blocks to one text. No blank line, where passages are split, follows a heading.
 
     Example:
         >>> joined([heading("Tides", 1), Block("They rise."), item("high"), item("low"), Block("They fall.")])

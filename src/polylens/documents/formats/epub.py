@@ -1,4 +1,4 @@
-"""Books in the EPUB format: a chapter is one page or several, then come the pictures.
+"""EPUB books: one or several pages per chapter, then one page per picture.
 
 EPUB 3.3, https://www.w3.org/TR/epub-33/.
 """
@@ -12,8 +12,8 @@ from urllib.parse import unquote
 from polylens.documents.document import Document
 from polylens.documents.formats.archive import Archive, Packed, Picture, local, reading
 from polylens.documents.formats.blocks import joined
-from polylens.documents.formats.text import split
 from polylens.documents.formats.webpage import blocks_of
+from polylens.documents.splitting import split
 from polylens.errors import DocumentError
 
 _CONTAINER = "META-INF/container.xml"
@@ -22,10 +22,10 @@ _CHAPTERS = ("application/xhtml+xml", "text/html", "application/x-dtbook+xml")
 
 
 def open_epub(path: Path) -> Document:
-    """Open a book.
+    """Opens a book.
 
     Raises:
-        DocumentError: It is damaged, locked by its publisher, or no book.
+        DocumentError: The file is damaged, locked by its publisher, or not an EPUB book.
     """
     archive = Archive(path)
     with reading(archive):
@@ -52,7 +52,7 @@ def _target(base: str, address: str) -> str:
 
 
 def _locked(archive: Archive) -> set[str]:
-    """The parts that are encrypted. Fonts often are, chapters only in a book that cannot be read without a key."""
+    """Returns the encrypted parts. Fonts often are; chapters only in a book that cannot be read without a key."""
     if _ENCRYPTION not in archive:
         return set()
     root = archive.xml(_ENCRYPTION)

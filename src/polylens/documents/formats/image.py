@@ -1,4 +1,4 @@
-"""Image files: one page a picture, or one a frame where a TIFF holds a scanned document."""
+"""Image files: one page per file, or one per frame of a TIFF, which may be a scanned document."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from polylens.types import Page
 
 
 class ImageFile(Document):
-    """An image file. Animations give their first frame, a TIFF all of its pages."""
+    """An image file. An animation is its first frame only, a TIFF has a page per frame."""
 
     kind = "image"
 
@@ -44,5 +44,5 @@ def _num_frames(path: Path) -> int:
     try:
         with quiet_pillow(), PIL.Image.open(path, formats=readable_formats()) as image:
             return int(getattr(image, "n_frames", 1))
-    except Exception:  # noqa: BLE001  whatever is wrong with it, reading the first frame says it better
+    except Exception:  # noqa: BLE001  reading the first frame will say what is wrong
         return 1

@@ -1,7 +1,7 @@
-"""What Word and PowerPoint files share: how their parts are related, and how text lies in them.
+"""Office Open XML, which Word and PowerPoint files share: relations between parts, and text in paragraphs.
 
-ECMA-376, https://ecma-international.org/publications-and-standards/standards/ecma-376/. Its two spellings, transitional
-and strict, differ in their namespaces; here only the names behind those count.
+ECMA-376, https://ecma-international.org/publications-and-standards/standards/ecma-376/. Its two variants, transitional
+and strict, differ in their namespaces; only local names are compared here.
 """
 
 from __future__ import annotations
@@ -17,31 +17,31 @@ from polylens.documents.formats.archive import Archive, Picture, attribute, loca
 from polylens.documents.formats.blocks import Block, row
 
 _UNSEEN = frozenset({"pPr", "rPr", "tblPr", "sectPr", "Fallback", "moveFrom", "del", "delText", "instrText"})
-"""Formatting, what was deleted, and the second telling of a drawing for older programs."""
+"""Formatting, deleted text, and copies of drawings for older programs."""
 
 _SHORT = {"br": "\n", "cr": "\n", "tab": "\t", "noBreakHyphen": "-"}
-_FILE_NAME = re.compile(r"\S+\.\w{3,4}")  # some programs call that the alternative text
-_FIELDS = ("slidenum", "datetime")  # beginnings of what a slide puts in by itself
+_FILE_NAME = re.compile(r"\S+\.\w{3,4}")  # some programs write this as the alternative text
+_FIELDS = ("slidenum", "datetime")  # prefixes of the fields that a slide fills in by itself
 
 
 @dataclass(frozen=True, slots=True)
 class Relation:
-    """One part's pointer to another."""
+    """A reference from one part to another."""
 
     kind: str
-    """The last word of its type: "slide", "image", "footnotes"."""
+    """Last word of the relation's type: "slide", "image", "footnotes"."""
     part: str
 
 
 class Package:
-    """An archive whose parts point at each other."""
+    """An archive whose parts refer to each other."""
 
     def __init__(self, archive: Archive) -> None:
         self.archive = archive
         self._relations: dict[str, dict[str, Relation]] = {}
 
     def main(self) -> str:
-        """The part with the document itself.
+        """Returns the name of the part with the document itself.
 
         Raises:
             KeyError: There is none.
@@ -49,7 +49,7 @@ class Package:
         return self.related("", "officeDocument")[0]
 
     def relations(self, part: str) -> dict[str, Relation]:
-        """Where a part points inside the archive, by the identifiers it uses for that."""
+        """Returns the references of a part to others in the archive, by their identifiers."""
         if part not in self._relations:
             folder, name = posixpath.split(part)
             table = posixpath.join(folder, "_rels", f"{name}.rels")
@@ -62,12 +62,12 @@ class Package:
         return self._relations[part]
 
     def related(self, part: str, *kinds: str) -> list[str]:
-        """The parts of some kinds that a part points at and that are there, each once."""
+        """Returns the existing parts of some kinds that a part refers to, each once."""
         found = [each.part for each in self.relations(part).values() if each.kind in kinds]
         return [each for each in dict.fromkeys(found) if each in self.archive]
 
     def pictures(self, part: str, root: Any) -> Iterator[Picture]:
-        """The pictures in a part, in their order, with their alternative texts."""
+        """Yields the pictures in a part, in order, with their alternative texts."""
         relations = self.relations(part)
         for element in root.iter():
             name = {"blip": "embed", "imagedata": "id"}.get(local(element))
@@ -75,7 +75,7 @@ class Package:
                 yield Picture(relation.part, _alternative_text(element))
 
     def drawn(self, part: str) -> Iterator[Block]:
-        """The words in the charts and diagrams of a part."""
+        """Yields the words of each chart and diagram of a part."""
         for drawing in self.related(part, "chart", "diagramData"):
             words = [" ".join((each.text or "").split()) for each in self.archive.xml(drawing).iter() if _is_word(each)]
             yield row(dict.fromkeys(word for word in words if word))
@@ -86,7 +86,7 @@ def _target(folder: str, relation: Any) -> str:
 
 
 def _is_word(element: Any) -> bool:
-    """Text of a chart or a diagram; of a chart also the names of its series and categories, but no numbers."""
+    """Returns whether an element is text of a chart or diagram: names of series and categories too, but no numbers."""
     name, parent = local(element), element.getparent()
     return name == "t" or (name == "v" and local(parent.getparent()) == "strCache")
 
@@ -102,11 +102,11 @@ def _alternative_text(element: Any) -> str:
 
 
 def blocks(element: Any, block_of: Callable[[Any, str], Block | None]) -> Iterator[Block]:
-    """The paragraphs and table rows below an element, in their order; text boxes come after where they are anchored.
+    """Yields the paragraphs and table rows of an element, in order; a text box follows the paragraph it is anchored in.
 
     Args:
-        element: Where to look. Its depth is bounded, by the parser.
-        block_of: Makes a block of a paragraph and its text, or None to leave it out.
+        element: The element; the parser limits its depth.
+        block_of: Makes a block of a paragraph and its text; returns None to leave it out.
     """
     for child in element:
         name = local(child)
@@ -129,7 +129,7 @@ def _cells(table_row: Any, block_of: Callable[[Any, str], Block | None]) -> Iter
     for child in table_row:
         if local(child) == "tc":
             yield " ".join(block.text for block in blocks(child, block_of))
-        elif local(child) not in _UNSEEN:  # a cell under content control
+        elif local(child) not in _UNSEEN:  # a cell inside a content control
             yield from _cells(child, block_of)
 
 
@@ -142,7 +142,7 @@ def _boxes(element: Any) -> Iterator[Any]:
 
 
 def text_of(element: Any) -> str:
-    """The text of a paragraph, without that of text boxes in it."""
+    """Returns the text of a paragraph, without its text boxes."""
     parts: list[str] = []
     for child in element:
         name = local(child)

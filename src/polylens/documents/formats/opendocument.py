@@ -1,4 +1,4 @@
-"""OpenDocument files, as LibreOffice writes them: texts, slides and sheets, then the pictures.
+"""OpenDocument files, as LibreOffice writes them: texts, slides and sheets.
 
 OASIS OpenDocument 1.3, https://docs.oasis-open.org/office/OpenDocument/v1.3/.
 """
@@ -13,20 +13,27 @@ from polylens.documents.document import Document
 from polylens.documents.formats.archive import Archive, Packed, Picture, attribute, local, reading
 from polylens.documents.formats.blocks import Block, heading, item, joined, row
 from polylens.documents.formats.sheets import MAX_COLUMNS, MAX_ROWS, table_pages
-from polylens.documents.formats.text import split
+from polylens.documents.splitting import split
 from polylens.errors import DocumentError
 from polylens.types import Kind
 
 _UNSEEN = frozenset({"annotation", "tracked-changes", "forms", "sequence-decls", "desc", "title", "covered-table-cell"})
 _SHORT = {"tab": "\t", "line-break": "\n"}
-_APART = ("p", "h", "text-box", "note", "frame", "custom-shape")  # what in a paragraph has paragraphs of its own
+_APART = (
+    "p",
+    "h",
+    "text-box",
+    "note",
+    "frame",
+    "custom-shape",
+)  # elements in a paragraph that have paragraphs of their own
 
 
 def open_opendocument(path: Path, kind: Kind) -> Document:
-    """Open a text (.odt), slides (.odp) or a workbook (.ods).
+    """Opens a text (.odt), slides (.odp) or a workbook (.ods).
 
     Raises:
-        DocumentError: It is damaged, protected by a password, or no such file.
+        DocumentError: The file is damaged, protected by a password, or not an OpenDocument file.
     """
     archive = Archive(path)
     with reading(archive):
@@ -47,11 +54,11 @@ def open_opendocument(path: Path, kind: Kind) -> Document:
 
 
 def blocks(element: Any, depth: int = -1) -> Iterator[Block]:
-    """The paragraphs and table rows below an element, in their order.
+    """Yields the paragraphs and table rows of an element, in order.
 
     Args:
-        element: Where to look.
-        depth: How many lists stand around it, less one.
+        element: The element.
+        depth: Number of lists around it, minus one.
     """
     for child in element:
         name = local(child)
@@ -76,7 +83,7 @@ def blocks(element: Any, depth: int = -1) -> Iterator[Block]:
 
 
 def text_of(element: Any) -> str:
-    """The text of a paragraph, without that of notes and boxes in it."""
+    """Returns the text of a paragraph, without its notes and boxes."""
     parts = [element.text or ""]
     for child in element:
         name = local(child)
@@ -109,7 +116,7 @@ def _sheets(body: Any) -> Iterator[str]:
 
 
 def _cells(table_row: Any) -> list[str]:
-    """Texts of the cells. A repeated cell counts as often as it says; the empty ones behind the last do not count."""
+    """Returns the texts of the cells, repeated cells included, trailing empty cells left out."""
     cells: list[str] = []
     for cell in table_row:
         if local(cell) in ("table-cell", "covered-table-cell") and len(cells) < MAX_COLUMNS:

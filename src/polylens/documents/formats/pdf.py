@@ -1,4 +1,4 @@
-"""PDF files: each page as a picture, with its text layer."""
+"""PDF files: each page is rendered, and its text layer is read."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from polylens.documents.document import MAX_PIXELS, Document
 from polylens.errors import DocumentError
 from polylens.types import Page
 
-MAX_DPI = 200  # dots per inch; more shows nothing that the model could use
-MAX_ASPECT = 200  # longer side to shorter; the vision towers refuse more
-MAX_SIDE = 200 * 72  # points per side: 200 inches, the largest page that the format foresees
+MAX_DPI = 200  # dots per inch; a higher resolution shows nothing that a model could use
+MAX_ASPECT = 200  # longer side to shorter side; the vision towers refuse more
+MAX_SIDE = 200 * 72  # points per side: 200 inches, the largest page of the format
 
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f\xad\ufeff\ufffe\uffff]")
 
 _pdfium = threading.RLock()
-"""PDFium must not be entered by two threads at once."""
+"""Held around every call: PDFium is not thread-safe."""
 
 
 class Pdf(Document):
@@ -32,7 +32,7 @@ class Pdf(Document):
 
     Args:
         path: The file.
-        max_pixels: Upper bound of the pixels of a rendered page.
+        max_pixels: Largest number of pixels per rendered page.
     """
 
     kind = "pdf"
@@ -51,7 +51,7 @@ class Pdf(Document):
             if self._num_pages < 1:
                 self._pdf.close()
                 raise DocumentError(f"{path.name} has no pages")
-            with contextlib.suppress(pypdfium2.PdfiumError):  # without its form the page is still worth reading
+            with contextlib.suppress(pypdfium2.PdfiumError):  # a page without its form is still useful
                 self._pdf.init_forms()
 
     @property
@@ -72,7 +72,9 @@ class Pdf(Document):
                 scale = render_scale(*page.get_size(), max_pixels=self.max_pixels)
                 bitmap = page.render(scale=scale, fill_color=(255, 255, 255, 255), rev_byteorder=True)
                 try:
-                    image: PIL.Image.Image = bitmap.to_pil().convert("RGB").copy()  # own pixels: the bitmap goes
+                    image: PIL.Image.Image = (
+                        bitmap.to_pil().convert("RGB").copy()
+                    )  # a copy, because the bitmap is closed
                 finally:
                     bitmap.close()
                 return Page(number, image, self._text(page))
@@ -84,7 +86,7 @@ class Pdf(Document):
     def _text(self, page: pypdfium2.PdfPage) -> str:
         try:
             layer = page.get_textpage()
-        except pypdfium2.PdfiumError:  # a page whose text cannot be read can still be seen
+        except pypdfium2.PdfiumError:  # the image of a page is useful without its text
             return ""
         try:
             return clean(layer.get_text_bounded())
@@ -93,23 +95,23 @@ class Pdf(Document):
 
 
 def _why_closed(path: Path) -> str:
-    """Why PDFium would not open a file. Its own code is of no use: it may be left over from the file before."""
+    """Says why PDFium did not open a file. Its own error code may be that of an earlier file."""
     with path.open("rb") as file:
         if not file.seek(0, os.SEEK_END):
             return "is empty (0 bytes)"
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             is_locked = data.find(b"/Encrypt") >= 0
-    return "is protected by a password" if is_locked else "is not a PDF, or a broken one, or has no pages"
+    return "is protected by a password" if is_locked else "is not a PDF, is broken, or has no pages"
 
 
 def render_scale(width: float, height: float, *, max_pixels: int) -> float:
-    """Pixels per point for a page of a size in points.
+    """Chooses the scale, in pixels per point, for a page whose size is given in points.
 
     Returns:
-        The greatest scale at which the page has at most `max_pixels` and at most 200 dots per inch.
+        The largest scale at which the page has at most `max_pixels` and at most 200 dots per inch.
 
     Raises:
-        DocumentError: The size is absurd: not finite, under a point, over 200 inches, or a mere line.
+        DocumentError: A side is not finite, shorter than a point or longer than 200 inches, or 200 times the other.
 
     Example:
         >>> round(render_scale(595, 842, max_pixels=1_003_520) * 72)  # A4, in dots per inch
@@ -117,9 +119,11 @@ def render_scale(width: float, height: float, *, max_pixels: int) -> float:
     """
     short, long = sorted((width, height))
     if not (math.isfinite(width) and math.isfinite(height) and short >= 1 and long <= MAX_SIDE):
-        raise DocumentError(f"its size is {width:g} x {height:g} points, each side must be within 1 and {MAX_SIDE}")
+        raise DocumentError(f"its size is {width:g} x {height:g} points; each side must be between 1 and {MAX_SIDE}")
     if long > MAX_ASPECT * short:
-        raise DocumentError(f"its size is {width:g} x {height:g} points, one side over {MAX_ASPECT} times the other")
+        raise DocumentError(
+            f"its size is {width:g} x {height:g} points; one side is more than {MAX_ASPECT} times the other"
+        )
     scale = min(MAX_DPI / 72, math.sqrt(max_pixels / (width * height)))
     while math.ceil(width * scale) * math.ceil(height * scale) > max_pixels:  # the renderer rounds up
         scale *= 0.999
@@ -127,7 +131,7 @@ def render_scale(width: float, height: float, *, max_pixels: int) -> float:
 
 
 def clean(text: str) -> str:
-    r"""A text layer without its debris: NUL and other controls, soft hyphens, \r\n, blanks at line ends.
+    r"""Cleans a text layer: removes control characters, soft hyphens and blanks at line ends; \r\n becomes \n.
 
     Example:
         >>> clean("co\u00adoperate\x00 \r\nnext")

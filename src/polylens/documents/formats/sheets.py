@@ -1,4 +1,4 @@
-"""Excel files: rows as text, some to a page, the names of the columns on each of them."""
+"""Excel files: several rows of text per page, with the names of the columns on each page."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ from typing import Any
 from polylens.documents.document import Document
 from polylens.documents.formats.archive import MAX_PART, MAX_UNPACKED, Archive, Packed, reading
 from polylens.documents.formats.blocks import row
-from polylens.documents.formats.text import MAX_CHARS, split
+from polylens.documents.splitting import MAX_CHARS, split
 from polylens.errors import DocumentError
 
-MAX_ROWS = 20_000  # of one file; beyond that it is a data set, and its last page says what is left out
+MAX_ROWS = 20_000  # per file; a longer one is a data set, and its last page says that rows are left out
 MAX_COLUMNS = 1_000
-MAX_HEADER_CHARS = 400  # of a page's characters go to the names of its columns
+MAX_HEADER_CHARS = 400  # characters per page for the names of its columns
 
-_LOOKED_AT = 1_048_576  # rows that a sheet can have; a damaged one may claim more
+_LOOKED_AT = 1_048_576  # rows that a sheet can have; a damaged file may claim more
 _HEADER_WITHIN = 10  # rows from the top
 
 
 def open_sheets(path: Path) -> Document:
-    """Open an Excel file (.xlsx, .xlsm, .xltx). Of formulas there is what they last came to.
+    """Opens an Excel file (.xlsx, .xlsm, .xltx). A formula is read as its last result.
 
     Raises:
-        DocumentError: It is damaged, protected by a password, too large, or no Excel file.
+        DocumentError: The file is damaged, protected by a password, too large, or not an Excel file.
     """
     import openpyxl
 
     archive = Archive(path)
     with reading(archive):
         _require_sane(archive)
-        # For good, not for now: taking a filter back is not safe with threads.
-        warnings.filterwarnings("ignore", module=r"openpyxl\.")  # remarks on what it does not read
+        # Never undone: removing a filter is not thread-safe.
+        warnings.filterwarnings("ignore", module=r"openpyxl\.")  # warnings about features that it does not read
         with path.open("rb") as file:
             book = openpyxl.load_workbook(file, read_only=True, data_only=True, keep_links=False)
             texts = list(_texts(book))
@@ -45,7 +45,7 @@ def open_sheets(path: Path) -> Document:
 def _texts(book: Any) -> Iterator[str]:
     left = MAX_ROWS
     for sheet in book.worksheets:
-        sheet.reset_dimensions()  # what a sheet says of its own size is often wrong
+        sheet.reset_dimensions()  # the size that a sheet declares is often wrong
         rows = itertools.islice(sheet.rows, _LOOKED_AT)
         filled = filter(any, ([_text(cell) for cell in cells[:MAX_COLUMNS]] for cells in rows))
         taken = list(itertools.islice(filled, left))
@@ -57,19 +57,19 @@ def _require_sane(archive: Archive) -> None:
     sizes = archive.sizes()
     whole = [size for part, size in sizes.items() if part.endswith(".xml") and "/worksheets/" not in part]
     if max(whole, default=0) > MAX_PART or sum(sizes.values()) > MAX_UNPACKED:
-        raise DocumentError(f"{archive.name} would unpack to too much: {sum(sizes.values()) / 2**20:,.0f} MB")
+        raise DocumentError(f"{archive.name} is too large when unpacked: {sum(sizes.values()) / 2**20:,.0f} MB")
 
 
 def table_pages(
     name: str, rows: Iterable[Sequence[str]], *, is_cut: bool = False, max_chars: int = MAX_CHARS
 ) -> Iterator[str]:
-    """A table as pages of text, each with the table's name and, where it has them, the names of the columns.
+    """Splits a table into pages of text, each with the name of the table and of its columns, if they have names.
 
     Args:
-        name: Of the table.
-        rows: Texts of the cells; rows without any are left out before.
-        is_cut: Whether there were more rows, which the last page then says.
-        max_chars: Upper bound of a page.
+        name: Name of the table.
+        rows: Texts of the cells of each row, without empty rows.
+        is_cut: Whether rows were left out; if so, the last page says it.
+        max_chars: Largest number of characters per page.
 
     Example:
         >>> rows = [["Port", "Berths"], ["Aveiro", "12"], ["Brest", "40"]]
@@ -96,13 +96,13 @@ def table_pages(
 
 
 def _is_header(cells: Sequence[str]) -> bool:
-    """Names of columns: at least two, and no numbers."""
+    """Returns whether a row names the columns: at least two cells, none of them a number."""
     named = [cell for cell in cells if cell]
     return len(named) >= 2 and not any(cell[:1].isdigit() or cell[:1] in "-+" for cell in named)
 
 
 def _text(cell: Any) -> str:
-    """A cell as a person would read it.
+    """Formats a cell as Excel would show it.
 
     Example:
         >>> from types import SimpleNamespace as Cell

@@ -1,4 +1,4 @@
-"""PowerPoint files: a page a slide, with its tables, its notes and what its charts say, then the pictures."""
+"""PowerPoint files: one page per slide, with its tables, charts and notes, then one page per picture."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from polylens.documents.formats.ooxml import Package, blocks
 
 _TITLES = ("title", "ctrTitle")
 _LISTS = ("body", "obj")
-_REPEATED = ("sldNum", "dt", "ftr", "hdr")  # number, date and the lines that all slides share
+_REPEATED = ("sldNum", "dt", "ftr", "hdr")  # number, date, footer and header, which all slides share
 
 
 def open_slides(path: Path) -> Document:
-    """Open a PowerPoint file (.pptx, .pptm, .ppsx, .potx).
+    """Opens a PowerPoint file (.pptx, .pptm, .ppsx, .potx).
 
-    Page n is slide n, hidden ones included; an empty slide says which it is. Pictures come after the last slide.
+    Page n is slide n, hidden slides included; the text of an empty slide is its number. Pictures follow the last slide.
 
     Raises:
-        DocumentError: It is damaged, protected by a password, or no PowerPoint file.
+        DocumentError: The file is damaged, protected by a password, or not a PowerPoint file.
     """
     archive = Archive(path)
     with reading(archive):
@@ -60,7 +60,7 @@ def _block_of(paragraph: Any, text: str) -> Block | None:
 
 
 def _role(paragraph: Any) -> str:
-    """What the shape around a paragraph is a placeholder of; "" where it is none."""
+    """Returns the placeholder type of the shape around a paragraph; "" if it is not a placeholder."""
     for shape in paragraph.iterancestors():
         if local(shape) == "sp":
             holders = [each for each in shape.iter() if local(each) == "ph"]

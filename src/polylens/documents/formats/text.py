@@ -1,38 +1,30 @@
-"""Text, Markdown and source files: a page is a passage of at most about 1,500 characters."""
+"""Text, Markdown and source files: each passage of at most 1,500 characters is a page."""
 
 from __future__ import annotations
 
 import codecs
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 from polylens.documents.document import Document
+from polylens.documents.splitting import split
 from polylens.errors import DocumentError
 from polylens.types import Page
 
-MAX_CHARS = 1_500  # characters of one passage
-MAX_BYTES = 32 * 1024 * 1024  # a longer "text" is a data set, and would be tens of thousands of passages
+MAX_BYTES = 32 * 1024 * 1024  # per file; a longer one is a data set of tens of thousands of passages
 
 _BOMS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
-    (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16, whose mark its own begins with
+    (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16, whose mark is the beginning of this one
     (codecs.BOM_UTF32_BE, "utf-32"),
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 _CONTROLS = re.compile(r"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")
-# Where a passage may end, best first: before a blank line, after a line, after a sentence, after a word.
-_ENDS = (
-    re.compile(r"\n[ \t]*\n"),
-    re.compile(r"\n"),
-    re.compile(r"[.!?…。！？]+[\"'”’)\]]*\s|[。！？]"),
-    re.compile(r"\s"),
-)
 
 
 class TextFile(Document):
-    """A text file, read as a whole. One without any text has no pages."""
+    """A text file, read as a whole. An empty file has no pages."""
 
     kind = "text"
 
@@ -49,31 +41,31 @@ class TextFile(Document):
 
 
 def read_bytes(path: Path) -> bytes:
-    """All of a text file.
+    """Reads a whole text file.
 
     Raises:
-        DocumentError: It is too long, or cannot be opened.
+        DocumentError: The file is too long, or cannot be opened.
     """
     try:
         if path.stat().st_size > MAX_BYTES:
-            raise DocumentError(f"{path.name} is longer than {MAX_BYTES // 2**20} MB; split it, or leave it out")
+            raise DocumentError(f"{path.name} is longer than {MAX_BYTES // 2**20} MB; split it or leave it out")
         return path.read_bytes()
     except OSError as error:
         raise DocumentError(f"{path.name} cannot be opened ({error.strerror})") from error
 
 
 def decode(data: bytes, name: str = "the file", *, declared: str | None = None) -> str:
-    r"""Bytes of a text file -> text with `\n` line ends: UTF-8, UTF-16 or UTF-32 with their marks, else Latin-1.
+    r"""Decodes a text file: UTF-8, UTF-16 or UTF-32 with a byte order mark, else Latin-1. Line ends become `\n`.
 
-    Latin-1 is read as its Windows superset where that fits, since that is what wrote most such files.
+    Latin-1 is read as Windows-1252 where possible, in which most such files are written.
 
     Args:
-        data: Of the file.
-        name: For the error.
-        declared: The encoding it claims to have, which a mark overrules. A few bytes that do not fit are passed over.
+        data: The bytes of the file.
+        name: Name of the file, for the error message.
+        declared: The encoding that the file declares, which a mark overrides. Bytes that do not fit are replaced.
 
     Raises:
-        DocumentError: It is no text: control characters abound.
+        DocumentError: The file is not text: it has too many control characters.
 
     Example:
         >>> decode("naïve\r\n".encode("latin-1"))
@@ -99,35 +91,3 @@ def decode(data: bytes, name: str = "the file", *, declared: str | None = None) 
     if "\x00" in text or controls > 0.01 * len(text) + 2:
         raise DocumentError(f"{name} is not text: {controls} of its {len(text)} characters are control characters")
     return _CONTROLS.sub("", text).replace("\r\n", "\n").replace("\r", "\n")
-
-
-def split(text: str, max_chars: int = MAX_CHARS) -> Iterator[str]:
-    """Cut a text into passages, at the best place that leaves them at least half full.
-
-    Args:
-        text: Any text.
-        max_chars: Upper bound of a passage.
-
-    Returns:
-        The passages in order, none of them blank; but for blanks where they meet, they add up to the text.
-
-    Example:
-        >>> list(split("One line.\\nAnother.\\n\\nA new paragraph.", max_chars=24))
-        ['One line.\\nAnother.', 'A new paragraph.']
-    """
-    start = 0
-    while start < len(text):
-        end = len(text) if len(text) - start <= max_chars else start + _cut(text[start : start + max_chars])
-        passage = text[start:end].strip("\n").rstrip()
-        if passage.strip():
-            yield passage
-        start = end
-
-
-def _cut(window: str) -> int:
-    """Length of the passage to take off the front of a full window."""
-    for pattern in _ENDS:
-        ends = [match.end() for match in pattern.finditer(window) if match.end() >= len(window) // 2]
-        if ends:
-            return ends[-1]
-    return len(window)

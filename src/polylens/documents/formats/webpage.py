@@ -1,20 +1,21 @@
-"""Web pages: what a reader sees of them, as passages of text."""
+"""Web pages: the visible text, split into passages."""
 
 from __future__ import annotations
 
-import codecs
 import html.entities
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import webencodings
 from lxml import etree
 
 from polylens.documents.document import Document
 from polylens.documents.formats.archive import local, parse_xml
 from polylens.documents.formats.blocks import Block, heading, item, joined, row
-from polylens.documents.formats.text import decode, read_bytes, split
+from polylens.documents.formats.text import decode, read_bytes
+from polylens.documents.splitting import split
 from polylens.errors import DocumentError
 from polylens.types import Page
 
@@ -31,27 +32,18 @@ _SPACES = re.compile(r"[ \t\n\r\f]+")
 _DECLARED = re.compile(
     rb"""<meta[^>]{0,200}?charset\s*=\s*["']?\s*([\w.:-]+)|^\s*<\?xml[^>]{0,200}?encoding\s*=\s*["']([\w.:-]+)""", re.I
 )
-_FOR_PAGES = re.compile(  # Python has encodings for other ends, too
-    r"utf-(8|16.*)|ascii|iso8859-\d+|cp\d+|koi8-[ru]|mac-.*|big5.*|gb\w+|hz|euc_.*|shift_jis.*|iso2022_jp.*|tis-620"
-)
-_SUPERSETS = {  # what browsers read where a page claims less, https://encoding.spec.whatwg.org/#names-and-labels
-    "ascii": "cp1252",
-    "iso8859-1": "cp1252",
-    "iso8859-9": "cp1254",
-    "gb2312": "gb18030",
-    "gbk": "gb18030",
-    "euc_kr": "cp949",
-    "shift_jis": "cp932",
-    "utf-16": "utf-8",  # whoever could read the claim was not reading UTF-16
-    "utf-16-le": "utf-8",
-    "utf-16-be": "utf-8",
+_READ_AS = {
+    "utf-16le": "utf-8",  # whoever could read the declaration was not reading UTF-16
+    "utf-16be": "utf-8",
+    "x-user-defined": "cp1252",
+    "gbk": "gb18030",  # its superset, which the standard decodes it with
 }
 _NAMED = re.compile(r"&(\w{2,31});")
 _XML_NAMES = frozenset({"amp", "lt", "gt", "quot", "apos"})
 
 
 class WebPage(Document):
-    """An HTML or XHTML file, read as a whole. Scripts, styles and what is hidden are left out; nothing is fetched."""
+    """An HTML or XHTML file, read as a whole. Scripts, styles and hidden elements are left out; nothing is fetched."""
 
     kind = "text"
 
@@ -73,10 +65,10 @@ class WebPage(Document):
 
 
 def blocks_of(data: bytes, name: str = "the page") -> list[Block]:
-    """The bytes of a web page, or of a chapter of a book -> its blocks. Its title comes first.
+    """Parses a web page, or a chapter of a book, into blocks. The title comes first.
 
     Raises:
-        DocumentError: It is no text.
+        DocumentError: The bytes are not text.
 
     Example:
         >>> [block.text for block in blocks_of(b"<title>A</title><ul><li>b<script>c</script></ul><p>d<br>e")]
@@ -93,31 +85,31 @@ def blocks_of(data: bytes, name: str = "the page") -> list[Block]:
 
 
 def _declared(data: bytes) -> str | None:
-    """The encoding that a page claims for itself, by Python's name; None where it claims none that is known."""
+    """Returns Python's name of the encoding that a page declares; None where it declares none that browsers know.
+
+    https://html.spec.whatwg.org/#prescan-a-byte-stream-to-determine-its-encoding
+    """
     found = _DECLARED.search(data[:1024])
-    if found is None:
+    encoding = webencodings.lookup((found[1] or found[2]).decode("ascii", "replace")) if found else None
+    if encoding is None or encoding.name == "replacement":  # the latter stands for encodings that no browser decodes
         return None
-    try:
-        name = codecs.lookup((found[1] or found[2]).decode("ascii")).name
-    except (LookupError, UnicodeDecodeError):
-        return None
-    return _SUPERSETS.get(name, name) if _FOR_PAGES.fullmatch(name) else None
+    return _READ_AS.get(encoding.name, encoding.codec_info.name)
 
 
 def _parsed(text: str) -> Any:
-    """The root element; None where there is none. XHTML is XML, where `<title/>` and `<a id="x"/>` end at once."""
+    """Returns the root element; None if there is none. In XHTML, which is XML, `<title/>` is a whole element."""
     if text.lstrip("\ufeff \n\t").startswith("<?xml") or "http://www.w3.org/1999/xhtml" in text[:1024]:
         try:
             return parse_xml(re.sub(r"^\s*<\?xml.*?\?>", "", _without_names(text), flags=re.S).strip().encode())
         except etree.XMLSyntaxError:
-            pass  # as careless as any other page
+            pass  # not well-formed: parsed as HTML
     parser = etree.HTMLParser(encoding="utf-8", no_network=True, remove_comments=True, remove_pis=True)
     text = re.sub(r"^\s*<\?xml.*?\?>", "", text, flags=re.S)
     return etree.fromstring(text.encode("utf-8", "replace"), parser) if text.strip() else None
 
 
 def _without_names(text: str) -> str:
-    """HTML's names of characters, which plain XML does not know, as the characters."""
+    """Replaces HTML's named character references, which plain XML does not know, by the characters."""
 
     def character(match: re.Match[str]) -> str:
         name = match[1]
@@ -127,14 +119,14 @@ def _without_names(text: str) -> str:
 
 
 class _Walk:
-    """One pass over a page. What is written runs on until an element breaks it, and is a block then."""
+    """One pass over a page: text accumulates until an element breaks the line, and then becomes a block."""
 
     def __init__(self) -> None:
         self._written: list[str] = []
         self._cells: list[str] | None = None  # of the table row that is open
-        self._lists = 0  # how many are open
+        self._lists = 0  # number of open lists
         self._begins_item = False
-        self._verbatim = 0  # how many `pre` are open
+        self._verbatim = 0  # number of open `pre` elements
 
     def blocks(self, root: Any) -> Iterator[Block]:
         walk = etree.iterwalk(root, events=("start", "end"))  # no recursion: a page may nest as it likes

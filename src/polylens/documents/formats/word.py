@@ -1,4 +1,4 @@
-"""Word files: headings, lists, tables and text boxes as passages of text, then the pictures."""
+"""Word files: passages with headings, lists, tables and text boxes, then one page per picture."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from polylens.documents.document import Document
 from polylens.documents.formats.archive import Archive, Packed, attribute, local, reading
 from polylens.documents.formats.blocks import Block, heading, item, joined
 from polylens.documents.formats.ooxml import Package, blocks
-from polylens.documents.formats.text import split
+from polylens.documents.splitting import split
 
 _MARGINS = ("footnotes", "endnotes", "comments", "header", "footer")
 
 
 def open_word(path: Path) -> Document:
-    """Open a Word file (.docx, .docm, .dotx).
+    """Opens a Word file (.docx, .docm, .dotx).
 
-    What is in its notes, comments, headers and footers comes after the text, each once.
+    Notes, comments, headers and footers follow the text, each once.
 
     Raises:
-        DocumentError: It is damaged, protected by a password, or no Word file.
+        DocumentError: The file is damaged, protected by a password, or not a Word file.
     """
     archive = Archive(path)
     with reading(archive):
@@ -39,10 +39,10 @@ def open_word(path: Path) -> Document:
 
 @dataclass(frozen=True, slots=True)
 class _Styles:
-    """What the names of styles say of a paragraph."""
+    """What the styles of a document say about paragraphs."""
 
     levels: dict[str, int]
-    """Of headings, from 1."""
+    """Level of each heading style, from 1."""
     lists: frozenset[str]
 
     @classmethod
@@ -85,7 +85,7 @@ class _Styles:
 
 
 def _chain(name: str, bases: dict[str, str]) -> Iterator[str]:
-    """A style and those it is based on; a circle ends."""
+    """Yields a style and the styles it is based on, each once even if they form a circle."""
     seen: set[str] = set()
     while name and name not in seen:
         seen.add(name)
@@ -94,15 +94,15 @@ def _chain(name: str, bases: dict[str, str]) -> Iterator[str]:
 
 
 def _level(element: Any) -> int:
-    """Level of the headings that a style or a paragraph's properties make, from 1; 0 where they make none."""
+    """Returns the heading level, from 1, that a style or a paragraph's properties set; 0 if they set none."""
     outline = _value(element, "outlineLvl")
-    if outline.isdecimal() and int(outline) < 9:  # 9 is the text between headings
+    if outline.isdecimal() and int(outline) < 9:  # 9 is body text
         return int(outline) + 1
     name = _value(element, "name").lower()
-    numbered = re.fullmatch(r"heading ([1-9])", name)  # English in every language of the program
+    numbered = re.fullmatch(r"heading ([1-9])", name)  # English whatever the language of Word
     return int(numbered[1]) if numbered else int(name == "title")
 
 
 def _value(element: Any, name: str) -> str:
-    """`w:val` of the first element of a name below another one."""
+    """Returns the attribute `w:val` of the first descendant of this name; "" if there is none."""
     return next((attribute(each, "val") for each in element.iter() if local(each) == name), "")

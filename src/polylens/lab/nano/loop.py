@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
+from polylens.atomic import write_beside
 from polylens.errors import InputError
 from polylens.lab.nano.data.batches import Batches
 from polylens.lab.nano.data.examples import READING_POINTS, AnyProcessor, ImageBatch, letters
@@ -286,7 +287,6 @@ def _tokenizer(recipe: Recipe, folder: Path) -> Tokenizer:
     """Trained once a run."""
     path = folder / "tokenizer.json"
     if not path.exists():
-        partial_path = folder / "tokenizer.json.partial"
-        make_tokenizer(recipe).save(str(partial_path))
-        partial_path.replace(path)
+        with write_beside(path) as beside:
+            make_tokenizer(recipe).save(str(beside))
     return Tokenizer.from_file(str(path))

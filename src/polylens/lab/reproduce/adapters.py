@@ -17,7 +17,7 @@ from polylens.lab.reproduce.claims import Claim, Section, decide, worded
 from polylens.lab.reproduce.plots import Dots
 from polylens.runtime.batching import TOKEN_BUDGET, batches
 from polylens.runtime.embedder import Embedder
-from polylens.runtime.forward import forward, prepare
+from polylens.runtime.prepare import prepare
 from polylens.types import FloatArray
 
 ADAPTERS = ("retrieval", "text-matching", "code")
@@ -151,7 +151,7 @@ def _dense(embedder: Embedder, texts: Sequence[str], adapter: str | None, prompt
     ]
     vectors = np.zeros((len(items), embedder.dim), dtype=np.float32)
     for batch in batches([item.num_tokens for item in items], max_items=None, token_budget=TOKEN_BUDGET):
-        for index, (embedding,) in zip(batch, forward(embedder.model, [items[i] for i in batch]), strict=True):
+        for index, (embedding,) in zip(batch, embedder.engine.run([items[i] for i in batch]), strict=True):
             vectors[index] = embedding.dense
     return vectors
 

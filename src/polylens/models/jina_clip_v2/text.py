@@ -13,8 +13,9 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from polylens.models.jina_clip_v2.config import TextConfig
-from polylens.nn.attention import Packing, attention
+from polylens.nn.attention import attention
 from polylens.nn.lora import AdapterRows, LoRAEmbedding, LoRALinear
+from polylens.nn.packing import Packing
 from polylens.nn.rope import axial_angles, rotate
 
 

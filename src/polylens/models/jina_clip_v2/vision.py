@@ -19,7 +19,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from polylens.models.jina_clip_v2.config import VisionConfig
-from polylens.nn.attention import Packing, attention
+from polylens.nn.attention import attention
+from polylens.nn.packing import Packing
 from polylens.nn.rope import axial_angles, rotate
 
 

@@ -11,9 +11,10 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from polylens.models.jina_v4.config import DecoderConfig
-from polylens.nn.attention import Packing, attention
+from polylens.nn.attention import attention
 from polylens.nn.layers import RMSNorm
 from polylens.nn.lora import AdapterRows, LoRAConfig, LoRALinear
+from polylens.nn.packing import Packing
 from polylens.nn.rope import rotate, sectioned_angles
 
 

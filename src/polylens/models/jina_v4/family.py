@@ -169,6 +169,7 @@ FAMILY = Family(
     layout=_layout,
     identifying=(ADAPTER_CONFIG,),
     weight_files=(ADAPTER,),
+    overflows_in_float16=True,  # those of Qwen2.5-VL do
     heat_maps=HeatMaps(grid=_heat_grid, spans=_query_spans),
     adapters=Adapters(files=_adapter_files, merged=_merged),
 )

@@ -16,8 +16,8 @@ from polylens.models.jina_v4.config import JinaV4Config
 from polylens.models.jina_v4.decoder import Decoder
 from polylens.models.jina_v4.vision import Grid, VisionTower
 from polylens.models.protocol import Item, Outputs, packed_spans
-from polylens.nn.attention import Packing
 from polylens.nn.lora import LoRALinear, adapter_rows
+from polylens.nn.packing import Packing
 from polylens.nn.pooling import span_mean
 
 

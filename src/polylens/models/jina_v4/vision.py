@@ -19,8 +19,9 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from polylens.models.jina_v4.config import VisionConfig
-from polylens.nn.attention import Packing, attention
+from polylens.nn.attention import attention
 from polylens.nn.layers import RMSNorm
+from polylens.nn.packing import Packing
 from polylens.nn.rope import axial_angles, rotate
 
 Grid = tuple[int, int]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import threading
 import uuid
 from collections.abc import Iterator, Sequence
@@ -16,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from polylens.atomic import write_beside
 from polylens.errors import BusyError, InputError, LabelError, NotFoundError
 from polylens.server.classifiers.learner import fit, unit_rows
 from polylens.server.classifiers.record import (
@@ -176,7 +176,8 @@ class ClassifierStore:
             uses = {"used_at": record.used_at, "used_number": record.used_number}
             path = _uses_path(self._folder, record.classifier_id)
             try:
-                _write_beside(path, json.dumps(uses).encode(), durable=False)
+                with write_beside(path) as beside:
+                    beside.write_bytes(json.dumps(uses).encode())
             except OSError as error:  # a full disk must not fail the request that is being counted
                 _log.warning(
                     "%s cannot be written (%s); its uses are counted in memory only", path.name, error.strerror
@@ -223,7 +224,8 @@ class ClassifierStore:
     def _write(self, classifier: Classifier) -> Classifier:
         """Writes to disk, then to memory, with the current counts of uses: they go on while a classifier learns."""
         record = record_of(classifier)
-        _write_beside(_path(self._folder, record.classifier_id), pack(classifier), durable=True)
+        with write_beside(_path(self._folder, record.classifier_id), fsync=True) as beside:
+            beside.write_bytes(pack(classifier))
         with self._lock:
             current = self._records.get(record.classifier_id, record)
             record = replace(record, used_at=current.used_at, used_number=current.used_number)
@@ -285,27 +287,6 @@ def _read_uses(path: Path) -> dict[str, Any]:
 def _log_unreadable(path: Path, error: Exception) -> None:
     reason = str(error)[:100]  # some errors quote everything that was read
     _log.warning("%s cannot be read (%s: %s) and is skipped", path.name, type(error).__name__, reason)
-
-
-def _write_beside(path: Path, data: bytes, *, durable: bool) -> None:
-    """Writes a file beside the old one and renames it: readers see one of the two, whole.
-
-    Args:
-        path: The file.
-        data: Its bytes.
-        durable: Whether the file must also survive a power failure.
-    """
-    beside = path.with_name(path.name + ".tmp")
-    try:
-        with beside.open("wb") as file:
-            file.write(data)
-            if durable:
-                file.flush()
-                os.fsync(file.fileno())
-        beside.replace(path)
-    except OSError:
-        beside.unlink(missing_ok=True)
-        raise
 
 
 def _path(folder: Path, classifier_id: str) -> Path:

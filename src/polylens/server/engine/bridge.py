@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from polylens.models.protocol import Item
-from polylens.runtime.forward import prepare
+from polylens.runtime.prepare import prepare
 from polylens.server.engine.registry import Served
 from polylens.types import Embedding
 

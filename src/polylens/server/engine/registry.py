@@ -13,7 +13,8 @@ from polylens.checkpoints.fetch import resolve
 from polylens.checkpoints.loading import read_header
 from polylens.errors import InputError, ModelNotFoundError
 from polylens.models.description import Header
-from polylens.runtime.embedder import choose_device, model_stem
+from polylens.runtime.devices import choose_device
+from polylens.runtime.embedder import model_stem
 from polylens.server.engine.engine import CPU_BATCH_TOKENS, GPU_BATCH_TOKENS, Engine, EngineConfig
 from polylens.server.engine.worker import WorkerConfig
 from polylens.server.settings import Settings

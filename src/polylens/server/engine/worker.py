@@ -193,21 +193,22 @@ def _load(config: WorkerConfig) -> tuple[Any, float]:
     import torch
 
     from polylens.checkpoints.loading import load_model, read_header
-    from polylens.runtime.embedder import choose_device, choose_dtype
-    from polylens.runtime.forward import forward
+    from polylens.runtime.devices import choose_device, choose_dtype
+    from polylens.runtime.engines.torch import TorchEngine
 
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     device = choose_device(config.device)
     header = read_header(config.folder, modalities=config.modalities)
-    model = load_model(header, device=device, dtype=choose_dtype(config.dtype, device))
+    dtype = choose_dtype(config.dtype, device, float16_overflows=header.family.overflows_in_float16)
+    engine = TorchEngine(load_model(header, device=device, dtype=dtype))
 
     def run(batch: list[tuple[Packed, bool]]) -> list[list[tuple[Any, Any, float]]]:
         empty = np.zeros((0, 0), dtype=np.float32)
         wants = [each for _, each in batch]
         return [
             [(found.dense, found.multivector if want else empty, found.norm) for found in chunks]
-            for chunks, want in zip(forward(model, [unpacked(parts) for parts, _ in batch]), wants, strict=True)
+            for chunks, want in zip(engine.run([unpacked(parts) for parts, _ in batch]), wants, strict=True)
         ]
 
     seconds = 0.0

@@ -11,7 +11,7 @@ import PIL.Image
 from polylens.documents.document import MAX_PIXELS
 from polylens.errors import FieldError, ImageError, InputError, TooLargeError
 from polylens.media.image import image_size, inline_image
-from polylens.runtime.forward import require_unicode
+from polylens.runtime.prepare import require_unicode
 from polylens.server.concurrency import in_thread, together
 from polylens.server.engine.registry import Served
 from polylens.server.http.context import RequestContext

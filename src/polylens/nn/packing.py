@@ -1,0 +1,74 @@
+"""Packed batches: one `[tokens, ...]` tensor, sequence after sequence, with the lengths beside it.
+
+Shapes: T tokens of all sequences together, B borders: one more than sequences.
+
+No padding exists, so a batch costs what its tokens cost (docs/decisions/0002-packed.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from itertools import groupby
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Int
+from torch import Tensor
+
+
+class Packing:
+    """Where each sequence of a packed batch lies, and which sequences share a length.
+
+    Made once per forward pass and used by every layer. What only some kernels need is computed on first use.
+
+    Args:
+        lengths: Tokens of each sequence, in packed order; sequences of length zero are dropped.
+        device: Where the packed tensors live.
+    """
+
+    def __init__(self, lengths: Sequence[int], device: torch.device) -> None:
+        self.lengths = tuple(length for length in lengths if length > 0)
+        self.total = sum(self.lengths)
+        self.longest = max(self.lengths, default=0)
+        self.device = device
+        self._bounds: Int[Tensor, " B"] | None = None
+
+    def bounds(self) -> Int[Tensor, " B"]:
+        """Cumulative lengths from 0, as variable-length kernels take them. Copied to the device once."""
+        if self._bounds is None:
+            self._bounds = F.pad(torch.tensor(self.lengths).cumsum(0), (1, 0)).to(self.device, torch.int32)
+        return self._bounds
+
+    @cached_property
+    def groups(self) -> list[tuple[int, int]]:
+        """(length, number of sequences) for each distinct length, shortest first.
+
+        >>> Packing([7, 3, 3], torch.device("cpu")).groups
+        [(3, 2), (7, 1)]
+        """
+        return [(length, len(list(same))) for length, same in groupby(sorted(self.lengths))]
+
+    @cached_property
+    def order(self) -> Int[Tensor, " T"] | None:
+        """Token indices that sort the sequences by length; None where they are sorted already."""
+        by_length = sorted(range(len(self.lengths)), key=self.lengths.__getitem__)
+        if by_length == list(range(len(self.lengths))):
+            return None
+        return _token_order(self.lengths, by_length).to(self.device)
+
+    @cached_property
+    def inverse(self) -> Int[Tensor, " T"] | None:
+        """Token indices that undo `order`; None where nothing has to be undone."""
+        return None if self.order is None else torch.argsort(self.order)
+
+
+def _token_order(lengths: Sequence[int], by_length: list[int]) -> Int[Tensor, " T"]:
+    """Token indices that bring the sequences into the order `by_length`."""
+    sizes = torch.tensor(lengths)
+    starts = sizes.cumsum(0) - sizes
+    picked = torch.tensor(by_length)
+    within = torch.arange(int(sizes.sum())) - torch.repeat_interleave(
+        sizes[picked].cumsum(0) - sizes[picked], sizes[picked]
+    )
+    return torch.repeat_interleave(starts[picked], sizes[picked]) + within

@@ -1,0 +1,37 @@
+"""The reference engine: PyTorch, on whichever device the model's weights are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+
+from polylens.models.protocol import Item, Model
+from polylens.types import Embedding
+
+
+class TorchEngine:
+    """Runs a model of any family with PyTorch.
+
+    Args:
+        model: Its weights may lie on any device.
+    """
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+
+    def run(self, items: Sequence[Item]) -> Iterator[list[Embedding]]:
+        """Runs one batch; see `Engine.run`. The arrays are copies, so keeping one does not keep its whole batch."""
+        with torch.inference_mode():
+            outputs = self.model.embed(items)
+        dense, norms = outputs.dense.cpu().numpy(), outputs.norms.cpu().numpy()
+        tokens = None if outputs.multivector is None else outputs.multivector.cpu().numpy()
+        row = start = 0
+        for item in items:
+            found = []
+            for first, stop in item.chunks or ((0, item.num_tokens),):  # without chunks: every token, prompt included
+                rows = dense[row : row + 1] if tokens is None else tokens[start + first : start + stop]
+                found.append(Embedding(dense[row].copy(), rows.copy(), float(norms[row])))
+                row += 1
+            start += item.num_tokens
+            yield found
