@@ -29,7 +29,7 @@ import polylens
 from polylens.evaluate.machine import processor
 from polylens.index.ranking.pooling import pool_tokens
 from polylens.lab.nano.data.unseen import with_queries
-from polylens.lab.nano.recipes import EUROPEAN
+from polylens.lab.nano.nano_recipe import FIRST_LANGUAGES
 from polylens.lab.synthetic.crops import Rendered, render_page
 from polylens.runtime.embedder import Embedder
 from polylens.types import Embedding
@@ -39,7 +39,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--model", default="nano", help="a name or a folder")
     parser.add_argument("--pages", type=int, default=500)
-    parser.add_argument("--languages", default=",".join(dict.fromkeys(EUROPEAN)), help="drawn evenly")
+    parser.add_argument("--languages", default=",".join(dict.fromkeys(FIRST_LANGUAGES)), help="drawn evenly")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--width", type=int, default=1064, help="pixels of a rendered page")
     parser.add_argument("--pool", default="1", help="factors of token pooling, comma between, to compare")

@@ -124,7 +124,7 @@ def reproduce(
         from polylens.lab.reproduce import page, report, run
 
     from polylens.evaluate.figures import write_text
-    from polylens.lab.nano.recipes import EUROPEAN
+    from polylens.lab.nano.nano_recipe import FIRST_LANGUAGES
     from polylens.runtime.embedder import load
 
     compared = run.Models(
@@ -133,7 +133,7 @@ def reproduce(
         without_kl=None if without_kl is None else load(without_kl),
     )
     run.check(compared)
-    unseen = crops(tuple(dict.fromkeys(EUROPEAN)), seed)
+    unseen = crops(tuple(dict.fromkeys(FIRST_LANGUAGES)), seed)
     with counting_bar("pages and crops") as report_pictures:
         sections = run.reproduce(compared, unseen, pages, seed, report_pictures)
     made_with = run.made_with(compared, pages, seed)

@@ -31,7 +31,9 @@ from polylens.lab.nano.data.documents import ask_for
 from polylens.lab.nano.data.examples import ImageBatch, placeless_batch
 from polylens.lab.nano.data.text_pairs import check_pairs, make_pair_batch
 from polylens.lab.nano.loop import learning_rate, make_optimisers, train, train_step
-from polylens.lab.nano.recipes import Blend, Recipe, nano, nano_clip, stage_at
+from polylens.lab.nano.nano_clip_recipe import nano_clip
+from polylens.lab.nano.nano_recipe import nano
+from polylens.lab.nano.schedule import Blend, Recipe, stage_at
 from polylens.lab.nano.trainee import Trainee, handed, initialise, make_processor, make_trainee, spellings
 from polylens.lab.synthetic import fonts, pictograms
 from polylens.lab.synthetic.lexicon import sample_text

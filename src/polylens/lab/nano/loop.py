@@ -26,7 +26,7 @@ from polylens.lab.nano.data.batches import Batches
 from polylens.lab.nano.data.examples import READING_POINTS, AnyProcessor, ImageBatch, letters
 from polylens.lab.nano.data.found import found_data
 from polylens.lab.nano.data.text_pairs import check_pairs
-from polylens.lab.nano.recipes import Recipe, Stage, stage_at
+from polylens.lab.nano.schedule import Recipe, Stage, stage_at
 from polylens.lab.nano.stage_recall import StageRecall
 from polylens.lab.nano.trainee import Trainee, handed, initialise, make_processor, make_tokenizer, make_trainee
 from polylens.models.protocol import Outputs

@@ -14,7 +14,7 @@ from polylens.errors import InputError
 from polylens.lab.nano.data.batches import draw
 from polylens.lab.nano.data.examples import AnyProcessor, picture_item
 from polylens.lab.nano.data.unseen import with_queries
-from polylens.lab.nano.recipes import Stage
+from polylens.lab.nano.schedule import Stage
 from polylens.lab.nano.trainee import Trainee
 from polylens.lab.synthetic.crops import Rendered
 from polylens.lab.synthetic.fonts import faces

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from polylens.checkpoints.export import save_checkpoint, save_clip_checkpoint
 from polylens.lab.nano.data.examples import NUM_LETTERS, READING_POINTS, AnyProcessor
-from polylens.lab.nano.recipes import Recipe
+from polylens.lab.nano.schedule import Recipe
 from polylens.lab.nano.tokenizer import CLIP_TOKENS, train_tokenizer
 from polylens.models.jina_clip_v2 import processing as clip_processing
 from polylens.models.jina_clip_v2.config import JinaClipConfig

@@ -30,8 +30,6 @@ from polylens.errors import InputError
 
 Split = Literal["train", "held_out"]
 
-_LATIN = ("en", "de", "fr", "es", "it", "pt", "nl", "pl", "tr", "cs", "hu", "fi", "sv", "vi", "id", "ro")
-
 LANGUAGES: dict[str, str] = {
     **dict.fromkeys(
         ["en", "de", "fr", "es", "it", "pt", "nl", "pl", "tr", "cs", "hu", "fi", "sv", "vi", "id", "ro"], "Latn"

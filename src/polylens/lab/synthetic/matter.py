@@ -8,7 +8,7 @@ import random
 from babel.dates import format_date
 from babel.numbers import format_decimal
 
-from polylens.lab.synthetic.lexicon import LANGUAGES, Split, is_held_out, sample_text, words
+from polylens.lab.synthetic.lexicon import LANGUAGES, Split, sample_text, words
 from polylens.lab.synthetic.names import Kind, names, spell
 from polylens.lab.synthetic.page import Term, named, number, worded
 from polylens.lab.synthetic.vocabulary import FIELDS, GOODS, MEASURES, ROLES, of_split
@@ -123,8 +123,3 @@ def said_in(term: Term, language: str, split: Split) -> str | None:
     if text is None or term.name not in names(term.name.kind, language, split):
         return None
     return text
-
-
-def of_the_split(word: str, split: Split) -> bool:
-    """Whether a printed word may stand on a page of a split; what has no letters may stand on any."""
-    return not any(letter.isalpha() for letter in word) or is_held_out(word) == (split == "held_out")

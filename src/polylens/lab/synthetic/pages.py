@@ -36,8 +36,9 @@ LAYOUTS: dict[str, Layout] = {
     "report": report,
 }
 
-EUROPEAN = ("de", "fr", "es", "it", "pt", "nl", "pl", "cs", "sv", "ru", "uk", "el")
-"""Languages of pages in one language, a third of which are English; other scripts stand on multilingual pages."""
+BESIDE_ENGLISH = ("de", "fr", "es", "it", "pt", "nl", "pl", "cs", "sv", "ru", "uk", "el")
+"""The languages of pages in one language that is not English; a third of such pages are English. Other scripts stand on
+multilingual pages alone."""
 
 
 def page(kind: str, split: Split, seed: int, number: int) -> Page:
@@ -102,4 +103,4 @@ def _language(rng: random.Random, kind: str) -> str:
         return "en"
     if kind == "multilingual":
         return rng.choice(WORDED)
-    return "en" if rng.random() < 1 / 3 else rng.choice(EUROPEAN)
+    return "en" if rng.random() < 1 / 3 else rng.choice(BESIDE_ENGLISH)

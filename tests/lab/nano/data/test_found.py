@@ -8,7 +8,8 @@ import pytest
 from tests.support.drawing import need_fonts
 
 from polylens.lab.nano.data import found
-from polylens.lab.nano.recipes import nano, nano_clip
+from polylens.lab.nano.nano_clip_recipe import nano_clip
+from polylens.lab.nano.nano_recipe import nano
 from polylens.lab.synthetic import fonts
 from polylens.lab.synthetic.lexicon import LANGUAGES
 

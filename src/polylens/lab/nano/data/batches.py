@@ -11,7 +11,7 @@ from polylens.lab.nano.data.documents import make_document_batch
 from polylens.lab.nano.data.examples import AnyProcessor, ImageBatch, make_batch, make_reading_batch
 from polylens.lab.nano.data.pictograms import make_pictogram_batch
 from polylens.lab.nano.data.text_pairs import make_pair_batch
-from polylens.lab.nano.recipes import Recipe, Stage, stage_at
+from polylens.lab.nano.schedule import Recipe, Stage, stage_at
 from polylens.lab.synthetic import pictograms
 from polylens.lab.synthetic.crops import Rendered, render_crop, render_page
 from polylens.lab.synthetic.lexicon import Split

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from polylens.lab.corpora import catalogues, functions, manuals
-from polylens.lab.nano.recipes import Recipe
+from polylens.lab.nano.schedule import Recipe
 from polylens.lab.synthetic import fonts, pictograms
 from polylens.lab.synthetic.lexicon import LANGUAGES, words
 
