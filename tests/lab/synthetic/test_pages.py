@@ -15,7 +15,7 @@ from polylens.errors import InputError
 from polylens.lab.synthetic import code, fonts, wording
 from polylens.lab.synthetic.canvas import Canvas, Pen, pen
 from polylens.lab.synthetic.design import is_held_out_design
-from polylens.lab.synthetic.lexicon import LANGUAGES, Split
+from polylens.lab.synthetic.lexicon import LANGUAGES, Split, is_held_out
 from polylens.lab.synthetic.names import belongs
 from polylens.lab.synthetic.page import Box, Page
 from polylens.lab.synthetic.pages import LAYOUTS, page, pages
