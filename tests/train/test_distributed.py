@@ -67,7 +67,7 @@ def test_rows_of_all_in_the_order_of_ranks_and_gradients_to_ones_own() -> None:
 NANO = """
 from pathlib import Path
 from polylens.errors import InputError
-from polylens.train import loop
+from polylens.lab.nano import loop
 from polylens.lab.nano.recipes import RECIPES
 try:
     loop.train(RECIPES["nano"](), Path("nowhere"), report=print)

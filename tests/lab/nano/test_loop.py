@@ -805,7 +805,7 @@ class TestSteps:
         recipe = small()
         found = [(stage_at(recipe, step)[0].kind, stage_at(recipe, step)[1]) for step in range(4)]
         assert found == [("read", 0), ("crops", 0), ("crops", 1), ("pages", 0)]
-        with pytest.raises(InputError, match="step 4 lies behind the end"):
+        with pytest.raises(InputError, match="step must be at most 3, the last of the run, got 4"):
             stage_at(recipe, 4)
 
     def test_learning_rate(self) -> None:
