@@ -30,7 +30,8 @@ from polylens.evaluate.machine import processor
 from polylens.index.ranking.pooling import pool_tokens
 from polylens.lab.nano.data.unseen import with_queries
 from polylens.lab.nano.nano_recipe import FIRST_LANGUAGES
-from polylens.lab.synthetic.crops import Rendered, render_page
+from polylens.lab.synthetic.crops import render_page
+from polylens.lab.synthetic.rendered import Rendered
 from polylens.runtime.embedder import Embedder
 from polylens.types import Embedding
 

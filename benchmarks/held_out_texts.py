@@ -20,8 +20,8 @@ from held_out_pages import ranks, rates
 import polylens
 from polylens.lab.nano.data.examples import transcript, written
 from polylens.lab.nano.data.unseen import with_queries
-from polylens.lab.synthetic.crops import Rendered
 from polylens.lab.synthetic.lexicon import LANGUAGES, sample_text
+from polylens.lab.synthetic.rendered import Rendered
 
 NUM_WORDS = 40
 

@@ -16,8 +16,8 @@ from polylens.lab.nano.data.examples import AnyProcessor, picture_item
 from polylens.lab.nano.data.unseen import with_queries
 from polylens.lab.nano.schedule import Stage
 from polylens.lab.nano.trainee import Trainee
-from polylens.lab.synthetic.crops import Rendered
 from polylens.lab.synthetic.fonts import faces
+from polylens.lab.synthetic.rendered import Rendered
 from polylens.models.protocol import Item
 from polylens.train.caching import leaves
 from polylens.train.held_out import found_first, recall_at_1

@@ -15,7 +15,7 @@ import PIL.Image
 from polylens.evaluate.metrics import Scores
 from polylens.evaluate.vectors import embed_side
 from polylens.lab.benchmarks.synthetic import TASKS, Task, embed_task, make_task
-from polylens.lab.synthetic.crops import Crop
+from polylens.lab.synthetic.rendered import Crop
 from polylens.runtime.embedder import Embedder
 from polylens.types import Embedding, FloatArray
 

@@ -17,7 +17,7 @@ from polylens.lab.reproduce.late_interaction import late_interaction
 from polylens.lab.reproduce.material import DUAL, UNIFIED, WITHOUT_KL, read
 from polylens.lab.reproduce.matryoshka import matryoshka
 from polylens.lab.reproduce.modality import modality
-from polylens.lab.synthetic.crops import Crop
+from polylens.lab.synthetic.rendered import Crop
 from polylens.runtime.embedder import Embedder
 
 

@@ -14,11 +14,11 @@ from polylens.lab.synthetic.layouts.invoices import invoice
 from polylens.lab.synthetic.layouts.multilingual import multilingual
 from polylens.lab.synthetic.layouts.receipts import receipt
 from polylens.lab.synthetic.layouts.reports import report
+from polylens.lab.synthetic.layouts.scans import scan
 from polylens.lab.synthetic.layouts.slides import slide
 from polylens.lab.synthetic.layouts.tables import table
 from polylens.lab.synthetic.lexicon import Split
 from polylens.lab.synthetic.page import Page, is_tidy
-from polylens.lab.synthetic.scans import scan
 from polylens.lab.synthetic.wording import WORDED
 
 Layout = Callable[[random.Random, str, Split], Page]

@@ -13,8 +13,9 @@ from polylens.lab.nano.data.pictograms import make_pictogram_batch
 from polylens.lab.nano.data.text_pairs import make_pair_batch
 from polylens.lab.nano.schedule import Recipe, Stage, stage_at
 from polylens.lab.synthetic import pictograms
-from polylens.lab.synthetic.crops import Rendered, render_crop, render_page
+from polylens.lab.synthetic.crops import render_crop, render_page
 from polylens.lab.synthetic.lexicon import Split
+from polylens.lab.synthetic.rendered import Rendered
 from polylens.models.jina_v4.processing import JinaV4Processor
 
 

@@ -18,8 +18,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from polylens.lab.synthetic.crops import PlacedWord, Rendered
 from polylens.lab.synthetic.lexicon import LANGUAGES, UNSPACED, is_held_out, sample_text
+from polylens.lab.synthetic.rendered import PlacedWord, Rendered
 from polylens.models.jina_clip_v2.processing import JinaClipProcessor
 from polylens.models.jina_v4.processing import JinaV4Processor
 from polylens.models.protocol import Item

@@ -7,7 +7,8 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 
 from polylens.lab.nano.data.examples import pick_query, transcript
-from polylens.lab.synthetic.crops import Crop, Rendered, render_crop
+from polylens.lab.synthetic.crops import render_crop
+from polylens.lab.synthetic.rendered import Crop, Rendered
 
 WORDS = (3, 6)  # fewest and most of a query
 CROP_SIDE = 224  # pixels: what nano-clip sees of any picture, and nano of one of this size
