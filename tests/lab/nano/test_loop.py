@@ -305,7 +305,7 @@ class TestRun:
         assert set(begun) == {"recipe", "data", "versions"} and set(begun["data"]) == {"words", "fonts"}
         there = {**begun["data"], "fonts": {"files": 1, "sha256": "0" * 64}}
         with monkeypatch.context() as elsewhere:
-            elsewhere.setattr(loop, "found_data", lambda _: there)
+            elsewhere.setattr(loop, "data_fingerprints", lambda _: there)
             for _ in range(2):  # where it stays it says nothing more
                 train(small(), folder, report=ignore)
         assert [record.getMessage().split(": ") for record in caplog.records] == [

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from polylens.errors import InputError
+from polylens.lab.corpora.split import Split
 from polylens.lab.synthetic import fonts, pictograms
-from polylens.lab.synthetic.lexicon import Split, is_held_out
+from polylens.lab.synthetic.lexicon import is_held_out
 from polylens.lab.synthetic.names import Name, spell
 from polylens.lab.synthetic.pictograms import Pictogram, flags, picture, things
 

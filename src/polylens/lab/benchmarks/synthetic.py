@@ -20,7 +20,7 @@ from polylens.evaluate.bm25 import bm25
 from polylens.evaluate.metrics import Estimate, PerQuery, Relevance, Scores, bootstrap, chance_ndcg, ndcg, recall
 from polylens.evaluate.tasks import Progress, require_some_of
 from polylens.evaluate.vectors import embed_side, similarities
-from polylens.lab.synthetic.page import Page
+from polylens.lab.synthetic.page import SyntheticPage
 from polylens.lab.synthetic.pages import page
 from polylens.lab.synthetic.queries import KINDS, Query, ask
 from polylens.runtime.embedder import Embedder
@@ -38,7 +38,7 @@ class Task:
     """Pages of one kind, and queries with the pages that are right for them."""
 
     name: str
-    pages: list[Page]
+    pages: list[SyntheticPage]
     queries: list[Query]
     about: npt.NDArray[np.int64]
     """`[Q]`: the page that each query was made from."""

@@ -18,7 +18,8 @@ import struct
 from collections.abc import Iterator
 from pathlib import Path
 
-from polylens.lab.corpora.text import Split, TextPair, is_mostly_letters, key
+from polylens.lab.corpora.split import Split
+from polylens.lab.corpora.text import TextPair, is_mostly_letters, key
 
 FOLDER = Path("/usr/share/locale")
 

@@ -16,7 +16,8 @@ import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
-from polylens.lab.corpora.text import Split, TextPair, key
+from polylens.lab.corpora.split import Split
+from polylens.lab.corpora.text import TextPair, key
 
 LEFT_OUT = frozenset({"test", "tests", "idle_test", "lib2to3", "site-packages", "dist-packages", "pydoc_data"})
 """Folders of the standard library with programs that test it, are not its own, or are gone from later versions."""

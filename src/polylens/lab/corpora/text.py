@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Literal
-
-Split = Literal["train", "held_out"]
 
 _SAYS_NOTHING = re.compile(r"[\W\d_]+")
 

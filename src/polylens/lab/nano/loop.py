@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from polylens.errors import InputError
 from polylens.lab.nano.data.batches import Batches
 from polylens.lab.nano.data.examples import READING_POINTS, AnyProcessor, ImageBatch, letters
-from polylens.lab.nano.data.found import found_data
+from polylens.lab.nano.data.fingerprints import data_fingerprints
 from polylens.lab.nano.data.text_pairs import check_pairs
 from polylens.lab.nano.schedule import Recipe, Stage, stage_at
 from polylens.lab.nano.stage_recall import StageRecall
@@ -106,7 +106,7 @@ def _begin(recipe: Recipe, folder: Path) -> None:
     if any(stage.pairs for stage in recipe.stages):
         check_pairs()
     folder.mkdir(parents=True, exist_ok=True)
-    other = write_recipe(recipe, folder, found_data(recipe), may_move=True)
+    other = write_recipe(recipe, folder, data_fingerprints(recipe), may_move=True)
     if other:
         _log.warning(
             "%s are not what %s learned from so far: from here on its batches are others (recipe.json notes it)",

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw
 
+from polylens.lab.corpora.split import Split
 from polylens.lab.synthetic.fonts import Face, SizedFont, faces, sized
-from polylens.lab.synthetic.lexicon import LANGUAGES, RIGHT_TO_LEFT, UNSPACED, Split
-from polylens.lab.synthetic.page import Box, Fact, Page, Term
+from polylens.lab.synthetic.lexicon import LANGUAGES, RIGHT_TO_LEFT, UNSPACED
+from polylens.lab.synthetic.page import Box, Fact, SyntheticPage, Term
 
 Colour = tuple[int, int, int]
 
@@ -200,10 +201,10 @@ class Canvas:
         facts: Sequence[Fact],
         look: str | None = None,
         summary: Term | None = None,
-    ) -> Page:
+    ) -> SyntheticPage:
         """The page as it now is. Arguments are fields of `Page`; one sees its kind, unless `look` says otherwise."""
         image, words, boxes = np.array(self.picture), tuple(self.words), tuple(self.boxes)
-        return Page(kind, language, look or kind, design, title, tuple(facts), image, words, boxes, summary)
+        return SyntheticPage(kind, language, look or kind, design, title, tuple(facts), image, words, boxes, summary)
 
 
 def _runs(pen: Pen, text: str, size: float, bold: bool) -> list[tuple[str, SizedFont, float]]:

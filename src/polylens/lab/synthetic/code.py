@@ -18,11 +18,11 @@ from pygments.lexers import PythonLexer
 from pygments.token import Comment, Keyword, Name, Number, String, Token
 
 from polylens.lab.corpora.functions import is_held_out_module
+from polylens.lab.corpora.split import Split
 from polylens.lab.synthetic.canvas import Canvas, Colour
 from polylens.lab.synthetic.design import Design, draw_design
 from polylens.lab.synthetic.fonts import SizedFont, monospaced, sized
-from polylens.lab.synthetic.lexicon import Split
-from polylens.lab.synthetic.page import Box, Fact, Page, Term
+from polylens.lab.synthetic.page import Box, Fact, SyntheticPage, Term
 
 WIDTH, HEIGHT = 1120, 784
 LONGEST = 88  # letters of a line
@@ -85,7 +85,7 @@ class Snippet:
     """First line of the first one's docstring; "" where it has none."""
 
 
-def code(rng: random.Random, language: str, split: Split) -> Page:
+def code(rng: random.Random, language: str, split: Split) -> SyntheticPage:
     """An editor with one function or class."""
     design = draw_design(
         rng,

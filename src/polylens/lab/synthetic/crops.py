@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from polylens.errors import InputError
+from polylens.lab.corpora.split import Split
 from polylens.lab.synthetic.blocks import (
     add_chart,
     add_list,
@@ -23,7 +24,7 @@ from polylens.lab.synthetic.blocks import (
     scatter_labels,
 )
 from polylens.lab.synthetic.fonts import Face, faces, sized
-from polylens.lab.synthetic.lexicon import LANGUAGES, Split
+from polylens.lab.synthetic.lexicon import LANGUAGES
 from polylens.lab.synthetic.palette import draw_palette, tinted
 from polylens.lab.synthetic.rendered import Rendered
 from polylens.lab.synthetic.sheet import Sheet, Style, to_half_pixel

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from polylens.lab.corpora.split import Split
 from polylens.lab.synthetic.canvas import Colour
-from polylens.lab.synthetic.lexicon import Split
 
 ACCENTS: dict[str, Colour] = {
     "navy": (30, 58, 110),

@@ -21,7 +21,8 @@ from fontTools.ttLib import TTCollection, TTFont
 from PIL import ImageFont, features
 
 from polylens.errors import InputError
-from polylens.lab.synthetic.lexicon import LANGUAGES, RIGHT_TO_LEFT, Split, everyday_characters, words
+from polylens.lab.corpora.split import Split
+from polylens.lab.synthetic.lexicon import LANGUAGES, RIGHT_TO_LEFT, everyday_characters, words
 
 FONT_FOLDERS = (Path("/usr/share/fonts"), Path("/usr/local/share/fonts"), Path.home() / ".local/share/fonts")
 

@@ -22,13 +22,11 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import accumulate
 from pathlib import Path
-from typing import Literal
 
 from babel import localedata
 
 from polylens.errors import InputError
-
-Split = Literal["train", "held_out"]
+from polylens.lab.corpora.split import Split
 
 LANGUAGES: dict[str, str] = {
     **dict.fromkeys(

@@ -16,9 +16,10 @@ from typing import Any, Literal
 
 from babel import localedata
 
-from polylens.lab.synthetic.lexicon import LANGUAGES, LETTERS, Split, is_held_out, pieces
+from polylens.lab.corpora.split import Split
+from polylens.lab.synthetic.lexicon import LANGUAGES, LETTERS, is_held_out, pieces
 
-Kind = Literal["territory", "language", "city", "currency", "unit", "month"]
+NameKind = Literal["territory", "language", "city", "currency", "unit", "month"]
 
 LONGEST = 24  # letters: what a column of a table has room for
 _SECTIONS = {"territory": "territories", "language": "languages", "currency": "currency_names"}
@@ -33,7 +34,7 @@ class Name:
         ['Japan', 'Japon', 'Ιαπωνία']
     """
 
-    kind: Kind
+    kind: NameKind
     code: str
 
     @property
@@ -48,7 +49,7 @@ def spell(name: Name, language: str) -> str | None:
 
 
 @functools.cache
-def spellings(kind: Kind, language: str) -> dict[str, str]:
+def spellings(kind: NameKind, language: str) -> dict[str, str]:
     """Code -> name in a language, of at most three words and `LONGEST` letters of its own script."""
     letters = LETTERS[LANGUAGES[language]]
     plain = re.compile(rf"[{letters}]+(?:[ '’-][{letters}]+){{0,2}}")
@@ -57,7 +58,7 @@ def spellings(kind: Kind, language: str) -> dict[str, str]:
 
 
 @functools.cache
-def names(kind: Kind, language: str, split: Split, also: str | None = None) -> tuple[Name, ...]:
+def names(kind: NameKind, language: str, split: Split, also: str | None = None) -> tuple[Name, ...]:
     """Names all of whose words belong to a split, no two of them spelled alike.
 
     Args:
@@ -92,7 +93,7 @@ def belongs(text: str, language: str, split: Split) -> bool:
     return bool(words) and all(is_held_out(word) == (split == "held_out") for word in words)
 
 
-def _texts(kind: Kind, language: str) -> dict[str, str]:
+def _texts(kind: NameKind, language: str) -> dict[str, str]:
     data: Mapping[str, Any] = localedata.load(language)
     if kind == "city":
         return {zone: names["city"] for zone, names in data["time_zones"].items() if "city" in names}

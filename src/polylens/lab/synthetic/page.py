@@ -51,7 +51,7 @@ class Fact:
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class SyntheticPage:
     """A picture of a page, and everything it says."""
 
     kind: str
@@ -89,19 +89,19 @@ class Page:
         return frozenset(term.key for term in self.terms)
 
 
-def named(name: Name, language: str) -> Term:
+def name_term(name: Name, language: str) -> Term:
     """A name of CLDR as a term, spelled in a language that has it."""
     text = spell(name, language)
     assert text is not None, f"{language} has no name for {name.key}"
     return Term(text, name.key, language, name)
 
 
-def worded(text: str, language: str) -> Term:
+def word_term(text: str, language: str) -> Term:
     """A word or a few words of a language as a term."""
     return Term(text, f"word:{language}:{text.casefold()}", language)
 
 
-def number(text: str) -> Term:
+def number_term(text: str) -> Term:
     """A number, a date or a code as a term."""
     return Term(text, f"number:{text}")
 

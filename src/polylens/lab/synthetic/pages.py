@@ -7,6 +7,7 @@ import random
 from collections.abc import Callable, Iterator
 
 from polylens.errors import InputError
+from polylens.lab.corpora.split import Split
 from polylens.lab.synthetic.charts import chart
 from polylens.lab.synthetic.code import code
 from polylens.lab.synthetic.layouts.forms import form
@@ -17,11 +18,10 @@ from polylens.lab.synthetic.layouts.reports import report
 from polylens.lab.synthetic.layouts.scans import scan
 from polylens.lab.synthetic.layouts.slides import slide
 from polylens.lab.synthetic.layouts.tables import table
-from polylens.lab.synthetic.lexicon import Split
-from polylens.lab.synthetic.page import Page, is_tidy
-from polylens.lab.synthetic.wording import WORDED
+from polylens.lab.synthetic.page import SyntheticPage, is_tidy
+from polylens.lab.synthetic.templates import TEMPLATE_LANGUAGES
 
-Layout = Callable[[random.Random, str, Split], Page]
+Layout = Callable[[random.Random, str, Split], SyntheticPage]
 
 LAYOUTS: dict[str, Layout] = {
     "table": table,
@@ -41,7 +41,7 @@ BESIDE_ENGLISH = ("de", "fr", "es", "it", "pt", "nl", "pl", "cs", "sv", "ru", "u
 multilingual pages alone."""
 
 
-def page(kind: str, split: Split, seed: int, number: int) -> Page:
+def page(kind: str, split: Split, seed: int, number: int) -> SyntheticPage:
     """One page.
 
     A draft in which texts overlap or leave the page is thrown away and drawn anew.
@@ -69,7 +69,7 @@ def page(kind: str, split: Split, seed: int, number: int) -> Page:
     raise AssertionError("unreachable")
 
 
-def alike(rng: random.Random, kind: str, split: Split, count: int) -> list[Page]:
+def alike(rng: random.Random, kind: str, split: Split, count: int) -> list[SyntheticPage]:
     """Different pages of one kind in one language, hard to tell apart by anything but what they say.
 
     Args:
@@ -79,7 +79,7 @@ def alike(rng: random.Random, kind: str, split: Split, count: int) -> list[Page]
         count: How many.
     """
     language = _language(rng, kind)
-    found: list[Page] = []
+    found: list[SyntheticPage] = []
     while len(found) < count:
         draft = _tidy(LAYOUTS[kind](rng, language, split))
         if draft:
@@ -87,12 +87,12 @@ def alike(rng: random.Random, kind: str, split: Split, count: int) -> list[Page]
     return found
 
 
-def pages(kind: str, split: Split, seed: int = 0) -> Iterator[Page]:
+def pages(kind: str, split: Split, seed: int = 0) -> Iterator[SyntheticPage]:
     """An endless stream of pages of a kind; arguments and errors are those of `page`."""
     return (page(kind, split, seed, number) for number in itertools.count())
 
 
-def _tidy(draft: Page) -> Page | None:
+def _tidy(draft: SyntheticPage) -> SyntheticPage | None:
     """A draft, unless texts overlap in it or leave the page."""
     height, width = draft.image.shape[:2]
     return draft if is_tidy(draft.boxes, width, height) else None
@@ -102,5 +102,5 @@ def _language(rng: random.Random, kind: str) -> str:
     if kind == "code":
         return "en"
     if kind == "multilingual":
-        return rng.choice(WORDED)
+        return rng.choice(TEMPLATE_LANGUAGES)
     return "en" if rng.random() < 1 / 3 else rng.choice(BESIDE_ENGLISH)

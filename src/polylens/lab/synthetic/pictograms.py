@@ -19,8 +19,9 @@ from fontTools.ttLib import TTFont
 from PIL import Image, ImageDraw, ImageFont, features
 
 from polylens.errors import InputError
+from polylens.lab.corpora.split import Split
 from polylens.lab.synthetic.fonts import font_file
-from polylens.lab.synthetic.lexicon import LANGUAGES, Split, is_held_out
+from polylens.lab.synthetic.lexicon import LANGUAGES, is_held_out
 from polylens.lab.synthetic.names import names, spell
 
 PACKAGE = "fonts-noto-color-emoji"

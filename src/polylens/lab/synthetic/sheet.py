@@ -9,9 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw
 
+from polylens.lab.corpora.split import Split
 from polylens.lab.synthetic.canvas import Colour
 from polylens.lab.synthetic.fonts import SizedFont
-from polylens.lab.synthetic.lexicon import LANGUAGES, RIGHT_TO_LEFT, UNSPACED, Split, sample_text
+from polylens.lab.synthetic.lexicon import LANGUAGES, RIGHT_TO_LEFT, UNSPACED, sample_text
 from polylens.lab.synthetic.rendered import PlacedWord, Rendered
 from polylens.lab.synthetic.wear import scanned, worn
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import functools
 
-from polylens.lab.synthetic.lexicon import Split, is_held_out
+from polylens.lab.corpora.split import Split
+from polylens.lab.synthetic.lexicon import is_held_out
 
 # fmt: off
 MEASURES = tuple("""

@@ -7,6 +7,7 @@ from functools import partial
 
 import torch
 
+from polylens.lab.corpora.split import Split
 from polylens.lab.nano.data.documents import make_document_batch
 from polylens.lab.nano.data.examples import AnyProcessor, ImageBatch, make_batch, make_reading_batch
 from polylens.lab.nano.data.pictograms import make_pictogram_batch
@@ -14,7 +15,6 @@ from polylens.lab.nano.data.text_pairs import make_pair_batch
 from polylens.lab.nano.schedule import Recipe, Stage, stage_at
 from polylens.lab.synthetic import pictograms
 from polylens.lab.synthetic.crops import render_crop, render_page
-from polylens.lab.synthetic.lexicon import Split
 from polylens.lab.synthetic.rendered import Rendered
 from polylens.models.jina_v4.processing import JinaV4Processor
 

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from polylens.lab.nano.data.examples import ImageBatch, draw_texts, placeless_batch
-from polylens.lab.synthetic.page import Page
+from polylens.lab.synthetic.page import SyntheticPage
 from polylens.lab.synthetic.pages import alike
 from polylens.lab.synthetic.queries import KINDS, Query, ask
 from polylens.models.jina_v4.processing import JinaV4Processor
@@ -70,7 +70,7 @@ def make_document_batch(
     )
 
 
-def ask_for(rng: random.Random, pages: Sequence[Page], number: int) -> Query:
+def ask_for(rng: random.Random, pages: Sequence[SyntheticPage], number: int) -> Query:
     """A query of any kind that one page answers and no other of them does."""
     others = [page.keys for other, page in enumerate(pages) if other != number]
     while True:
@@ -79,7 +79,7 @@ def ask_for(rng: random.Random, pages: Sequence[Page], number: int) -> Query:
             return query
 
 
-def _item(rng: random.Random, page: Page, processor: JinaV4Processor) -> Item:
+def _item(rng: random.Random, page: SyntheticPage, processor: JinaV4Processor) -> Item:
     """A page as the model takes it, in any size down to where its small print is still legible."""
     side, scale = processor.image_config.factor, rng.uniform(_SMALLEST, 1.0)
     height, width = (max(side, round(pixels * scale / side) * side) for pixels in page.image.shape[:2])

@@ -52,7 +52,7 @@ class ImageBatch:
 
 
 @dataclass(frozen=True, slots=True)
-class Query:
+class PlacedQuery:
     """A query taken from a picture."""
 
     text: str
@@ -82,7 +82,7 @@ def bare(word: str) -> str:
 
 def pick_query(
     rng: random.Random, rendered: Rendered, *, words: tuple[int, int], held_out: bool = False
-) -> Query | None:
+) -> PlacedQuery | None:
     """Neighbouring words of a picture, as somebody would type them: no punctuation, often no capitals.
 
     Args:
@@ -111,7 +111,7 @@ def pick_query(
         text += joiner if text else ""
         spans.append((len(text), len(text) + len(word), index))
         text += word
-    return Query(text, spans)
+    return PlacedQuery(text, spans)
 
 
 def written(words: Sequence[str], language: str) -> Rendered:
@@ -150,7 +150,7 @@ def make_batch(
     """
     rng = random.Random(seed)
     rendered: list[Rendered] = []
-    queries: list[Query] = []
+    queries: list[PlacedQuery] = []
     while len(rendered) < images:
         drawn = render(rng)
         picked = [pick_query(rng, drawn, words=words) for _ in range(queries_per_image)]
@@ -194,10 +194,10 @@ def placeless_batch(
     return ImageBatch(queries, images, passages, image_of, passage_of, here=nowhere, same=nowhere, letters=letters)
 
 
-def draw_texts(rng: random.Random, count: int, words: tuple[int, int]) -> tuple[list[Query], list[str]]:
+def draw_texts(rng: random.Random, count: int, words: tuple[int, int]) -> tuple[list[PlacedQuery], list[str]]:
     """Texts in one of all languages, and a query of so few and so many words for each."""
     language = rng.choice(tuple(LANGUAGES))
-    queries: list[Query] = []
+    queries: list[PlacedQuery] = []
     passages: list[str] = []
     while len(queries) < count:
         text_row = written(sample_text(rng, language, "train", rng.randint(8, 60)), language)
@@ -241,7 +241,7 @@ def _grids(rendered: Sequence[Rendered], processor: AnyProcessor) -> Tensor:
 
 
 def ground(
-    queries: Sequence[Query],
+    queries: Sequence[PlacedQuery],
     items: Sequence[Item],
     rendered: Sequence[Rendered],
     image_of: Sequence[int],
@@ -281,7 +281,7 @@ def ground(
 
 
 def ground_whole(
-    queries: Sequence[Query], rendered: Sequence[Rendered], image_of: Sequence[int], processor: JinaClipProcessor
+    queries: Sequence[PlacedQuery], rendered: Sequence[Rendered], image_of: Sequence[int], processor: JinaClipProcessor
 ) -> tuple[Tensor, Tensor]:
     """`ImageBatch.here` and `ImageBatch.same` of a model that has one vector a query."""
     assert processor.config.vision is not None

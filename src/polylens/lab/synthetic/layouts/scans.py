@@ -5,15 +5,15 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 
+from polylens.lab.corpora.split import Split
 from polylens.lab.synthetic.layouts.forms import form
 from polylens.lab.synthetic.layouts.receipts import receipt
 from polylens.lab.synthetic.layouts.reports import report
-from polylens.lab.synthetic.lexicon import Split
-from polylens.lab.synthetic.page import Page
+from polylens.lab.synthetic.page import SyntheticPage
 from polylens.lab.synthetic.wear import scanned
 
 
-def scan(rng: random.Random, language: str, split: Split) -> Page:
+def scan(rng: random.Random, language: str, split: Split) -> SyntheticPage:
     """A report, a form or a receipt, scanned."""
     sheet = rng.choice((report, report, form, receipt))(rng, language, split)
     image, _ = scanned(rng, sheet.image)

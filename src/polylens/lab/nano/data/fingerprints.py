@@ -16,7 +16,7 @@ from polylens.lab.synthetic import fonts, pictograms
 from polylens.lab.synthetic.lexicon import LANGUAGES, words
 
 
-def found_data(recipe: Recipe) -> dict[str, dict[str, int | str]]:
+def data_fingerprints(recipe: Recipe) -> dict[str, dict[str, int | str]]:
     """Kind -> `files` or `words`, their number, and `sha256`; of the kinds that the recipe draws from.
 
     Files are known by their names and what they hold, not by their folders.

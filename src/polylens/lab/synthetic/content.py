@@ -8,16 +8,17 @@ import random
 from babel.dates import format_date
 from babel.numbers import format_decimal
 
-from polylens.lab.synthetic.lexicon import LANGUAGES, Split, sample_text, words
-from polylens.lab.synthetic.names import Kind, names, spell
-from polylens.lab.synthetic.page import Term, named, number, worded
+from polylens.lab.corpora.split import Split
+from polylens.lab.synthetic.lexicon import LANGUAGES, sample_text, words
+from polylens.lab.synthetic.names import NameKind, names, spell
+from polylens.lab.synthetic.page import Term, name_term, number_term, word_term
 from polylens.lab.synthetic.vocabulary import FIELDS, GOODS, MEASURES, ROLES, of_split
 
 SIGNS = ("€", "$", "£")
 PLAIN = 3  # letters: shorter words say too little to stand alone
 
 
-class Matter:
+class Content:
     """Draws what a page says.
 
     Args:
@@ -30,20 +31,20 @@ class Matter:
         self.rng, self.language, self.split = rng, language, split
 
     def subjects(
-        self, count: int, kinds: tuple[Kind, ...] = ("territory", "territory", "language", "city")
+        self, count: int, kinds: tuple[NameKind, ...] = ("territory", "territory", "language", "city")
     ) -> list[Term]:
         """Different names of one kind: rows of a table, bars of a chart."""
         fitting = [kind for kind in kinds if len(names(kind, self.language, self.split)) >= count]
         kind = self.rng.choice(fitting or ["language"])
         drawn = self.rng.sample(names(kind, self.language, self.split), count)
-        return [named(name, self.language) for name in drawn]
+        return [name_term(name, self.language) for name in drawn]
 
     def topic(self) -> Term:
         """What is measured: a word for it in English, the name of a unit elsewhere."""
         if self.language == "en":
             return self._capital(self.rng.choice(of_split(MEASURES, self.split)))
         units = names("unit", self.language, self.split)
-        return named(self.rng.choice(units), self.language)
+        return name_term(self.rng.choice(units), self.language)
 
     def goods(self, count: int) -> list[Term]:
         """Different things that can be bought: in English goods, elsewhere languages, as a translator sells them."""
@@ -68,14 +69,14 @@ class Matter:
         months = names("month", self.language, self.split)
         if len(months) >= count and self.rng.random() < 0.5:
             chosen = sorted(self.rng.sample(months, count), key=lambda name: int(name.code))
-            return [named(name, self.language) for name in chosen]
+            return [name_term(name, self.language) for name in chosen]
         first = self.rng.randint(1996, 2027 - count)
-        return [number(str(first + i)) for i in range(count)]
+        return [number_term(str(first + i)) for i in range(count)]
 
     def proper(self, count: int = 2) -> Term:
         """A made-up name of a firm, a person or a place."""
         text = " ".join(word.capitalize() for word in self.rng.sample(self._plain_words(), count))
-        return worded(text, self.language)
+        return word_term(text, self.language)
 
     def filler(self, count: int) -> list[str]:
         """Words as they might follow one another in a text."""
@@ -89,22 +90,22 @@ class Matter:
         """A number as the language writes it."""
         pattern = "#,##0" if not digits else "#,##0." + "0" * digits
         text = format_decimal(value, format=pattern, locale=self.language)
-        return number(text.replace("\u202f", "\u00a0"))
+        return number_term(text.replace("\u202f", "\u00a0"))
 
     def date(self) -> Term:
         """A date in figures, as the language writes it."""
         day = datetime.date(self.rng.randint(1998, 2026), self.rng.randint(1, 12), self.rng.randint(1, 28))
         text = format_date(day, "short", locale=self.language)
         plain = text if all(not letter.isalpha() for letter in text) else day.isoformat()
-        return number(plain.replace("\u200f", "").replace(" ", "\u00a0"))
+        return number_term(plain.replace("\u200f", "").replace(" ", "\u00a0"))
 
     def code(self) -> Term:
         """A number that only one page has."""
         style = self.rng.choice(("{}-{:04}", "{}/{:04}", "{}{:04}"))
-        return number(style.format(self.rng.randint(10, 99), self.rng.randint(0, 9999)))
+        return number_term(style.format(self.rng.randint(10, 99), self.rng.randint(0, 9999)))
 
     def _capital(self, word: str) -> Term:
-        return worded(word[:1].upper() + word[1:], self.language)
+        return word_term(word[:1].upper() + word[1:], self.language)
 
     def _plain_words(self) -> list[str]:
         """Words long enough to say something."""
