@@ -24,17 +24,18 @@ from tests.support.drawing import need_fonts
 
 import polylens
 from polylens.errors import InputError
-from polylens.lab.nano import loop, tokenizer
+from polylens.lab.nano import loop, objective, tokenizer
 from polylens.lab.nano.data import pictograms as pictogram_data
 from polylens.lab.nano.data.batches import Batches
 from polylens.lab.nano.data.documents import ask_for
 from polylens.lab.nano.data.examples import ImageBatch, placeless_batch
 from polylens.lab.nano.data.text_pairs import check_pairs, make_pair_batch
+from polylens.lab.nano.initial_weights import initialise, spelling_embeddings
 from polylens.lab.nano.loop import learning_rate, make_optimisers, train, train_step
 from polylens.lab.nano.nano_clip_recipe import nano_clip
 from polylens.lab.nano.nano_recipe import nano
 from polylens.lab.nano.schedule import Blend, Recipe, stage_at
-from polylens.lab.nano.trainee import Trainee, handed, initialise, make_processor, make_trainee, spellings
+from polylens.lab.nano.trainee import Trainee, capture_inputs, make_processor, make_trainee
 from polylens.lab.synthetic import fonts, pictograms
 from polylens.lab.synthetic.lexicon import sample_text
 from polylens.lab.synthetic.pages import alike
@@ -456,12 +457,12 @@ class TestDualEncoder:
         vectors = torch.nn.functional.normalize(torch.randn(10, 32), dim=1)
         queries, documents = (Outputs(part, part.norm(dim=1), None, (1,) * len(part)) for part in vectors.split((4, 6)))
         recipe = small_clip()
-        losses = loop._search_losses(queries, documents, batch, recipe)
+        losses = objective.search_losses(queries, documents, batch, recipe)
         pictures, texts = documents.dense[[2, 0]], documents.dense[3:]
         wanted = caption_nce(pictures, texts, torch.tensor([1, 0]), recipe.dense_temperature, (8, 32))
         torch.testing.assert_close(losses["caption"], wanted)
         without = replace(recipe, weights=replace(recipe.weights, caption=0.0))
-        assert "caption" not in loop._search_losses(queries, documents, batch, without)
+        assert "caption" not in objective.search_losses(queries, documents, batch, without)
 
     def test_grounding_compares_queries_with_patches_as_the_class_token_is_read(self) -> None:
         """Through the tower's last norm, class tokens left out, to unit length."""
@@ -472,7 +473,7 @@ class TestDualEncoder:
         for parameter in norm.parameters():
             torch.nn.init.normal_(parameter)
         outputs = Outputs(dense, torch.ones(5), None, (1,) * 5)
-        queries, cells = trainee.pointed_at(outputs, outputs, rows, [object(), object()])  # type: ignore[list-item]
+        queries, cells = trainee.grounding_vectors(outputs, outputs, rows, [object(), object()])  # type: ignore[list-item]
         assert queries is dense
         scale, shift = norm.weight, norm.bias
         for cell, row in ((0, 1), (63, 64), (64, 66), (127, 129)):
@@ -482,9 +483,9 @@ class TestDualEncoder:
     def test_what_is_read_and_what_is_searched(self) -> None:
         """Letters come out of the first block, queries look at what goes into the last."""
         trainee = make_trainee(small_clip())
-        assert trainee.read_from is trainee.tower.blocks[1]
-        assert trainee.searched is trainee.tower.blocks[2]
-        trainee.hold(still=True, task=None)
+        assert trainee.reading_module is trainee.tower.blocks[1]
+        assert trainee.grounding_module is trainee.tower.blocks[2]
+        trainee.freeze(reading=True, task=None)
         names = [name for name, _ in trainee.tower.named_parameters()]
         learns = [name for name in names if trainee.tower.get_parameter(name).requires_grad]
         assert learns == [name for name in names if name.startswith(("blocks.1.", "blocks.2.", "norm."))]
@@ -500,7 +501,7 @@ class TestDualEncoder:
                 parameter.add_(torch.randn_like(parameter) * 0.5)
         images = Batches(recipe, make_processor(recipe, tokens))[4].images
         before = self.out_of_the_reading_block(trainee, images), trainee.model.embed(images).dense
-        trainee.settle(images)
+        trainee.finalize_reading(images)
         after = self.out_of_the_reading_block(trainee, images), trainee.model.embed(images).dense
         size = before[0][:, 1:].square().mean().sqrt()
         assert size > 2
@@ -509,8 +510,8 @@ class TestDualEncoder:
 
     @staticmethod
     def out_of_the_reading_block(trainee: Trainee, images: list[Item]) -> torch.Tensor:
-        with handed(trainee.read_from) as rows:
-            trainee.look(images)
+        with capture_inputs(trainee.reading_module) as rows:
+            trainee.forward_vision(images)
         return rows[0].detach().view(len(images), -1, 32)
 
     def test_rates(self) -> None:
@@ -533,7 +534,7 @@ class TestDualEncoder:
         trainee = make_trainee(recipe)
         images = [object(), object()]
         rows = torch.arange(2 * 65, dtype=torch.float32)[:, None]
-        patches, letters = trainee.legible(rows, torch.zeros(128, 2), images)  # type: ignore[arg-type]
+        patches, letters = trainee.align_letters(rows, torch.zeros(128, 2), images)  # type: ignore[arg-type]
         assert patches[:, 0].tolist() == [*range(1, 65), *range(66, 130)] and len(letters) == 128
 
 
@@ -775,7 +776,7 @@ class TestSteps:
     def test_tokens_begin_as_spellings(self, prepared: Path) -> None:
         """Tokens that share letters begin alike; marks and lone bytes, which spell nothing, are like no other."""
         learned = loop._tokenizer(small(), prepared)
-        rows = spellings(learned, 512, torch.Generator().manual_seed(0))
+        rows = spelling_embeddings(learned, 512, torch.Generator().manual_seed(0))
         assert rows.shape == (400, 512) and 0.45 < float(rows.std()) < 0.55
         unit = torch.nn.functional.normalize(rows, dim=1)
         alike = unit @ unit.T

@@ -15,7 +15,7 @@ from tokenizers import Tokenizer
 
 import polylens
 from polylens.lab.nano.data.batches import draw
-from polylens.lab.nano.data.examples import bare
+from polylens.lab.nano.data.grounding import bare
 from polylens.lab.nano.data.unseen import with_queries
 from polylens.lab.nano.nano_recipe import nano
 from polylens.lab.nano.schedule import Stage
