@@ -27,11 +27,12 @@ import polylens
 from polylens.checkpoints.loading import read_header, read_logit_scale
 from polylens.errors import InputError
 from polylens.nn.pooling import truncate
+from polylens.train.clip_data import read_data
 from polylens.train.clip_loss import both_ways_nce, known_right
 from polylens.train.clip_recipe import ClipPart, ClipRecipe, jina_clip_v2
-from polylens.train.clip_stages import Batch, _Run, image_size_of, read_data, run_clip_stages
-from polylens.train.pairs import Pair
-from polylens.train.progress import Progress
+from polylens.train.clip_stages import ClipRun, image_size_of, run_clip_stages
+from polylens.train.pairs import Batch, Pair
+from polylens.train.progress import TrainingProgress
 
 WORDS = ["harbour", "winter", "bread", "tower", "salt", "letter", "storm", "light", "oven", "ship"]
 COLOURS = ["red", "green", "blue", "white", "black", "yellow", "cyan", "magenta", "gray", "orange"]
@@ -197,21 +198,21 @@ class TestLoss:
         assert known_right(triplets).int().tolist() == [[1, 1, 1, 0], [1, 1, 1, 0]]
 
 
-def run_of(part: ClipPart, base: Path) -> _Run:
-    return _Run(replace(part, model=str(base)), read_header(base), read_data(part))
+def run_of(part: ClipPart, base: Path) -> ClipRun:
+    return ClipRun(replace(part, model=str(base)), read_header(base), read_data(part))
 
 
-def drawn(run: _Run) -> tuple[Batch, Batch]:
+def drawn(run: ClipRun) -> tuple[Batch, Batch]:
     """All that there is."""
     texts, captions = run.data.texts[0], run.data.captions[0]
     return Batch(texts, texts.pairs), Batch(captions, captions.pairs)
 
 
-def gradients(run: _Run) -> dict[str, torch.Tensor]:
+def gradients(run: ClipRun) -> dict[str, torch.Tensor]:
     return {name: each.grad.clone() for name, each in run.named.items() if each.grad is not None}
 
 
-def plain_losses(run: _Run) -> dict[str, torch.Tensor]:
+def plain_losses(run: ClipRun) -> dict[str, torch.Tensor]:
     """Both losses of a step with everything in memory at once."""
     losses = {}
     temperatures = {"texts": torch.tensor(0.05), "captions": 1 / run.logit_scale.exp()}
@@ -296,15 +297,15 @@ class TestGradients:
 
 
 @pytest.fixture(scope="module")
-def whole(base: Path, files: Files, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Progress]]:
-    folder, told = tmp_path_factory.mktemp("whole"), list[Progress]()
+def whole(base: Path, files: Files, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[TrainingProgress]]:
+    folder, told = tmp_path_factory.mktemp("whole"), list[TrainingProgress]()
     assert run_clip_stages(files.recipe(base), folder, report=told.append) == folder / "3-hard/model"
     return folder, told
 
 
 class TestRuns:
     def test_each_part_has_its_size_and_begins_where_the_one_before_ended(
-        self, whole: tuple[Path, list[Progress]]
+        self, whole: tuple[Path, list[TrainingProgress]]
     ) -> None:
         folder, told = whole
         names = ["1-short", "1-short-finer", "2-long", "3-hard"]
@@ -341,10 +342,10 @@ class TestRuns:
         assert np.mean((texts @ images.T).argmax(axis=1) == np.arange(10)) >= 0.9
 
     def test_broken_off_and_taken_up_it_is_the_same_to_the_last_digit(
-        self, base: Path, files: Files, whole: tuple[Path, list[Progress]], tmp_path: Path
+        self, base: Path, files: Files, whole: tuple[Path, list[TrainingProgress]], tmp_path: Path
     ) -> None:
         folder, expected = whole
-        told: list[Progress] = []
+        told: list[TrainingProgress] = []
         go_on = partial(run_clip_stages, files.recipe(base), tmp_path, report=told.append, max_seconds=0.0)
         finished = next((found for found in (go_on() for _ in range(20)) if found), None)
         assert finished == tmp_path / "3-hard/model"
@@ -353,10 +354,10 @@ class TestRuns:
         assert ours.keys() == theirs.keys() and all(torch.equal(each, theirs[name]) for name, each in ours.items())
 
     def test_killed_within_a_step_it_is_the_same_to_the_last_digit(
-        self, base: Path, files: Files, whole: tuple[Path, list[Progress]], tmp_path: Path
+        self, base: Path, files: Files, whole: tuple[Path, list[TrainingProgress]], tmp_path: Path
     ) -> None:
         folder, expected = whole
-        told: list[Progress] = []
+        told: list[TrainingProgress] = []
         broken = spawn(files, base, tmp_path, die_at=5)
         assert broken.wait(timeout=120) == -signal.SIGKILL
         run_clip_stages(files.recipe(base), tmp_path, report=told.append)
@@ -366,7 +367,7 @@ class TestRuns:
         assert all(torch.equal(each, theirs[name]) for name, each in ours.items())
 
     def test_a_finished_part_is_not_made_again_and_another_recipe_is_refused(
-        self, base: Path, files: Files, whole: tuple[Path, list[Progress]], monkeypatch: pytest.MonkeyPatch
+        self, base: Path, files: Files, whole: tuple[Path, list[TrainingProgress]], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         folder, _ = whole
         monkeypatch.delattr("polylens.train.clip_stages.load_model")
@@ -418,12 +419,12 @@ class TestRefusals:
         ("name", "row", "says"),
         [
             ("captions", {"query": "red", "document": "no picture"}, "pair 11 has no image"),
-            ("captions", {"query": {"image": "red.png"}, "document": {"image": "red.png"}}, "an image on either side"),
+            ("captions", {"query": {"image": "red.png"}, "document": {"image": "red.png"}}, "images on both sides"),
             ("captions", {"query": "red", "document": {"image": "red.png"}, "negatives": ["a"]}, "has negatives"),
             ("long_captions", {"query": "red", "document": "no picture"}, "pair 11 has no image"),
             ("texts", {"query": "red", "document": {"image": "red.png"}}, "has images among its texts"),
             ("triplets", {"query": "a", "document": "b"}, "pair 11 has no negatives.*polylens mine"),
-            ("held_out", {"query": {"image": "red.png"}, "document": {"image": "red.png"}}, "an image on either side"),
+            ("held_out", {"query": {"image": "red.png"}, "document": {"image": "red.png"}}, "images on both sides"),
         ],
     )
     def test_files_with_other_pairs_than_they_should_have(
@@ -454,7 +455,7 @@ class TestRefusals:
         with refuses(match="a patch of 14 pixels.*got 28, which makes them 12"):
             run_clip_stages(files.recipe(base, image_size=28), tmp_path / "run", report=lambda _: None)
         empty = replace(files.recipe(base).parts[0], captions=())
-        with refuses(match="both"):
+        with refuses(match="files of captions, got 1 and 0"):
             read_data(empty)
         assert not (tmp_path / "run").exists()
 

@@ -22,9 +22,9 @@ from polylens.checkpoints.export import export_merged
 from polylens.checkpoints.loading import read_header
 from polylens.errors import InputError
 from polylens.models.jina_v4.model import JinaV4
-from polylens.train.finetune import FinetuneRecipe, _Run, finetune, run_finetune
+from polylens.train.finetune import FinetuneRecipe, FinetuneRun, finetune, run_finetune
 from polylens.train.joint import TermWeights
-from polylens.train.pairs import Batch, Source, batches, paired_batches, read_source
+from polylens.train.pairs import Batch, Source, draw_batches, draw_paired_batches, read_source
 
 WORDS = ["harbour", "winter", "bread", "tower", "salt", "letter", "storm", "light", "oven", "ship", "north", "price"]
 
@@ -95,16 +95,16 @@ class TestPairs:
             read_source(Path(write(tmp_path / name, [{"query": f"{name}{i}", "document": "d"} for i in range(n)])))
             for name, n in (("a", 10), ("b", 30))
         ]
-        drawn = list(batches(sources, size=4, steps=400, seed=1))
+        drawn = list(draw_batches(sources, size=4, steps=400, seed=1))
         assert all(pair in batch.source.pairs for batch in drawn for pair in batch.pairs)
         assert sum(batch.source is sources[1] for batch in drawn) == pytest.approx(300, abs=40)
         seen = [pair for batch in drawn if batch.source is sources[0] for pair in batch.pairs]
         counts = [seen[:k].count(pair) for k in (20, 40) for pair in sources[0].pairs]
         assert max(counts[:10]) - min(counts[:10]) <= 1 and max(counts[10:]) - min(counts[10:]) <= 1
         assert all(len(set(map(str, batch.pairs))) == len(batch.pairs) for batch in drawn)
-        again = list(batches(sources, size=4, steps=400, seed=1))
+        again = list(draw_batches(sources, size=4, steps=400, seed=1))
         assert again == drawn
-        assert list(batches(sources, size=4, steps=400, seed=2)) != drawn
+        assert list(draw_batches(sources, size=4, steps=400, seed=2)) != drawn
 
     def test_a_step_takes_texts_and_images_where_there_are_both(self, tmp_path: Path) -> None:
         (tmp_path / "red.png").touch()
@@ -112,14 +112,14 @@ class TestPairs:
             read_source(Path(write(tmp_path / name, [{"query": f"{name}{i}", "document": side} for i in range(9)])))
             for name, side in (("texts", "d"), ("captions", {"image": "red.png"}))
         )
-        drawn = list(paired_batches([captions, texts], size=4, steps=20, seed=1))
+        drawn = list(draw_paired_batches([captions, texts], size=4, steps=20, seed=1))
         assert len(drawn) == 20 and {tuple(b.source.path.name for b in step) for step in drawn} == {
             ("texts", "captions")
         }
         assert {len(batch.pairs) for step in drawn for batch in step} == {4}
-        assert drawn == list(paired_batches([captions, texts], size=4, steps=20, seed=1))
+        assert drawn == list(draw_paired_batches([captions, texts], size=4, steps=20, seed=1))
         for alone in (texts, captions):
-            drawn = list(paired_batches([alone], size=4, steps=3, seed=1))
+            drawn = list(draw_paired_batches([alone], size=4, steps=3, seed=1))
             assert [[batch.source for batch in step] for step in drawn] == [[alone]] * 3
 
 
@@ -127,11 +127,11 @@ def whole(source: Source) -> Batch:
     return Batch(source, source.pairs)
 
 
-def run_of(recipe: FinetuneRecipe, base: Path) -> _Run:
-    return _Run(recipe, read_header(base))
+def run_of(recipe: FinetuneRecipe, base: Path) -> FinetuneRun:
+    return FinetuneRun(recipe, read_header(base), [], None)
 
 
-def gradients(run: _Run) -> dict[str, torch.Tensor]:
+def gradients(run: FinetuneRun) -> dict[str, torch.Tensor]:
     return {name: each.grad.clone() for name, each in run.named.items() if each.grad is not None}
 
 
@@ -154,20 +154,20 @@ class TestGradients:
         found, alone = [], []
         for drawn in ([texts, source], [texts], [source]):
             given = recipe(base, str(source.path), gradient_clip=1e9)
-            weights = [TermWeights(dense=d, late=1.5, divergence=0.5) for d in (0.7, 2.0)]
+            weights = [TermWeights(dense=d, late=1.5, kl=0.5) for d in (0.7, 2.0)]
             objective = replace(given.objective, texts=weights[0], images=weights[1])
             run = run_of(replace(given, objective=objective), base)
             losses = run.step([whole(each) for each in drawn], 1)
             (found if len(drawn) == 2 else alone).append((losses, gradients(run)))
         [(both, sums)], [(first, of_texts), (second, of_images)] = found, alone
-        names = {f"{term} {kind}" for term in ("dense", "late", "divergence") for kind in ("texts", "images")}
+        names = {f"{term} {kind}" for term in ("dense", "late", "kl") for kind in ("texts", "images")}
         assert both.keys() == names | {"total", "gradient"}
-        for term in ("dense", "late", "divergence"):
+        for term in ("dense", "late", "kl"):
             assert (both[f"{term} texts"], both[f"{term} images"]) == (first[term], second[term])
         weighted = sum(
             weight * both[f"{term} {kind}"]
             for kind, dense in (("texts", 0.7), ("images", 2.0))
-            for term, weight in (("dense", dense), ("late", 1.5), ("divergence", 0.5))
+            for term, weight in (("dense", dense), ("late", 1.5), ("kl", 0.5))
         )
         assert both["total"] == pytest.approx(weighted, rel=1e-5)
         for name, each in sums.items():
@@ -177,8 +177,8 @@ class TestGradients:
         found = []
         for part_tokens in (20, 10**9):
             run = run_of(recipe(base, str(source.path), part_tokens=part_tokens), base)
-            items = [run.item(pair.query, "query") for pair in source.pairs]
-            assert len(list(run.parts(items))) == (1 if part_tokens > 100 else 4)
+            sides = [(pair.query, "query") for pair in source.pairs]
+            assert len(list(run.parts(sides))) == (1 if part_tokens > 100 else 4)
             run.step([whole(source)], 1)
             found.append(gradients(run))
         assert found[0].keys() == found[1].keys() and len(found[0]) > 10
@@ -281,7 +281,7 @@ class TestRuns:
         with pytest.raises(InputError, match="learning_rate"):
             run_finetune(replace(plan, learning_rate=1.0), tmp_path / "run", report=lambda _: None)
         write(tmp_path / "pairs.jsonl", [{"query": "a", "document": "b"}] * 2)
-        with pytest.raises(InputError, match="what the files of pairs hold"):
+        with pytest.raises(InputError, match="the contents of the files of pairs"):
             run_finetune(plan, tmp_path / "run", report=lambda _: None)
 
     def test_models_and_tasks_that_do_not_do(self, base: Path, tmp_path: Path) -> None:

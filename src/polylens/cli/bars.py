@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from polylens.library.library import Progress
-    from polylens.train.progress import Progress as TrainingProgress
+    from polylens.train.progress import TrainingProgress
 
 
 @contextmanager

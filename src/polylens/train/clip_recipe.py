@@ -11,56 +11,48 @@ from dataclasses import dataclass, replace
 from functools import partial
 from math import sqrt
 
+from polylens.train.settings import RunSettings
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ClipPart:
-    """A run: a stage, or what of it has one size of pictures."""
+class ClipPart(RunSettings):
+    """A run: a stage, or the part of a stage that has one size of pictures. `name` is that of its folder.
 
-    name: str  # of its folder
-    model: str  # what it starts from: a name of the catalog or a folder; empty is the part before
+    `model` is empty in every part but the first, which stands for the model of the part before. A batch is as many text
+    pairs as captions.
+    """
+
     texts: tuple[str, ...]  # files of text pairs
     captions: tuple[str, ...]  # files of captions and their images
-    evaluation: str | None  # file of pairs of either kind that are held out
-    hard_negatives: int  # most of each text pair; where it is not 0, each has at least one
-    max_length: int  # tokens of a text
-    image_size: int  # pixels a side
-    query_instruction: bool  # whether the query of a text pair stands behind the model's instruction
-    text_temperature: float  # divides the cosines of texts, and stands still
-    image_temperature: float | None  # from which that of images learns; None is the one that the model has
-    narrowest: float  # of the model's Matryoshka widths that are trained, as a share of the whole
-    steps: int
+    hard_negatives: int  # most per text pair; where it is not 0, each has at least one
+    image_size: int  # pixels per side
+    query_instruction: bool  # whether the query of a text pair follows the model's instruction
+    text_temperature: float  # divides the cosines of texts; constant
+    image_temperature: float | None  # initial temperature of images, which is trained; None is the model's own
+    narrowest: float  # of the model's Matryoshka widths that are trained, as a share of the full width
     steps_before: int  # of the same stage, in the part before: the rate goes on falling
     steps_of_stage: int
-    batch_size: int  # text pairs a step, and as many captions; of all processes together
-    learning_rate: float  # at its highest, falling along a cosine to zero over the stage
-    warmup_steps: int
-    weight_decay: float  # of matrices; gains, biases and the temperature have none
     betas: tuple[float, float]  # AdamW's
     epsilon: float  # AdamW's
-    gradient_clip: float  # largest norm
-    part_tokens: int  # of the part of a batch whose activations are in memory at once
-    dtype: str | None  # in which products are computed; None goes by the device
-    saved_dtype: str  # of the model that comes out
-    seed: int
-    checkpoint_every: int  # steps
+    saved_dtype: str  # of the model that is written
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ClipRecipe:
-    """A whole training."""
+    """A whole training in its stages."""
 
     name: str
-    parts: tuple[ClipPart, ...]  # in their order; each starts from what the one before came to
+    parts: tuple[ClipPart, ...]  # in order; each starts from the model of the one before
 
     @property
     def steps(self) -> int:
-        """Of all parts."""
+        """The steps of all parts."""
         return sum(part.steps for part in self.parts)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Published:
-    """A column of jina-clip-v1's table."""
+    """A column of jina-clip-v1's table of settings."""
 
     steps: int
     batch_size: int

@@ -154,7 +154,7 @@ def _side(value: Mapping[str, Any], name: str, folder: Path, where: str) -> Side
     raise InputError(f'{where}: {name} must be a text or {{"image": "a path"}}, got {str(side)[:60]!r}')
 
 
-def batches(sources: Sequence[Source], *, size: int, steps: int, seed: int) -> Iterator[Batch]:
+def draw_batches(sources: Sequence[Source], *, size: int, steps: int, seed: int) -> Iterator[Batch]:
     """A batch for each step: a function of the seed, so that a run taken up again sees what it would have seen.
 
     A source is drawn as often as it has pairs; within it, each pair once before any comes twice.
@@ -180,7 +180,7 @@ def batches(sources: Sequence[Source], *, size: int, steps: int, seed: int) -> I
         del queue[:wanted]
 
 
-def paired_batches(sources: Sequence[Source], *, size: int, steps: int, seed: int) -> Iterator[tuple[Batch, ...]]:
+def draw_paired_batches(sources: Sequence[Source], *, size: int, steps: int, seed: int) -> Iterator[tuple[Batch, ...]]:
     """Two batches for each step, one of texts and one with images; only one where all data are of one kind.
 
     jina-embeddings-v4 (arXiv 2506.18902), section 4: a step samples a batch of text pairs and a multimodal one.
@@ -192,5 +192,5 @@ def paired_batches(sources: Sequence[Source], *, size: int, steps: int, seed: in
         seed: Of everything that is drawn; each kind draws for itself.
     """
     kinds = [[source for source in sources if source.has_images is wanted] for wanted in (False, True)]
-    drawn = (batches(kind, size=size, steps=steps, seed=seed + i) for i, kind in enumerate(kinds) if kind)
+    drawn = (draw_batches(kind, size=size, steps=steps, seed=seed + i) for i, kind in enumerate(kinds) if kind)
     return zip(*drawn, strict=True)

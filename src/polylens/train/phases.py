@@ -23,7 +23,7 @@ from polylens.models.jina_v4.model import JinaV4
 from polylens.runtime.embedder import choose_dtype
 from polylens.train.distributed import processes
 from polylens.train.finetune import FinetuneRecipe, finetune, run_finetune
-from polylens.train.progress import Progress
+from polylens.train.progress import TrainingProgress
 
 FIRST = "retrieval"  # the slot in which the one adapter of phase 1 learns
 
@@ -50,7 +50,7 @@ def jina_v4(
     steps: int = 500,
     batch_size: int = 64,
     learning_rate: float = 2e-4,
-    divergence: float = 1.0,
+    kl_weight: float = 1.0,
 ) -> PhasesRecipe:
     """jina-embeddings-v4's two phases: one adapter on pairs, then one a task from copies of it.
 
@@ -64,9 +64,9 @@ def jina_v4(
         steps: Of phase 1, and half as many of each task.
         batch_size: Pairs of each of a step's batches.
         learning_rate: At its highest, in phase 1.
-        divergence: Weight of the divergence in the joint loss of both phases; 0 leaves it out.
+        kl_weight: Weight of the KL distillation term in both phases; 0 leaves it out.
     """
-    part = partial(finetune, batch_size=batch_size, divergence=divergence)
+    part = partial(finetune, batch_size=batch_size, kl_weight=kl_weight)
     first = part(model, pairs, task=FIRST, steps=steps, learning_rate=learning_rate)
     half, slower = max(1, steps // 2), learning_rate / 2
     return PhasesRecipe(
@@ -80,7 +80,7 @@ def jina_v4(
 
 
 def run_phases(
-    recipe: PhasesRecipe, folder: Path, *, report: Callable[[Progress], None], max_seconds: float | None = None
+    recipe: PhasesRecipe, folder: Path, *, report: Callable[[TrainingProgress], None], max_seconds: float | None = None
 ) -> Path | None:
     """Runs both phases, or goes on with them.
 
@@ -100,7 +100,7 @@ def run_phases(
     _require_tasks(recipe)
     done = 0
 
-    def tell(progress: Progress) -> None:
+    def tell(progress: TrainingProgress) -> None:
         report(replace(progress, step=done + progress.step, total=recipe.steps))
 
     at = run_finetune(recipe.pairs, folder / "1-pairs", report=tell, max_seconds=max_seconds)

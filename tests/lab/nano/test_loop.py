@@ -45,7 +45,7 @@ from polylens.models.jina_v4.processing import JinaV4Processor
 from polylens.models.protocol import Item, Outputs
 from polylens.nn.lora import LoRAConfig
 from polylens.train.losses import caption_nce
-from polylens.train.progress import Progress
+from polylens.train.progress import TrainingProgress
 from polylens.train.state import load_state
 
 # Python from 3.12 on warns of a fork while threads run; the loader's worker is forked on purpose.
@@ -53,6 +53,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 
 BATCHES = "polylens.lab.nano.data.batches"
 LANGUAGES = ("en", "de")
+Run = tuple[Path, list[TrainingProgress]]
 STATE = "checkpoint/state.safetensors"
 EARLIER = ("blended/read.safetensors", "blended/crops.safetensors")
 WEIGHTS = ("model/model.safetensors", "model/adapters/adapter_model.safetensors")
@@ -170,10 +171,10 @@ def begin(prepared: Path, tmp_path: Path) -> Callable[[str], Path]:
 
 
 @pytest.fixture(scope="module")
-def straight(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Progress]]:
+def straight(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """The whole run without a break."""
     folder = Path(shutil.copytree(prepared, tmp_path_factory.mktemp("runs") / "straight"))
-    steps: list[Progress] = []
+    steps: list[TrainingProgress] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop.shutil, "which", lambda _: None)
         patch.setattr(loop, "LOG_EVERY", 1)
@@ -198,16 +199,14 @@ def assert_same_run(folder: Path, expected: Path) -> None:
         assert (folder / name).read_bytes() == (expected / name).read_bytes(), name
 
 
-def ignore(_: Progress) -> None: ...
+def ignore(_: TrainingProgress) -> None: ...
 
 
 class TestResume:
-    def test_a_run_in_two_parts_equals_one_without_a_break(
-        self, straight: tuple[Path, list[Progress]], begin: Callable[[str], Path]
-    ) -> None:
+    def test_a_run_in_two_parts_equals_one_without_a_break(self, straight: Run, begin: Callable[[str], Path]) -> None:
         expected, whole = straight
         folder = begin("parts")
-        steps: list[Progress] = []
+        steps: list[TrainingProgress] = []
         assert train(small(), folder, report=steps.append, max_seconds=0) is None
         assert len(steps) == 2 and not (folder / "model").exists()
         disturb()
@@ -216,33 +215,31 @@ class TestResume:
         assert logged(folder) == logged(expected)
         assert_same_run(folder, expected)
 
-    def test_a_run_that_broke_off_between_checkpoints(
-        self, straight: tuple[Path, list[Progress]], begin: Callable[[str], Path]
-    ) -> None:
+    def test_a_run_that_broke_off_between_checkpoints(self, straight: Run, begin: Callable[[str], Path]) -> None:
         expected, whole = straight
         folder = begin("broken")
 
-        def stop(progress: Progress) -> None:
+        def stop(progress: TrainingProgress) -> None:
             if progress.step == 3:
                 raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):
             train(small(), folder, report=stop)
         disturb()
-        steps: list[Progress] = []
+        steps: list[TrainingProgress] = []
         train(small(), folder, report=steps.append)
         assert [(s.step, s.loss) for s in steps] == [(s.step, s.loss) for s in whole[2:]]
         assert_same_run(folder, expected)
 
-    def test_a_finished_run_is_not_trained_on(self, straight: tuple[Path, list[Progress]], tmp_path: Path) -> None:
+    def test_a_finished_run_is_not_trained_on(self, straight: Run, tmp_path: Path) -> None:
         expected, _ = straight
         folder = Path(shutil.copytree(expected, tmp_path / "again"))
-        steps: list[Progress] = []
+        steps: list[TrainingProgress] = []
         assert train(small(), folder, report=steps.append) == folder / "model"
         assert steps == []
         assert_same_run(folder, expected)
 
-    def test_killed_between_the_two_renames(self, straight: tuple[Path, list[Progress]], tmp_path: Path) -> None:
+    def test_killed_between_the_two_renames(self, straight: Run, tmp_path: Path) -> None:
         """The new checkpoint is whole but not yet in place; the one before it counts."""
         expected, _ = straight
         (tmp_path / "checkpoint.old").mkdir()
@@ -261,16 +258,14 @@ class TestResume:
 
 
 class TestRun:
-    def test_another_recipe_in_the_same_folder_is_refused(
-        self, straight: tuple[Path, list[Progress]], tmp_path: Path
-    ) -> None:
+    def test_another_recipe_in_the_same_folder_is_refused(self, straight: Run, tmp_path: Path) -> None:
         folder = Path(shutil.copytree(straight[0], tmp_path / "run"))
         before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-        with pytest.raises(InputError, match=r"another recipe \(they differ in warmup_steps, seed\); choose another"):
+        with pytest.raises(InputError, match="another recipe, which differs in warmup_steps, seed; choose another"):
             train(replace(small(), warmup_steps=3, seed=1), folder, report=ignore)
         assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
-    def test_what_a_run_leaves_behind(self, straight: tuple[Path, list[Progress]]) -> None:
+    def test_what_a_run_leaves_behind(self, straight: Run) -> None:
         folder, steps = straight
         names = {path.name for path in folder.iterdir()}
         assert names == {
@@ -296,7 +291,7 @@ class TestRun:
 
     def test_a_run_that_moves_says_what_is_other_there(
         self,
-        straight: tuple[Path, list[Progress]],
+        straight: Run,
         tmp_path: Path,
         monkeypatch: pytest.MonkeyPatch,
         caplog: pytest.LogCaptureFixture,
@@ -322,14 +317,14 @@ class TestRun:
         assert [move["data"]["fonts"] for move in moves] == [there["fonts"], begun["data"]["fonts"]]
         assert len(caplog.records) == 2
 
-    def test_every_part_that_is_trained_has_moved(self, straight: tuple[Path, list[Progress]]) -> None:
+    def test_every_part_that_is_trained_has_moved(self, straight: Run) -> None:
         state = load_file(straight[0] / STATE)
         fresh = make_trainee(small())
         initialise(fresh, small().seed, loop._tokenizer(small(), straight[0]))
         still = [name for name, tensor in fresh.named_parameters() if torch.equal(state[f"weights.{name}"], tensor)]
         assert all("lora" in name for name in still)  # the first stage trains the model without any adapter
 
-    def test_the_model_loads(self, straight: tuple[Path, list[Progress]]) -> None:
+    def test_the_model_loads(self, straight: Run) -> None:
         folder, _ = straight
         embedder = polylens.load(folder / "model", dtype="float32")
         assert embedder.tasks == ("retrieval", "text-matching", "code")
@@ -343,9 +338,7 @@ class TestRun:
             expected = last[f"weights.model.decoder.{ours}"]
             torch.testing.assert_close(published[f"model.{name}"].float(), expected, rtol=2**-8, atol=0)  # bfloat16's
 
-    def test_earlier_weights_are_blended_into_the_last_ones(
-        self, straight: tuple[Path, list[Progress]], begin: Callable[[str], Path]
-    ) -> None:
+    def test_earlier_weights_are_blended_into_the_last_ones(self, straight: Run, begin: Callable[[str], Path]) -> None:
         folder = begin("without")
         *before, pages = small().stages
         train(replace(small(), stages=(*before, replace(pages, blend=()))), folder, report=ignore)
@@ -365,9 +358,7 @@ class TestRun:
         last, first = load_file(folder / STATE), load_file(folder / EARLIER[0])
         assert all(torch.equal(tensor, last[f"weights.{name}"]) for name, tensor in first.items())
 
-    def test_what_is_kept_is_of_the_end_of_its_stage(
-        self, straight: tuple[Path, list[Progress]], begin: Callable[[str], Path]
-    ) -> None:
+    def test_what_is_kept_is_of_the_end_of_its_stage(self, straight: Run, begin: Callable[[str], Path]) -> None:
         folder = begin("to-the-end-of-crops")
         recipe = replace(small(), stages=small().stages[:2])
         train(recipe, folder, report=ignore)

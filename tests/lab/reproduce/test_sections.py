@@ -10,7 +10,7 @@ import pytest
 from polylens.evaluate.metrics import Estimate
 from polylens.lab.benchmarks.synthetic import Task
 from polylens.lab.reproduce.claims import Claim, decide
-from polylens.lab.reproduce.divergence import divergence
+from polylens.lab.reproduce.kl_distillation import kl_distillation
 from polylens.lab.reproduce.late_interaction import late_interaction
 from polylens.lab.reproduce.material import DUAL, UNIFIED, WITHOUT_KL, CropVectors, PageVectors, Reading, Study
 from polylens.lab.reproduce.matryoshka import Search, curve, cut, matryoshka
@@ -208,11 +208,11 @@ class TestModality:
 
 class TestDivergence:
     def test_left_out_it_says_how_to_have_it(self) -> None:
-        [claim] = divergence(study(unified=reading())).claims
-        assert claim.shows == "left out" and "--divergence 0" in claim.sentence and claim.ours == {}
+        [claim] = kl_distillation(study(unified=reading())).claims
+        assert claim.shows == "left out" and "--kl-weight 0" in claim.sentence and claim.ours == {}
 
     def test_dense_vectors_that_find_more_with_it(self) -> None:
-        [claim] = divergence(study(unified=reading(error=0.0), without=reading(error=5.0))).claims
+        [claim] = kl_distillation(study(unified=reading(error=0.0), without=reading(error=5.0))).claims
         assert claim.shows == "yes"
-        [claim] = divergence(study(unified=reading(error=5.0), without=reading(error=0.0))).claims
+        [claim] = kl_distillation(study(unified=reading(error=5.0), without=reading(error=0.0))).claims
         assert claim.shows == "no"

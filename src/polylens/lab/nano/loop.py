@@ -30,9 +30,9 @@ from polylens.lab.nano.schedule import Recipe, Stage, stage_at
 from polylens.lab.nano.stage_recall import StageRecall
 from polylens.lab.nano.trainee import Trainee, make_processor, make_tokenizer, make_trainee
 from polylens.train.distributed import processes
-from polylens.train.journal import Journal
-from polylens.train.progress import Progress
-from polylens.train.record import write_recipe
+from polylens.train.progress import TrainingProgress
+from polylens.train.run_logger import RunLogger
+from polylens.train.run_metadata import write_recipe
 from polylens.train.state import blend_weights, load_state, save_state, save_weights
 
 _log = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ BLENDED = "blended"  # weights of earlier stages, in the run's folder
 
 
 def train(
-    recipe: Recipe, folder: Path, *, report: Callable[[Progress], None], max_seconds: float | None = None
+    recipe: Recipe, folder: Path, *, report: Callable[[TrainingProgress], None], max_seconds: float | None = None
 ) -> Path | None:
     """Runs a recipe, or goes on with it where a checkpoint lies in the folder.
 
@@ -72,7 +72,7 @@ def train(
     kept = {blend.stage for stage in recipe.stages for blend in stage.blend}
     began = time.monotonic()
     held_out = StageRecall(recipe.seed, processor)
-    with Journal(folder, start) as journal:
+    with RunLogger(folder, start) as logger:
         for step, batch in _batches(recipe, processor, start, total):
             tick = time.monotonic()
             losses = train_step(trainee, batch, optimisers, recipe, step)
@@ -82,12 +82,12 @@ def train(
                     trainee.finalize_reading(batch.images)
                 _end_stage(stage, stage.name in kept, folder / BLENDED, dict(trainee.named_parameters()))
             seconds = time.monotonic() - tick
-            report(Progress(step + 1, total, losses["total"], seconds))
+            report(TrainingProgress(step + 1, total, losses["total"], seconds))
             checkpoint = (step + 1) % recipe.checkpoint_every == 0 or step + 1 == total
             if (step + 1) % LOG_EVERY == 0 or checkpoint:
                 scores = held_out(trainee, stage) if checkpoint else {}
                 rounded = {name: round(loss, 4) for name, loss in losses.items()}
-                journal.note(step + 1, {"seconds": round(seconds, 3), **rounded, **scores})
+                logger.log(step + 1, {"seconds": round(seconds, 3), **rounded, **scores})
             if checkpoint:
                 save_state(folder / "checkpoint", dict(trainee.named_parameters()), optimisers, step + 1)
                 if max_seconds is not None and time.monotonic() - began > max_seconds and step + 1 < total:

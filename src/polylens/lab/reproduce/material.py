@@ -19,7 +19,7 @@ from polylens.lab.synthetic.rendered import Crop
 from polylens.runtime.embedder import Embedder
 from polylens.types import Embedding, FloatArray
 
-UNIFIED, DUAL, WITHOUT_KL = "unified decoder", "two towers", "without the divergence"
+UNIFIED, DUAL, WITHOUT_KL = "unified decoder", "two towers", "without KL distillation"
 """What the models are called, by the part they play."""
 
 _BATCH = 4  # pictures held at once

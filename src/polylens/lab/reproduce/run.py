@@ -12,7 +12,7 @@ from polylens.evaluate.machine import measured_on
 from polylens.lab.benchmarks.synthetic import TASKS
 from polylens.lab.reproduce.adapters import ADAPTERS, adapters
 from polylens.lab.reproduce.claims import Section
-from polylens.lab.reproduce.divergence import divergence
+from polylens.lab.reproduce.kl_distillation import kl_distillation
 from polylens.lab.reproduce.late_interaction import late_interaction
 from polylens.lab.reproduce.material import DUAL, UNIFIED, WITHOUT_KL, read
 from polylens.lab.reproduce.matryoshka import matryoshka
@@ -79,7 +79,7 @@ def reproduce(
         matryoshka(study),
         *modality(study),
         adapters(study.tasks, models.unified),
-        divergence(study),
+        kl_distillation(study),
     ]
 
 

@@ -1,6 +1,6 @@
-"""What the divergence (KL) term of the joint loss adds: two adapters of nano, trained alike but for its weight.
+"""The effect of the KL distillation term of the joint loss: two adapters of nano that differ only in its weight.
 
-    python benchmarks/divergence_term.py [--out runs/divergence] [--pages 120] [--steps 100] [--batch 8]
+    python benchmarks/kl_distillation.py [--out runs/kl-distillation] [--pages 120] [--steps 100] [--batch 8]
 
 Pages of the training side of the generator, a file of pairs for each kind, so that the pages of a batch are alike; then
 two runs of `polylens train finetune`, with the term and without. Interrupted, it goes on from the last checkpoint.
@@ -50,7 +50,7 @@ def make_pairs(kind: str, count: int, folder: Path) -> Path:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--out", type=Path, default=Path("runs/divergence"))
+    parser.add_argument("--out", type=Path, default=Path("runs/kl-distillation"))
     parser.add_argument("--model", default="nano")
     parser.add_argument("--pages", type=int, default=120, help="of each kind")
     parser.add_argument("--steps", type=int, default=100)
@@ -70,7 +70,7 @@ def main() -> None:
             steps=options.steps,
             batch_size=options.batch,
             learning_rate=RATE,
-            divergence=weight,
+            kl_weight=weight,
         )
         with training_bar(shown=True) as tell:
             made[name] = run_finetune(recipe, options.out / name, report=tell)
