@@ -77,7 +77,7 @@ except InputError as refused:
 
 
 def test_what_learns_from_nothing_learns_in_one_process() -> None:
-    told = "nano is trained by one process, got 2; start it without a launcher False"
+    told = "nano is trained by a single process, got 2; start it without a launcher False"
     assert together(NANO, 2) == [told] * 2
 
 

@@ -22,6 +22,8 @@ from polylens.checkpoints.export import export_merged
 from polylens.checkpoints.loading import read_header
 from polylens.errors import InputError
 from polylens.models.jina_v4.model import JinaV4
+from polylens.models.protocol import Item, Outputs
+from polylens.train import pair_run
 from polylens.train.finetune import FinetuneRecipe, FinetuneRun, finetune, run_finetune
 from polylens.train.joint import TermWeights
 from polylens.train.pairs import Batch, Source, draw_batches, draw_paired_batches, read_source
@@ -184,6 +186,28 @@ class TestGradients:
         assert found[0].keys() == found[1].keys() and len(found[0]) > 10
         for name, small in found[0].items():
             assert (small - found[1][name]).abs().max() <= 1e-5 * found[1][name].abs().max() + 1e-8, name
+
+    def test_inputs_are_prepared_part_by_part(
+        self, base: Path, source: Source, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """In a step and in an evaluation no input is prepared but those of a part, and the one that ends the part."""
+        run = FinetuneRun(recipe(base, str(source.path), part_tokens=20), read_header(base), [], source)
+        prepare, embed, waiting = pair_run.prepare, run.model.embed, [0]
+
+        def prepared(*given: Any, **options: Any) -> Item:
+            waiting.append(waiting[-1] + 1)
+            return prepare(*given, **options)
+
+        def embedded(items: list[Item]) -> Outputs:
+            assert len(items) < 3  # the parts are small, or the test says nothing
+            waiting.append(waiting[-1] - len(items))
+            return embed(items)
+
+        monkeypatch.setattr(pair_run, "prepare", prepared)
+        monkeypatch.setattr(run.model, "embed", embedded)
+        run.step([whole(source)], 1)
+        run.evaluate()
+        assert len(waiting) > 30 and max(waiting) <= 3 and waiting[-1] == 0
 
     def test_they_are_those_of_plain_backpropagation(self, base: Path, source: Source) -> None:
         run = run_of(recipe(base, str(source.path), gradient_clip=1e9), base)

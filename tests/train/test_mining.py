@@ -60,7 +60,7 @@ def slow_mine(pairs: list[Pair], embedder: polylens.Embedder, negatives: int, be
 def test_they_are_those_of_the_loop(
     embedder: polylens.Embedder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, below: float
 ) -> None:
-    monkeypatch.setattr(mining, "AT_A_TIME", 5)  # three lots
+    monkeypatch.setattr(mining, "BATCH_INPUTS", 5)  # three lots
     PIL.Image.new("RGB", (60, 60), "navy").save(tmp_path / "navy.png")
     rows: list[dict[str, Any]] = [
         {"query": q, "document": f"the {d} of {q}"} for q, d in zip(WORDS, WORDS[::-1], strict=True)

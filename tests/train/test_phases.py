@@ -94,7 +94,7 @@ def test_tasks_that_do_not_do(plan: PhasesRecipe, tmp_path: Path) -> None:
     poetry = replace(plan.tasks[0], task="poetry")
     with pytest.raises(InputError, match="task must be one of retrieval, text-matching, code, got 'poetry'"):
         run_phases(replace(plan, tasks=(poetry,)), tmp_path, report=lambda _: None)
-    with pytest.raises(InputError, match="'retrieval' comes twice"):
+    with pytest.raises(InputError, match="'retrieval' is given twice"):
         run_phases(replace(plan, tasks=(plan.tasks[0],) * 2), tmp_path, report=lambda _: None)
     assert not any(tmp_path.iterdir())
 

@@ -1,9 +1,9 @@
-"""Several processes on one batch: everyone's vectors as documents for everyone, gradients to whom they belong.
+"""Several processes on one batch: each process contrasts with the vectors of all, and keeps the gradients of its own.
 
 Each process holds a slice of the batch. It computes the loss of the whole batch from all vectors, of which only its own
 carry gradients; the sum of all processes' gradients then is the gradient of one process with the whole batch.
 
-Processes and their devices are accelerate's; a process that nothing has started with others is one of one.
+Processes and their devices are accelerate's; a process that was started alone is the only one.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Thing = TypeVar("Thing")
 
 @cache
 def processes() -> PartialState:
-    """Those that `torchrun` or `accelerate launch` started, of which each has a GPU of its own where there are any."""
+    """The processes that `torchrun` or `accelerate launch` started, each with a GPU of its own where there are GPUs."""
     from accelerate import PartialState
 
     # These functions have the group of the moment of their import as a default, and the first optimiser imports them.
@@ -39,7 +39,7 @@ def processes() -> PartialState:
 
 
 def slice_of(count: int, rank: int, num_ranks: int) -> range:
-    """Which of `count` things a rank has, as even as can be.
+    """The share of a rank in `count` things, as evenly divided as possible.
 
     Example:
         >>> [list(slice_of(5, rank, 2)) for rank in range(2)]
@@ -49,10 +49,10 @@ def slice_of(count: int, rank: int, num_ranks: int) -> range:
 
 
 def gathered(vectors: Vectors) -> Vectors:
-    """Everyone's vectors in the order of ranks; gradients flow to one's own.
+    """The vectors of all processes in the order of ranks; gradients flow to those of this process.
 
     Args:
-        vectors: Of this process.
+        vectors: The vectors of this process.
     """
     lengths = _from_all(vectors.lengths)
     return Vectors(
@@ -63,16 +63,16 @@ def gathered(vectors: Vectors) -> Vectors:
 
 
 def gathered_rows(rows: Tensor) -> Tensor:
-    """The same of a matrix, `[N, dim]`, of which each process may have another number of rows.
+    """The rows of all processes in the order of ranks; gradients flow to those of this process.
 
     Args:
-        rows: Of this process.
+        rows: `[N, dim]` of this process; N may differ between processes.
     """
     return _rows_of_all(rows, _from_all(len(rows)))
 
 
 def _rows_of_all(rows: Tensor, counts: Sequence[int]) -> Tensor:
-    """All ranks' rows; they differ in number, so each is sent padded to the longest."""
+    """The rows of all ranks; they differ in number, so each rank sends its own padded to the longest."""
     from accelerate.utils import gather, pad_across_processes
 
     if len(counts) == 1:
@@ -84,16 +84,16 @@ def _rows_of_all(rows: Tensor, counts: Sequence[int]) -> Tensor:
 
 
 def any_of(here: bool) -> bool:
-    """Whether it holds in any process: the same answer in all of them.
+    """Whether a condition holds in any process; the answer is the same in all of them.
 
     Args:
-        here: Whether it holds in this one.
+        here: Whether it holds in this process.
     """
     return any(_from_all(here))
 
 
 def add_gradients(parameters: Sequence[nn.Parameter]) -> None:
-    """Sums every process's gradients, in place."""
+    """Sums the gradients of all processes, in place."""
     from accelerate.utils import reduce
 
     if processes().num_processes > 1:
@@ -102,8 +102,8 @@ def add_gradients(parameters: Sequence[nn.Parameter]) -> None:
 
 
 def _from_all(thing: Thing) -> list[Thing]:
-    """Each process's, in the order of ranks."""
+    """The values of all processes, in the order of ranks."""
     from accelerate.utils import gather_object
 
-    processes()  # otherwise accelerate takes a process without a GPU for one that is alone
+    processes()  # without it accelerate treats a process without a GPU as the only one
     return gather_object([thing])

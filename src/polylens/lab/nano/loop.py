@@ -2,7 +2,7 @@
 
 A run's folder holds `recipe.json`, `log.jsonl` (a line every few steps) and the same for TensorBoard, `checkpoint/`
 (weights and optimiser, safetensors only; written beside and renamed), `blended/` (the weights of stages that
-are mixed into those of later ones) and, at the end, `model/` in the official layout.
+are mixed into those of later stages) and, at the end, `model/` in the official layout.
 """
 
 from __future__ import annotations
@@ -44,11 +44,11 @@ BLENDED = "blended"  # weights of earlier stages, in the run's folder
 def train(
     recipe: Recipe, folder: Path, *, report: Callable[[TrainingProgress], None], max_seconds: float | None = None
 ) -> Path | None:
-    """Runs a recipe, or goes on with it where a checkpoint lies in the folder.
+    """Runs a recipe, or resumes it where a checkpoint lies in the folder.
 
     Args:
-        recipe: What to do.
-        folder: Of the run; one begun with another recipe is refused.
+        recipe: The recipe.
+        folder: Of the run; a folder with a run of another recipe is refused.
         report: Called after each step.
         max_seconds: Stop after a checkpoint once this much time has passed; None runs to the end.
 
@@ -56,8 +56,8 @@ def train(
         The folder of the finished model, None where time ran out first.
 
     Raises:
-        InputError: The folder holds a run of another recipe, what the recipe learns from is not on this machine, or
-            several processes were started.
+        InputError: The folder holds a run of another recipe, this machine lacks the recipe's data, or several processes
+            were started.
     """
     _begin(recipe, folder)
     tokenizer = _tokenizer(recipe, folder)
@@ -77,7 +77,7 @@ def train(
             tick = time.monotonic()
             losses = train_step(trainee, batch, optimisers, recipe, step)
             stage, within = stage_at(recipe, step)
-            if within + 1 == stage.steps:  # before any checkpoint that lies behind, so that a run taken up has it
+            if within + 1 == stage.steps:  # before the checkpoint, so that a resumed run has it
                 if stage.kind == "read":
                     trainee.finalize_reading(batch.images)
                 _end_stage(stage, stage.name in kept, folder / BLENDED, dict(trainee.named_parameters()))
@@ -97,39 +97,41 @@ def train(
 
 
 def _begin(recipe: Recipe, folder: Path) -> None:
-    """Writes what the run is; refuses what it cannot be."""
+    """Prepares the folder of a run, and refuses runs that cannot work."""
     num_processes = processes().num_processes
     if num_processes > 1:
-        raise InputError(f"{recipe.name} is trained by one process, got {num_processes}; start it without a launcher")
+        raise InputError(
+            f"{recipe.name} is trained by a single process, got {num_processes}; start it without a launcher"
+        )
     if any(stage.pairs for stage in recipe.stages):
         check_pairs()
     folder.mkdir(parents=True, exist_ok=True)
-    other = write_recipe(recipe, folder, data_fingerprints(recipe), may_move=True)
-    if other:
+    changed = write_recipe(recipe, folder, data_fingerprints(recipe), may_move=True)
+    if changed:
         _log.warning(
-            "%s are not what %s learned from so far: from here on its batches are others (recipe.json notes it)",
-            ", ".join(other),
+            "%s have changed since %s was last trained: its further batches will differ (noted in recipe.json)",
+            ", ".join(changed),
             folder,
         )
 
 
 def _compile(trainee: Trainee, reading_blocks: int) -> None:
-    """What reads, where there is a compiler: the tower is bound by memory traffic, which fused steps halve."""
+    """Compiles the reading blocks, where there is a compiler: fused operations halve the tower's memory traffic."""
     if shutil.which("c++"):
-        logging.getLogger("torch._dynamo").setLevel(logging.ERROR)  # a size that is computed plainly is no news
+        logging.getLogger("torch._dynamo").setLevel(logging.ERROR)  # that a size is not compiled is no news
         for block in list(trainee.tower.blocks)[:reading_blocks]:
             block.compile()
 
 
 def _end_stage(stage: Stage, keep: bool, folder: Path, named: dict[str, nn.Parameter]) -> None:
-    """Mixes in the weights of the stages that this one names, and keeps what comes out where a later one wants it."""
+    """Mixes earlier weights into those of a finished stage, and saves the result where a later stage needs it."""
     blend_weights({folder / f"{blend.stage}.safetensors": blend.share for blend in stage.blend}, named)
     if keep:
         save_weights(folder / f"{stage.name}.safetensors", named)
 
 
 def learning_rate(recipe: Recipe, step: int) -> float:
-    """Warm-up over the run's first steps, a cosine from high to low within each stage."""
+    """The learning rate of a step: a warm-up over the run's first steps, and a cosine within each stage."""
     stage, within = stage_at(recipe, step)
     fall = 0.5 * (1 + math.cos(math.pi * within / stage.steps))
     rate = stage.final_learning_rate + (stage.learning_rate - stage.final_learning_rate) * fall
@@ -158,7 +160,7 @@ def make_optimisers(trainee: Trainee, recipe: Recipe) -> list[torch.optim.Optimi
 def train_step(
     trainee: Trainee, batch: ImageBatch, optimisers: list[torch.optim.Optimizer], recipe: Recipe, step: int
 ) -> dict[str, float]:
-    """One update; returns each loss before its weight, and their weighted sum as `total`."""
+    """One update; returns each unweighted loss, and their weighted sum as `total`."""
     rate = learning_rate(recipe, step)
     stage, _ = stage_at(recipe, step)
     trainee.freeze(reading=not stage.tower_learns, task=stage.task)
@@ -178,7 +180,7 @@ def train_step(
 
 
 def _batches(recipe: Recipe, processor: AnyProcessor, start: int, total: int) -> Iterator[tuple[int, ImageBatch]]:
-    letters()  # before the fork, so that no worker counts them anew
+    letters()  # before the fork, so that no worker counts them again
     loader = torch.utils.data.DataLoader(
         Batches(recipe, processor),
         sampler=range(start, total),
@@ -191,7 +193,7 @@ def _batches(recipe: Recipe, processor: AnyProcessor, start: int, total: int) ->
 
 
 def _tokenizer(recipe: Recipe, folder: Path) -> Tokenizer:
-    """Trained once a run."""
+    """The tokenizer of the run, which is trained once."""
     path = folder / "tokenizer.json"
     if not path.exists():
         partial_path = folder / "tokenizer.json.partial"

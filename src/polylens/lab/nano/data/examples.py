@@ -1,7 +1,6 @@
 """Training batches: pictures of text, queries about them, and where each query token's letters are drawn.
 
-A batch is a function of its seed alone, so a run that resumes sees what it would have seen. Coordinates are pixels; a
-*cell* is the square of one visual token.
+A batch depends on its seed alone, so a resumed run sees the same batches.
 """
 
 from __future__ import annotations
@@ -34,28 +33,28 @@ class ImageBatch:
     images: list[Item]
     passages: list[Item]
     image_of: list[int]
-    """Picture that each of the first queries is about; the others are about texts."""
+    """The picture that each of the first queries is about; the others are about texts."""
     passage_of: list[int | None]
-    """Passage that each query is about, where there is one."""
+    """The passage that each query is about, where there is one."""
     here: Tensor
     """`[query tokens, cells]` bool: where the token's letters are drawn. Without late interaction `[queries, cells]`:
-    where the query's words are. Without cells where nobody knows."""
+    where the query's words are. It has no columns where that is unknown."""
     same: Tensor
-    """Of the same shape: where the token's whole word is drawn, or the query's, here or anywhere else."""
+    """Of the same shape: where the token's whole word, or the query's words, are drawn, here or anywhere else."""
     letters: Tensor
-    """`[patches, READING_POINTS]`: see `letter_grid`; without rows where nobody knows which letter stands where."""
+    """`[patches, READING_POINTS]`: see `letter_grid`; it has no rows where letters are unknown."""
 
 
 def pick_query(
     rng: random.Random, rendered: Rendered, *, words: tuple[int, int], held_out: bool = False
 ) -> PlacedQuery | None:
-    """Neighbouring words of a picture, as somebody would type them: no punctuation, often no capitals.
+    """Draws neighbouring words of a picture as a query: without punctuation, often without capitals.
 
     Args:
         rng: Decides.
         rendered: The picture.
         words: Fewest and most words.
-        held_out: Only words that training never shows.
+        held_out: Whether to take only words that training never shows.
 
     Returns:
         None where the picture has no such run of words.
@@ -81,7 +80,7 @@ def pick_query(
 
 
 def written(words: Sequence[str], language: str) -> Rendered:
-    """A text as what it would be with pictures: words in reading order, drawn nowhere."""
+    """A text in the form of a picture: its words in reading order, drawn nowhere."""
     return Rendered(_NO_PIXELS, [PlacedWord(word, 0, 0, 0, 0, False, ()) for word in words], language)
 
 
@@ -102,17 +101,17 @@ def make_batch(
     texts: int,
     words: tuple[int, int],
 ) -> ImageBatch:
-    """One batch: pictures and texts, and queries about them.
+    """Makes a batch of pictures and texts, and queries about them.
 
     Args:
         seed: Decides everything.
         processor: Of the model that is trained.
         render: Draws one picture; its sides are multiples of a cell.
-        images: How many pictures.
-        queries_per_image: How many queries about each: they cost little beside the picture itself.
-        transcripts: For how many of them their words stand among the documents as a text too.
-        texts: How many texts besides, in one of all languages, with a query each.
-        words: Fewest and most words of a query.
+        images: Number of pictures.
+        queries_per_image: Queries per picture; they cost little beside the picture itself.
+        transcripts: Number of pictures whose words are also among the documents as a text.
+        texts: Number of further texts, in one of all languages, each with a query.
+        words: Fewest and most words per query.
     """
     rng = random.Random(seed)
     rendered: list[Rendered] = []
@@ -154,14 +153,14 @@ def placeless_batch(
     image_of: list[int],
     passage_of: list[int | None],
 ) -> ImageBatch:
-    """A batch of which nobody knows where on a picture anything stands. Arguments are fields of `ImageBatch`."""
+    """A batch without places: where words and letters are drawn is unknown. Arguments are fields of `ImageBatch`."""
     nowhere = torch.zeros(sum(item.num_tokens for item in queries), 0, dtype=torch.bool)
     letters = torch.zeros(0, READING_POINTS, dtype=torch.long)
     return ImageBatch(queries, images, passages, image_of, passage_of, here=nowhere, same=nowhere, letters=letters)
 
 
 def draw_texts(rng: random.Random, count: int, words: tuple[int, int]) -> tuple[list[PlacedQuery], list[str]]:
-    """Texts in one of all languages, and a query of so few and so many words for each."""
+    """Draws texts in one of all languages, each with a query of `words` words (fewest, most)."""
     language = rng.choice(tuple(LANGUAGES))
     queries: list[PlacedQuery] = []
     passages: list[str] = []
@@ -177,7 +176,7 @@ def draw_texts(rng: random.Random, count: int, words: tuple[int, int]) -> tuple[
 def make_reading_batch(
     seed: int, *, processor: AnyProcessor, render: Callable[[random.Random], Rendered], images: int
 ) -> ImageBatch:
-    """Pictures and the letters in them, nothing to search for. Arguments are those of `make_batch`."""
+    """Makes a batch of pictures and their letters, without queries. Arguments are those of `make_batch`."""
     rng = random.Random(seed)
     rendered = [render(rng) for _ in range(images)]
     none = torch.zeros(0, 0, dtype=torch.bool)
@@ -194,7 +193,7 @@ def make_reading_batch(
 
 
 def picture_item(rendered: Rendered, processor: AnyProcessor) -> Item:
-    """A picture as the model takes it."""
+    """The model's input for a picture."""
     return processor.pixels(torch.from_numpy(rendered.image).permute(2, 0, 1), task=None)
 
 

@@ -23,8 +23,8 @@ from polylens.models.jina_clip_v2.processing import JinaClipProcessor
 from polylens.models.jina_v4.processing import JinaV4Processor
 from polylens.models.protocol import Item
 
-NUM_LETTERS = 1536  # those that training text uses most
-READING_POINTS = 2  # across a patch, which is about as many letters wide
+NUM_LETTERS = 1536  # the most frequent letters of training text
+READING_POINTS = 2  # per patch, side by side; a patch is about two letters wide
 _EDGE = "()[]{}.,:;!?。，、：（）«»\"'"
 
 
@@ -39,7 +39,7 @@ class PlacedQuery:
 
 @functools.cache
 def letters() -> dict[str, int]:
-    """Letter -> label for the `NUM_LETTERS` most used in training text, upper and lower case together."""
+    """The `NUM_LETTERS` most frequent letters of training text -> their labels; upper and lower case are one."""
     rng = random.Random(0)
     counts: Counter[str] = Counter()
     for language in LANGUAGES:
@@ -64,12 +64,12 @@ def ground(
     image_of: Sequence[int],
     processor: JinaV4Processor,
 ) -> tuple[Tensor, Tensor]:
-    """`ImageBatch.here` and `ImageBatch.same`; queries behind those of the pictures are about texts, drawn nowhere.
+    """`ImageBatch.here` and `ImageBatch.same`; queries beyond those of pictures are about texts, drawn nowhere.
 
-    A token is drawn where its letters are; in a word from right to left, anywhere in it. The decoder is causal and goes
-    through a picture from the left, so there a letter's own cell has seen what comes behind the letter, which the token
-    has not, and nothing of what comes before it, which the token has. Only where such a word begins has its cell seen
-    all of it, and which of its cells a token is best pointed at is left to the model.
+    A token is grounded in the cells of its letters; in a right-to-left word, in all cells of the word. The decoder is
+    causal and reads a picture from the left, so in such a word a letter's cell has seen the letters after it, which the
+    token has not, and none before it, which the token has. Only the cell where the word begins has seen all of it, so
+    the model is free to choose among the cells of the word.
     """
     side = processor.image_config.factor
     offsets, places = _places(rendered, side)
@@ -100,7 +100,7 @@ def ground(
 def ground_whole(
     queries: Sequence[PlacedQuery], rendered: Sequence[Rendered], image_of: Sequence[int], processor: JinaClipProcessor
 ) -> tuple[Tensor, Tensor]:
-    """`ImageBatch.here` and `ImageBatch.same` of a model that has one vector a query."""
+    """`ImageBatch.here` and `ImageBatch.same` for a model with one vector per query."""
     assert processor.config.vision is not None
     side = processor.config.vision.patch_size
     offsets, places = _places(rendered, side)
@@ -118,7 +118,7 @@ def ground_whole(
 def _places(
     rendered: Sequence[Rendered], side: int
 ) -> tuple[npt.NDArray[np.int64], dict[str, list[npt.NDArray[np.int64]]]]:
-    """The number of each picture's first cell, and the cells of every word."""
+    """The index of each picture's first cell, and the cells of every word."""
     offsets = np.cumsum([0, *[math.prod(_shape(each, side)) for each in rendered]])
     places: dict[str, list[npt.NDArray[np.int64]]] = {}
     for i, each in enumerate(rendered):
@@ -134,9 +134,9 @@ def _shape(drawn: Rendered, side: int) -> tuple[int, int]:
 
 
 def _cells(drawn: Rendered, word: PlacedWord, left: float, right: float, side: int) -> npt.NDArray[np.int64]:
-    """Cells that hold at least a fifth of the height of a word, between two vertical lines.
+    """The cells between two vertical lines that hold at least a fifth of a word's height.
 
-    Of a tilted picture as if each word were still level, about its middle.
+    In a tilted picture each word is treated as level, about its middle.
     """
     shape, height = _shape(drawn, side), word.bottom - word.top
     x, y = drawn.tilted((left + right) / 2, (word.top + word.bottom) / 2)
@@ -156,7 +156,7 @@ def _cells(drawn: Rendered, word: PlacedWord, left: float, right: float, side: i
 def letter_grid(rendered: Rendered, patch: int, merge: int) -> npt.NDArray[np.int64]:
     """The letter at each of `READING_POINTS` points across the middle of each patch: `[patches, points]`.
 
-    0 where there is none or one that `letters` does not have, otherwise one more than its number there; patches in
+    0 stands for no letter or one that `letters` lacks, otherwise the value is one more than the label; patches are in
     merge order.
     """
     rows, columns = rendered.image.shape[0] // patch, rendered.image.shape[1] // patch
