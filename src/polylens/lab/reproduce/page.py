@@ -20,7 +20,8 @@ _STYLE = """
   color-scheme: light dark;
   --ground: #f6f7f7; --surface: #fff; --line: #d5dbdd; --text: #1b2427; --soft: #536065; --accent: #0f6f7c;
   --yes: #1c6b3a; --no: #9b1c31; --s0: #0f6f7c; --s1: #b4541a; --s2: #6a4fb3; --s3: #6b7a10;
-  font: 16px/1.5 system-ui, -apple-system, "Segoe UI", "Noto Sans", sans-serif;
+  --font: system-ui, -apple-system, "Segoe UI", "Noto Sans", sans-serif;
+  font: 16px/1.5 var(--font);
 }
 @media (prefers-color-scheme: dark) {
   :root {
@@ -48,12 +49,6 @@ td.ours span { white-space: nowrap; }
 a { color: var(--accent); }
 code { font-size: .92em; overflow-wrap: anywhere; }
 svg { display: block; width: 100%; max-width: 45rem; height: auto; margin: 1rem 0 0; }
-svg text { font-size: 12px; fill: var(--soft); } svg .title { font-weight: 600; fill: var(--text); }
-.grid { stroke: var(--line); fill: none; }
-.s0 { color: var(--s0); } .s1 { color: var(--s1); } .s2 { color: var(--s2); } .s3 { color: var(--s3); }
-.line { stroke: currentColor; stroke-width: 2; fill: none; } .fill { fill: currentColor; }
-.hollow { fill: var(--surface); stroke: currentColor; stroke-width: 2; }
-.area { fill: currentColor; opacity: .16; } .mean { stroke: currentColor; stroke-dasharray: 4 3; }
 @media print { section { break-inside: avoid; } }
 """
 
