@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.rcsetup import cycler
 from matplotlib.ticker import MultipleLocator, PercentFormatter
 
 from polylens.evaluate.metrics import Estimate
@@ -41,7 +42,7 @@ _STYLE = {
     "legend.frameon": False,
     "lines.markersize": 5,
     "lines.linewidth": 1.6,
-    "axes.prop_cycle": matplotlib.cycler(color=[_COLOURS[f"s{number}"] for number in range(SERIES)]),
+    "axes.prop_cycle": cycler(color=[_COLOURS[f"s{number}"] for number in range(SERIES)]),
     **{f"axes.spines.{side}": False for side in ("left", "right", "top", "bottom")},
 }
 
