@@ -100,7 +100,7 @@ def test_functions_are_drawn_by_the_seed_and_evenly_from_modules() -> None:
     module_of = {pair: module for module, pairs in functions.by_module("held_out").items() for pair in pairs}
     modules = [module_of[pair] for pair in first]
     assert max(map(modules.count, modules)) <= MOST_PER_MODULE
-    with pytest.raises(InputError, match="needs 100,000 held-out functions .*; choose fewer --candidates"):
+    with pytest.raises(InputError, match=r"needs 100,000 held-out functions .*; choose fewer --candidates"):
         FUNCTIONS.draw("python", 100_000, 1)
 
 

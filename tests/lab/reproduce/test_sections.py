@@ -157,12 +157,12 @@ class TestMatryoshka:
         whole = Reading((640,), pages(0.0, 0.0), CropVectors(front, front, front))
         section = matryoshka(study(unified=whole))
         verdicts = {claim.name: claim.shows for claim in section.claims}
-        assert verdicts["unified decoder, text: a quarter of the numbers keeps over 99 %"] == "yes"
+        assert verdicts["unified decoder, text: a quarter of the components keeps over 99 %"] == "yes"
         assert verdicts["unified decoder, image to text: a sixteenth of the numbers keeps 93 %"] == "yes"
         cut_off = CropVectors(front[:, ::-1], front[:, ::-1], front[:, ::-1])
         section = matryoshka(study(unified=replace(whole, crops=cut_off)))
         verdicts = {claim.name: claim.shows for claim in section.claims}
-        assert verdicts["unified decoder, text: a quarter of the numbers keeps over 99 %"] == "no"
+        assert verdicts["unified decoder, text: a quarter of the components keeps over 99 %"] == "no"
 
     def test_vectors_that_find_nothing_have_nothing_to_keep(self) -> None:
         lost = replace(reading(), crops=CropVectors(unit(noise(CROPS)), unit(noise(CROPS)), unit(noise(CROPS))))

@@ -20,7 +20,7 @@ GERMANY = "\N{REGIONAL INDICATOR SYMBOL LETTER D}\N{REGIONAL INDICATOR SYMBOL LE
 
 @pytest.fixture
 def font() -> None:
-    if not pictograms.are_there():
+    if not pictograms.can_be_drawn():
         pytest.skip(f"no font for pictograms: apt-get install {pictograms.PACKAGE}")
 
 
@@ -95,7 +95,7 @@ class TestPictures:
 
 def test_without_the_font_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fonts, "_all_files", lambda: ())
-    assert not pictograms.are_there()
+    assert not pictograms.can_be_drawn()
     things.cache_clear()
     with pytest.raises(InputError, match="apt-get install fonts-noto-color-emoji"):
         things("train")

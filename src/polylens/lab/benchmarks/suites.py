@@ -54,8 +54,8 @@ def functions_of_the_standard_library(name: str, count: int, seed: int) -> tuple
     pairs = [pair for found in modules for pair in rng.sample(found, min(len(found), MOST_PER_MODULE))]
     if len(pairs) < count:
         raise InputError(
-            f"functions needs {count:,} held-out functions with docstrings, and this Python's library has {len(pairs):,}; "
-            f"choose fewer --candidates, or a Python that has the source of its library"
+            f"functions needs {count:,} held-out functions with docstrings, and this Python's library has "
+            f"{len(pairs):,}; choose fewer --candidates, or a Python that has the source of its library"
         )
     return tuple(rng.sample(pairs, count))
 

@@ -83,7 +83,7 @@ def pairs(language: str, split: Split, folder: Path = FOLDER) -> tuple[TextPair,
     return tuple(found)
 
 
-def are_there(split: Split, folder: Path = FOLDER) -> bool:
+def any_installed(split: Split, folder: Path = FOLDER) -> bool:
     """Whether a split has any catalogue."""
     return bool(files(split, folder))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from polylens.lab.reproduce.claims import Claim, Section, decide, worded
+from polylens.lab.reproduce.claims import Claim, Section, decide, sentence_for
 from polylens.lab.reproduce.late_interaction import dense_ndcg, difference, late_ndcg, mean
 from polylens.lab.reproduce.material import UNIFIED, WITHOUT_KL, Study
 
@@ -45,11 +45,11 @@ def _compared(study: Study) -> Claim:
             "multi-vector, without": mean(study.tasks, other_late),
         },
         shows=shows,
-        sentence=worded(
+        sentence=sentence_for(
             shows,
             "The dense vectors find more with the term.",
             "The dense vectors do not find more with the term.",
-            "The interval of the gain holds zero: no more can be said at this size.",
+            "The interval of the gain contains zero: the effect cannot be judged at this size.",
         ),
     )
 

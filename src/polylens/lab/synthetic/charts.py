@@ -1,4 +1,4 @@
-"""Charts through matplotlib, drawn in memory: bars, lying bars, lines, pies."""
+"""Charts by matplotlib, drawn in memory: vertical and horizontal bars, lines, pies."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _LOOKS = {"bars": "bar chart", "lying": "bar chart", "lines": "line chart", "pie
 
 
 def chart(rng: random.Random, language: str, split: Split) -> SyntheticPage:
-    """A chart with a title; the numbers stand beside their marks, or on an axis."""
+    """Draws a chart with a title; the numbers are beside their marks, or on an axis."""
     design = draw_design(
         rng,
         "chart",
@@ -69,7 +69,7 @@ def chart(rng: random.Random, language: str, split: Split) -> SyntheticPage:
 
 
 def _bars(axes: Axes, content: Content, design: Design, plain: FontProperties) -> list[Fact]:
-    """Standing bars over years, of one subject."""
+    """Vertical bars over years, of one subject."""
     subject, columns = content.subjects(1)[0], content.years(content.rng.randint(4, 8))
     values = _values(content, len(columns))
     marks = axes.bar(range(len(columns)), values, color=_hex(design), width=content.rng.uniform(0.5, 0.8))
@@ -84,7 +84,7 @@ def _bars(axes: Axes, content: Content, design: Design, plain: FontProperties) -
 
 
 def _lying(axes: Axes, content: Content, design: Design, plain: FontProperties) -> list[Fact]:
-    """Lying bars, one a subject, in one year."""
+    """Horizontal bars, one per subject, in one year."""
     subjects, year = content.subjects(content.rng.randint(4, 8)), content.years(1)[0]
     values = _values(content, len(subjects))
     marks = axes.barh(range(len(subjects)), values, color=_hex(design), height=content.rng.uniform(0.5, 0.8))
@@ -99,7 +99,7 @@ def _lying(axes: Axes, content: Content, design: Design, plain: FontProperties) 
 
 
 def _lines(axes: Axes, content: Content, design: Design, plain: FontProperties) -> list[Fact]:
-    """A line a subject over years; values are read off the axis."""
+    """A line per subject over years; values are read from the axis."""
     subjects, columns = content.subjects(content.rng.randint(2, 4)), content.years(content.rng.randint(5, 9))
     facts = []
     colours = content.rng.sample(list(ACCENTS), len(subjects))
@@ -119,7 +119,7 @@ def _lines(axes: Axes, content: Content, design: Design, plain: FontProperties) 
 
 
 def _pie(axes: Axes, content: Content, design: Design, plain: FontProperties) -> list[Fact]:
-    """Slices with their share of a hundred."""
+    """Slices with their percentage."""
     subjects = content.subjects(content.rng.randint(3, 6))
     weights = [content.rng.uniform(1, 3) for _ in subjects]
     shares = [round(100 * weight / sum(weights)) for weight in weights]
@@ -159,7 +159,7 @@ def _figures(content: Content, values: list[float]) -> list[Term]:
 
 
 def _scale(axes: Axes, content: Content, design: Design, axis: Literal["x", "y"]) -> None:
-    """The axis of values: its numbers as the language writes them, and rules where the design has them."""
+    """Formats the axis of values as the language writes numbers, and draws a grid where the design has one."""
     which = axes.yaxis if axis == "y" else axes.xaxis
     which.set_major_formatter(lambda value, _: content.figure(value).text)
     axes.set_axisbelow(True)
@@ -173,7 +173,7 @@ def _hex(design: Design) -> str:
 
 
 def _boxes(figure: Figure, canvas: FigureCanvasAgg) -> tuple[Box, ...]:
-    """Every text that was drawn and where, from top to bottom."""
+    """The boxes of all texts that were drawn, from top to bottom."""
     renderer = canvas.get_renderer()
     boxes, beyond = [], _beyond(figure)
     for text in figure.findobj(Text):
@@ -184,7 +184,7 @@ def _boxes(figure: Figure, canvas: FigureCanvasAgg) -> tuple[Box, ...]:
 
 
 def _beyond(figure: Figure) -> set[Text]:
-    """Labels of ticks beyond the ends of their axis: they are there, but never drawn."""
+    """The labels of ticks beyond the ends of their axis, which are never drawn."""
     labels = set()
     for axis in (axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)):
         low, high = sorted(axis.get_view_interval())

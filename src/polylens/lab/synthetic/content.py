@@ -1,4 +1,4 @@
-"""What pages are about: names, things, numbers and dates of one language and one split."""
+"""The content of pages: names, things, numbers and dates of one language and one split."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from polylens.lab.synthetic.page import Term, name_term, number_term, word_term
 from polylens.lab.synthetic.vocabulary import FIELDS, GOODS, MEASURES, ROLES, of_split
 
 SIGNS = ("€", "$", "£")
-PLAIN = 3  # letters: shorter words say too little to stand alone
+PLAIN = 3  # letters: shorter words say too little alone
 
 
 class Content:
-    """Draws what a page says.
+    """Draws the content of a page.
 
     Args:
         rng: Decides everything.
@@ -33,14 +33,14 @@ class Content:
     def subjects(
         self, count: int, kinds: tuple[NameKind, ...] = ("territory", "territory", "language", "city")
     ) -> list[Term]:
-        """Different names of one kind: rows of a table, bars of a chart."""
+        """Draws different names of one kind, for rows of a table or bars of a chart."""
         fitting = [kind for kind in kinds if len(names(kind, self.language, self.split)) >= count]
         kind = self.rng.choice(fitting or ["language"])
         drawn = self.rng.sample(names(kind, self.language, self.split), count)
         return [name_term(name, self.language) for name in drawn]
 
     def topic(self) -> Term:
-        """What is measured: a word for it in English, the name of a unit elsewhere."""
+        """Draws what is measured: a word in English, the name of a unit in other languages."""
         if self.language == "en":
             return self._capital(self.rng.choice(of_split(MEASURES, self.split)))
         units = names("unit", self.language, self.split)
@@ -74,33 +74,33 @@ class Content:
         return [number_term(str(first + i)) for i in range(count)]
 
     def proper(self, count: int = 2) -> Term:
-        """A made-up name of a firm, a person or a place."""
+        """Draws an invented name of a firm, a person or a place."""
         text = " ".join(word.capitalize() for word in self.rng.sample(self._plain_words(), count))
         return word_term(text, self.language)
 
     def filler(self, count: int) -> list[str]:
-        """Words as they might follow one another in a text."""
+        """Draws words as they might follow one another in a text."""
         return sample_text(self.rng, self.language, self.split, count)
 
     def amount(self, low: float, high: float, digits: int = 0) -> float:
-        """A number, evenly spread over the orders of magnitude."""
+        """Draws a number, uniformly over the orders of magnitude."""
         return round(low * (high / low) ** self.rng.random(), digits)
 
     def figure(self, value: float, digits: int = 0) -> Term:
-        """A number as the language writes it."""
+        """The number as the language writes it."""
         pattern = "#,##0" if not digits else "#,##0." + "0" * digits
         text = format_decimal(value, format=pattern, locale=self.language)
         return number_term(text.replace("\u202f", "\u00a0"))
 
     def date(self) -> Term:
-        """A date in figures, as the language writes it."""
+        """Draws a date in digits, as the language writes it."""
         day = datetime.date(self.rng.randint(1998, 2026), self.rng.randint(1, 12), self.rng.randint(1, 28))
         text = format_date(day, "short", locale=self.language)
         plain = text if all(not letter.isalpha() for letter in text) else day.isoformat()
         return number_term(plain.replace("\u200f", "").replace(" ", "\u00a0"))
 
     def code(self) -> Term:
-        """A number that only one page has."""
+        """Draws a code that is unlikely to be on two pages."""
         style = self.rng.choice(("{}-{:04}", "{}/{:04}", "{}{:04}"))
         return number_term(style.format(self.rng.randint(10, 99), self.rng.randint(0, 9999)))
 
@@ -108,13 +108,13 @@ class Content:
         return word_term(word[:1].upper() + word[1:], self.language)
 
     def _plain_words(self) -> list[str]:
-        """Words long enough to say something."""
+        """The words that are long enough to say something."""
         longest = 4 if LANGUAGES[self.language] in ("Hans", "Jpan", "Hang", "Thai") else 12
         return [word for word in words(self.language, self.split) if PLAIN <= len(word) <= longest]
 
 
 def said_in(term: Term, language: str, split: Split) -> str | None:
-    """A term in another language; None where it has no name there, or one of the other split.
+    """The text of a term in another language; None where it has no name there, or one of the other split.
 
     Numbers are the same in all languages.
     """

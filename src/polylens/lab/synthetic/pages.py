@@ -1,4 +1,4 @@
-"""Streams of pages of a kind. A page is a function of its kind, split, seed and number: any one can be made alone."""
+"""Streams of synthetic pages. A page depends on its kind, split, seed and number alone, so each can be made alone."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ multilingual pages alone."""
 
 
 def page(kind: str, split: Split, seed: int, number: int) -> SyntheticPage:
-    """One page.
+    """Makes one page.
 
-    A draft in which texts overlap or leave the page is thrown away and drawn anew.
+    A draft in which texts overlap or leave the page is discarded and drawn again.
 
     Args:
         kind: A key of `LAYOUTS`.
@@ -70,13 +70,13 @@ def page(kind: str, split: Split, seed: int, number: int) -> SyntheticPage:
 
 
 def alike(rng: random.Random, kind: str, split: Split, count: int) -> list[SyntheticPage]:
-    """Different pages of one kind in one language, hard to tell apart by anything but what they say.
+    """Draws different pages of one kind in one language, which only their content tells apart.
 
     Args:
         rng: Decides everything.
         kind: A key of `LAYOUTS`.
         split: "train" or "held_out".
-        count: How many.
+        count: Number of pages.
     """
     language = _language(rng, kind)
     found: list[SyntheticPage] = []
@@ -93,7 +93,7 @@ def pages(kind: str, split: Split, seed: int = 0) -> Iterator[SyntheticPage]:
 
 
 def _tidy(draft: SyntheticPage) -> SyntheticPage | None:
-    """A draft, unless texts overlap in it or leave the page."""
+    """The draft; None where texts overlap or leave the page."""
     height, width = draft.image.shape[:2]
     return draft if is_tidy(draft.boxes, width, height) else None
 

@@ -1,4 +1,4 @@
-"""A picture of text and where each of its words stands. Coordinates are pixels from the top left corner."""
+"""A picture of text and the place of each word. Coordinates are pixels from the top left corner."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ Coordinates = TypeVar("Coordinates", float, npt.NDArray[np.float64])
 
 @dataclass(frozen=True, slots=True)
 class Crop:
-    """A small picture of text that any of the models can read whole."""
+    """A small picture of text that each of the models sees whole."""
 
     image: npt.NDArray[np.uint8]
     """`[height, width, 3]`, RGB."""
     query: str
     """Some of its words."""
     text: str
-    """All of them."""
+    """All of its words."""
 
 
 @dataclass(frozen=True, slots=True)
 class PlacedWord:
-    """A word and where it stands, in pixels, clipped to the picture."""
+    """A word and its box in pixels, clipped to the picture."""
 
     text: str
     """As drawn, attached punctuation included, in logical order."""
@@ -35,9 +35,9 @@ class PlacedWord:
     right: float
     bottom: float
     rtl: bool
-    """Written from right to left."""
+    """Whether it is written from right to left."""
     edges: tuple[float, ...]
-    """Where its letters stand: near edge of each in reading direction, far edge of the last; not clipped."""
+    """The edges of its letters in reading direction: the near edge of each, then the last far edge; not clipped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,17 +47,17 @@ class Rendered:
     image: npt.NDArray[np.uint8]
     """`[height, width, 3]`, RGB."""
     words: list[PlacedWord]
-    """Where they were before the picture was tilted."""
+    """Their places before the picture was tilted."""
     language: str
     tilt: float = 0.0
-    """Degrees, counter-clockwise about the middle."""
+    """Degrees counter-clockwise, about the middle."""
 
     def tilted(self, x: Coordinates, y: Coordinates) -> tuple[Coordinates, Coordinates]:
-        """Where a point of the upright picture came to lie."""
+        """The place in the tilted picture of a point of the upright one."""
         return self._turned(x, y, math.radians(self.tilt))
 
     def upright(self, x: Coordinates, y: Coordinates) -> tuple[Coordinates, Coordinates]:
-        """Where a point of the picture was before it was tilted."""
+        """The place in the upright picture of a point of the tilted one."""
         return self._turned(x, y, -math.radians(self.tilt))
 
     def _turned(self, x: Coordinates, y: Coordinates, angle: float) -> tuple[Coordinates, Coordinates]:

@@ -126,7 +126,7 @@ class TestDocuments:
 class TestPictograms:
     @pytest.fixture
     def font(self) -> None:
-        if not pictograms.are_there():
+        if not pictograms.can_be_drawn():
             pytest.skip(f"no font for pictograms: apt-get install {pictograms.PACKAGE}")
 
     @pytest.fixture
@@ -161,6 +161,6 @@ class TestPictograms:
     def test_without_their_font_a_step_is_as_any_other(
         self, recipe: Recipe, processor: JinaV4Processor, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(pictograms, "are_there", lambda: False)
+        monkeypatch.setattr(pictograms, "can_be_drawn", lambda: False)
         batch = Batches(recipe, processor)[0]
         assert len(batch.images) == 3 and len(batch.letters)

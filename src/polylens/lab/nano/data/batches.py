@@ -42,7 +42,7 @@ class Batches(torch.utils.data.Dataset[ImageBatch]):
             )
         share -= stage.pairs
         if share < stage.pictograms:
-            if pictograms.are_there():
+            if pictograms.can_be_drawn():
                 return make_pictogram_batch(seed, processor=self.processor, texts=stage.texts, words=stage.query_words)
         elif share < stage.pictograms + stage.documents:
             assert isinstance(self.processor, JinaV4Processor)

@@ -25,7 +25,7 @@ def check_pairs(folder: Path = catalogues.FOLDER) -> None:
     Raises:
         InputError: No message catalogue of any language is installed.
     """
-    if not catalogues.are_there("train", folder):
+    if not catalogues.any_installed("train", folder):
         raise InputError(
             f"training on text pairs needs message catalogues, and {folder} has none in any of "
             f"{', '.join(sorted(catalogues.LANGUAGES))}; install programs that bring them, such as apt-get install "

@@ -1,4 +1,4 @@
-"""Forms: labels, and what somebody filled in."""
+"""Forms: labels, and the answers that somebody filled in."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ BLUE: Colour = (28, 52, 140)
 
 
 def form(rng: random.Random, language: str, split: Split) -> SyntheticPage:
-    """A form of one sheet, filled in."""
+    """Draws a completed form of one sheet."""
     design = draw_design(
         rng,
         "form",
@@ -70,7 +70,7 @@ def form(rng: random.Random, language: str, split: Split) -> SyntheticPage:
 
 
 def _answer(rng: random.Random, content: Content) -> Term:
-    """What is filled in: a name, a country, a date or a number."""
+    """Draws an answer: a name, a country, a date or a number."""
     kind = rng.randrange(4)
     if kind == 0:
         return content.proper()

@@ -1,4 +1,4 @@
-"""Invoices: who sends it to whom, a number and a date, lines with amounts, a total."""
+"""Invoices: a sender and a customer, a number and a date, lines with amounts, a total."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SIDE = 72.0
 
 
 def invoice(rng: random.Random, language: str, split: Split) -> SyntheticPage:
-    """An invoice of one sheet."""
+    """Draws an invoice of one sheet."""
     design = draw_design(
         rng,
         "invoice",
@@ -73,7 +73,7 @@ def invoice(rng: random.Random, language: str, split: Split) -> SyntheticPage:
 
 
 def _head(canvas: Canvas, hand: Pen, design: Design, content: Content, firm: Term) -> None:
-    """The sender's name and address."""
+    """Draws the sender's name and address."""
     band = design["head"] == "band"
     if band:
         canvas.block(0, 0, WIDTH, 130, design.accent)
@@ -91,7 +91,7 @@ def _head(canvas: Canvas, hand: Pen, design: Design, content: Content, firm: Ter
 def _lines(
     canvas: Canvas, hand: Pen, design: Design, content: Content, goods: list[Term], sign: str, top: float
 ) -> tuple[list[Fact], float, float]:
-    """The list of what was sold. Returns its facts, its sum and where it ends."""
+    """Draws the list of goods; returns its facts, its sum and where it ends."""
     rng, row = content.rng, 46.0
     heads = (("#", 84, "left"), (content.role("quantity") or "×", 560, "right"))
     prices = ((content.role("price") or sign, 740, "right"), (sign, WIDTH - SIDE - 12, "right"))

@@ -19,7 +19,7 @@ _KINDS: tuple[NameKind, ...] = ("territory", "territory", "city", "language")
 
 
 def multilingual(rng: random.Random, language: str, split: Split) -> SyntheticPage:
-    """A page with sections in `language` and in two to four others of other scripts."""
+    """Draws a page with sections in `language` and in two to four languages of other scripts."""
     design = draw_design(
         rng,
         "multilingual",
@@ -49,7 +49,7 @@ def multilingual(rng: random.Random, language: str, split: Split) -> SyntheticPa
 def _section(
     canvas: Canvas, hand: Pen, content: Content, design: Design, top: float, height: float, facts: list[Fact]
 ) -> None:
-    """A heading, two names with figures, and a paragraph; three facts."""
+    """Draws a heading, two names with figures, and a paragraph, which are three facts."""
     left, right = SIDE, WIDTH - SIDE
     if design["divider"] == "line":
         canvas.rule(left, top, right, top)
@@ -80,7 +80,7 @@ def _section(
 
 
 def _others(rng: random.Random, language: str, count: int) -> list[str]:
-    """Languages of other scripts than `language`, each of another script."""
+    """Draws languages of scripts that differ from that of `language` and from each other."""
     scripts = {LANGUAGES[language]}
     chosen: list[str] = []
     for other in rng.sample(TEMPLATE_LANGUAGES, len(TEMPLATE_LANGUAGES)):

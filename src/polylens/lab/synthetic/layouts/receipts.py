@@ -15,7 +15,7 @@ PITCH = 36.0
 
 
 def receipt(rng: random.Random, language: str, split: Split) -> SyntheticPage:
-    """A till receipt."""
+    """Draws a till receipt."""
     design = draw_design(
         rng,
         "receipt",
@@ -76,7 +76,7 @@ def receipt(rng: random.Random, language: str, split: Split) -> SyntheticPage:
 
 
 def _ruler(canvas: Canvas, kind: str, y: float) -> float:
-    """A line across. Returns where what follows begins."""
+    """Draws a line across; returns where the next content begins."""
     if kind == "line":
         canvas.rule(36, y, WIDTH - 36, y, GREY)
     else:

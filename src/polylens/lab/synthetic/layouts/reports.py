@@ -14,7 +14,7 @@ WIDTH, HEIGHT = 1008, 1428
 
 
 def report(rng: random.Random, language: str, split: Split) -> SyntheticPage:
-    """A page of a report, in one or two columns."""
+    """Draws a page of a report, in one or two columns."""
     design = draw_design(
         rng,
         "report",

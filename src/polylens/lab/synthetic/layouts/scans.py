@@ -14,7 +14,7 @@ from polylens.lab.synthetic.wear import scanned
 
 
 def scan(rng: random.Random, language: str, split: Split) -> SyntheticPage:
-    """A report, a form or a receipt, scanned."""
+    """Draws a report, a form or a receipt, and scans it."""
     sheet = rng.choice((report, report, form, receipt))(rng, language, split)
     image, _ = scanned(rng, sheet.image)
     return replace(sheet, kind="scan", look=f"scanned {sheet.look}", design=f"scan of {sheet.design}", image=image)

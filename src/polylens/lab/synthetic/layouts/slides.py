@@ -1,4 +1,4 @@
-"""Slides: a title, a few points with figures, something to look at."""
+"""Slides: a title, a few points with figures, and decoration."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ WIDTH, HEIGHT = 1232, 700
 
 
 def slide(rng: random.Random, language: str, split: Split) -> SyntheticPage:
-    """One slide of a talk."""
+    """Draws one slide of a talk."""
     design = draw_design(
         rng,
         "slide",
@@ -58,7 +58,7 @@ def _points(
     ink: Colour,
     quiet: Colour,
 ) -> list[Fact]:
-    """Each point: a name, its figure, a few words."""
+    """Draws the points: a name, its figure, a few words each."""
     facts, step = [], 480 / len(points)
     for i, point in enumerate(points, start=1):
         y = 160 + (i - 1) * step
@@ -84,7 +84,7 @@ def _points(
 
 
 def _picture(canvas: Canvas, rng: random.Random, kind: str, accent: Colour) -> None:
-    """Shapes without words on the right."""
+    """Draws shapes without words on the right."""
     left, top, right, bottom = WIDTH - 390, 190, WIDTH - 70, 590
     if kind == "bars":
         for i in range(5):

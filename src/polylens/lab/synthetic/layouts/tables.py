@@ -16,7 +16,7 @@ SIZE = 20.0  # pixels per em
 
 
 def table(rng: random.Random, language: str, split: Split) -> SyntheticPage:
-    """A page with one table."""
+    """Draws a page with one table."""
     design = draw_design(
         rng,
         "table",
@@ -56,7 +56,7 @@ def _cells(
     top: float,
     height: float,
 ) -> list[Fact]:
-    """The head and the rows, each `height` pixels tall; a fact a cell."""
+    """Draws the head and the rows, each `height` pixels tall; each cell is a fact."""
     step = (WIDTH - 2 * SIDE - LABEL) / len(columns)
 
     def write(column: int, y: float, text: str, ink: Colour = BLACK, bold: bool = False) -> None:
