@@ -76,8 +76,8 @@ def html(sections: Sequence[Section], made_with: Mapping[str, str]) -> str:
 <p>The comparisons of the papers of jina-embeddings-v4 and jina-clip-v2, repeated with small models: the published
 figures and ours side by side. Of {len(claims)} comparisons: {_counts(claims)}.</p>
 <p class="soft">A claim is shown where the 95 % interval of our figure (a bootstrap over pages) lies above the
-threshold, not shown where it lies at or below, and unclear otherwise. The published figures are of models hundreds of times as
-large, on other data: not their size is compared, only whether the effect is there.</p>
+threshold, not shown where it lies at or below, and unclear otherwise. The published figures are of models hundreds of
+times as large, on other data: not their size is compared, only whether the effect is there.</p>
 <div class="wide"><table>{about}</table></div>
 <nav class="wide"><table>{_contents(sections)}</table></nav>
 {body}
