@@ -11,22 +11,34 @@ from __future__ import annotations
 import atexit
 import importlib
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from functools import cache
-from typing import TYPE_CHECKING, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
 from polylens.train.joint import Vectors
 
-if TYPE_CHECKING:
-    from accelerate import PartialState  # of the train extra; recipes can be listed without it
-
 Thing = TypeVar("Thing")
 
 
+@runtime_checkable
+class Processes(Protocol):
+    """The part of accelerate's `PartialState` that is used here; accelerate itself is imported when a run begins."""
+
+    device: torch.device
+    is_main_process: bool
+    process_index: int
+    num_processes: int
+
+    def wait_for_everyone(self) -> None: ...
+
+    def main_process_first(self) -> AbstractContextManager[None]: ...
+
+
 @cache
-def processes() -> PartialState:
+def processes() -> Processes:
     """The processes that `torchrun` or `accelerate launch` started, each with a GPU of its own where there are GPUs."""
     from accelerate import PartialState
 

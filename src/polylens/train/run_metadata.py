@@ -7,7 +7,7 @@ import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import PIL
 import torch
@@ -17,8 +17,13 @@ from polylens.errors import InputError
 from polylens.train.pairs import Source
 from polylens.train.state import steps_done
 
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
+
+@runtime_checkable
+class AnyDataclass(Protocol):
+    """An instance of any dataclass."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
 
 Fingerprints = Mapping[str, Mapping[str, int | str]]
 """Each kind or file of training data -> how much of it there is, and its SHA-256."""
@@ -29,7 +34,7 @@ def fingerprints(sources: Sequence[Source]) -> Fingerprints:
     return {str(source.path): {"pairs": len(source.pairs), "sha256": source.sha256} for source in sources}
 
 
-def write_recipe(recipe: DataclassInstance, folder: Path, data: Fingerprints, *, may_move: bool = False) -> list[str]:
+def write_recipe(recipe: AnyDataclass, folder: Path, data: Fingerprints, *, may_move: bool = False) -> list[str]:
     """Writes the run's recipe, data and versions to `recipe.json`, or compares them with what is there.
 
     Args:
