@@ -26,7 +26,7 @@ from polylens.models.protocol import Item, Outputs
 from polylens.train import pair_run
 from polylens.train.finetune import FinetuneRecipe, FinetuneRun, finetune, run_finetune
 from polylens.train.joint import TermWeights
-from polylens.train.pairs import Batch, Source, draw_batches, draw_paired_batches, read_source
+from polylens.train.pairs import Batch, PairFile, draw_batches, draw_paired_batches, read_pairs
 
 WORDS = ["harbour", "winter", "bread", "tower", "salt", "letter", "storm", "light", "oven", "ship", "north", "price"]
 
@@ -79,22 +79,22 @@ class TestPairs:
         path = tmp_path / "pairs.jsonl"
         path.write_text('{"query": "a", "document": "b"}\n\n' + line + "\n")
         with pytest.raises(InputError, match=says) as refused:
-            read_source(path)
+            read_pairs(path)
         assert f"{path}:3" in str(refused.value)
 
     def test_files_that_do_not_do(self, tmp_path: Path) -> None:
         with pytest.raises(InputError, match="cannot be read: No such file"):
-            read_source(tmp_path / "none")
+            read_pairs(tmp_path / "none")
         (tmp_path / "latin").write_bytes('{"query": "Tür", "document": "Tor"}\n'.encode("latin-1") * 2)
         with pytest.raises(InputError, match=r"latin is not UTF-8 text: .*0xfc"):
-            read_source(tmp_path / "latin")
+            read_pairs(tmp_path / "latin")
         (tmp_path / "one").write_text('{"query": "a", "document": "b"}\n')
         with pytest.raises(InputError, match="at least two"):
-            read_source(tmp_path / "one")
+            read_pairs(tmp_path / "one")
 
     def test_batches_are_of_one_source_and_show_each_pair_once_before_any_twice(self, tmp_path: Path) -> None:
         sources = [
-            read_source(Path(write(tmp_path / name, [{"query": f"{name}{i}", "document": "d"} for i in range(n)])))
+            read_pairs(Path(write(tmp_path / name, [{"query": f"{name}{i}", "document": "d"} for i in range(n)])))
             for name, n in (("a", 10), ("b", 30))
         ]
         drawn = list(draw_batches(sources, size=4, steps=400, seed=1))
@@ -111,7 +111,7 @@ class TestPairs:
     def test_a_step_takes_texts_and_images_where_there_are_both(self, tmp_path: Path) -> None:
         (tmp_path / "red.png").touch()
         texts, captions = (
-            read_source(Path(write(tmp_path / name, [{"query": f"{name}{i}", "document": side} for i in range(9)])))
+            read_pairs(Path(write(tmp_path / name, [{"query": f"{name}{i}", "document": side} for i in range(9)])))
             for name, side in (("texts", "d"), ("captions", {"image": "red.png"}))
         )
         drawn = list(draw_paired_batches([captions, texts], size=4, steps=20, seed=1))
@@ -125,7 +125,7 @@ class TestPairs:
             assert [[batch.source for batch in step] for step in drawn] == [[alone]] * 3
 
 
-def whole(source: Source) -> Batch:
+def whole(source: PairFile) -> Batch:
     return Batch(source, source.pairs)
 
 
@@ -139,7 +139,7 @@ def gradients(run: FinetuneRun) -> dict[str, torch.Tensor]:
 
 class TestGradients:
     @pytest.fixture
-    def source(self, tmp_path: Path) -> Source:
+    def source(self, tmp_path: Path) -> PairFile:
         PIL.Image.new("RGB", (56, 84), "red").save(tmp_path / "red.png")
         rows: list[dict[str, Any]] = [
             {"query": "red", "document": {"image": "red.png"}},
@@ -147,12 +147,12 @@ class TestGradients:
             {"query": "bread", "document": "an oven", "negatives": ["an oval"]},
             {"query": "ship", "document": "a ship"},
         ]
-        return read_source(Path(write(tmp_path / "pairs.jsonl", rows)))
+        return read_pairs(Path(write(tmp_path / "pairs.jsonl", rows)))
 
-    def test_a_step_of_texts_and_images_is_the_sum_of_both(self, base: Path, source: Source, tmp_path: Path) -> None:
+    def test_a_step_of_texts_and_images_is_the_sum_of_both(self, base: Path, source: PairFile, tmp_path: Path) -> None:
         """The joint loss of the paper, section 4: six terms, three for each kind, each with a weight of its own."""
         rows = [{"query": "north", "document": "a price"}, {"query": "light", "document": "a storm"}]
-        texts = read_source(Path(write(tmp_path / "texts.jsonl", rows)))
+        texts = read_pairs(Path(write(tmp_path / "texts.jsonl", rows)))
         found, alone = [], []
         for drawn in ([texts, source], [texts], [source]):
             given = recipe(base, str(source.path), gradient_clip=1e9)
@@ -175,7 +175,7 @@ class TestGradients:
         for name, each in sums.items():
             assert (each - of_texts[name] - of_images[name]).abs().max() <= 1e-5 * each.abs().max() + 1e-8, name
 
-    def test_part_by_part_is_the_whole_at_once(self, base: Path, source: Source) -> None:
+    def test_part_by_part_is_the_whole_at_once(self, base: Path, source: PairFile) -> None:
         found = []
         for part_tokens in (20, 10**9):
             run = run_of(recipe(base, str(source.path), part_tokens=part_tokens), base)
@@ -188,7 +188,7 @@ class TestGradients:
             assert (small - found[1][name]).abs().max() <= 1e-5 * found[1][name].abs().max() + 1e-8, name
 
     def test_inputs_are_prepared_part_by_part(
-        self, base: Path, source: Source, monkeypatch: pytest.MonkeyPatch
+        self, base: Path, source: PairFile, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """In a step and in an evaluation no input is prepared but those of a part, and the one that ends the part."""
         run = FinetuneRun(recipe(base, str(source.path), part_tokens=20), read_header(base), [], source)
@@ -209,7 +209,7 @@ class TestGradients:
         run.evaluate()
         assert len(waiting) > 30 and max(waiting) <= 3 and waiting[-1] == 0
 
-    def test_they_are_those_of_plain_backpropagation(self, base: Path, source: Source) -> None:
+    def test_they_are_those_of_plain_backpropagation(self, base: Path, source: PairFile) -> None:
         run = run_of(recipe(base, str(source.path), gradient_clip=1e9), base)
         run.step([whole(source)], 1)
         cached = gradients(run)
@@ -231,7 +231,7 @@ class TestGradients:
         for name, each in gradients(plain).items():
             assert (each - cached[name]).abs().max() <= 1e-5 * each.abs().max() + 1e-8, name
 
-    def test_only_the_tasks_adapter_learns(self, base: Path, source: Source) -> None:
+    def test_only_the_tasks_adapter_learns(self, base: Path, source: PairFile) -> None:
         run = run_of(recipe(base, str(source.path), task="code"), base)
         assert all(name.endswith((".code",)) for name in run.named)
         before = {name: each.detach().clone() for name, each in run.model.named_parameters()}

@@ -213,9 +213,9 @@ def mine(
     """Find hard negatives: documents of other pairs that the model ranks high."""
     from polylens.runtime.embedder import load
     from polylens.train.mining import mine
-    from polylens.train.pairs import read_source, write_pairs
+    from polylens.train.pairs import read_pairs, write_pairs
 
-    source = read_source(data)
+    source = read_pairs(data)
     with counting_bar("mining") as report:
         mined = mine(source, load(model), task=task, negatives=negatives, below=below, report=report)
     write_pairs(out, mined)

@@ -7,20 +7,20 @@ from pathlib import Path
 
 from polylens.errors import InputError
 from polylens.train.clip_recipe import ClipPart
-from polylens.train.pairs import Pair, Source, read_source
+from polylens.train.pairs import Pair, PairFile, read_pairs
 
 
 @dataclass(frozen=True, slots=True)
 class ClipData:
     """The files that a part reads."""
 
-    texts: tuple[Source, ...]
-    captions: tuple[Source, ...]
+    texts: tuple[PairFile, ...]
+    captions: tuple[PairFile, ...]
     """Each pair is a caption and its image, in this order."""
-    held_out: Source | None
+    held_out: PairFile | None
 
     @property
-    def sources(self) -> tuple[Source, ...]:
+    def sources(self) -> tuple[PairFile, ...]:
         """All files."""
         return (*self.texts, *self.captions, *([] if self.held_out is None else [self.held_out]))
 
@@ -31,20 +31,20 @@ def read_data(part: ClipPart) -> ClipData:
     Raises:
         InputError: A file cannot be read, or holds other pairs than it should.
     """
-    texts = tuple(_texts(read_source(Path(path)), part.hard_negatives) for path in part.texts)
-    captions = tuple(_captions(read_source(Path(path))) for path in part.captions)
+    texts = tuple(_texts(read_pairs(Path(path)), part.hard_negatives) for path in part.texts)
+    captions = tuple(_captions(read_pairs(Path(path))) for path in part.captions)
     if not texts or not captions:
         raise InputError(
             f"{part.name} needs files of text pairs and files of captions, got {len(texts)} and {len(captions)}"
         )
     if part.evaluation is None:
         return ClipData(texts, captions, None)
-    held_out = read_source(Path(part.evaluation))
+    held_out = read_pairs(Path(part.evaluation))
     pairs = tuple(_text_first(pair, f"{held_out.path}: pair {i}") for i, pair in enumerate(held_out.pairs, start=1))
     return ClipData(texts, captions, replace(held_out, pairs=pairs))
 
 
-def _texts(source: Source, hard_negatives: int) -> Source:
+def _texts(source: PairFile, hard_negatives: int) -> PairFile:
     """A file of text pairs, each with at most `hard_negatives` of its negatives."""
     if source.graded:
         raise InputError(f"{source.path} has pairs with scores; the stages take pairs without")
@@ -59,7 +59,7 @@ def _texts(source: Source, hard_negatives: int) -> Source:
     return replace(source, pairs=pairs)
 
 
-def _captions(source: Source) -> Source:
+def _captions(source: PairFile) -> PairFile:
     """A file of captions and their images, in either order, with the captions moved first."""
     if source.graded:
         raise InputError(f"{source.path} has pairs with scores; the stages take pairs without")

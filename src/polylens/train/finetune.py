@@ -35,7 +35,7 @@ from polylens.train.joint import (
     same_documents,
 )
 from polylens.train.pair_run import PairRun, SideInput, cosine_rate, finished_before
-from polylens.train.pairs import Batch, Source, draw_paired_batches, read_source
+from polylens.train.pairs import Batch, PairFile, draw_paired_batches, read_pairs
 from polylens.train.progress import TrainingProgress
 from polylens.train.settings import RunSettings
 
@@ -112,8 +112,8 @@ def run_finetune(
     Raises:
         InputError: The data cannot be used, the model has no such adapter, or the folder holds another run.
     """
-    sources = [read_source(Path(path)) for path in recipe.data]
-    held_out = read_source(Path(recipe.evaluation)) if recipe.evaluation is not None else None
+    sources = [read_pairs(Path(path)) for path in recipe.data]
+    held_out = read_pairs(Path(recipe.evaluation)) if recipe.evaluation is not None else None
     header = read_header(resolve(recipe.model))
     _require_adapter(header, recipe.task)
     if finished_before(recipe, folder, sources):
@@ -129,7 +129,7 @@ class FinetuneRun(PairRun):
     model: JinaV4
 
     def __init__(
-        self, recipe: FinetuneRecipe, header: Header, sources: Sequence[Source], held_out: Source | None
+        self, recipe: FinetuneRecipe, header: Header, sources: Sequence[PairFile], held_out: PairFile | None
     ) -> None:
         device = processes().device
         dtype = choose_dtype(recipe.dtype, device)

@@ -17,7 +17,7 @@ from polylens.errors import InputError
 from polylens.index.search import Hit, maxsim, search
 from polylens.index.table.store import FilePages, PageRow, Store, page_table
 from polylens.library.library import PageEmbedder
-from polylens.train.pairs import Pair, Side, Source
+from polylens.train.pairs import Pair, PairFile, Side
 from polylens.types import Embedding, Image, Kind
 
 BATCH_INPUTS = 64  # inputs embedded together, and documents committed together
@@ -25,7 +25,7 @@ DEPTH = 100  # documents considered per query
 
 
 def mine(
-    source: Source,
+    source: PairFile,
     embedder: PageEmbedder,
     *,
     task: str,

@@ -21,7 +21,7 @@ from polylens.models.protocol import Item, Model, Processor
 from polylens.runtime.forward import prepare
 from polylens.train.caching import CachedVectors, embed_cached, in_parts
 from polylens.train.distributed import add_gradients, any_of, processes
-from polylens.train.pairs import Batch, Side, Source
+from polylens.train.pairs import Batch, PairFile, Side
 from polylens.train.progress import TrainingProgress
 from polylens.train.run_logger import RunLogger
 from polylens.train.run_metadata import fingerprints, is_finished, write_recipe
@@ -94,7 +94,7 @@ class PairRun(ABC):
     def run(
         self,
         folder: Path,
-        sources: Sequence[Source],
+        sources: Sequence[PairFile],
         *,
         report: Callable[[TrainingProgress], None],
         max_seconds: float | None,
@@ -195,7 +195,7 @@ class PairRun(ABC):
         return torch.autocast(self.device.type, torch.bfloat16) if self.autocast else contextlib.nullcontext()
 
 
-def finished_before(settings: RunSettings, folder: Path, sources: Sequence[Source]) -> bool:
+def finished_before(settings: RunSettings, folder: Path, sources: Sequence[PairFile]) -> bool:
     """Whether the folder holds this run, finished, in the view of any process.
 
     Raises:

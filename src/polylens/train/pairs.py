@@ -39,7 +39,7 @@ class Pair:
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class PairFile:
     """One file of pairs."""
 
     path: Path
@@ -63,11 +63,11 @@ class Source:
 class Batch:
     """Pairs of one source that compete with each other in a step."""
 
-    source: Source
+    source: PairFile
     pairs: Sequence[Pair]
 
 
-def read_source(path: Path) -> Source:
+def read_pairs(path: Path) -> PairFile:
     """Reads a file of pairs.
 
     Raises:
@@ -88,11 +88,11 @@ def read_source(path: Path) -> Source:
     for (number, _), pair in zip(numbered, pairs, strict=True):
         if (pair.score is None) != (pairs[0].score is None):
             raise InputError(f"{path}:{number}: either all pairs of a file have a score or none has; split the file")
-    return Source(path, tuple(pairs), hashlib.sha256(data).hexdigest())
+    return PairFile(path, tuple(pairs), hashlib.sha256(data).hexdigest())
 
 
 def write_pairs(path: Path, pairs: Sequence[Pair]) -> None:
-    """Writes a file that `read_source` reads; it appears whole or not at all.
+    """Writes a file that `read_pairs` reads; it appears whole or not at all.
 
     Raises:
         InputError: The file cannot be written.
@@ -154,7 +154,7 @@ def _side(value: Mapping[str, Any], name: str, folder: Path, where: str) -> Side
     raise InputError(f'{where}: {name} must be a text or {{"image": "a path"}}, got {str(side)[:60]!r}')
 
 
-def draw_batches(sources: Sequence[Source], *, size: int, steps: int, seed: int) -> Iterator[Batch]:
+def draw_batches(sources: Sequence[PairFile], *, size: int, steps: int, seed: int) -> Iterator[Batch]:
     """Draws a batch for each step. Batches depend on the seed alone, so a resumed run sees the same ones.
 
     A source is drawn in proportion to its number of pairs; within it, every pair is drawn once before any is drawn
@@ -181,7 +181,9 @@ def draw_batches(sources: Sequence[Source], *, size: int, steps: int, seed: int)
         del queue[:wanted]
 
 
-def draw_paired_batches(sources: Sequence[Source], *, size: int, steps: int, seed: int) -> Iterator[tuple[Batch, ...]]:
+def draw_paired_batches(
+    sources: Sequence[PairFile], *, size: int, steps: int, seed: int
+) -> Iterator[tuple[Batch, ...]]:
     """Draws two batches for each step, one of texts and one with images; one batch where all sources are of one kind.
 
     jina-embeddings-v4 (arXiv 2506.18902), section 4: a step samples a batch of text pairs and a multimodal one.

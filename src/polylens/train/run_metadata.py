@@ -14,7 +14,7 @@ import torch
 
 import polylens
 from polylens.errors import InputError
-from polylens.train.pairs import Source
+from polylens.train.pairs import PairFile
 from polylens.train.state import steps_done
 
 
@@ -29,7 +29,7 @@ Fingerprints = Mapping[str, Mapping[str, int | str]]
 """Each kind or file of training data -> how much of it there is, and its SHA-256."""
 
 
-def fingerprints(sources: Sequence[Source]) -> Fingerprints:
+def fingerprints(sources: Sequence[PairFile]) -> Fingerprints:
     """The number of pairs and the SHA-256 of each file, by its path."""
     return {str(source.path): {"pairs": len(source.pairs), "sha256": source.sha256} for source in sources}
 

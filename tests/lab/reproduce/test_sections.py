@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from polylens.evaluate.metrics import Estimate
-from polylens.lab.benchmarks.synthetic import Task
+from polylens.lab.benchmarks.synthetic import PageTask
 from polylens.lab.reproduce.claims import Claim, decide
 from polylens.lab.reproduce.kl_distillation import kl_distillation
 from polylens.lab.reproduce.late_interaction import late_interaction
@@ -31,10 +31,10 @@ def noise(count: int) -> np.ndarray:
     return RNG.standard_normal((count, WIDTH))
 
 
-def task(name: str) -> Task:
+def task(name: str) -> PageTask:
     page = Page(name, "en", "", "", (), (), np.zeros((0, 0, 3), dtype=np.uint8), ("words",), ())
     query = Query("key phrase", "words", "en", frozenset())
-    return Task(name, [page] * PAGES, [query] * PAGES, np.arange(PAGES), np.eye(PAGES, dtype=bool))
+    return PageTask(name, [page] * PAGES, [query] * PAGES, np.arange(PAGES), np.eye(PAGES, dtype=bool))
 
 
 TASKS = [task(name) for name in ("table", "chart", "code")]

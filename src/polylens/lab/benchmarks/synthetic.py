@@ -34,7 +34,7 @@ _BATCH = 4  # images in memory at once
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
+class PageTask:
     """Pages of one kind, and queries with the pages that are right for them."""
 
     name: str
@@ -58,7 +58,7 @@ class Scored:
 class TaskResult:
     """A task with its scores by every way of scoring: "multi-vector", "dense", "words"."""
 
-    task: Task
+    task: PageTask
     scored: dict[str, Scored]
     chance: float
     """nDCG@5 of a random order."""
@@ -80,7 +80,7 @@ def check_tasks(names: Sequence[str]) -> None:
     require_some_of(TASKS, names)
 
 
-def make_task(name: str, pages: int = 60, seed: int = 1) -> Task:
+def make_task(name: str, pages: int = 60, seed: int = 1) -> PageTask:
     """Draws a task: one query of each kind per page, where a page has such queries.
 
     Args:
@@ -108,22 +108,24 @@ def make_task(name: str, pages: int = 60, seed: int = 1) -> Task:
                     about.append(number)
                     break
     relevant = np.array([[query.is_answered_by(said) for said in keys] for query in queries])
-    return Task(name, drawn, queries, np.array(about), relevant)
+    return PageTask(name, drawn, queries, np.array(about), relevant)
 
 
-def score_words(task: Task) -> Scores:
+def score_words(task: PageTask) -> Scores:
     """BM25 scores over the words drawn on the pages, `[Q, D]`."""
     return bm25([query.text for query in task.queries], [each.words for each in task.pages])
 
 
-def score_model(task: Task, embedder: Embedder, progress: Callable[[int], None] = lambda _: None) -> dict[str, Scores]:
+def score_model(
+    task: PageTask, embedder: Embedder, progress: Callable[[int], None] = lambda _: None
+) -> dict[str, Scores]:
     """A model's scores, `[Q, D]`: "dense" and, with late interaction, "multi-vector"."""
     asked, documents = embed_task(task, embedder, progress)
     return similarities(embedder, asked, documents)
 
 
 def embed_task(
-    task: Task, embedder: Embedder, progress: Callable[[int], None] = lambda _: None
+    task: PageTask, embedder: Embedder, progress: Callable[[int], None] = lambda _: None
 ) -> tuple[list[Embedding], list[Embedding]]:
     """A model's vectors of the queries, and of the images of the pages.
 

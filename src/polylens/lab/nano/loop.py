@@ -30,6 +30,7 @@ from polylens.lab.nano.schedule import Recipe, Stage, stage_at
 from polylens.lab.nano.stage_recall import StageRecall
 from polylens.lab.nano.trainee import Trainee, make_processor, make_tokenizer, make_trainee
 from polylens.train.distributed import processes
+from polylens.train.pair_run import LOG_EVERY
 from polylens.train.progress import TrainingProgress
 from polylens.train.run_logger import RunLogger
 from polylens.train.run_metadata import write_recipe
@@ -37,7 +38,6 @@ from polylens.train.state import blend_weights, load_state, save_state, save_wei
 
 _log = logging.getLogger(__name__)
 
-LOG_EVERY = 10  # steps
 BLENDED = "blended"  # weights of earlier stages, in the run's folder
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from polylens.evaluate.metrics import Estimate, PerQuery, Relevance, bootstrap, ndcg
-from polylens.lab.benchmarks.synthetic import K, Task
+from polylens.lab.benchmarks.synthetic import K, PageTask
 from polylens.lab.reproduce.claims import Claim, Section, decide, sentence_for
 from polylens.lab.reproduce.plots import Dots
 from polylens.runtime.batching import TOKEN_BUDGET, batches
@@ -55,7 +55,7 @@ class Added:
         return bootstrap([self.with_it - self.without], [self.about])
 
 
-def adapters(tasks: Sequence[Task], embedder: Embedder) -> Section:
+def adapters(tasks: Sequence[PageTask], embedder: Embedder) -> Section:
     """The section on adapters.
 
     Args:
@@ -84,7 +84,7 @@ def adapters(tasks: Sequence[Task], embedder: Embedder) -> Section:
     )
 
 
-def text_task(tasks: Sequence[Task], adapter: str) -> TextTask:
+def text_task(tasks: Sequence[PageTask], adapter: str) -> TextTask:
     """The task of an adapter, made from the words of pages."""
     kept = [task for task in tasks if (task.name == "code") == (adapter == "code")]
     if adapter == "text-matching":
@@ -118,7 +118,7 @@ def measure(embedder: Embedder, adapter: str, task: TextTask) -> Added:
     return Added(found[0], found[1], task.about, float(np.abs(vectors[0] - vectors[1]).max()))
 
 
-def _matching(tasks: Sequence[Task]) -> TextTask:
+def _matching(tasks: Sequence[PageTask]) -> TextTask:
     """Instructions that search for the key phrase of the same page, for pages that have both."""
     instructions: list[str] = []
     phrases: list[str] = []

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from polylens.evaluate.metrics import Estimate, PerQuery, Scores, bootstrap, bootstrap_ratio, chance_ndcg, ndcg, recall
-from polylens.lab.benchmarks.synthetic import K, Task
+from polylens.lab.benchmarks.synthetic import K, PageTask
 from polylens.lab.reproduce.claims import Claim, Section, decide, sentence_for
 from polylens.lab.reproduce.material import DUAL, UNIFIED, CropVectors, PageVectors, Study
 from polylens.lab.reproduce.plots import Dots
@@ -43,27 +43,27 @@ def late_interaction(study: Study) -> Section:
     )
 
 
-def late_ndcg(tasks: Sequence[Task], pages: Sequence[PageVectors]) -> list[PerQuery]:
+def late_ndcg(tasks: Sequence[PageTask], pages: Sequence[PageVectors]) -> list[PerQuery]:
     """nDCG@5 of every query of each task, by MaxSim."""
     return [_ndcg(task, found.late) for task, found in zip(tasks, pages, strict=True) if found.late is not None]
 
 
-def dense_ndcg(tasks: Sequence[Task], pages: Sequence[PageVectors]) -> list[PerQuery]:
+def dense_ndcg(tasks: Sequence[PageTask], pages: Sequence[PageVectors]) -> list[PerQuery]:
     """nDCG@5 of every query of each task, by the cosine of dense vectors."""
     return [_ndcg(task, found.dense) for task, found in zip(tasks, pages, strict=True)]
 
 
-def mean(tasks: Sequence[Task], values: Sequence[PerQuery]) -> Estimate:
+def mean(tasks: Sequence[PageTask], values: Sequence[PerQuery]) -> Estimate:
     """The mean over tasks."""
     return bootstrap(values, [task.about for task in tasks])
 
 
-def difference(tasks: Sequence[Task], values: Sequence[PerQuery], others: Sequence[PerQuery]) -> Estimate:
+def difference(tasks: Sequence[PageTask], values: Sequence[PerQuery], others: Sequence[PerQuery]) -> Estimate:
     """The mean over tasks of the difference between two ways of scoring, query by query."""
     return mean(tasks, [one - other for one, other in zip(values, others, strict=True)])
 
 
-def _more_than_one(tasks: Sequence[Task], late: Sequence[PerQuery], dense: Sequence[PerQuery]) -> Claim:
+def _more_than_one(tasks: Sequence[PageTask], late: Sequence[PerQuery], dense: Sequence[PerQuery]) -> Claim:
     ours = {"multi-vector": mean(tasks, late), "dense": mean(tasks, dense), "gain": difference(tasks, late, dense)}
     shows = decide(ours["gain"])
     relative = ""
@@ -93,7 +93,7 @@ def _more_than_one(tasks: Sequence[Task], late: Sequence[PerQuery], dense: Seque
     )
 
 
-def _unified(tasks: Sequence[Task], dense: Sequence[PerQuery], others: Sequence[PerQuery]) -> Claim:
+def _unified(tasks: Sequence[PageTask], dense: Sequence[PerQuery], others: Sequence[PerQuery]) -> Claim:
     gain = difference(tasks, dense, others)
     shows = decide(gain)
     return Claim(
@@ -133,14 +133,14 @@ def _unified_on_crops(unified: CropVectors, dual: CropVectors) -> Claim:
     )
 
 
-def _chance(tasks: Sequence[Task]) -> float:
+def _chance(tasks: Sequence[PageTask]) -> float:
     return sum(chance_ndcg(task.relevant, K) for task in tasks) / len(tasks)
 
 
-def _ndcg(task: Task, scores: Scores) -> PerQuery:
+def _ndcg(task: PageTask, scores: Scores) -> PerQuery:
     return ndcg(scores, task.relevant, K)
 
 
-def _by_task(tasks: Sequence[Task], values: Sequence[PerQuery]) -> tuple[Estimate, ...]:
+def _by_task(tasks: Sequence[PageTask], values: Sequence[PerQuery]) -> tuple[Estimate, ...]:
     each = [bootstrap([found], [task.about]) for task, found in zip(tasks, values, strict=True)]
     return (*each, mean(tasks, values))

@@ -14,7 +14,7 @@ import PIL.Image
 
 from polylens.evaluate.metrics import Scores
 from polylens.evaluate.vectors import embed_side
-from polylens.lab.benchmarks.synthetic import TASKS, Task, embed_task, make_task
+from polylens.lab.benchmarks.synthetic import TASKS, PageTask, embed_task, make_task
 from polylens.lab.synthetic.rendered import Crop
 from polylens.runtime.embedder import Embedder
 from polylens.types import Embedding, FloatArray
@@ -69,7 +69,7 @@ class Reading:
 class Study:
     """Pages without their images, and each model's vectors of them."""
 
-    tasks: list[Task]
+    tasks: list[PageTask]
     readings: dict[str, Reading]
     """Keys are `UNIFIED`, which is always there, `DUAL` and `WITHOUT_KL`."""
 
@@ -102,7 +102,7 @@ def read(
         progress(done, total)
 
     tell(0)
-    tasks: list[Task] = []
+    tasks: list[PageTask] = []
     found: dict[str, list[PageVectors]] = {name: [] for name in models}
     for name in TASKS:
         task = make_task(name, pages, seed)
@@ -119,7 +119,7 @@ def read(
     )
 
 
-def _read_pages(task: Task, embedder: Embedder, progress: Callable[[int], None]) -> PageVectors:
+def _read_pages(task: PageTask, embedder: Embedder, progress: Callable[[int], None]) -> PageVectors:
     asked, documents = embed_task(task, embedder, progress)
     late = None
     if embedder.multivector_dim is not None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from polylens.evaluate.metrics import Estimate, PerQuery, Relevance, bootstrap, bootstrap_ratio, chance_ndcg, ndcg
-from polylens.lab.benchmarks.synthetic import K, Task
+from polylens.lab.benchmarks.synthetic import K, PageTask
 from polylens.lab.reproduce.claims import Claim, Section, decide, sentence_for
 from polylens.lab.reproduce.material import DUAL, UNIFIED, Reading, Study
 from polylens.lab.reproduce.plots import Lines
@@ -126,7 +126,7 @@ def cut(vectors: FloatArray, dim: int) -> FloatArray:
     return kept / np.maximum(np.linalg.norm(kept, axis=1, keepdims=True), 1e-12)
 
 
-def curves_of(tasks: Sequence[Task], reading: Reading) -> dict[str, Curve]:
+def curves_of(tasks: Sequence[PageTask], reading: Reading) -> dict[str, Curve]:
     """The curve of each search: within texts, within images, and between the two."""
     crops = reading.crops
     own = np.eye(len(crops.queries), dtype=bool)
