@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -35,6 +35,7 @@ COMMIT_PAGES = 64  # pages, or seconds, after which finished files are written
 COMMIT_SECONDS = 5.0
 
 
+@runtime_checkable
 class PageEmbedder(Protocol):
     """What a library asks of an embedder; `polylens.load` gives one."""
 

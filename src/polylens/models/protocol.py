@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -81,6 +81,7 @@ def packed_spans(items: Sequence[Item]) -> tuple[Tensor, Tensor]:
     return packed[:, 0], packed[:, 1]
 
 
+@runtime_checkable
 class Model(Protocol):
     """The maths of a family."""
 
@@ -89,6 +90,7 @@ class Model(Protocol):
         ...
 
 
+@runtime_checkable
 class Processor(Protocol):
     """Tokens and pixels of a family."""
 

@@ -6,7 +6,6 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Self
 
 
 class RunLogger:
@@ -46,7 +45,7 @@ class RunLogger:
         for name, value in values.items():
             self._events.add_scalar(name, value, step)  # a thread writes it within two minutes
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> RunLogger:
         return self
 
     def __exit__(
