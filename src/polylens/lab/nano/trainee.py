@@ -229,7 +229,7 @@ class ClipTrainee(Trainee):
         images: Sequence[Item],
     ) -> tuple[Tensor, Tensor]:
         # Patches have no place in the common space when the model is used. They are taught one because a class token
-        # is one attention away from them, and its own contrast tells little from a few pictures a step.
+        # is one attention away from them, and its own contrast tells little from a few pictures per step.
         norm = self.tower.get_submodule("norm")
         return queries.dense, F.normalize(norm(self._patch_rows(rows, len(images))).float(), dim=-1)
 

@@ -65,7 +65,7 @@ class Content:
         return self._capital(self.rng.choice(of_split(ROLES[name], self.split))).text
 
     def years(self, count: int) -> list[Term]:
-        """Years in a row; in a language that has enough of them in the split, sometimes months in a row."""
+        """Draws successive years, or successive months where the split has enough of them in the language."""
         months = names("month", self.language, self.split)
         if len(months) >= count and self.rng.random() < 0.5:
             chosen = sorted(self.rng.sample(months, count), key=lambda name: int(name.code))
