@@ -47,19 +47,19 @@ class Content:
         return name_term(self.rng.choice(units), self.language)
 
     def goods(self, count: int) -> list[Term]:
-        """Different things that can be bought: in English goods, elsewhere languages, as a translator sells them."""
+        """Draws different things for sale: goods in English, languages in other languages, as a translator sells them."""
         if self.language == "en":
             return [self._capital(word) for word in self.rng.sample(of_split(GOODS, self.split), count)]
         return self.subjects(count, ("language",))
 
     def fields(self, count: int) -> list[Term]:
-        """Different labels of a form."""
+        """Draws different labels of a form."""
         if self.language == "en":
             return [self._capital(word) for word in self.rng.sample(of_split(FIELDS, self.split), count)]
         return [self._capital(word) for word in self.rng.sample(self._plain_words(), count)]
 
     def role(self, name: str) -> str:
-        """A printed word with a part to play, such as what a bill calls its total; "" where the language has none."""
+        """Draws the printed word for a role, such as the total of an invoice; "" in languages other than English."""
         if self.language != "en":
             return ""
         return self._capital(self.rng.choice(of_split(ROLES[name], self.split))).text
