@@ -47,7 +47,7 @@ class Content:
         return name_term(self.rng.choice(units), self.language)
 
     def goods(self, count: int) -> list[Term]:
-        """Draws different things for sale: goods in English, languages in other languages, as a translator sells them."""
+        """Draws different things for sale: goods in English; elsewhere languages, as a translator sells them."""
         if self.language == "en":
             return [self._capital(word) for word in self.rng.sample(of_split(GOODS, self.split), count)]
         return self.subjects(count, ("language",))
