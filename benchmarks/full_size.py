@@ -1,4 +1,4 @@
-"""A model at its full size, without the published weights: loading time, memory, tokens and pages a second.
+"""A model at its full size, without the published weights: loading time, memory, tokens and pages per second.
 
     python benchmarks/full_size.py                         # writes 7.9 GB of random weights, measures, removes them
     python benchmarks/full_size.py --model jina-clip-v2    # the same with 1.7 GB, in the published F16
@@ -47,7 +47,7 @@ SPECIAL_TOKENS = (  # in the order of their ids, the first follows the ordinary 
 )  # fmt: skip
 CLIP_TOKENS = ("<s>", "<pad>", "</s>", "<unk>")  # the first of its vocabulary of 250,002
 MODELS = {"jina-embeddings-v4": "jina_embeddings_v4", "jina-clip-v2": "jina_clip_v2"}  # name -> start of its data files
-LENGTHS = {"cpu": (16, 128, 512), "cuda": (16, 128, 512, 2048, 8192)}  # tokens a text
+LENGTHS = {"cpu": (16, 128, 512), "cuda": (16, 128, 512, 2048, 8192)}  # tokens per text
 TOKENS = {"cpu": 1024, "cuda": 65_536}  # tokens embedded at each length
 PAGES = {"cpu": 1, "cuda": 32}
 REPEATS = {"cpu": 1, "cuda": 3}  # the best counts
@@ -161,7 +161,7 @@ def byte_tokenizer(num_ordinary: int) -> Tokenizer:
 
 
 def marked_tokenizer(size: int) -> Tokenizer:
-    """One token a byte behind four special ones, `<s>` before and `</s>` behind a text; filled up to a size."""
+    """A tokenizer with one token per byte after four special ones; `<s>` and `</s>` enclose a text."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     filling = [f"<unused {number}>" for number in range(size - len(alphabet) - len(CLIP_TOKENS))]
     vocabulary = {token: number for number, token in enumerate([*CLIP_TOKENS, *alphabet, *filling])}
@@ -216,7 +216,7 @@ def measure(folder: Path, device: str, dtype: str) -> dict[str, Any]:
         dtype: "bfloat16" or "float32".
 
     Returns:
-        Seconds, bytes, tokens and pages a second, and what they were measured with.
+        Seconds, bytes, tokens and pages per second, and the settings and machine.
     """
     import polylens
 
@@ -347,8 +347,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", choices=MODELS, default="jina-embeddings-v4")
     parser.add_argument("--folder", type=Path, help="where to write the weights (default: a temporary folder)")
-    parser.add_argument("--keep", action="store_true", help="do not remove the weights afterwards")
-    parser.add_argument("--measure", type=Path, metavar="FOLDER", help="measure this folder, write nothing")
+    parser.add_argument("--keep", action="store_true", help="keep the weights afterwards")
+    parser.add_argument("--measure", type=Path, metavar="FOLDER", help="measure this folder instead of writing weights")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--dtype", choices=("bfloat16", "float32"), default="bfloat16")
     options = parser.parse_args(arguments)

@@ -29,8 +29,9 @@ import polylens
 from polylens.evaluate.machine import processor
 from polylens.index.ranking.pooling import pool_tokens
 from polylens.lab.nano.data.unseen import with_queries
-from polylens.lab.nano.recipes import EUROPEAN
-from polylens.lab.synthetic.crops import Rendered, render_page
+from polylens.lab.nano.nano_recipe import FIRST_LANGUAGES
+from polylens.lab.synthetic.crops import render_page
+from polylens.lab.synthetic.rendered import Rendered
 from polylens.runtime.embedder import Embedder
 from polylens.types import Embedding
 
@@ -39,11 +40,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--model", default="nano", help="a name or a folder")
     parser.add_argument("--pages", type=int, default=500)
-    parser.add_argument("--languages", default=",".join(dict.fromkeys(EUROPEAN)), help="drawn evenly")
+    parser.add_argument(
+        "--languages", default=",".join(dict.fromkeys(FIRST_LANGUAGES)), help="comma-separated; drawn evenly"
+    )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--width", type=int, default=1064, help="pixels of a rendered page")
-    parser.add_argument("--pool", default="1", help="factors of token pooling, comma between, to compare")
-    parser.add_argument("--json", type=Path, help="write the figures here too")
+    parser.add_argument("--pool", default="1", help="comma-separated factors of token pooling to compare")
+    parser.add_argument("--json", type=Path, help="also write the figures to this file")
     options = parser.parse_args()
 
     pages, queries = make_pages(options.pages, options.languages.split(","), options.seed, options.width)
@@ -63,7 +66,7 @@ def main() -> None:
 
 
 def make_pages(count: int, languages: list[str], seed: int, width: int) -> tuple[list[Rendered], list[str]]:
-    """Pages, each with a query that is taken from it."""
+    """Pages, each with a query taken from it."""
     height = round(width * 2**0.5 / 28) * 28
 
     def draw(rng: random.Random, language: str) -> Rendered:
@@ -74,7 +77,7 @@ def make_pages(count: int, languages: list[str], seed: int, width: int) -> tuple
 
 
 def measure(embedder: Embedder, pages: list[Rendered], queries: list[str], pool: list[int]) -> dict[str, Any]:
-    """Ranks, rates with 95 % intervals, and pages a second."""
+    """Hit rates with 95 % intervals, nDCG@5, and pages per second."""
     began = time.perf_counter()
     documents = []
     for start in range(0, len(pages), 4):
@@ -103,17 +106,17 @@ def measure(embedder: Embedder, pages: list[Rendered], queries: list[str], pool:
         "dense": rates(ranks(dense)),
         "multi-vector by language": by_language,
         "pages/s": round(len(pages) / seconds, 2),
-        "tokens a page": round(float(np.mean([d.num_tokens for d in documents]))),
+        "tokens per page": round(float(np.mean([d.num_tokens for d in documents]))),
     }
 
 
 def pooled_rates(embedder: Embedder, asked: list[Embedding], documents: list[Embedding], factor: int) -> dict[str, Any]:
-    """As an index made with `--pool` would rank, in half precision."""
+    """The rates of an index made with `--pool`, in half precision."""
     began = time.perf_counter()
     pooled = [pool_tokens(document.multivector, factor).astype(np.float16) for document in documents]
     seconds = (time.perf_counter() - began) / len(documents)
     late = embedder.similarity([query.multivector for query in asked], [tokens.astype(np.float32) for tokens in pooled])
-    return {**rates(ranks(late)), "seconds a page to pool": round(seconds, 3)}
+    return {**rates(ranks(late)), "seconds per page to pool": round(seconds, 3)}
 
 
 def ranks(scores: np.ndarray) -> list[int]:

@@ -41,10 +41,10 @@ NOISE = 0.6  # length of what is added to a unit vector
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--pages", default="1000,10000,100000", help="sizes, comma between")
-    parser.add_argument("--vectors", type=int, default=64, help="of a page")
+    parser.add_argument("--pages", default="1000,10000,100000", help="comma-separated sizes")
+    parser.add_argument("--vectors", type=int, default=64, help="vectors per page")
     parser.add_argument("--queries", type=int, default=100)
-    parser.add_argument("--json", type=Path, help="write the figures here too")
+    parser.add_argument("--json", type=Path, help="also write the figures to this file")
     options = parser.parse_args()
     rows = []
     for pages in map(int, options.pages.split(",")):

@@ -53,7 +53,7 @@ from polylens.runtime.embedder import Embedder
 from polylens.types import Embedding
 
 LANGUAGES = ["en", "de", "fr", "es", "pl", "sv", "ru", "el"]
-WIDTH = 1064  # pixels of a page, as nano was trained with
+WIDTH = 1064  # pixels per page, as in nano's training
 SHOWN = 5
 RRF = 60  # Cormack, Clarke and Buettcher 2009
 
@@ -85,8 +85,8 @@ class Material:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--model", default="nano", help="a name or a folder")
-    parser.add_argument("--of", choices=("words", "synthetic"), default="words", help="what the pages are")
-    parser.add_argument("--pages", type=int, default=100, help="in all; of each task of the synthetic benchmark")
+    parser.add_argument("--of", choices=("words", "synthetic"), default="words", help="kind of pages")
+    parser.add_argument("--pages", type=int, default=100, help="in total, or per task of the synthetic benchmark")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
 

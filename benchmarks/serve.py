@@ -7,7 +7,7 @@ both serve, checks that both give the same vectors, and then, on this machine al
 
 * closed loops of 1, 4, 16 and 64 clients: single short texts, and lists of eight of mixed lengths;
 * pictures and texts mixed, of nano, polylens alone;
-* one worker with all cores against one a core;
+* one worker with all cores against one worker per core;
 * four times as many requests as were answered before: refusals, memory, recovery;
 * the model's process killed: how long until answers come again.
 
@@ -75,11 +75,11 @@ class Load:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--seconds", type=float, default=8.0, help="of each step")
-    parser.add_argument("--dtype", default="bfloat16", help="of both servers")
-    parser.add_argument("--json", type=Path, help="write the figures here too")
+    parser.add_argument("--seconds", type=float, default=8.0, help="seconds per step")
+    parser.add_argument("--dtype", default="bfloat16", help="dtype of both servers")
+    parser.add_argument("--json", type=Path, help="also write the figures to this file")
     options = parser.parse_args()
-    result: dict[str, Any] = {"machine": machine(), "dtype": options.dtype, "seconds a step": options.seconds}
+    result: dict[str, Any] = {"machine": machine(), "dtype": options.dtype, "seconds per step": options.seconds}
     with tempfile.TemporaryDirectory() as folder:
         model = make_model(Path(folder) / "bench")
         result.update(measure(model, options))
@@ -103,7 +103,7 @@ def measure(model: Path, options: argparse.Namespace) -> dict[str, Any]:
         result["overload"] = overload(url, pid, 4 * capacity, options.seconds)
     with polylens(*ours, "--workers", str(os.cpu_count() or 1)) as (url, _pid):
         embed(url, "bench", WORDS)
-        result["polylens, a worker a core"] = closed_loops(url, options.seconds)
+        result["polylens, one worker per core"] = closed_loops(url, options.seconds)
     if importlib.util.find_spec("sentence_transformers") is None:
         note("sentence-transformers is not installed: no peer")
         return result

@@ -1,4 +1,4 @@
-"""One held-out page of each kind on a sheet, and how fast they are made.
+"""A sheet with one held-out page of each kind, and the time to make each.
 
     python benchmarks/synthetic_pages.py OUT.png [--seed 7] [--number KIND=N ...]
 
@@ -25,7 +25,7 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument(
-        "--number", nargs="*", default=[], metavar="KIND=N", help="which page of its stream; by default 1"
+        "--number", nargs="*", default=[], metavar="KIND=N", help="number of the page in its stream (default: 1)"
     )
     options = parser.parse_args()
     numbers = {kind: 1 for kind in LAYOUTS} | {

@@ -14,7 +14,7 @@ from typer.main import get_command
 
 from polylens.cli import app
 from polylens.errors import STATUS_AND_EXIT, wire_code
-from polylens.lab.nano.recipes import nano
+from polylens.lab.nano.nano_recipe import nano
 
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 

@@ -133,11 +133,11 @@ def test_leftovers(library: Library) -> None:
     index = library.index_path
     store = Store.open(index)
     store._database.create_table("pages_1", schema=store._table.schema)
-    (index / ".index.json.4711").write_text("{")
+    (index / "index.json.partial").write_text("{")
     diagnosis = examine(library)
     assert told(diagnosis) == [("problem", "orphans")]
-    assert ".index.json.4711, pages_1.lance" in diagnosis.findings[0].message
-    assert repair(library, diagnosis)[:2] == ["removed pages_1", "removed .index.json.4711"]
+    assert "index.json.partial, pages_1.lance" in diagnosis.findings[0].message
+    assert repair(library, diagnosis)[:2] == ["removed pages_1", "removed index.json.partial"]
     assert examine(library).findings == []
 
 
@@ -220,14 +220,14 @@ def test_the_command(tmp_path: Path) -> None:
     folder.mkdir()
     (folder / "a.txt").write_text("a text")
     assert polylens("index", folder, "--model", model).returncode == 0
-    (folder / ".polylens" / ".index.json.1").write_text("{")
+    (folder / ".polylens" / "index.json.partial").write_text("{")
     done = polylens("doctor", folder, "--model", model)
     assert (done.returncode, done.stderr) == (1, "")
     lines = done.stdout.splitlines()
-    assert lines[0] == "problem   orphans: left over from a process that was killed: .index.json.1"
+    assert lines[0] == "problem   orphans: left over from a process that was killed: index.json.partial"
     assert lines[-1].startswith(f"{folder}: 1 pages of 1 files, tiny@") and "--repair may help" in lines[-1]
     done = polylens("doctor", folder, "--model", model, "--repair", "--json")
     report = json.loads(done.stdout)
     assert (done.returncode, report["well"], report["findings"]) == (0, True, []), report
-    assert report["repaired"][0] == "removed .index.json.1"
+    assert report["repaired"][0] == "removed index.json.partial"
     assert "no index in" in polylens("doctor", tmp_path).stderr

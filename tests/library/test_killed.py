@@ -121,7 +121,7 @@ def test_nothing_that_was_reported_done_is_ever_lost(tmp_path: Path, deaths: int
     finally:
         nursery.close()
     assert contents(world.folder) == contents(fresh(world.folder, tmp_path / "fresh"))
-    assert not list((world.folder / ".polylens").glob(".*.json.*"))
+    assert not list((world.folder / ".polylens").glob("*.partial"))
     assert len(list((world.folder / ".polylens").glob("*.lance"))) == 1
 
 

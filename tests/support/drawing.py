@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from polylens.errors import InputError
+from polylens.lab.corpora.split import Split
 from polylens.lab.synthetic import fonts
-from polylens.lab.synthetic.lexicon import Split
 
 
 def need_fonts(language: str, split: Split = "train") -> None:

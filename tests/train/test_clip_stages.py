@@ -27,11 +27,12 @@ import polylens
 from polylens.checkpoints.loading import read_header, read_scalars
 from polylens.errors import InputError
 from polylens.nn.pooling import truncate
+from polylens.train.clip_data import read_data
 from polylens.train.clip_loss import both_ways_nce, known_right
 from polylens.train.clip_recipe import ClipPart, ClipRecipe, jina_clip_v2
-from polylens.train.clip_stages import Batch, _Run, image_size_of, read_data, run_clip_stages
-from polylens.train.pairs import Pair
-from polylens.train.progress import Progress
+from polylens.train.clip_stages import ClipRun, image_size_of, run_clip_stages
+from polylens.train.pairs import Batch
+from polylens.train.progress import TrainingProgress
 
 WORDS = ["harbour", "winter", "bread", "tower", "salt", "letter", "storm", "light", "oven", "ship"]
 COLOURS = ["red", "green", "blue", "white", "black", "yellow", "cyan", "magenta", "gray", "orange"]
@@ -94,124 +95,21 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
     return load_file(folder / "model.safetensors")
 
 
-class TestRecipe:
-    def test_the_stages_of_the_paper_with_v1s_sizes(self) -> None:
-        recipe = jina_clip_v2("m", ["t"], ["c"], ["l"], ["h"])
-        assert [(p.name, p.image_size, p.max_length, p.hard_negatives) for p in recipe.parts] == [
-            ("1-short", 224, 77, 0),
-            ("1-short-finer", 384, 77, 0),
-            ("2-long", 384, 512, 0),
-            ("3-hard", 512, 512, 7),
-        ]
-        assert [(p.texts, p.captions) for p in recipe.parts] == [
-            (("t",), ("c",)),
-            (("t",), ("c",)),
-            (("t",), ("l",)),
-            (("h",), ("l",)),
-        ]
-        assert [(p.steps_of_stage, p.batch_size, p.learning_rate) for p in recipe.parts] == [
-            (60_000, 32_768, 1e-4),
-            (60_000, 32_768, 1e-4),
-            (1_500, 8_192, 5e-6),
-            (7_000, 1_024, 1e-6),
-        ]
-        first, finer, *_ = recipe.parts
-        assert (first.steps + finer.steps, finer.steps_before) == (60_000, first.steps)
-        assert recipe.steps == 68_500
-
-    def test_what_is_given_is_the_first_stages_and_the_others_follow(self) -> None:
-        recipe = jina_clip_v2("m", ["t"], ["c"], ["l"], ["h"], steps=600, batch_size=2_048, image_size=256)
-        assert [p.steps_of_stage for p in recipe.parts] == [600, 600, 15, 70]
-        assert [p.batch_size for p in recipe.parts] == [2_048, 2_048, 2_048, 1_024]
-        assert [p.image_size for p in recipe.parts] == [112, 192, 192, 256]
-        assert [p.learning_rate for p in recipe.parts] == pytest.approx([2.5e-5, 2.5e-5, 2.5e-6, 1e-6])
-        faster = jina_clip_v2("m", ["t"], ["c"], ["l"], ["h"], learning_rate=1e-2)
-        assert [p.learning_rate for p in faster.parts] == pytest.approx([1e-2, 1e-2, 5e-4, 1e-4])
-
-    def test_one_step_has_no_second_part(self) -> None:
-        assert [p.steps for p in jina_clip_v2("m", ["t"], ["c"], ["l"], ["h"], steps=1).parts] == [1, 1, 1]
+def run_of(part: ClipPart, base: Path) -> ClipRun:
+    return ClipRun(replace(part, model=str(base)), read_header(base), read_data(part))
 
 
-def slow_nce(queries: Any, documents: Any, pairs: list[Pair], temperature: float) -> float:
-    """The two directions as the paper prints them, a number at a time."""
-    keys = [*(pair.document for pair in pairs), *(each for pair in pairs for each in pair.negatives)]
-    answers = {(pair.query, pair.document) for pair in pairs}
-    forward = back = 0.0
-    for i, pair in enumerate(pairs):
-        own = math.exp(float(queries[i] @ documents[i]) / temperature)
-        against = [
-            math.exp(float(queries[i] @ documents[j]) / temperature)
-            for j, key in enumerate(keys)
-            if (pair.query, key) not in answers
-        ]
-        forward -= math.log(own / (own + sum(against))) / len(pairs)
-        others = [
-            math.exp(float(queries[j] @ documents[i]) / temperature)
-            for j, other in enumerate(pairs)
-            if (other.query, pair.document) not in answers
-        ]
-        back -= math.log(own / (own + sum(others))) / len(pairs)
-    return forward + back
-
-
-def unit(rows: int, seed: int, width: int = 6) -> torch.Tensor:
-    return torch.nn.functional.normalize(torch.randn(rows, width, generator=torch.Generator().manual_seed(seed)), dim=1)
-
-
-class TestLoss:
-    def test_pairs(self) -> None:
-        pairs = [Pair(str(i), f"d{i}") for i in range(5)]
-        queries, documents = unit(5, 1), unit(5, 2)
-        found = both_ways_nce(queries, documents, known_right(pairs), 0.05)
-        assert float(found) == pytest.approx(slow_nce(queries, documents, pairs, 0.05), rel=1e-5)
-
-    def test_hard_negatives_stand_in_every_querys_denominator_and_in_no_documents(self) -> None:
-        pairs = [Pair(str(i), f"d{i}", tuple(f"n{i}{k}" for k in range(i % 3))) for i in range(5)]
-        count = sum(len(pair.negatives) for pair in pairs)
-        queries, documents = unit(5, 1), unit(5 + count, 2)
-        found = both_ways_nce(queries, documents, known_right(pairs), 0.05)
-        assert float(found) == pytest.approx(slow_nce(queries, documents, pairs, 0.05), rel=1e-5)
-        one_way = float(both_ways_nce(queries, documents[:5], known_right(pairs)[:, :5], 0.05))
-        assert float(found) > one_way  # by the forward term alone
-        right = known_right(pairs)
-        apart = documents.clone().requires_grad_()
-        scores = queries @ apart.T
-        back = both_ways_nce(queries, apart, right, 0.05) - torch.nn.functional.cross_entropy(
-            scores / 0.05, torch.arange(5)
-        )
-        (moved,) = torch.autograd.grad(back, apart)
-        assert moved[5:].abs().max() <= 1e-5 * moved[:5].abs().max()  # what rounding leaves of the difference
-
-    def test_what_the_batch_says_is_right_is_nobodys_negative(self) -> None:
-        pairs = [
-            Pair("red", Path("a.png")),
-            Pair("scarlet", Path("a.png")),
-            Pair("sky", Path("b.png")),
-            Pair("sky", Path("c.png")),
-        ]
-        assert known_right(pairs).int().tolist() == [[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 1, 1], [0, 0, 1, 1]]
-        queries, documents = unit(4, 1), unit(4, 2)
-        found = both_ways_nce(queries, documents, known_right(pairs), 0.1)
-        assert float(found) == pytest.approx(slow_nce(queries, documents, pairs, 0.1), rel=1e-5)
-        triplets = [Pair("q", "x", ("y",)), Pair("q", "y", ("z",))]
-        assert known_right(triplets).int().tolist() == [[1, 1, 1, 0], [1, 1, 1, 0]]
-
-
-def run_of(part: ClipPart, base: Path) -> _Run:
-    return _Run(replace(part, model=str(base)), read_header(base), read_data(part))
-
-
-def drawn(run: _Run) -> tuple[Batch, Batch]:
+def drawn(run: ClipRun) -> tuple[Batch, Batch]:
     """All that there is."""
     texts, captions = run.data.texts[0], run.data.captions[0]
     return Batch(texts, texts.pairs), Batch(captions, captions.pairs)
 
 
-def gradients(run: _Run) -> dict[str, torch.Tensor]:
+def gradients(run: ClipRun) -> dict[str, torch.Tensor]:
     return {name: each.grad.clone() for name, each in run.named.items() if each.grad is not None}
 
 
-def plain_losses(run: _Run) -> dict[str, torch.Tensor]:
+def plain_losses(run: ClipRun) -> dict[str, torch.Tensor]:
     """Both losses of a step with everything in memory at once."""
     losses = {}
     temperatures = {"texts": torch.tensor(0.05), "captions": 1 / run.logit_scale.exp()}
@@ -300,15 +198,15 @@ class TestGradients:
 
 
 @pytest.fixture(scope="module")
-def whole(base: Path, files: Files, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Progress]]:
-    folder, told = tmp_path_factory.mktemp("whole"), list[Progress]()
+def whole(base: Path, files: Files, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[TrainingProgress]]:
+    folder, told = tmp_path_factory.mktemp("whole"), list[TrainingProgress]()
     assert run_clip_stages(files.recipe(base), folder, report=told.append) == folder / "3-hard/model"
     return folder, told
 
 
 class TestRuns:
     def test_each_part_has_its_size_and_begins_where_the_one_before_ended(
-        self, whole: tuple[Path, list[Progress]]
+        self, whole: tuple[Path, list[TrainingProgress]]
     ) -> None:
         folder, told = whole
         names = ["1-short", "1-short-finer", "2-long", "3-hard"]
@@ -345,10 +243,10 @@ class TestRuns:
         assert np.mean((texts @ images.T).argmax(axis=1) == np.arange(10)) >= 0.9
 
     def test_broken_off_and_taken_up_it_is_the_same_to_the_last_digit(
-        self, base: Path, files: Files, whole: tuple[Path, list[Progress]], tmp_path: Path
+        self, base: Path, files: Files, whole: tuple[Path, list[TrainingProgress]], tmp_path: Path
     ) -> None:
         folder, expected = whole
-        told: list[Progress] = []
+        told: list[TrainingProgress] = []
         go_on = partial(run_clip_stages, files.recipe(base), tmp_path, report=told.append, max_seconds=0.0)
         finished = next((found for found in (go_on() for _ in range(20)) if found), None)
         assert finished == tmp_path / "3-hard/model"
@@ -357,10 +255,10 @@ class TestRuns:
         assert ours.keys() == theirs.keys() and all(torch.equal(each, theirs[name]) for name, each in ours.items())
 
     def test_killed_within_a_step_it_is_the_same_to_the_last_digit(
-        self, base: Path, files: Files, whole: tuple[Path, list[Progress]], tmp_path: Path
+        self, base: Path, files: Files, whole: tuple[Path, list[TrainingProgress]], tmp_path: Path
     ) -> None:
         folder, expected = whole
-        told: list[Progress] = []
+        told: list[TrainingProgress] = []
         broken = spawn(files, base, tmp_path, die_at=5)
         assert broken.wait(timeout=120) == -signal.SIGKILL
         run_clip_stages(files.recipe(base), tmp_path, report=told.append)
@@ -370,7 +268,7 @@ class TestRuns:
         assert all(torch.equal(each, theirs[name]) for name, each in ours.items())
 
     def test_a_finished_part_is_not_made_again_and_another_recipe_is_refused(
-        self, base: Path, files: Files, whole: tuple[Path, list[Progress]], monkeypatch: pytest.MonkeyPatch
+        self, base: Path, files: Files, whole: tuple[Path, list[TrainingProgress]], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         folder, _ = whole
         monkeypatch.delattr("polylens.train.clip_stages.load_model")
@@ -422,12 +320,12 @@ class TestRefusals:
         ("name", "row", "says"),
         [
             ("captions", {"query": "red", "document": "no picture"}, "pair 11 has no image"),
-            ("captions", {"query": {"image": "red.png"}, "document": {"image": "red.png"}}, "an image on either side"),
+            ("captions", {"query": {"image": "red.png"}, "document": {"image": "red.png"}}, "images on both sides"),
             ("captions", {"query": "red", "document": {"image": "red.png"}, "negatives": ["a"]}, "has negatives"),
             ("long_captions", {"query": "red", "document": "no picture"}, "pair 11 has no image"),
             ("texts", {"query": "red", "document": {"image": "red.png"}}, "has images among its texts"),
             ("triplets", {"query": "a", "document": "b"}, "pair 11 has no negatives.*polylens mine"),
-            ("held_out", {"query": {"image": "red.png"}, "document": {"image": "red.png"}}, "an image on either side"),
+            ("held_out", {"query": {"image": "red.png"}, "document": {"image": "red.png"}}, "images on both sides"),
         ],
     )
     def test_files_with_other_pairs_than_they_should_have(
@@ -458,7 +356,7 @@ class TestRefusals:
         with refuses(match="a patch of 14 pixels.*got 28, which makes them 12"):
             run_clip_stages(files.recipe(base, image_size=28), tmp_path / "run", report=lambda _: None)
         empty = replace(files.recipe(base).parts[0], captions=())
-        with refuses(match="both"):
+        with refuses(match="files of captions, got 1 and 0"):
             read_data(empty)
         assert not (tmp_path / "run").exists()
 

@@ -67,7 +67,7 @@ def test_rows_of_all_in_the_order_of_ranks_and_gradients_to_ones_own() -> None:
 NANO = """
 from pathlib import Path
 from polylens.errors import InputError
-from polylens.train import loop
+from polylens.lab.nano import loop
 from polylens.lab.nano.recipes import RECIPES
 try:
     loop.train(RECIPES["nano"](), Path("nowhere"), report=print)
@@ -77,7 +77,7 @@ except InputError as refused:
 
 
 def test_what_learns_from_nothing_learns_in_one_process() -> None:
-    told = "nano is trained by one process, got 2; start it without a launcher False"
+    told = "nano is trained by a single process, got 2; start it without a launcher False"
     assert together(NANO, 2) == [told] * 2
 
 

@@ -22,9 +22,11 @@ from polylens.checkpoints.export import export_merged
 from polylens.checkpoints.loading import read_header
 from polylens.errors import InputError
 from polylens.models.jina_v4.model import JinaV4
-from polylens.train.finetune import FinetuneRecipe, _Run, finetune, run_finetune
+from polylens.models.protocol import Item, Outputs
+from polylens.train import pair_run
+from polylens.train.finetune import FinetuneRecipe, FinetuneRun, finetune, run_finetune
 from polylens.train.joint import TermWeights
-from polylens.train.pairs import Batch, Source, batches, paired_batches, read_source
+from polylens.train.pairs import Batch, PairFile, draw_batches, draw_paired_batches, read_pairs
 
 WORDS = ["harbour", "winter", "bread", "tower", "salt", "letter", "storm", "light", "oven", "ship", "north", "price"]
 
@@ -77,67 +79,67 @@ class TestPairs:
         path = tmp_path / "pairs.jsonl"
         path.write_text('{"query": "a", "document": "b"}\n\n' + line + "\n")
         with pytest.raises(InputError, match=says) as refused:
-            read_source(path)
+            read_pairs(path)
         assert f"{path}:3" in str(refused.value)
 
     def test_files_that_do_not_do(self, tmp_path: Path) -> None:
         with pytest.raises(InputError, match="cannot be read: No such file"):
-            read_source(tmp_path / "none")
+            read_pairs(tmp_path / "none")
         (tmp_path / "latin").write_bytes('{"query": "Tür", "document": "Tor"}\n'.encode("latin-1") * 2)
         with pytest.raises(InputError, match=r"latin is not UTF-8 text: .*0xfc"):
-            read_source(tmp_path / "latin")
+            read_pairs(tmp_path / "latin")
         (tmp_path / "one").write_text('{"query": "a", "document": "b"}\n')
         with pytest.raises(InputError, match="at least two"):
-            read_source(tmp_path / "one")
+            read_pairs(tmp_path / "one")
 
     def test_batches_are_of_one_source_and_show_each_pair_once_before_any_twice(self, tmp_path: Path) -> None:
         sources = [
-            read_source(Path(write(tmp_path / name, [{"query": f"{name}{i}", "document": "d"} for i in range(n)])))
+            read_pairs(Path(write(tmp_path / name, [{"query": f"{name}{i}", "document": "d"} for i in range(n)])))
             for name, n in (("a", 10), ("b", 30))
         ]
-        drawn = list(batches(sources, size=4, steps=400, seed=1))
+        drawn = list(draw_batches(sources, size=4, steps=400, seed=1))
         assert all(pair in batch.source.pairs for batch in drawn for pair in batch.pairs)
         assert sum(batch.source is sources[1] for batch in drawn) == pytest.approx(300, abs=40)
         seen = [pair for batch in drawn if batch.source is sources[0] for pair in batch.pairs]
         counts = [seen[:k].count(pair) for k in (20, 40) for pair in sources[0].pairs]
         assert max(counts[:10]) - min(counts[:10]) <= 1 and max(counts[10:]) - min(counts[10:]) <= 1
         assert all(len(set(map(str, batch.pairs))) == len(batch.pairs) for batch in drawn)
-        again = list(batches(sources, size=4, steps=400, seed=1))
+        again = list(draw_batches(sources, size=4, steps=400, seed=1))
         assert again == drawn
-        assert list(batches(sources, size=4, steps=400, seed=2)) != drawn
+        assert list(draw_batches(sources, size=4, steps=400, seed=2)) != drawn
 
     def test_a_step_takes_texts_and_images_where_there_are_both(self, tmp_path: Path) -> None:
         (tmp_path / "red.png").touch()
         texts, captions = (
-            read_source(Path(write(tmp_path / name, [{"query": f"{name}{i}", "document": side} for i in range(9)])))
+            read_pairs(Path(write(tmp_path / name, [{"query": f"{name}{i}", "document": side} for i in range(9)])))
             for name, side in (("texts", "d"), ("captions", {"image": "red.png"}))
         )
-        drawn = list(paired_batches([captions, texts], size=4, steps=20, seed=1))
+        drawn = list(draw_paired_batches([captions, texts], size=4, steps=20, seed=1))
         assert len(drawn) == 20 and {tuple(b.source.path.name for b in step) for step in drawn} == {
             ("texts", "captions")
         }
         assert {len(batch.pairs) for step in drawn for batch in step} == {4}
-        assert drawn == list(paired_batches([captions, texts], size=4, steps=20, seed=1))
+        assert drawn == list(draw_paired_batches([captions, texts], size=4, steps=20, seed=1))
         for alone in (texts, captions):
-            drawn = list(paired_batches([alone], size=4, steps=3, seed=1))
+            drawn = list(draw_paired_batches([alone], size=4, steps=3, seed=1))
             assert [[batch.source for batch in step] for step in drawn] == [[alone]] * 3
 
 
-def whole(source: Source) -> Batch:
+def whole(source: PairFile) -> Batch:
     return Batch(source, source.pairs)
 
 
-def run_of(recipe: FinetuneRecipe, base: Path) -> _Run:
-    return _Run(recipe, read_header(base))
+def run_of(recipe: FinetuneRecipe, base: Path) -> FinetuneRun:
+    return FinetuneRun(recipe, read_header(base), [], None)
 
 
-def gradients(run: _Run) -> dict[str, torch.Tensor]:
+def gradients(run: FinetuneRun) -> dict[str, torch.Tensor]:
     return {name: each.grad.clone() for name, each in run.named.items() if each.grad is not None}
 
 
 class TestGradients:
     @pytest.fixture
-    def source(self, tmp_path: Path) -> Source:
+    def source(self, tmp_path: Path) -> PairFile:
         PIL.Image.new("RGB", (56, 84), "red").save(tmp_path / "red.png")
         rows: list[dict[str, Any]] = [
             {"query": "red", "document": {"image": "red.png"}},
@@ -145,47 +147,69 @@ class TestGradients:
             {"query": "bread", "document": "an oven", "negatives": ["an oval"]},
             {"query": "ship", "document": "a ship"},
         ]
-        return read_source(Path(write(tmp_path / "pairs.jsonl", rows)))
+        return read_pairs(Path(write(tmp_path / "pairs.jsonl", rows)))
 
-    def test_a_step_of_texts_and_images_is_the_sum_of_both(self, base: Path, source: Source, tmp_path: Path) -> None:
+    def test_a_step_of_texts_and_images_is_the_sum_of_both(self, base: Path, source: PairFile, tmp_path: Path) -> None:
         """The joint loss of the paper, section 4: six terms, three for each kind, each with a weight of its own."""
         rows = [{"query": "north", "document": "a price"}, {"query": "light", "document": "a storm"}]
-        texts = read_source(Path(write(tmp_path / "texts.jsonl", rows)))
+        texts = read_pairs(Path(write(tmp_path / "texts.jsonl", rows)))
         found, alone = [], []
         for drawn in ([texts, source], [texts], [source]):
             given = recipe(base, str(source.path), gradient_clip=1e9)
-            weights = [TermWeights(dense=d, late=1.5, divergence=0.5) for d in (0.7, 2.0)]
+            weights = [TermWeights(dense=d, late=1.5, kl=0.5) for d in (0.7, 2.0)]
             objective = replace(given.objective, texts=weights[0], images=weights[1])
             run = run_of(replace(given, objective=objective), base)
             losses = run.step([whole(each) for each in drawn], 1)
             (found if len(drawn) == 2 else alone).append((losses, gradients(run)))
         [(both, sums)], [(first, of_texts), (second, of_images)] = found, alone
-        names = {f"{term} {kind}" for term in ("dense", "late", "divergence") for kind in ("texts", "images")}
+        names = {f"{term} {kind}" for term in ("dense", "late", "kl") for kind in ("texts", "images")}
         assert both.keys() == names | {"total", "gradient"}
-        for term in ("dense", "late", "divergence"):
+        for term in ("dense", "late", "kl"):
             assert (both[f"{term} texts"], both[f"{term} images"]) == (first[term], second[term])
         weighted = sum(
             weight * both[f"{term} {kind}"]
             for kind, dense in (("texts", 0.7), ("images", 2.0))
-            for term, weight in (("dense", dense), ("late", 1.5), ("divergence", 0.5))
+            for term, weight in (("dense", dense), ("late", 1.5), ("kl", 0.5))
         )
         assert both["total"] == pytest.approx(weighted, rel=1e-5)
         for name, each in sums.items():
             assert (each - of_texts[name] - of_images[name]).abs().max() <= 1e-5 * each.abs().max() + 1e-8, name
 
-    def test_part_by_part_is_the_whole_at_once(self, base: Path, source: Source) -> None:
+    def test_part_by_part_is_the_whole_at_once(self, base: Path, source: PairFile) -> None:
         found = []
         for part_tokens in (20, 10**9):
             run = run_of(recipe(base, str(source.path), part_tokens=part_tokens), base)
-            items = [run.item(pair.query, "query") for pair in source.pairs]
-            assert len(list(run.parts(items))) == (1 if part_tokens > 100 else 4)
+            sides = [(pair.query, "query") for pair in source.pairs]
+            assert len(list(run.parts(sides))) == (1 if part_tokens > 100 else 4)
             run.step([whole(source)], 1)
             found.append(gradients(run))
         assert found[0].keys() == found[1].keys() and len(found[0]) > 10
         for name, small in found[0].items():
             assert (small - found[1][name]).abs().max() <= 1e-5 * found[1][name].abs().max() + 1e-8, name
 
-    def test_they_are_those_of_plain_backpropagation(self, base: Path, source: Source) -> None:
+    def test_inputs_are_prepared_part_by_part(
+        self, base: Path, source: PairFile, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """In a step and in an evaluation no input is prepared but those of a part, and the one that ends the part."""
+        run = FinetuneRun(recipe(base, str(source.path), part_tokens=20), read_header(base), [], source)
+        prepare, embed, waiting = pair_run.prepare, run.model.embed, [0]
+
+        def prepared(*given: Any, **options: Any) -> Item:
+            waiting.append(waiting[-1] + 1)
+            return prepare(*given, **options)
+
+        def embedded(items: list[Item]) -> Outputs:
+            assert len(items) < 3  # the parts are small, or the test says nothing
+            waiting.append(waiting[-1] - len(items))
+            return embed(items)
+
+        monkeypatch.setattr(pair_run, "prepare", prepared)
+        monkeypatch.setattr(run.model, "embed", embedded)
+        run.step([whole(source)], 1)
+        run.evaluate()
+        assert len(waiting) > 30 and max(waiting) <= 3 and waiting[-1] == 0
+
+    def test_they_are_those_of_plain_backpropagation(self, base: Path, source: PairFile) -> None:
         run = run_of(recipe(base, str(source.path), gradient_clip=1e9), base)
         run.step([whole(source)], 1)
         cached = gradients(run)
@@ -207,7 +231,7 @@ class TestGradients:
         for name, each in gradients(plain).items():
             assert (each - cached[name]).abs().max() <= 1e-5 * each.abs().max() + 1e-8, name
 
-    def test_only_the_tasks_adapter_learns(self, base: Path, source: Source) -> None:
+    def test_only_the_tasks_adapter_learns(self, base: Path, source: PairFile) -> None:
         run = run_of(recipe(base, str(source.path), task="code"), base)
         assert all(name.endswith((".code",)) for name in run.named)
         before = {name: each.detach().clone() for name, each in run.model.named_parameters()}
@@ -281,7 +305,7 @@ class TestRuns:
         with pytest.raises(InputError, match="learning_rate"):
             run_finetune(replace(plan, learning_rate=1.0), tmp_path / "run", report=lambda _: None)
         write(tmp_path / "pairs.jsonl", [{"query": "a", "document": "b"}] * 2)
-        with pytest.raises(InputError, match="what the files of pairs hold"):
+        with pytest.raises(InputError, match="the contents of the files of pairs"):
             run_finetune(plan, tmp_path / "run", report=lambda _: None)
 
     def test_models_and_tasks_that_do_not_do(self, base: Path, tmp_path: Path) -> None:

@@ -17,8 +17,8 @@ from polylens.train.joint import (
     Vectors,
     contrastive_loss,
     cosent,
-    divergence,
     graded_loss,
+    kl_distillation,
     same_documents,
 )
 
@@ -26,8 +26,8 @@ TAU = 0.3  # so that no term vanishes among random vectors
 OBJECTIVE = Objective(
     temperature=TAU,
     dims=(4, 8),
-    texts=TermWeights(dense=0.5, late=2.0, divergence=3.0),
-    images=TermWeights(dense=1.0, late=1.0, divergence=0.0),
+    texts=TermWeights(dense=0.5, late=2.0, kl=3.0),
+    images=TermWeights(dense=1.0, late=1.0, kl=0.0),
     late_teaches=False,
 )
 
@@ -93,9 +93,9 @@ def test_equation_6(ignored: list[tuple[int, int]]) -> None:
     expected = {
         "dense": np.mean([nce(cosines(QUERIES, DOCUMENTS, dim), ignore) for dim in (4, 8)]),
         "late": nce(late, ignore),
-        "divergence": kl(cosines(QUERIES, DOCUMENTS, 8), late, ignore),
+        "kl": kl(cosines(QUERIES, DOCUMENTS, 8), late, ignore),
     }
-    expected["total"] = 0.5 * expected["dense"] + 2.0 * expected["late"] + 3.0 * expected["divergence"]
+    expected["total"] = 0.5 * expected["dense"] + 2.0 * expected["late"] + 3.0 * expected["kl"]
     assert {name: float(value) for name, value in found.items()} == pytest.approx(expected, rel=1e-5)  # dense: float32
 
 
@@ -105,8 +105,8 @@ def test_batches_with_images_have_weights_of_their_own() -> None:
 
 
 @pytest.mark.parametrize("teaches", [True, False])
-def test_whom_the_divergence_moves(teaches: bool) -> None:
-    only = TermWeights(dense=0.0, late=0.0, divergence=1.0)
+def test_whom_the_kl_term_moves(teaches: bool) -> None:
+    only = TermWeights(dense=0.0, late=0.0, kl=1.0)
     tokens = QUERIES.tokens.clone().requires_grad_()
     queries = Vectors(QUERIES.dense.clone().requires_grad_(), tokens, QUERIES.lengths)
     objective = replace(OBJECTIVE, texts=only, late_teaches=teaches)
@@ -145,7 +145,7 @@ def test_gradients_are_those_of_finite_differences() -> None:
     dense, late = (torch.randn(3, 5, generator=draw, dtype=torch.float64, requires_grad=True) for _ in range(2))
     ignore = NOTHING.clone()
     ignore[1, 3] = True
-    assert torch.autograd.gradcheck(lambda a, b: divergence(a, b, ignore, TAU), (dense, late))
+    assert torch.autograd.gradcheck(lambda a, b: kl_distillation(a, b, ignore, TAU), (dense, late))
     truth = torch.tensor([0.0, 1.0, 2.0, 1.0, 3.0], dtype=torch.float64)
     assert torch.autograd.gradcheck(lambda a: cosent(a[0], truth, TAU), (dense,))
 

@@ -16,7 +16,7 @@ import polylens
 from polylens.errors import InputError
 from polylens.train import mining
 from polylens.train.mining import mine
-from polylens.train.pairs import Pair, Side, read_source, write_pairs
+from polylens.train.pairs import Pair, Side, read_pairs, write_pairs
 from polylens.types import Embedding, Image
 
 WORDS = ["harbour", "winter", "bread", "tower", "salt", "letter", "storm", "light", "oven", "ship", "north", "price"]
@@ -60,14 +60,14 @@ def slow_mine(pairs: list[Pair], embedder: polylens.Embedder, negatives: int, be
 def test_they_are_those_of_the_loop(
     embedder: polylens.Embedder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, below: float
 ) -> None:
-    monkeypatch.setattr(mining, "AT_A_TIME", 5)  # three lots
+    monkeypatch.setattr(mining, "BATCH_INPUTS", 5)  # three lots
     PIL.Image.new("RGB", (60, 60), "navy").save(tmp_path / "navy.png")
     rows: list[dict[str, Any]] = [
         {"query": q, "document": f"the {d} of {q}"} for q, d in zip(WORDS, WORDS[::-1], strict=True)
     ]
     rows.append({"query": WORDS[0], "document": "another one"})  # two right ones for a query
     rows.append({"query": "blue", "document": {"image": "navy.png"}, "negatives": ["green"]})
-    source = read_source(write(tmp_path / "pairs.jsonl", rows))
+    source = read_pairs(write(tmp_path / "pairs.jsonl", rows))
     told: list[tuple[int, int]] = []
     mined = mine(
         source, embedder, task="retrieval", negatives=4, below=below, report=lambda *numbers: told.append(numbers)
@@ -83,7 +83,7 @@ def test_they_are_those_of_the_loop(
 
 def test_scored_pairs_are_refused(embedder: polylens.Embedder, tmp_path: Path) -> None:
     rows = [{"query": "a", "document": "b", "score": 1}, {"query": "c", "document": "d", "score": 2}]
-    source = read_source(write(tmp_path / "graded.jsonl", rows))
+    source = read_pairs(write(tmp_path / "graded.jsonl", rows))
     with pytest.raises(InputError, match="has pairs with scores"):
         mine(source, embedder, task="retrieval", negatives=4, below=0.9, report=lambda *_: None)
 
@@ -95,9 +95,9 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
         {"query": {"image": "page.png"}, "document": "Größe", "negatives": ["c", {"image": "page.png"}]},
         {"query": "d", "document": {"image": "page.png"}},
     ]
-    pairs = read_source(write(tmp_path / "in/pairs.jsonl", rows)).pairs
+    pairs = read_pairs(write(tmp_path / "in/pairs.jsonl", rows)).pairs
     write_pairs(tmp_path / "mined.jsonl", pairs)
-    again = read_source(tmp_path / "mined.jsonl").pairs
+    again = read_pairs(tmp_path / "mined.jsonl").pairs
 
     def resolved(side: Side) -> Side:
         return side.resolve() if isinstance(side, Path) else side
@@ -119,4 +119,4 @@ def test_on_the_command_line(tmp_path: Path) -> None:
     done = subprocess.run([*command, "--out", str(out), "--below", "1"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stderr == "" and done.stdout.startswith(f"{out}: 12 pairs, ")
-    assert any(pair.negatives for pair in read_source(out).pairs)
+    assert any(pair.negatives for pair in read_pairs(out).pairs)

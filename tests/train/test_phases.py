@@ -15,7 +15,7 @@ from tests.support import tiny
 
 from polylens.errors import InputError
 from polylens.train.phases import PhasesRecipe, jina_v4, run_phases
-from polylens.train.progress import Progress
+from polylens.train.progress import TrainingProgress
 
 ADAPTERS = "adapters/adapter_model.safetensors"
 WORDS = ["harbour", "winter", "bread", "tower", "salt", "letter"]
@@ -36,9 +36,9 @@ def plan(tmp_path_factory: pytest.TempPathFactory) -> PhasesRecipe:
 
 
 @pytest.fixture(scope="module")
-def whole(plan: PhasesRecipe, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Progress]]:
+def whole(plan: PhasesRecipe, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[TrainingProgress]]:
     folder = tmp_path_factory.mktemp("whole")
-    told: list[Progress] = []
+    told: list[TrainingProgress] = []
     assert run_phases(plan, folder, report=told.append) == folder / "2-text-matching/model"
     return folder, told
 
@@ -56,7 +56,7 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
     return all(torch.equal(tensor, other[name]) for name, tensor in one.items())
 
 
-def test_every_task_begins_where_the_first_phase_ended(whole: tuple[Path, list[Progress]]) -> None:
+def test_every_task_begins_where_the_first_phase_ended(whole: tuple[Path, list[TrainingProgress]]) -> None:
     folder, _ = whole
     learned = adapters(folder / "1-pairs/model", "retrieval")
     for task in ("retrieval", "text-matching", "code"):
@@ -64,7 +64,7 @@ def test_every_task_begins_where_the_first_phase_ended(whole: tuple[Path, list[P
     assert not same(adapters(folder / "1-pairs/model", "code"), learned)
 
 
-def test_a_task_learns_alone(whole: tuple[Path, list[Progress]]) -> None:
+def test_a_task_learns_alone(whole: tuple[Path, list[TrainingProgress]]) -> None:
     folder, _ = whole
     learned, end = adapters(folder / "1-copies", "retrieval"), folder / "2-text-matching/model"
     retrieval = adapters(folder / "2-retrieval/model", "retrieval")
@@ -73,13 +73,13 @@ def test_a_task_learns_alone(whole: tuple[Path, list[Progress]]) -> None:
     assert same(adapters(end, "code"), learned)  # which had no data of its own
 
 
-def test_progress_is_of_the_whole(whole: tuple[Path, list[Progress]]) -> None:
+def test_progress_is_of_the_whole(whole: tuple[Path, list[TrainingProgress]]) -> None:
     _, told = whole
     assert [progress.step for progress in told] == list(range(1, 9)) and {progress.total for progress in told} == {8}
 
 
 def test_broken_off_and_taken_up_it_comes_to_the_same(
-    plan: PhasesRecipe, whole: tuple[Path, list[Progress]], tmp_path: Path
+    plan: PhasesRecipe, whole: tuple[Path, list[TrainingProgress]], tmp_path: Path
 ) -> None:
     for _ in range(10):
         finished = run_phases(plan, tmp_path, report=lambda _: None, max_seconds=0.0)
@@ -94,7 +94,7 @@ def test_tasks_that_do_not_do(plan: PhasesRecipe, tmp_path: Path) -> None:
     poetry = replace(plan.tasks[0], task="poetry")
     with pytest.raises(InputError, match="task must be one of retrieval, text-matching, code, got 'poetry'"):
         run_phases(replace(plan, tasks=(poetry,)), tmp_path, report=lambda _: None)
-    with pytest.raises(InputError, match="'retrieval' comes twice"):
+    with pytest.raises(InputError, match="'retrieval' is given twice"):
         run_phases(replace(plan, tasks=(plan.tasks[0],) * 2), tmp_path, report=lambda _: None)
     assert not any(tmp_path.iterdir())
 
@@ -131,9 +131,9 @@ def test_several_processes_wait_for_what_one_of_them_writes(plan: PhasesRecipe, 
     assert not same(learned, adapters(tmp_path / "run/1-copies", "code"))
 
 
-def test_the_divergence_can_be_left_out_of_both_phases() -> None:
+def test_the_kl_term_can_be_left_out_of_both_phases() -> None:
     for weight in (1.0, 0.0):
-        recipe = jina_v4("nano", ["a.jsonl"], {"code": ["b.jsonl"]}, divergence=weight)
+        recipe = jina_v4("nano", ["a.jsonl"], {"code": ["b.jsonl"]}, kl_weight=weight)
         for part in (recipe.pairs, *recipe.tasks):
             for weights in (part.objective.texts, part.objective.images):
-                assert (weights.dense, weights.late, weights.divergence) == (1.0, 1.0, weight)
+                assert (weights.dense, weights.late, weights.kl) == (1.0, 1.0, weight)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from polylens.library.progress import UpdateProgress
-    from polylens.train.progress import Progress as TrainingProgress
+    from polylens.train.progress import TrainingProgress
 
 
 @contextmanager

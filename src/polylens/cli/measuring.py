@@ -1,4 +1,4 @@
-"""Benchmarks, and the papers' comparisons."""
+"""`polylens eval` and `polylens reproduce`: benchmarks, and the comparisons of the papers."""
 
 from __future__ import annotations
 
@@ -11,29 +11,30 @@ from polylens.cli.app import Model, app, needing_the_train_extra, require_place,
 from polylens.cli.bars import counting_bar
 
 benchmarks = typer.Typer(
-    no_args_is_help=True, help="Measure how well a model finds what is held out from training.", rich_markup_mode=None
+    no_args_is_help=True,
+    help="Measure how well a model finds pages and texts that are held out from training.",
+    rich_markup_mode=None,
 )
 app.add_typer(benchmarks, name="eval")
 
-Tasks = Annotated[
-    str | None, typer.Option(metavar="NAME,NAME", help="Only these tasks, with commas between; by default all.")
-]
+Tasks = Annotated[str | None, typer.Option(metavar="NAME,NAME", help="Comma-separated tasks (default: all).")]
 Languages = Annotated[
-    str | None, typer.Option("--tasks", metavar="CODE,CODE", help="Only these languages; by default all twenty.")
+    str | None,
+    typer.Option("--tasks", metavar="CODE,CODE", help="Comma-separated languages (default: the twenty of the mean)."),
 ]
-Seed = Annotated[int, typer.Option(help="Decides what is drawn.")]
-Figures = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the figures here too.")]
+Seed = Annotated[int, typer.Option(help="Seed of everything that is drawn.")]
+Figures = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Also write the figures to this file.")]
 
 
 @benchmarks.command()
 def synthetic(
     model: Model = "nano",
     tasks: Tasks = None,
-    pages: Annotated[int, typer.Option(min=1, help="Of each task.")] = 60,
+    pages: Annotated[int, typer.Option(min=1, help="Pages per task.")] = 60,
     seed: Seed = 1,
     json_file: Figures = None,
 ) -> None:
-    """Pages that are made here, found by their pictures: nDCG@5."""
+    """Find synthetic pages by their images: nDCG@5."""
     require_place("--json", json_file)
     with needing_the_train_extra("making pages"):
         from polylens.lab.benchmarks import report, synthetic
@@ -53,11 +54,11 @@ def synthetic(
 def languages(
     model: Model = "nano",
     tasks: Languages = None,
-    candidates: Annotated[int, typer.Option(min=2, help="Translations that compete, of each language.")] = 1000,
+    candidates: Annotated[int, typer.Option(min=2, help="Translations that compete, per language.")] = 1000,
     seed: Seed = 1,
     json_file: Figures = None,
 ) -> None:
-    """Translations of English sentences, in twenty languages: recall@5."""
+    """Find the translations of English sentences in twenty languages: recall@5."""
     _evaluate_texts("languages", model, tasks, candidates, seed, json_file)
 
 
@@ -68,7 +69,7 @@ def functions(
     seed: Seed = 1,
     json_file: Figures = None,
 ) -> None:
-    """The functions that docstrings speak of: nDCG@10."""
+    """Find functions by their docstrings: nDCG@10."""
     _evaluate_texts("functions", model, None, candidates, seed, json_file)
 
 
@@ -106,17 +107,19 @@ def reproduce(
     model: Model = "nano",
     dual: Annotated[
         str | None,
-        typer.Option(metavar="FOLDER", help="A model with two towers to compare with, as `train nano-clip` makes it."),
+        typer.Option(metavar="FOLDER", help="Model with two towers to compare with, such as one of `train nano-clip`."),
     ] = None,
     without_kl: Annotated[
-        str | None, typer.Option(metavar="FOLDER", help="A model trained like --model but with --divergence 0.")
+        str | None, typer.Option(metavar="FOLDER", help="Model trained like --model, but with --kl-weight 0.")
     ] = None,
-    pages: Annotated[int, typer.Option(min=2, help="Pages of each of seven tasks; as many crops as pages.")] = 30,
-    seed: Annotated[int, typer.Option(help="Decides pages, crops and queries.")] = 1,
-    out: Annotated[Path, typer.Option(metavar="FILE", help="Where the report goes.")] = Path("report.html"),
+    pages: Annotated[
+        int, typer.Option(min=2, help="Pages per task, of seven tasks; there are as many crops as pages.")
+    ] = 30,
+    seed: Annotated[int, typer.Option(help="Seed of pages, crops and queries.")] = 1,
+    out: Annotated[Path, typer.Option(metavar="FILE", help="File to write the report to.")] = Path("report.html"),
     json_file: Figures = None,
 ) -> None:
-    """Compare small models as the papers do theirs: one HTML report, the published figures beside ours."""
+    """Repeat the papers' comparisons with small models: an HTML report with the published figures beside ours."""
     require_place("--out", out)
     require_place("--json", json_file)
     with needing_the_train_extra("making pages"):
@@ -124,7 +127,7 @@ def reproduce(
         from polylens.lab.reproduce import page, report, run
 
     from polylens.evaluate.figures import write_text
-    from polylens.lab.nano.recipes import EUROPEAN
+    from polylens.lab.nano.nano_recipe import FIRST_LANGUAGES
     from polylens.runtime.embedder import load
 
     compared = run.Models(
@@ -133,7 +136,7 @@ def reproduce(
         without_kl=None if without_kl is None else load(without_kl),
     )
     run.check(compared)
-    unseen = crops(tuple(dict.fromkeys(EUROPEAN)), seed)
+    unseen = crops(tuple(dict.fromkeys(FIRST_LANGUAGES)), seed)
     with counting_bar("pages and crops") as report_pictures:
         sections = run.reproduce(compared, unseen, pages, seed, report_pictures)
     made_with = run.made_with(compared, pages, seed)

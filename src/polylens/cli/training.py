@@ -1,4 +1,4 @@
-"""Training after a recipe, and hard negatives for it."""
+"""`polylens train` and `polylens mine`: training by recipe, and hard negatives for it."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from polylens.cli.bars import counting_bar, training_bar
 from polylens.errors import InputError
 
 Out = Annotated[
-    Path | None, typer.Option(help="Folder of the run; by default runs/RECIPE. A run that is there goes on.")
+    Path | None, typer.Option(help="Folder of the run (default: runs/RECIPE). An unfinished run there is resumed.")
 ]
 Minutes = Annotated[float | None, typer.Option(help="Stop at the next checkpoint after this many minutes.")]
-Pairs = Annotated[list[str], typer.Option(metavar="FILE", help="JSON lines of pairs; may be repeated.")]
-HeldOut = Annotated[str | None, typer.Option("--eval", metavar="FILE", help="Pairs that are held out.")]
-Steps = Annotated[int, typer.Option(min=1, help="Batches that are learned from.")]
-BatchSize = Annotated[int, typer.Option(min=2, help="Pairs that compete in a step.")]
-Rate = Annotated[float, typer.Option(min=0, help="At its highest.")]
-Divergence = Annotated[float, typer.Option(min=0, help="Weight of that term of the loss; 0 leaves it out.")]
+Pairs = Annotated[list[str], typer.Option(metavar="FILE", help="File of pairs, as JSON lines; may be repeated.")]
+HeldOut = Annotated[str | None, typer.Option("--eval", metavar="FILE", help="File of held-out pairs to evaluate on.")]
+Steps = Annotated[int, typer.Option(min=1, help="Number of training steps.")]
+BatchSize = Annotated[int, typer.Option(min=2, help="Pairs per batch; they compete with each other.")]
+Rate = Annotated[float, typer.Option(min=0, help="Peak learning rate.")]
+KLWeight = Annotated[float, typer.Option(min=0, help="Weight of the KL distillation term; 0 leaves it out.")]
 
 
 def _list_recipes(wanted: bool) -> None:
@@ -46,22 +46,22 @@ app.add_typer(recipes, name="train")
 @recipes.callback()
 def options(
     listed: Annotated[
-        bool, typer.Option("--list", is_eager=True, callback=_list_recipes, help="Name the recipes.")
+        bool, typer.Option("--list", is_eager=True, callback=_list_recipes, help="List the recipes.")
     ] = False,
 ) -> None:
-    """Train a model after a recipe. Interrupted, it goes on from its last checkpoint when called again."""
+    """Train a model by a recipe. An interrupted run resumes from its last checkpoint when called again."""
 
 
 @recipes.command()
 def nano(out: Out = None, minutes: Minutes = None) -> None:
-    """The model that ships, from nothing, on data that is made here and found on this machine."""
-    _from_nothing("nano", out, minutes)
+    """Train the model that ships, from random weights, on synthetic pages and texts found on this machine."""
+    _from_random_weights("nano", out, minutes)
 
 
 @recipes.command()
 def nano_clip(out: Out = None, minutes: Minutes = None) -> None:
-    """nano's counterpart with two towers, to compare."""
-    _from_nothing("nano-clip", out, minutes)
+    """Train nano's counterpart with two towers, to compare."""
+    _from_random_weights("nano-clip", out, minutes)
 
 
 @recipes.command()
@@ -69,15 +69,15 @@ def finetune(
     data: Pairs,
     model: Model = "nano",
     evaluation: HeldOut = None,
-    task: Annotated[str, typer.Option(help="Whose adapter learns.")] = "retrieval",
+    task: Annotated[str, typer.Option(help="Task whose adapter is trained.")] = "retrieval",
     steps: Steps = 500,
     batch_size: BatchSize = 64,
     learning_rate: Rate = 2e-4,
-    divergence: Divergence = 1.0,
+    kl_weight: KLWeight = 1.0,
     out: Out = None,
     minutes: Minutes = None,
 ) -> None:
-    """One task's adapter of a checkpoint of jina-embeddings-v4's family, on your own pairs."""
+    """Fine-tune one task's adapter of a checkpoint of jina-embeddings-v4's family on your own pairs."""
     from polylens.train.finetune import finetune, run_finetune
 
     recipe = finetune(
@@ -88,7 +88,7 @@ def finetune(
         steps=steps,
         batch_size=batch_size,
         learning_rate=learning_rate,
-        divergence=divergence,
+        kl_weight=kl_weight,
     )
     _run("finetune", partial(run_finetune, recipe), out, minutes)
 
@@ -98,16 +98,16 @@ def jina_v4(
     data: Pairs,
     model: Model = "nano",
     task_data: Annotated[
-        list[str] | None, typer.Option(metavar="TASK=FILE", help="Pairs for a task's own phase; may be repeated.")
+        list[str] | None, typer.Option(metavar="TASK=FILE", help="File of pairs for one task's phase; may be repeated.")
     ] = None,
-    steps: Annotated[int, typer.Option(min=1, help="Of the first phase; the second has half of them a task.")] = 500,
+    steps: Annotated[int, typer.Option(min=1, help="Steps of phase 1; phase 2 has half as many per task.")] = 500,
     batch_size: BatchSize = 64,
     learning_rate: Rate = 2e-4,
-    divergence: Divergence = 1.0,
+    kl_weight: KLWeight = 1.0,
     out: Out = None,
     minutes: Minutes = None,
 ) -> None:
-    """jina-embeddings-v4's two phases: one adapter on pairs, then one a task from copies of it."""
+    """Train in jina-embeddings-v4's two phases: one adapter on all pairs, then one per task from copies of it."""
     from polylens.train.phases import jina_v4, run_phases
 
     recipe = jina_v4(
@@ -117,41 +117,46 @@ def jina_v4(
         steps=steps,
         batch_size=batch_size,
         learning_rate=learning_rate,
-        divergence=divergence,
+        kl_weight=kl_weight,
     )
     _run("jina-v4", partial(run_phases, recipe), out, minutes)
 
 
 @recipes.command()
 def jina_clip_v2(
-    model: Annotated[str, typer.Option(help="A checkpoint of the family to start from: a name or a folder.")],
-    data: Annotated[list[str], typer.Option(metavar="FILE", help="JSON lines of text pairs; may be repeated.")],
+    model: Annotated[str, typer.Option(help="Checkpoint to start from: a name or a folder.")],
+    data: Annotated[
+        list[str], typer.Option(metavar="FILE", help="File of text pairs, as JSON lines; may be repeated.")
+    ],
     captions: Annotated[
-        list[str], typer.Option(metavar="FILE", help="Pairs of a short caption and an image; may be repeated.")
+        list[str], typer.Option(metavar="FILE", help="File of short captions and their images; may be repeated.")
     ],
     long_captions: Annotated[
-        list[str], typer.Option(metavar="FILE", help="Pairs of a long caption and an image; may be repeated.")
+        list[str], typer.Option(metavar="FILE", help="File of long captions and their images; may be repeated.")
     ],
     triplets: Annotated[
-        list[str], typer.Option(metavar="FILE", help="Pairs of texts with negatives; may be repeated.")
+        list[str], typer.Option(metavar="FILE", help="File of text pairs with hard negatives; may be repeated.")
     ],
     evaluation: HeldOut = None,
     image_size: Annotated[
-        int | None, typer.Option(min=1, help="Pixels a side in the last stage; by default the model's own.")
+        int | None, typer.Option(min=1, help="Pixels per side in the last stage (default: the model's own).")
     ] = None,
     steps: Annotated[
-        int, typer.Option(min=1, help="Of the first stage; the others keep their proportion to it.")
+        int, typer.Option(min=1, help="Steps of stage 1; the others keep their published proportion to it.")
     ] = 60_000,
     batch_size: Annotated[
-        int, typer.Option(min=2, help="Pairs of texts a step, and as many captions; 8,192 and 1,024 at most later on.")
+        int,
+        typer.Option(
+            min=2, help="Text pairs per step, and as many captions; stages 2 and 3 have at most 8,192 and 1,024."
+        ),
     ] = 32_768,
     learning_rate: Annotated[
-        float | None, typer.Option(min=0, help="Of the first stage, at its highest; by default by the batch.")
+        float | None, typer.Option(min=0, help="Peak learning rate of stage 1 (default: by the batch size).")
     ] = None,
     out: Out = None,
     minutes: Minutes = None,
 ) -> None:
-    """jina-clip-v2's three stages: short captions, then long ones, then hard negatives."""
+    """Train in jina-clip-v2's three stages: short captions, then long ones, then hard negatives."""
     from polylens.train.clip_recipe import jina_clip_v2
     from polylens.train.clip_stages import image_size_of, run_clip_stages
 
@@ -170,7 +175,7 @@ def jina_clip_v2(
     _run("jina-clip-v2", partial(run_clip_stages, recipe), out, minutes)
 
 
-def _from_nothing(name: str, out: Path | None, minutes: float | None) -> None:
+def _from_random_weights(name: str, out: Path | None, minutes: float | None) -> None:
     with needing_the_train_extra("training"):
         from polylens.lab.nano import loop
         from polylens.lab.nano.recipes import RECIPES
@@ -189,28 +194,28 @@ def _run(name: str, run: Callable[..., Path | None], out: Path | None, minutes: 
     if not leads:
         return
     if finished is None:
-        print(f"stopped at a checkpoint in {folder}; the same command goes on from there", file=sys.stderr)
+        print(f"stopped at a checkpoint in {folder}; run the same command to resume", file=sys.stderr)
     else:
         print(finished)
 
 
 @app.command()
 def mine(
-    data: Annotated[Path, typer.Option(metavar="FILE", help="JSON lines of pairs, as for `train finetune`.")],
-    out: Annotated[Path, typer.Option(metavar="FILE", help="Where the pairs go, their negatives with them.")],
+    data: Annotated[Path, typer.Option(metavar="FILE", help="File of pairs, as for `train finetune`.")],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="File to write the pairs with their negatives to.")],
     model: Model = "nano",
-    task: Annotated[str, typer.Option(help="Whose adapter ranks.")] = "retrieval",
-    negatives: Annotated[int, typer.Option(min=1, help="Most a pair gets.")] = 7,
+    task: Annotated[str, typer.Option(help="Task whose adapter ranks.")] = "retrieval",
+    negatives: Annotated[int, typer.Option(min=1, help="Most negatives per pair.")] = 7,
     below: Annotated[
-        float, typer.Option(min=0, max=1, help="Largest share of the right document's score that one may reach.")
+        float, typer.Option(min=0, max=1, help="Largest score of a negative, as a share of the right document's score.")
     ] = 0.95,
 ) -> None:
-    """Find hard negatives for pairs: documents of others that the model ranks high."""
+    """Find hard negatives: documents of other pairs that the model ranks high."""
     from polylens.runtime.embedder import load
     from polylens.train.mining import mine
-    from polylens.train.pairs import read_source, write_pairs
+    from polylens.train.pairs import read_pairs, write_pairs
 
-    source = read_source(data)
+    source = read_pairs(data)
     with counting_bar("mining") as report:
         mined = mine(source, load(model), task=task, negatives=negatives, below=below, report=report)
     write_pairs(out, mined)

@@ -1,1 +1,1 @@
-"""The laboratory: how nano came about, and what the papers claim. Nothing but the command line imports it."""
+"""The laboratory: the training of nano, and the claims of the papers. Only the command line imports it."""

@@ -1,1 +1,1 @@
-"""Training after the paper, at the size of a laptop: data made here, joint losses, a loop that resumes."""
+"""Training on files of pairs: fine-tuning, the published models' own training, hard negatives."""

@@ -1,30 +1,42 @@
 """Cached gradients: a batch of thousands in the memory of one part of it.
 
-Gao et al. 2021, https://arxiv.org/abs/2101.06983. Vectors first, without gradients; then, from the loss, the gradient
-of each vector; then each part of the batch once more, to carry that gradient into the weights. The result is that of
-the whole batch at once.
+Gao et al. 2021, https://arxiv.org/abs/2101.06983. Vectors are computed first, without gradients; the loss then gives
+the gradient of each vector; at last each part of the batch is computed once more, to propagate that gradient into the
+weights. The result is that of the whole batch at once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from itertools import chain
 
 import torch
 from torch import Tensor
 
 from polylens.models.protocol import Item, Model, Outputs
 
-Mixed = Callable[[], AbstractContextManager[object]]
+MakeContext = Callable[[], AbstractContextManager[object]]
 """Makes the context in which the model computes, such as that of bfloat16."""
 
 
+@dataclass(frozen=True, slots=True)
+class CachedVectors:
+    """The vectors of a batch, as leaves that gather gradients."""
+
+    leaves: tuple[Tensor, ...]
+    """The dense vectors, and the token vectors where the family has them; packed, unit rows."""
+    lengths: tuple[int, ...]
+    """Tokens of each item."""
+
+
 def in_parts(items: Iterable[Item], part_tokens: int) -> Iterator[list[Item]]:
-    """A batch in order, in parts of at most so many tokens; an item that has more is a part alone.
+    """The items in order, in parts of at most `part_tokens` tokens; a longer item is a part of its own.
 
     Args:
-        items: Taken as they are asked for, so a generator of them holds one part in memory.
-        part_tokens: Of the largest part.
+        items: Consumed as parts are asked for, so a generator keeps one part in memory.
+        part_tokens: Most tokens per part.
     """
     part: list[Item] = []
     tokens = 0
@@ -38,39 +50,43 @@ def in_parts(items: Iterable[Item], part_tokens: int) -> Iterator[list[Item]]:
         yield part
 
 
-def leaves(model: Model, parts: Iterable[list[Item]], mixed: Mixed) -> tuple[Tensor, ...]:
-    """Vectors of a batch, part by part, in which gradients will gather: the dense ones, and those of tokens if any.
+def embed_cached(model: Model, parts: Iterable[list[Item]], make_context: MakeContext) -> CachedVectors:
+    """Embeds a batch part by part, without gradients.
 
     Args:
         model: Any family's.
-        parts: Of the batch; at least one.
-        mixed: Makes the context in which the model computes.
+        parts: The batch; at least one part.
+        make_context: Makes the context in which the model computes.
     """
-    with torch.no_grad(), mixed():
-        found = [_vectors(model.embed(part)) for part in parts]
-    return tuple(torch.cat(kind).requires_grad_() for kind in zip(*found, strict=True))
+    with torch.no_grad(), make_context():
+        outputs = [model.embed(part) for part in parts]
+    kinds = zip(*map(_vectors, outputs), strict=True)
+    leaves = tuple(torch.cat(kind).requires_grad_() for kind in kinds)
+    return CachedVectors(leaves, tuple(chain.from_iterable(each.lengths for each in outputs)))
 
 
-def carry(model: Model, parts: Iterable[list[Item]], cached: tuple[Tensor, ...], mixed: Mixed) -> None:
-    """The gradients of the vectors into the weights, part by part.
+def backprop_cached(
+    model: Model, parts: Iterable[list[Item]], cached: CachedVectors, make_context: MakeContext
+) -> None:
+    """Propagates the gradients of cached vectors into the weights, part by part.
 
     Args:
-        model: As it was in `leaves`.
-        parts: The same again.
-        cached: What `leaves` gave, after the loss was propagated back to it.
-        mixed: As there.
+        model: As it was in `embed_cached`.
+        parts: The same parts again.
+        cached: The result of `embed_cached`, after the loss was propagated back to it.
+        make_context: As in `embed_cached`.
     """
-    rows = [0] * len(cached)
+    rows = [0] * len(cached.leaves)
     for part in parts:
-        with mixed():
-            found = _vectors(model.embed(part))
-        slices = []
-        for kind, (vectors, leaf) in enumerate(zip(found, cached, strict=True)):
+        with make_context():
+            vectors = _vectors(model.embed(part))
+        gradients = []
+        for kind, (each, leaf) in enumerate(zip(vectors, cached.leaves, strict=True)):
             assert leaf.grad is not None
-            slices.append(leaf.grad[rows[kind] : rows[kind] + len(vectors)])
-            rows[kind] += len(vectors)
-        torch.autograd.backward(found, slices)
+            gradients.append(leaf.grad[rows[kind] : rows[kind] + len(each)])
+            rows[kind] += len(each)
+        torch.autograd.backward(vectors, gradients)
 
 
-def _vectors(found: Outputs) -> tuple[Tensor, ...]:
-    return (found.dense,) if found.multivector is None else (found.dense, found.multivector)
+def _vectors(outputs: Outputs) -> tuple[Tensor, ...]:
+    return (outputs.dense,) if outputs.multivector is None else (outputs.dense, outputs.multivector)

@@ -23,13 +23,13 @@ def both_ways_nce(
 ) -> Float[Tensor, ""]:
     """InfoNCE from queries to documents plus that from documents to queries.
 
-    With hard negatives it is the paper's NCE+: they stand in every query's denominator, and the way back is between the
-    pairs of the batch alone.
+    With hard negatives it is the paper's NCE+: they are in every query's denominator, and the direction from documents
+    to queries is between the pairs alone.
 
     Args:
-        queries: Unit rows, one a pair.
-        documents: Unit rows, the document of each pair in the same order and any hard negatives behind them.
-        right: Documents that are right for a query: its own, and those that are left out of its denominator.
+        queries: Unit rows, one per pair.
+        documents: Unit rows: the document of each pair in the same order, then any hard negatives.
+        right: Documents that are right for a query: its own, and others that are left out of its denominator.
         temperature: Divides the cosines; a tensor learns.
 
     Example:
@@ -47,13 +47,13 @@ def both_ways_nce(
 
 
 def known_right(pairs: Sequence[Pair]) -> Bool[Tensor, "P D"]:
-    """Which documents the batch itself says are right for a query: those of every pair with its query or its document.
+    """The documents of a batch that are known to be right for each query: those of every pair with the same query.
 
-    An image with five captions comes five times in a batch, and is no negative of any of them; nor is a document the
-    hard negative of a query that it answers.
+    An image with five captions may be five times in a batch, and is never a negative of any of them; nor is a document
+    the hard negative of a query that it answers.
 
     Args:
-        pairs: Of one batch. Documents are theirs in order, then the hard negatives of the first pair, and so on.
+        pairs: The pairs of one batch. Documents are theirs in order, then the hard negatives of each pair in order.
 
     Example:
         >>> known_right([Pair("a", "x"), Pair("b", "x", ("y", "z")), Pair("b", "z")]).int().tolist()

@@ -11,56 +11,48 @@ from dataclasses import dataclass, replace
 from functools import partial
 from math import sqrt
 
+from polylens.train.settings import RunSettings
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ClipPart:
-    """A run: a stage, or what of it has one size of pictures."""
+class ClipPart(RunSettings):
+    """A run: a stage, or the part of a stage that has one size of pictures. `name` is that of its folder.
 
-    name: str  # of its folder
-    model: str  # what it starts from: a name of the catalog or a folder; empty is the part before
+    `model` is empty in every part but the first, which stands for the model of the part before. A batch is as many text
+    pairs as captions.
+    """
+
     texts: tuple[str, ...]  # files of text pairs
     captions: tuple[str, ...]  # files of captions and their images
-    evaluation: str | None  # file of pairs of either kind that are held out
-    hard_negatives: int  # most of each text pair; where it is not 0, each has at least one
-    max_length: int  # tokens of a text
-    image_size: int  # pixels a side
-    query_instruction: bool  # whether the query of a text pair stands behind the model's instruction
-    text_temperature: float  # divides the cosines of texts, and stands still
-    image_temperature: float | None  # from which that of images learns; None is the one that the model has
-    narrowest: float  # of the model's Matryoshka widths that are trained, as a share of the whole
-    steps: int
+    hard_negatives: int  # most per text pair; where it is not 0, each has at least one
+    image_size: int  # pixels per side
+    query_instruction: bool  # whether the query of a text pair follows the model's instruction
+    text_temperature: float  # divides the cosines of texts; constant
+    image_temperature: float | None  # initial temperature of images, which is trained; None is the model's own
+    narrowest: float  # of the model's Matryoshka widths that are trained, as a share of the full width
     steps_before: int  # of the same stage, in the part before: the rate goes on falling
     steps_of_stage: int
-    batch_size: int  # text pairs a step, and as many captions; of all processes together
-    learning_rate: float  # at its highest, falling along a cosine to zero over the stage
-    warmup_steps: int
-    weight_decay: float  # of matrices; gains, biases and the temperature have none
     betas: tuple[float, float]  # AdamW's
     epsilon: float  # AdamW's
-    gradient_clip: float  # largest norm
-    part_tokens: int  # of the part of a batch whose activations are in memory at once
-    dtype: str | None  # in which products are computed; None goes by the device
-    saved_dtype: str  # of the model that comes out
-    seed: int
-    checkpoint_every: int  # steps
+    saved_dtype: str  # of the model that is written
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ClipRecipe:
-    """A whole training."""
+    """A whole training in its stages."""
 
     name: str
-    parts: tuple[ClipPart, ...]  # in their order; each starts from what the one before came to
+    parts: tuple[ClipPart, ...]  # in order; each starts from the model of the one before
 
     @property
     def steps(self) -> int:
-        """Of all parts."""
+        """The steps of all parts."""
         return sum(part.steps for part in self.parts)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Published:
-    """A column of jina-clip-v1's table."""
+    """A column of jina-clip-v1's table of settings."""
 
     steps: int
     batch_size: int
@@ -72,8 +64,8 @@ LONG = _Published(steps=1_500, batch_size=8_192, learning_rate=5e-6)
 HARD = _Published(steps=7_000, batch_size=1_024, learning_rate=1e-6)
 
 FINER = 0.2
-"""Share of the first stage's steps that see 384 pixels. The paper says "the last part"; where a fifth is left the rate
-has fallen to a tenth, which suits positions that were interpolated."""
+"""Share of the first stage's steps at 384 pixels. The paper says "the last part"; when a fifth is left the rate has
+fallen to a tenth, which suits interpolated positions."""
 
 
 def jina_clip_v2(
@@ -91,43 +83,25 @@ def jina_clip_v2(
 ) -> ClipRecipe:
     """jina-clip-v2's three stages: short captions, then long ones, then long ones and texts with hard negatives.
 
-    Each step takes a batch of text pairs and one of captions, with a loss for each. What is not given is v1's; what is
-    given is of the first stage, and the others keep v1's proportion to it.
+    Each step takes a batch of text pairs and one of captions, with a loss for each. The defaults are v1's; what is set
+    is for the first stage, and the other stages keep v1's proportion to it.
 
     Args:
-        model: A checkpoint of the family; all of it learns. Its adapter is merged when it is loaded.
+        model: A checkpoint of the family; all of it is trained. Its adapter is merged when it is loaded.
         texts: Files of text pairs, for stages 1 and 2.
         captions: Files of short captions and their images, for stage 1.
         long_captions: Files of long ones, for stages 2 and 3.
         triplets: Files of text pairs with hard negatives, for stage 3.
         evaluation: A file of held-out pairs.
-        image_size: Pixels a side at the end, the paper's 512; before, 384/512 and 224/512 of it as there.
-        steps: Of stage 1.
-        batch_size: Of every stage, unless v1's is smaller there. Gradients are cached, so memory asks for no less.
-        learning_rate: At its highest in stage 1. None is v1's, by the square root of the batch where that is smaller
+        image_size: Pixels per side in the last stage, 512 in the paper; 384/512 and 224/512 of it before, as there.
+        steps: Steps of stage 1.
+        batch_size: Of every stage where v1's is not smaller. Gradients are cached, so memory does not limit it.
+        learning_rate: The peak in stage 1. None is v1's, scaled by the square root of the batch where that is smaller
             than v1's, which keeps the noise of Adam's steps (Malladi et al. 2022, arXiv 2205.10782).
     """
+    given = _Given(evaluation, image_size, steps, batch_size, learning_rate)
     finer = round(steps * FINER) if steps > 1 else 0
-
-    def part(stage: _Published, name: str, pixels: int, **settings: object) -> ClipPart:
-        size = min(batch_size, stage.batch_size)
-        scaled = stage.learning_rate * sqrt(size / stage.batch_size)
-        given = None if learning_rate is None else learning_rate * stage.learning_rate / SHORT.learning_rate
-        total = max(1, round(steps * stage.steps / SHORT.steps))
-        plain = replace(
-            _PLAIN,
-            name=name,
-            evaluation=evaluation,
-            image_size=image_size * pixels // 512,
-            steps=total,
-            steps_of_stage=total,
-            batch_size=size,
-            learning_rate=scaled if given is None else given,
-            warmup_steps=max(1, total // 20),
-        )
-        return replace(plain, **settings)  # type: ignore[arg-type]  # the fields' own types, checked where they are used
-
-    short = partial(part, SHORT, texts=tuple(texts), captions=tuple(captions), max_length=77)
+    short = partial(_part, given, SHORT, texts=tuple(texts), captions=tuple(captions), max_length=77)
     long = {"captions": tuple(long_captions), "max_length": 512}
     first = short("1-short", 224, model=model, image_temperature=0.07, steps=steps - finer)
     second = short("1-short-finer", 384, steps=finer, steps_before=steps - finer)
@@ -136,19 +110,53 @@ def jina_clip_v2(
         parts=(
             first,
             *([second] if finer else []),
-            part(LONG, "2-long", 384, texts=tuple(texts), **long),
-            part(
+            _part(given, LONG, "2-long", 384, texts=tuple(texts), **long),
+            _part(
+                given,
                 HARD,
                 "3-hard",
                 512,
                 texts=tuple(triplets),
                 **long,
                 hard_negatives=7,  # as published
-                query_instruction=True,  # not published; triplets are searches, and so the finished model is asked
+                query_instruction=True,  # not published; triplets are searches, which the finished model gets too
                 saved_dtype="float16",  # as published
             ),
         ),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """A caller's settings for the first stage."""
+
+    evaluation: str | None
+    image_size: int
+    steps: int
+    batch_size: int
+    learning_rate: float | None
+
+
+def _part(given: _Given, stage: _Published, name: str, pixels: int, **settings: object) -> ClipPart:
+    """A part of a stage, in the published proportions; `pixels` is its side where the last stage has 512."""
+    size = min(given.batch_size, stage.batch_size)
+    if given.learning_rate is None:
+        rate = stage.learning_rate * sqrt(size / stage.batch_size)
+    else:
+        rate = given.learning_rate * stage.learning_rate / SHORT.learning_rate
+    total = max(1, round(given.steps * stage.steps / SHORT.steps))
+    plain = replace(
+        _PLAIN,
+        name=name,
+        evaluation=given.evaluation,
+        image_size=given.image_size * pixels // 512,
+        steps=total,
+        steps_of_stage=total,
+        batch_size=size,
+        learning_rate=rate,
+        warmup_steps=max(1, total // 20),
+    )
+    return replace(plain, **settings)  # type: ignore[arg-type]  # the fields' own types, checked where they are used
 
 
 _PLAIN = ClipPart(

@@ -1,9 +1,9 @@
-"""Several processes on one batch: everyone's vectors as documents for everyone, gradients to whom they belong.
+"""Several processes on one batch: each process contrasts with the vectors of all, and keeps the gradients of its own.
 
 Each process holds a slice of the batch. It computes the loss of the whole batch from all vectors, of which only its own
 carry gradients; the sum of all processes' gradients then is the gradient of one process with the whole batch.
 
-Processes and their devices are accelerate's; a process that nothing has started with others is one of one.
+Processes and their devices are accelerate's; a process that was started alone is the only one.
 """
 
 from __future__ import annotations
@@ -11,23 +11,35 @@ from __future__ import annotations
 import atexit
 import importlib
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from functools import cache
-from typing import TYPE_CHECKING, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
 from polylens.train.joint import Vectors
 
-if TYPE_CHECKING:
-    from accelerate import PartialState  # of the train extra; recipes can be listed without it
-
 Thing = TypeVar("Thing")
 
 
+@runtime_checkable
+class Processes(Protocol):
+    """The part of accelerate's `PartialState` that is used here; accelerate itself is imported when a run begins."""
+
+    device: torch.device
+    is_main_process: bool
+    process_index: int
+    num_processes: int
+
+    def wait_for_everyone(self) -> None: ...
+
+    def main_process_first(self) -> AbstractContextManager[None]: ...
+
+
 @cache
-def processes() -> PartialState:
-    """Those that `torchrun` or `accelerate launch` started, of which each has a GPU of its own where there are any."""
+def processes() -> Processes:
+    """The processes that `torchrun` or `accelerate launch` started, each with a GPU of its own where there are GPUs."""
     from accelerate import PartialState
 
     # These functions have the group of the moment of their import as a default, and the first optimiser imports them.
@@ -39,7 +51,7 @@ def processes() -> PartialState:
 
 
 def slice_of(count: int, rank: int, num_ranks: int) -> range:
-    """Which of `count` things a rank has, as even as can be.
+    """The share of a rank in `count` things, as evenly divided as possible.
 
     Example:
         >>> [list(slice_of(5, rank, 2)) for rank in range(2)]
@@ -49,10 +61,10 @@ def slice_of(count: int, rank: int, num_ranks: int) -> range:
 
 
 def gathered(vectors: Vectors) -> Vectors:
-    """Everyone's vectors in the order of ranks; gradients flow to one's own.
+    """The vectors of all processes in the order of ranks; gradients flow to those of this process.
 
     Args:
-        vectors: Of this process.
+        vectors: The vectors of this process.
     """
     lengths = _from_all(vectors.lengths)
     return Vectors(
@@ -63,16 +75,16 @@ def gathered(vectors: Vectors) -> Vectors:
 
 
 def gathered_rows(rows: Tensor) -> Tensor:
-    """The same of a matrix, `[N, dim]`, of which each process may have another number of rows.
+    """The rows of all processes in the order of ranks; gradients flow to those of this process.
 
     Args:
-        rows: Of this process.
+        rows: `[N, dim]` of this process; N may differ between processes.
     """
     return _rows_of_all(rows, _from_all(len(rows)))
 
 
 def _rows_of_all(rows: Tensor, counts: Sequence[int]) -> Tensor:
-    """All ranks' rows; they differ in number, so each is sent padded to the longest."""
+    """The rows of all ranks; they differ in number, so each rank sends its own padded to the longest."""
     from accelerate.utils import gather, pad_across_processes
 
     if len(counts) == 1:
@@ -84,16 +96,16 @@ def _rows_of_all(rows: Tensor, counts: Sequence[int]) -> Tensor:
 
 
 def any_of(here: bool) -> bool:
-    """Whether it holds in any process: the same answer in all of them.
+    """Whether a condition holds in any process; the answer is the same in all of them.
 
     Args:
-        here: Whether it holds in this one.
+        here: Whether it holds in this process.
     """
     return any(_from_all(here))
 
 
 def add_gradients(parameters: Sequence[nn.Parameter]) -> None:
-    """Sums every process's gradients, in place."""
+    """Sums the gradients of all processes, in place."""
     from accelerate.utils import reduce
 
     if processes().num_processes > 1:
@@ -102,8 +114,8 @@ def add_gradients(parameters: Sequence[nn.Parameter]) -> None:
 
 
 def _from_all(thing: Thing) -> list[Thing]:
-    """Each process's, in the order of ranks."""
+    """The values of all processes, in the order of ranks."""
     from accelerate.utils import gather_object
 
-    processes()  # otherwise accelerate takes a process without a GPU for one that is alone
+    processes()  # without it accelerate treats a process without a GPU as the only one
     return gather_object([thing])

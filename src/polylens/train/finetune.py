@@ -1,17 +1,14 @@
 """Fine-tuning one task's adapter of a checkpoint of jina-embeddings-v4's family on a person's own pairs.
 
-The backbone is frozen and stays in the type it was loaded in; the adapter learns in float32 with the paper's joint
-objective. Gradients are cached (Gao et al. 2021, https://arxiv.org/abs/2101.06983): vectors first, without gradients;
-then the loss and its gradient for each vector; then each part of the batch once more, to carry that gradient into the
-adapter. So a batch of thousands needs the memory of one part of it, and the result is the same.
+The backbone is frozen and stays in the type it was loaded in; the adapter is trained in float32 with the paper's joint
+objective. Gradients are cached, so a batch of thousands needs the memory of one part of it, and the result is the same.
 """
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -25,42 +22,32 @@ from polylens.errors import InputError
 from polylens.models.description import Header
 from polylens.models.protocol import Item, Model
 from polylens.runtime.devices import choose_dtype
-from polylens.runtime.prepare import prepare
-from polylens.train.caching import carry, in_parts, leaves
-from polylens.train.distributed import add_gradients, any_of, gathered, processes, slice_of
+from polylens.train.caching import backprop_cached, embed_cached
+from polylens.train.distributed import gathered, processes, slice_of
 from polylens.train.held_out import rank_correlation, recall_at_1
-from polylens.train.joint import Objective, TermWeights, Vectors, contrastive_loss, graded_loss, same_documents
-from polylens.train.journal import Journal
-from polylens.train.pairs import Batch, Side, Source, paired_batches, read_source
-from polylens.train.progress import Progress
-from polylens.train.record import data_of, is_finished, write_recipe
-from polylens.train.state import load_state, save_state
-from polylens.train.steps import Steps, cosine_rate
-from polylens.types import Image
+from polylens.train.joint import (
+    Objective,
+    TermWeights,
+    Vectors,
+    as_vectors,
+    contrastive_loss,
+    graded_loss,
+    same_documents,
+)
+from polylens.train.pair_run import PairRun, SideInput, cosine_rate, finished_before
+from polylens.train.pairs import Batch, PairFile, draw_paired_batches, read_pairs
+from polylens.train.progress import TrainingProgress
+from polylens.train.settings import RunSettings
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class FinetuneRecipe:
-    """A run."""
+class FinetuneRecipe(RunSettings):
+    """A run that fine-tunes one adapter."""
 
-    name: str
-    model: str  # a name of the catalog or a folder
     data: tuple[str, ...]  # files of pairs
-    evaluation: str | None  # file of pairs that are held out
-    task: str  # whose adapter learns
+    task: str  # whose adapter is trained
     objective: Objective
-    steps: int
-    batch_size: int  # pairs of each of a step's batches, of all processes together
-    learning_rate: float  # at its highest, falling along a cosine to zero
-    warmup_steps: int
-    weight_decay: float
-    gradient_clip: float  # largest norm
-    max_length: int  # tokens of a text
     max_pixels: int | None  # area of an image; None is the checkpoint's own
-    part_tokens: int  # of the part of a batch whose activations are in memory at once
-    dtype: str | None  # of the frozen weights; None goes by the device
-    seed: int
-    checkpoint_every: int  # steps
 
 
 def finetune(
@@ -72,15 +59,15 @@ def finetune(
     steps: int = 500,
     batch_size: int = 64,
     learning_rate: float = 2e-4,
-    divergence: float = 1.0,
+    kl_weight: float = 1.0,
 ) -> FinetuneRecipe:
     """One task's adapter of a checkpoint, on your own pairs.
 
     The paper prints neither batch size nor rate. 2e-4 is what LoRA of rank 32 is usually given; 64 pairs give each
-    query 63 negatives, and more help if there are more. `divergence` is the weight of that term, for texts and images
-    alike; the others have 1.
+    query 63 negatives, and more help if there are more. `kl_weight` is the weight of the KL distillation term, for
+    texts and images alike; the other terms have 1.
     """
-    weights = TermWeights(dense=1.0, late=1.0, divergence=divergence)
+    weights = TermWeights(dense=1.0, late=1.0, kl=kl_weight)
     return FinetuneRecipe(
         name="finetune",
         model=model,
@@ -104,12 +91,16 @@ def finetune(
 
 
 def run_finetune(
-    recipe: FinetuneRecipe, folder: Path, *, report: Callable[[Progress], None], max_seconds: float | None = None
+    recipe: FinetuneRecipe,
+    folder: Path,
+    *,
+    report: Callable[[TrainingProgress], None],
+    max_seconds: float | None = None,
 ) -> Path | None:
-    """Runs a recipe, or goes on with it where a checkpoint lies in the folder.
+    """Runs a recipe, or resumes it where a checkpoint lies in the folder.
 
     Args:
-        recipe: What to do. `objective.dims` may be empty: then the checkpoint's own.
+        recipe: The recipe. `objective.dims` may be empty, which stands for the checkpoint's own.
         folder: Of the run: `recipe.json`, `log.jsonl`, `tensorboard/`, `checkpoint/`, at the end `model/`, which
             `polylens.load` takes.
         report: Called after each step.
@@ -121,101 +112,83 @@ def run_finetune(
     Raises:
         InputError: The data cannot be used, the model has no such adapter, or the folder holds another run.
     """
-    sources = [read_source(Path(path)) for path in recipe.data]
-    held_out = read_source(Path(recipe.evaluation)) if recipe.evaluation is not None else None
-    base = resolve(recipe.model)
-    header = read_header(base)
+    sources = [read_pairs(Path(path)) for path in recipe.data]
+    held_out = read_pairs(Path(recipe.evaluation)) if recipe.evaluation is not None else None
+    header = read_header(resolve(recipe.model))
     _require_adapter(header, recipe.task)
-    if any_of(is_finished(folder, recipe.steps)):
-        write_recipe(recipe, folder, data_of(sources))  # or the refusal of another one
+    if finished_before(recipe, folder, sources):
         return folder / "model"
-    run = _Run(recipe, header)
-    if run.leads:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_recipe(recipe, folder, data_of(sources))
-    start = load_state(folder / "checkpoint", run.named, [run.optimiser])
-    with Journal(folder, start) if run.leads else contextlib.nullcontext() as journal:
-        finished = run.go(folder, sources, held_out, start, report, max_seconds, journal)
-    if finished and run.leads:
-        save_adapters(folder / "model", base, header.family, run.model)
-    processes().wait_for_everyone()  # what comes next may start from what one of them writes
-    return folder / "model" if finished else None
+    run = FinetuneRun(recipe, header, sources, held_out)
+    return folder / "model" if run.run(folder, sources, report=report, max_seconds=max_seconds) else None
 
 
-class _Run:
-    """What a run holds in memory."""
+class FinetuneRun(PairRun):
+    """A run that fine-tunes one adapter."""
 
-    def __init__(self, recipe: FinetuneRecipe, header: Header) -> None:
-        self.recipe, self.header = recipe, header
-        state = processes()
-        self.device, self.leads = state.device, state.is_main_process
-        self.rank, self.num_ranks = state.process_index, state.num_processes
-        dtype = choose_dtype(recipe.dtype, self.device, float16_overflows=header.family.overflows_in_float16)
-        self.model = load_model(header, device=self.device, dtype=dtype)
-        self.autocast = dtype != torch.float32
-        self.named = _unfreeze(self.model, recipe.task)
-        self.optimiser = torch.optim.AdamW(
-            self.named.values(), lr=recipe.learning_rate, betas=(0.9, 0.98), weight_decay=recipe.weight_decay
+    settings: FinetuneRecipe
+
+    def __init__(
+        self, recipe: FinetuneRecipe, header: Header, sources: Sequence[PairFile], held_out: PairFile | None
+    ) -> None:
+        device = processes().device
+        dtype = choose_dtype(recipe.dtype, device, float16_overflows=header.family.overflows_in_float16)
+        model = load_model(header, device=device, dtype=dtype)
+        named = _unfreeze(model, recipe.task)
+        optimiser = torch.optim.AdamW(
+            named.values(), lr=recipe.learning_rate, betas=(0.9, 0.98), weight_decay=recipe.weight_decay
         )
+        super().__init__(
+            recipe,
+            header,
+            model,
+            header.processor,
+            named,
+            optimiser,
+            autocast=dtype != torch.float32,
+            task=recipe.task,
+            max_pixels=recipe.max_pixels,
+        )
+        self.sources, self.held_out = sources, held_out
         self.objective = replace(recipe.objective, dims=recipe.objective.dims or header.matryoshka_dims)
 
-    def go(
-        self,
-        folder: Path,
-        sources: Sequence[Source],
-        held_out: Source | None,
-        start: int,
-        report: Callable[[Progress], None],
-        max_seconds: float | None,
-        journal: Journal | None,
-    ) -> bool:
-        """Steps until the end, or until time is up after a checkpoint."""
-        recipe = self.recipe
-        plan = paired_batches(sources, size=recipe.batch_size, steps=recipe.steps, seed=recipe.seed)
-        steps: Steps[tuple[Batch, ...]] = Steps(
-            total=recipe.steps,
-            checkpoint_every=recipe.checkpoint_every,
-            take=self.step,
-            sources=lambda drawn: ", ".join(batch.source.path.name for batch in drawn),
-            evaluate=lambda: self.evaluate(held_out),
-            save=lambda step: self.save(folder, step),
-        )
-        return steps.go(plan, start, journal=journal, report=report, max_seconds=max_seconds)
+    def plan(self) -> Iterator[tuple[Batch, ...]]:
+        """Batches of texts and batches with images, one of each per step where there are both."""
+        recipe = self.settings
+        return draw_paired_batches(self.sources, size=recipe.batch_size, steps=recipe.steps, seed=recipe.seed)
 
-    def save(self, folder: Path, step: int) -> None:
-        """A checkpoint, by one process for all."""
-        if self.leads:
-            save_state(folder / "checkpoint", self.named, [self.optimiser], step)
+    def learning_rate(self, step: int) -> float:
+        """A warm-up, then a cosine to zero."""
+        recipe = self.settings
+        return cosine_rate(recipe.learning_rate, step / recipe.steps, step, recipe.warmup_steps)
 
-    def step(self, drawn: Sequence[Batch], step: int) -> dict[str, float]:
-        """One update of the adapter; each term of the loss, and what they add up to."""
-        self.optimiser.zero_grad(set_to_none=True)
+    def backward(self, drawn: Sequence[Batch]) -> dict[str, float]:
+        """Adds the gradients of a step's batches to the adapter's; returns each term of the loss, and `total`."""
         # One batch after the other: gradients add up in the adapter, and only one batch's are in memory.
-        losses = [self.backward(batch) for batch in drawn]
-        parameters = list(self.named.values())
-        add_gradients(parameters)
-        norm = nn.utils.clip_grad_norm_(parameters, self.recipe.gradient_clip)
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.rate(step)
-        if bool(torch.isfinite(norm)):
-            self.optimiser.step()
-        return _terms(drawn, losses) | {"gradient": float(norm)}
+        return _terms(drawn, [self._backward(batch) for batch in drawn])
 
-    def backward(self, batch: Batch) -> dict[str, float]:
-        """Adds the gradient of one batch to the adapter's; each term of its loss, and `total`."""
+    def _backward(self, batch: Batch) -> dict[str, float]:
         mine = [batch.pairs[index] for index in slice_of(len(batch.pairs), self.rank, self.num_ranks)]
-        queries = [self.item(pair.query, "query") for pair in mine]
-        documents = [self.item(pair.document, "passage") for pair in mine]
-        negatives = [self.item(each, "passage") for pair in mine for each in pair.negatives]
-        cached = self.cache([*queries, *documents, *negatives])
-        sides = _sides(cached, len(queries), len(documents))
+        negatives = [each for pair in mine for each in pair.negatives]
+
+        def parts() -> Iterator[list[Item]]:  # made twice: the pictures of a batch of thousands do not fit in memory
+            queries = ((pair.query, "query") for pair in mine)
+            documents = ((side, "passage") for side in (*(pair.document for pair in mine), *negatives))
+            return self.parts(chain(queries, documents))
+
+        cached = embed_cached(self.model, parts(), self.make_context)
+        sides = _sides(as_vectors(cached), len(mine), len(mine))
         losses = self.loss(batch, [gathered(side) for side in sides])
         losses["total"].backward()  # type: ignore[no-untyped-call]  # torch declares no types for it
-        self.carry([*queries, *documents, *negatives], cached)
+        backprop_cached(self.model, parts(), cached, self.make_context)
         return {name: float(loss.detach()) for name, loss in losses.items()}
 
     def loss(self, batch: Batch, sides: Sequence[Vectors]) -> dict[str, Tensor]:
-        """Of the whole batch, from everyone's vectors."""
+        """The terms of the loss of a whole batch, and `total`, from the vectors of all processes.
+
+        Args:
+            batch: All of its pairs.
+            sides: Queries, documents, hard negatives.
+        """
         queries, documents, negatives = sides
         source, pairs = batch.source, batch.pairs
         if source.graded:
@@ -232,51 +205,23 @@ class _Run:
             images=source.has_images,
         )
 
-    def cache(self, items: Sequence[Item]) -> Vectors:
-        """Vectors of a batch, part by part, as leaves that gradients will gather in."""
-        dense, tokens = leaves(self.model, self.parts(items), self.mixed)
-        return Vectors(dense, tokens, tuple(item.num_tokens for item in items))
-
-    def carry(self, items: Sequence[Item], cached: Vectors) -> None:
-        """The gradients of the vectors into the adapter, part by part."""
-        carry(self.model, self.parts(items), (cached.dense, cached.tokens), self.mixed)
-
-    def parts(self, items: Sequence[Item]) -> Iterator[list[Item]]:
-        """The batch in order, in parts of so many tokens."""
-        return in_parts(items, self.recipe.part_tokens)
-
-    def item(self, side: Side, prompt_name: str) -> Item:
-        """What the model takes for one side of a pair."""
-        value = side if isinstance(side, str) else Image(side)
-        return prepare(
-            self.header.processor,
-            self.header.modalities,
-            value,
-            0,
-            task=self.recipe.task,
-            prompt_name=prompt_name,
-            max_length=self.recipe.max_length,
-            max_pixels=self.recipe.max_pixels,
-        )
-
-    def mixed(self) -> contextlib.AbstractContextManager[object]:
-        """Products in bfloat16 where the frozen weights are; the adapter itself is float32."""
-        return torch.autocast(self.device.type, torch.bfloat16) if self.autocast else contextlib.nullcontext()
-
-    def rate(self, step: int) -> float:
-        """Warm-up, then a cosine to zero."""
-        recipe = self.recipe
-        return cosine_rate(recipe.learning_rate, step / recipe.steps, step, recipe.warmup_steps)
-
-    def evaluate(self, source: Source | None) -> dict[str, float]:
-        """How well the adapter as it stands does on held-out pairs."""
+    def evaluate(self) -> dict[str, float]:
+        """Recall, or rank correlation for graded pairs, on held-out pairs."""
+        source = self.held_out
         if source is None:
             return {}
-        queries = self.cache([self.item(pair.query, "query") for pair in source.pairs])
-        documents = self.cache([self.item(pair.document, "passage") for pair in source.pairs])
+        queries = self._vectors((pair.query, "query") for pair in source.pairs)
+        documents = self._vectors((pair.document, "passage") for pair in source.pairs)
         if source.graded:
             return rank_correlation(queries, documents, [float(pair.score or 0) for pair in source.pairs])
         return recall_at_1(queries, documents, [str(pair.document) for pair in source.pairs])
+
+    def _vectors(self, sides: Iterable[SideInput]) -> Vectors:
+        return as_vectors(self.embed(sides))
+
+    def save_model(self, folder: Path) -> None:
+        """Writes the checkpoint with the trained adapter; the backbone's files are linked where that is possible."""
+        save_adapters(folder, self.header.folder, self.header.family, self.model)
 
 
 def _require_adapter(header: Header, task: str) -> None:
@@ -290,7 +235,7 @@ def _require_adapter(header: Header, task: str) -> None:
 
 
 def _unfreeze(model: Model, task: str) -> dict[str, nn.Parameter]:
-    """One task's adapter, in float32 and learning; everything else stands still."""
+    """Freezes everything but one task's adapter, which becomes float32; returns the adapter's parameters by name."""
     named = {}
     for name, parameter in model.named_parameters():
         learns = name.endswith((f"lora_a.{task}", f"lora_b.{task}"))
@@ -302,7 +247,7 @@ def _unfreeze(model: Model, task: str) -> dict[str, nn.Parameter]:
 
 
 def _sides(vectors: Vectors, num_queries: int, num_documents: int) -> list[Vectors]:
-    """Queries, documents and hard negatives, which were embedded together."""
+    """The vectors of queries, documents and hard negatives, which were embedded together."""
     bounds = [0, num_queries, num_queries + num_documents, len(vectors.lengths)]
     starts = np.cumsum([0, *vectors.lengths])
     return [
@@ -316,7 +261,7 @@ def _sides(vectors: Vectors, num_queries: int, num_documents: int) -> list[Vecto
 
 
 def _terms(drawn: Sequence[Batch], losses: Sequence[dict[str, float]]) -> dict[str, float]:
-    """A step's terms by name and their sum; where there are two batches, such as `late texts` and `late images`."""
+    """A step's terms by name and their sum; with two batches, names such as `late texts` and `late images`."""
     if len(drawn) == 1:
         return losses[0]
     named = {

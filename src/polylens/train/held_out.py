@@ -1,4 +1,4 @@
-"""How well vectors fit pairs that training does not see."""
+"""Scores of vectors on pairs that training does not see."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from polylens.train.joint import Vectors, late_scores
 
 @torch.no_grad()
 def recall_at_1(queries: Vectors, documents: Vectors, keys: Sequence[str]) -> dict[str, float]:
-    """Share of the queries whose own document comes first among all, by both kinds of vectors.
+    """Share of the queries whose own document ranks first among all, by each kind of vectors.
 
     Args:
-        queries: One a pair.
-        documents: In the same order.
-        keys: What each document is; the same document twice is one.
+        queries: One per pair.
+        documents: One per pair, in the same order.
+        keys: The identity of each document; equal documents are right for each other's queries.
     """
     return {f"recall@1 {name}": found_first(scores, keys) for name, scores in _scores(queries, documents).items()}
 
 
 def found_first(scores: Float[Tensor, "Q Q"], keys: Sequence[str]) -> float:
-    """Share of the rows whose highest score stands where its own key does, to four places.
+    """Share of the queries whose highest score is that of a document with their own key, to four places.
 
     Args:
-        scores: Of one query a pair with one document a pair, in the same order.
-        keys: What each pair is about; two pairs with the same key are right for each other.
+        scores: One query and one document per pair, in the same order.
+        keys: The identity of each pair's document.
 
     Example:
         >>> found_first(torch.tensor([[0.1, 0.9], [0.2, 0.3]]), ["a", "b"])
@@ -42,7 +42,7 @@ def found_first(scores: Float[Tensor, "Q Q"], keys: Sequence[str]) -> float:
 
 @torch.no_grad()
 def rank_correlation(queries: Vectors, documents: Vectors, truth: Sequence[float]) -> dict[str, float]:
-    """Spearman's correlation between the similarity of each pair and how alike people found it."""
+    """Spearman's correlation between the similarity of each pair and its given degree."""
     given = _ranks(np.asarray(truth, dtype=np.float64))
     found = {}
     for name, scores in _scores(queries, documents).items():
@@ -57,7 +57,7 @@ def _scores(queries: Vectors, documents: Vectors) -> dict[str, Float[Tensor, "Q 
 
 
 def _ranks(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Equal values share their mean rank."""
+    """The rank of each value; equal values share their mean rank."""
     _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
     ranks: npt.NDArray[np.float64] = (np.cumsum(counts) - (counts - 1) / 2)[inverse]
     return ranks

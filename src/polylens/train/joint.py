@@ -1,4 +1,4 @@
-"""The objective of jina-embeddings-v4: both kinds of vectors contrasted, and the dense ones taught by the late ones.
+"""The objective of jina-embeddings-v4: contrast of both kinds of vectors, and KL distillation from late to dense.
 
 jina-embeddings-v4, section 4 (arXiv 2506.18902), equations 3 to 6. Shapes: Q queries, D documents, P pairs.
 """
@@ -14,12 +14,13 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from polylens.nn.pooling import truncate
+from polylens.train.caching import CachedVectors
 from polylens.train.losses import batched_maxsim, info_nce, matryoshka_nce
 
 
 @dataclass(frozen=True, slots=True)
 class Vectors:
-    """Both outputs of one side of a batch."""
+    """Both outputs of a model for one side of a batch."""
 
     dense: Tensor
     """`[N, dim]`, unit rows."""
@@ -29,34 +30,40 @@ class Vectors:
     """Tokens of each input."""
 
 
+def as_vectors(cached: CachedVectors) -> Vectors:
+    """The cached outputs of a model with late interaction."""
+    dense, tokens = cached.leaves
+    return Vectors(dense, tokens, cached.lengths)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TermWeights:
-    """How much each term of equation 6 counts, in a batch of texts or in one with images.
+    """The weight of each term of equation 6, in a batch of texts or in one with images.
 
     The paper does not print its weights; equal ones are the plainest choice.
     """
 
     dense: float  # w1, w4
     late: float  # w2, w5
-    divergence: float  # w3, w6
+    kl: float  # w3, w6
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Objective:
-    """What is minimised."""
+    """The objective: temperature, widths and weights."""
 
     temperature: float  # divides every similarity; the paper's is 0.02
     dims: tuple[int, ...]  # widths to which dense vectors are cut (Matryoshka)
     texts: TermWeights  # of batches of texts
     images: TermWeights  # of batches with images
-    late_teaches: bool  # whether the divergence moves the dense vectors only; the paper does not say, but its reason
+    late_teaches: bool  # whether the KL term moves the dense vectors only; the paper does not say, but its reason
     # for the term is that late-interaction scores "have much less error", which makes them the teacher
 
 
-def divergence(
+def kl_distillation(
     dense: Float[Tensor, "Q D"], late: Float[Tensor, "Q D"], ignore: Bool[Tensor, "Q D"], temperature: float
 ) -> Float[Tensor, ""]:
-    """KL from the dense to the late distribution of each query over the documents, averaged over queries. Equation 5.
+    """KL divergence between the dense and the late distribution over documents, averaged over queries. Equation 5.
 
     Args:
         dense: Cosines.
@@ -66,7 +73,7 @@ def divergence(
 
     Example:
         >>> scores, nothing = torch.tensor([[1.0, 0.0]]), torch.zeros(1, 2, dtype=torch.bool)
-        >>> float(divergence(scores, scores, nothing, 0.02))
+        >>> float(kl_distillation(scores, scores, nothing, 0.02))
         0.0
     """
     ours, teacher = (F.log_softmax((s / temperature).masked_fill(ignore, -torch.inf), dim=1) for s in (dense, late))
@@ -75,14 +82,14 @@ def divergence(
 
 
 def cosent(scores: Float[Tensor, " P"], truth: Float[Tensor, " P"], temperature: float) -> Float[Tensor, ""]:
-    """Pairs that people found more alike should have higher scores: ln(1 + sum exp((s_j - s_i) / tau)), over i above j.
+    """CoSENT: pairs with a higher degree should score higher. ln(1 + sum exp((s_j - s_i) / tau)), over i above j.
 
     The paper prints the temperature outside of the exponential; this is the loss as its authors published it
     (Su 2022, https://kexue.fm/archives/8847).
 
     Args:
         scores: Similarity of each pair.
-        truth: How alike each pair is.
+        truth: The given degree of each pair.
         temperature: Divides the differences.
 
     Example:
@@ -103,7 +110,7 @@ def contrastive_loss(
     *,
     images: bool,
 ) -> dict[str, Tensor]:
-    """Equation 6 for one batch: its three terms, and their weighted sum as `total`.
+    """The three terms of equation 6 for one batch, and their weighted sum as `total`.
 
     Hard negatives are more documents, which belong to no query: every positive and every hard negative of the batch
     stands in each query's denominator, which is the paper's NCE+.
@@ -122,13 +129,13 @@ def contrastive_loss(
     terms = {
         "dense": matryoshka_nce(queries.dense, documents.dense, positives, ignore, temperature, objective.dims),
         "late": info_nce(late, positives, ignore, temperature),
-        "divergence": divergence(dense, late.detach() if objective.late_teaches else late, ignore, temperature),
+        "kl": kl_distillation(dense, late.detach() if objective.late_teaches else late, ignore, temperature),
     }
     return _weighted(terms, objective.images if images else objective.texts)
 
 
 def late_scores(queries: Vectors, documents: Vectors) -> Float[Tensor, "Q D"]:
-    """MaxSim of every query with every document, over the number of the query's tokens."""
+    """MaxSim of every query with every document, divided by the number of the query's tokens."""
     owner = torch.repeat_interleave(torch.arange(len(queries.lengths)), torch.tensor(queries.lengths))
     owner = owner.to(queries.tokens.device)
     return batched_maxsim(queries.tokens, owner, documents.tokens, documents.lengths, len(queries.lengths))
@@ -137,13 +144,13 @@ def late_scores(queries: Vectors, documents: Vectors) -> Float[Tensor, "Q D"]:
 def graded_loss(
     queries: Vectors, documents: Vectors, truth: Float[Tensor, " P"], objective: Objective, *, images: bool
 ) -> dict[str, Tensor]:
-    """CoSENT on both kinds of vectors in place of contrast, for pairs with a degree of likeness.
+    """CoSENT on both kinds of vectors, which replaces the contrast for pairs with a degree of similarity.
 
     Args:
         queries: One side of each pair.
         documents: The other, in the same order.
-        truth: How alike they are.
-        objective: Temperature, widths and weights; there are no distributions here, so no divergence.
+        truth: The given degree of each pair.
+        objective: Temperature, widths and weights; there are no distributions here, so no KL term.
         images: Whether images are in the batch.
     """
     cuts = [(truncate(queries.dense, dim) * truncate(documents.dense, dim)).sum(dim=1) for dim in objective.dims]
@@ -164,12 +171,12 @@ def _paired_maxsim(queries: Vectors, documents: Vectors) -> Float[Tensor, " P"]:
 
 
 def _weighted(terms: dict[str, Tensor], weights: TermWeights) -> dict[str, Tensor]:
-    shares = {"dense": weights.dense, "late": weights.late, "divergence": weights.divergence}
+    shares = {"dense": weights.dense, "late": weights.late, "kl": weights.kl}
     return {**terms, "total": torch.stack([shares[name] * term for name, term in terms.items()]).sum()}
 
 
 def same_documents(keys: Sequence[str], positives: Sequence[int]) -> Bool[Tensor, "Q D"]:
-    """Which documents are the same as a query's own, though they stand elsewhere in the batch.
+    """The other places of the batch where a query's own document occurs again.
 
     Args:
         keys: What each document is.

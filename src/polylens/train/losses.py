@@ -1,4 +1,4 @@
-"""What nano learns from.
+"""Contrastive losses over packed vectors, and the losses of nano's reading and grounding.
 
 Shapes: Q queries, D documents, K query tokens packed, C document or visual tokens packed, E embedding width, L label
 width.
@@ -22,7 +22,7 @@ def info_nce(
     ignore: Bool[Tensor, "Q D"],
     temperature: float | Tensor,
 ) -> Float[Tensor, ""]:
-    """In-batch contrast, one direction: minus the log-softmax of each query's own document, averaged over queries.
+    """InfoNCE from queries to documents: minus the log-softmax of each query's own document, averaged over queries.
 
     jina-embeddings-v4, equations 3 and 4, averaged where the paper prints a sum.
 
@@ -42,10 +42,10 @@ def info_nce(
 
 
 def info_nce_back(scores: Float[Tensor, "Q D"], positives: Int[Tensor, " Q"], temperature: float) -> Float[Tensor, ""]:
-    """The other direction: each query is looked for from its document, among all queries that have another one.
+    """InfoNCE from documents to queries: each query against all queries of other documents, given its own document.
 
-    Radford et al. 2021, arXiv 2103.00020, figure 3, where each document has one query; here it may have many, which are
-    no negatives of each other.
+    Radford et al. 2021, arXiv 2103.00020, figure 3, where each document has one query; here it may have several, which
+    are never negatives of each other.
 
     Args:
         scores: Similarities.
@@ -74,7 +74,7 @@ def matryoshka_nce(
 ) -> Float[Tensor, ""]:
     """`info_nce` of the dense vectors cut to each of `dims`, averaged. Kusupati et al. 2022, arXiv 2205.13147.
 
-    With `both_ways` the mean of it and `info_nce_back`.
+    With `both_ways`, the mean of `info_nce` and `info_nce_back`.
     """
     losses = []
     for dim in dims:
@@ -91,15 +91,15 @@ def caption_nce(
     temperature: float,
     dims: Sequence[int],
 ) -> Float[Tensor, ""]:
-    """Each picture looks for the text of its own words and is looked for by it; the texts' vectors stand still.
+    """Contrast in both directions between each picture and the text of its own words; texts get no gradient.
 
-    So a vision tower is drawn to where the words that it sees already are, and does not draw the texts to where all
+    So the vision tower moves towards the vectors of the words that it sees, and does not pull the texts to where all
     pictures begin. Zhai et al. 2022, arXiv 2111.07991 (LiT).
 
     Args:
         pictures: Unit rows.
         texts: Unit rows of all texts.
-        own: The text that tells what stands in each picture, another one for each.
+        own: The text with the words of each picture, a different one for each.
         temperature: Divides the similarities.
         dims: Widths that the vectors are cut to.
     """
@@ -118,10 +118,10 @@ def batched_maxsim(
 
     Args:
         queries: Unit rows of all queries.
-        query_owner: To which query a row belongs.
+        query_owner: The query that each row belongs to.
         documents: Unit rows of all documents.
-        document_lengths: Rows of each document.
-        num_queries: Q.
+        document_lengths: Rows per document.
+        num_queries: Q, the number of queries.
     """
     similarities = queries @ documents.T
     best = torch.stack([block.amax(dim=1) for block in torch.split(similarities, list(document_lengths), dim=1)], dim=1)
@@ -136,10 +136,10 @@ def grounding_nce(
     ignore: Bool[Tensor, "K C"],
     temperature: float,
 ) -> Float[Tensor, ""]:
-    """A query's token against every visual token of the batch: those where its letters are drawn should win.
+    """Each query token against every visual token of the batch: those that show its letters should win.
 
-    The renderer knows where each word stands, which a page from the world does not say. -log of the softmax mass on the
-    right cells, averaged over the tokens that stand somewhere.
+    The renderer knows where each word is drawn, which no scanned page tells. The loss is -log of the softmax mass on
+    the right cells, averaged over the tokens that are drawn anywhere.
 
     Args:
         queries: Unit rows.
@@ -155,10 +155,10 @@ def grounding_nce(
 
 
 def reading_loss(logits: Float[Tensor, "P R L"], letters: Int[Tensor, "P R"]) -> Float[Tensor, ""]:
-    """Which letter stands at each reading point of each patch: cross-entropy, 0 for none.
+    """Cross-entropy of the letter at each reading point of each patch; label 0 stands for no letter.
 
     Args:
-        logits: One a letter, and one for none.
+        logits: One per letter, and one for no letter.
         letters: See `letter_grid`.
     """
     return F.cross_entropy(logits.flatten(0, 1), letters.flatten())

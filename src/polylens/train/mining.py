@@ -1,7 +1,7 @@
-"""Hard negatives: documents that a model takes for right and that are wrong.
+"""Hard negatives: wrong documents that a model ranks high.
 
 Moreira et al. 2024, https://arxiv.org/abs/2407.15831, section 3 ("TopK-PercPos"): the best-ranked documents whose score
-stays below a share of the right one's, since what comes nearer than that is often right too and only not labelled.
+stays below a share of the right one's, since a document that scores higher is often right too and only not labelled.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from polylens.index.table.schema import FilePages, PageRow, page_table
 from polylens.index.table.snapshot import Snapshot
 from polylens.index.table.store import Store
 from polylens.library.page_embedding import PageEmbedder
-from polylens.train.pairs import Pair, Side, Source
+from polylens.train.pairs import Pair, PairFile, Side
 from polylens.types import Embedding, Image, Kind
 
-AT_A_TIME = 64  # inputs embedded together, and documents committed together
-DEPTH = 100  # documents of each query's ranking that are looked at
+BATCH_INPUTS = 64  # inputs embedded together, and documents committed together
+DEPTH = 100  # documents considered per query
 
 
 def mine(
-    source: Source,
+    source: PairFile,
     embedder: PageEmbedder,
     *,
     task: str,
@@ -38,25 +38,25 @@ def mine(
 ) -> list[Pair]:
     """Gives each pair its hard negatives, chosen by late interaction among the documents of the whole file.
 
-    Negatives that a pair has already stay, and come first. Documents that any pair of the same query names are right
-    ones and are left out.
+    A pair keeps the negatives that it already has, in front. Documents of other pairs with the same query are right,
+    too, and are never negatives.
 
     Args:
         source: Pairs without scores.
         embedder: Ranks the documents.
-        task: Whose adapter it ranks with.
-        negatives: Most a pair gets, those that it has included.
-        below: Largest share of the right document's score that a negative may reach.
-        report: Called with the inputs embedded so far and how many there are.
+        task: The task whose adapter ranks.
+        negatives: Most negatives per pair, including those that it already has.
+        below: Largest score of a negative, as a share of the right document's score.
+        report: Called with the number of inputs embedded so far, and their total.
 
     Returns:
-        The pairs in their order. One that no document qualifies for has no more negatives than before.
+        The pairs in their order. A pair for which no document qualifies has no new negatives.
 
     Raises:
         InputError: The pairs have scores.
     """
     if source.graded:
-        raise InputError(f"{source.path} has pairs with scores; negatives are for pairs that simply belong together")
+        raise InputError(f"{source.path} has pairs with scores; only pairs without scores can have negatives")
     documents = list(dict.fromkeys(pair.document for pair in source.pairs))
     queries = list(dict.fromkeys(pair.query for pair in source.pairs))
     right: dict[Side, set[Side]] = {}
@@ -92,32 +92,32 @@ def mine(
 def _indexed(
     documents: Sequence[Side], embedder: PageEmbedder, task: str, folder: Path, report: Callable[[int], None]
 ) -> Store:
-    """An index of the documents: each lot of them a file, each of them a page of it."""
+    """An index of the documents: each group of `BATCH_INPUTS` is a file, each document a page of it."""
     store: Store | None = None
-    lot: list[PageRow] = []
+    group: list[PageRow] = []
     for done, (document, embedding) in enumerate(_embedded(documents, embedder, task, "passage"), start=1):
         if store is None:
             shape = len(embedding.dense), embedding.multivector.shape[1]
             store = Store.create(folder / "index", embedder.model_id, *shape)
         kind: Kind = "image" if isinstance(document, Path) else "text"
-        lot.append(PageRow(len(lot) + 1, kind, "", embedding.dense, embedding.multivector.astype(np.float16)))
-        if len(lot) == AT_A_TIME or done == len(documents):
-            name = str((done - 1) // AT_A_TIME)
-            store.replace_file(FilePages(name, "", 0, 0, page_table(lot, store.dim, store.token_dim)))
-            lot = []
+        group.append(PageRow(len(group) + 1, kind, "", embedding.dense, embedding.multivector.astype(np.float16)))
+        if len(group) == BATCH_INPUTS or done == len(documents):
+            name = str((done - 1) // BATCH_INPUTS)
+            store.replace_file(FilePages(name, "", 0, 0, page_table(group, store.dim, store.token_dim)))
+            group = []
         report(done)
     assert store is not None, "a source has at least two pairs"
     return store
 
 
 def _number(hit: Hit) -> int:
-    """Which document a page of the index is."""
-    return int(hit.file) * AT_A_TIME + hit.page - 1
+    """The number of the document that a page of the index is."""
+    return int(hit.file) * BATCH_INPUTS + hit.page - 1
 
 
 def _score(snapshot: Snapshot, query: Embedding, document: int) -> float:
-    """The late score of a document that is not among the ranked ones."""
-    row = snapshot.row_of(str(document // AT_A_TIME), document % AT_A_TIME + 1)
+    """The MaxSim score of one document."""
+    row = snapshot.row_of(str(document // BATCH_INPUTS), document % BATCH_INPUTS + 1)
     assert row is not None
     return float(maxsim(query.multivector, snapshot.multivectors([row]))[0]) / query.num_tokens
 
@@ -125,7 +125,7 @@ def _score(snapshot: Snapshot, query: Embedding, document: int) -> float:
 def _embedded(
     sides: Sequence[Side], embedder: PageEmbedder, task: str, prompt_name: str
 ) -> Iterator[tuple[Side, Embedding]]:
-    for start in range(0, len(sides), AT_A_TIME):
-        some = sides[start : start + AT_A_TIME]
+    for start in range(0, len(sides), BATCH_INPUTS):
+        some = sides[start : start + BATCH_INPUTS]
         inputs = [Image(side) if isinstance(side, Path) else side for side in some]
         yield from zip(some, embedder.embed(inputs, task=task, prompt_name=prompt_name), strict=True)

@@ -1,11 +1,11 @@
-"""A person's own pairs: JSON lines on disk to seeded batches of a single source.
+"""Files of pairs: JSON lines on disk, drawn in seeded batches of a single file.
 
     {"query": "when does the harbour freeze", "document": "The harbour freezes in January."}
     {"query": "invoice for the mast", "document": {"image": "scans/0017.png"}, "negatives": ["...", {"image": "..."}]}
     {"query": "a ship leaves", "document": "a vessel departs", "score": 4.5}
 
-A file is a source. A batch never mixes sources, or telling them apart would win the contrast (jina-embeddings-v3,
-section 4). Paths of images are relative to the file's folder.
+A file is a source. A batch never mixes sources, or telling sources apart would be enough to win the contrast
+(jina-embeddings-v3, section 4). Paths of images are relative to the file's folder.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ Side = str | Path
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """What belongs together."""
+    """A query and the document that is right for it, or two sides with a degree of similarity."""
 
     query: Side
     document: Side
     negatives: tuple[Side, ...] = ()
-    """Documents that look right and are wrong."""
+    """Hard negatives: documents that look right and are wrong."""
     score: float | None = None
-    """How alike the two are, on any scale; None where they simply belong together."""
+    """The degree of similarity, on any scale; None for a plain pair."""
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class PairFile:
     """One file of pairs."""
 
     path: Path
@@ -62,41 +62,41 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Pairs of one source that compete in a step."""
+    """Pairs of one source that compete with each other in a step."""
 
-    source: Source
+    source: PairFile
     pairs: Sequence[Pair]
 
 
-def read_source(path: Path) -> Source:
+def read_pairs(path: Path) -> PairFile:
     """Reads a file of pairs.
 
     Raises:
-        InputError: It cannot be read, a line is no pair, or some pairs have scores and others none; the message names
-            the line.
+        InputError: The file cannot be read, a line is not a pair, or only some pairs have scores; the message names the
+            line.
     """
     try:
         data = path.read_bytes()
         lines = data.decode("utf-8").splitlines()
     except OSError as unreadable:
-        raise InputError(f"{path} cannot be read: {unreadable.strerror}; it should be a file of pairs") from unreadable
+        raise InputError(f"{path} cannot be read: {unreadable.strerror}; give a file of pairs") from unreadable
     except UnicodeDecodeError as garbled:
         raise InputError(f"{path} is not UTF-8 text: {garbled}") from garbled
     numbered = [(number, line) for number, line in enumerate(lines, start=1) if line.strip()]
     pairs = [_pair(line, path, number) for number, line in numbered]
     if len(pairs) < 2:
-        raise InputError(f"{path} has {len(pairs)} pairs; at least two are needed to tell one from the other")
+        raise InputError(f"{path} has {len(pairs)} pairs; training needs at least two, which compete with each other")
     for (number, _), pair in zip(numbered, pairs, strict=True):
         if (pair.score is None) != (pairs[0].score is None):
-            raise InputError(f"{path}:{number}: either all pairs of a file have a score, or none has; split the file")
-    return Source(path, tuple(pairs), hashlib.sha256(data).hexdigest())
+            raise InputError(f"{path}:{number}: either all pairs of a file have a score or none has; split the file")
+    return PairFile(path, tuple(pairs), hashlib.sha256(data).hexdigest())
 
 
 def write_pairs(path: Path, pairs: Sequence[Pair]) -> None:
-    """Writes a file that `read_source` reads; it appears whole or not at all.
+    """Writes a file that `read_pairs` reads; it appears whole or not at all.
 
     Raises:
-        InputError: It cannot be written.
+        InputError: The file cannot be written.
     """
 
     def plain(side: Side) -> object:
@@ -121,7 +121,7 @@ def _pair(line: str, path: Path, number: int) -> Pair:
     except json.JSONDecodeError as error:
         raise InputError(f"{path}:{number}: not JSON: {error}") from error
     if not isinstance(value, dict):
-        raise InputError(f"{path}:{number}: must be an object with query and document")
+        raise InputError(f"{path}:{number}: must be an object with query and document, got {str(value)[:60]}")
     where = f"{path}:{number}"
     negatives = value.get("negatives", [])
     score = value.get("score")
@@ -132,7 +132,7 @@ def _pair(line: str, path: Path, number: int) -> Pair:
     ):
         raise InputError(f"{where}: score must be a number, got {score!r}")
     if score is not None and negatives:
-        raise InputError(f"{where}: a pair has negatives or a score, not both")
+        raise InputError(f"{where}: a pair may have negatives or a score, not both")
     return Pair(
         _side(value, "query", path.parent, where),
         _side(value, "document", path.parent, where),
@@ -148,20 +148,21 @@ def _side(value: Mapping[str, Any], name: str, folder: Path, where: str) -> Side
     if isinstance(side, dict) and set(side) == {"image"} and isinstance(side["image"], str):
         image = folder / side["image"]
         if not image.is_file():
-            raise InputError(f"{where}: {name}: there is no image {image}")
+            raise InputError(f"{where}: {name}: there is no image {image}; paths are relative to the file's folder")
         return image
     raise InputError(f'{where}: {name} must be a text or {{"image": "a path"}}, got {str(side)[:60]!r}')
 
 
-def batches(sources: Sequence[Source], *, size: int, steps: int, seed: int) -> Iterator[Batch]:
-    """A batch for each step: a function of the seed, so that a run taken up again sees what it would have seen.
+def draw_batches(sources: Sequence[PairFile], *, size: int, steps: int, seed: int) -> Iterator[Batch]:
+    """Draws a batch for each step. Batches depend on the seed alone, so a resumed run sees the same ones.
 
-    A source is drawn as often as it has pairs; within it, each pair once before any comes twice.
+    A source is drawn in proportion to its number of pairs; within it, every pair is drawn once before any is drawn
+    again.
 
     Args:
         sources: At least one.
-        size: Pairs a batch; a smaller source gives all of its own.
-        steps: How many.
+        size: Pairs per batch; a smaller source gives all of its pairs.
+        steps: Number of batches.
         seed: Of everything that is drawn.
     """
     rng = random.Random(seed)
@@ -179,17 +180,19 @@ def batches(sources: Sequence[Source], *, size: int, steps: int, seed: int) -> I
         del queue[:wanted]
 
 
-def paired_batches(sources: Sequence[Source], *, size: int, steps: int, seed: int) -> Iterator[tuple[Batch, ...]]:
-    """Two batches for each step, one of texts and one with images; only one where all data are of one kind.
+def draw_paired_batches(
+    sources: Sequence[PairFile], *, size: int, steps: int, seed: int
+) -> Iterator[tuple[Batch, ...]]:
+    """Draws two batches for each step, one of texts and one with images; one batch where all sources are of one kind.
 
     jina-embeddings-v4 (arXiv 2506.18902), section 4: a step samples a batch of text pairs and a multimodal one.
 
     Args:
         sources: At least one.
-        size: Pairs of each batch.
-        steps: How many.
-        seed: Of everything that is drawn; each kind draws for itself.
+        size: Pairs per batch.
+        steps: Number of steps.
+        seed: Of everything that is drawn; each kind has draws of its own.
     """
     kinds = [[source for source in sources if source.has_images is wanted] for wanted in (False, True)]
-    drawn = (batches(kind, size=size, steps=steps, seed=seed + i) for i, kind in enumerate(kinds) if kind)
+    drawn = (draw_batches(kind, size=size, steps=steps, seed=seed + i) for i, kind in enumerate(kinds) if kind)
     return zip(*drawn, strict=True)

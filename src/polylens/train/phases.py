@@ -1,8 +1,7 @@
-"""jina-embeddings-v4's two phases: one adapter learns from pairs; then each task's adapter goes on from a copy of it.
+"""jina-embeddings-v4's two phases: one adapter on all pairs, then each task's adapter from a copy of it.
 
 jina-embeddings-v4 (arXiv 2506.18902), section 4; jina_embeddings_v4 facts, section 3.1. Each part is a run of
-`finetune` in a folder of its own, so an interrupted whole goes on where it was: parts that are through are not made
-again.
+`finetune` in a folder of its own, so an interrupted training resumes where it was: finished parts are not run again.
 """
 
 from __future__ import annotations
@@ -22,22 +21,22 @@ from polylens.errors import InputError
 from polylens.runtime.devices import choose_dtype
 from polylens.train.distributed import processes
 from polylens.train.finetune import FinetuneRecipe, finetune, run_finetune
-from polylens.train.progress import Progress
+from polylens.train.progress import TrainingProgress
 
-FIRST = "retrieval"  # the slot in which the one adapter of phase 1 learns
+FIRST = "retrieval"  # the slot in which the adapter of phase 1 is trained
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PhasesRecipe:
-    """A whole training."""
+    """A training in two phases."""
 
     name: str
     pairs: FinetuneRecipe  # phase 1, from a backbone
-    tasks: tuple[FinetuneRecipe, ...]  # phase 2; the `model` of each is what the run has come to
+    tasks: tuple[FinetuneRecipe, ...]  # phase 2; each starts from the model of the part before
 
     @property
     def steps(self) -> int:
-        """Of both phases."""
+        """The steps of both phases."""
         return sum(part.steps for part in (self.pairs, *self.tasks))
 
 
@@ -49,23 +48,23 @@ def jina_v4(
     steps: int = 500,
     batch_size: int = 64,
     learning_rate: float = 2e-4,
-    divergence: float = 1.0,
+    kl_weight: float = 1.0,
 ) -> PhasesRecipe:
-    """jina-embeddings-v4's two phases: one adapter on pairs, then one a task from copies of it.
+    """jina-embeddings-v4's two phases: one adapter on pairs, then one per task from copies of it.
 
-    The paper prints neither steps nor rates. Phase 2 gets half of the steps and half of the rate: it refines what phase
-    1 has found, on less data. Graded files train by CoSENT, pairs with negatives by NCE+, as in the paper.
+    The paper prints neither steps nor rates. Phase 2 has half the steps and half the rate: it refines the result of
+    phase 1 on less data. Files with scores are trained by CoSENT, pairs with negatives by NCE+, as in the paper.
 
     Args:
         model: The backbone: a name or a folder; its adapters are overwritten.
         pairs: Files of pairs, for phase 1.
-        task_data: Files for each task of phase 2. A task without any keeps its copy of phase 1.
-        steps: Of phase 1, and half as many of each task.
+        task_data: Files for each task of phase 2. A task without files keeps its copy of phase 1.
+        steps: Steps of phase 1; each task has half as many.
         batch_size: Pairs of each of a step's batches.
-        learning_rate: At its highest, in phase 1.
-        divergence: Weight of the divergence in the joint loss of both phases; 0 leaves it out.
+        learning_rate: The peak, in phase 1.
+        kl_weight: Weight of the KL distillation term in both phases; 0 leaves it out.
     """
-    part = partial(finetune, batch_size=batch_size, divergence=divergence)
+    part = partial(finetune, batch_size=batch_size, kl_weight=kl_weight)
     first = part(model, pairs, task=FIRST, steps=steps, learning_rate=learning_rate)
     half, slower = max(1, steps // 2), learning_rate / 2
     return PhasesRecipe(
@@ -79,12 +78,12 @@ def jina_v4(
 
 
 def run_phases(
-    recipe: PhasesRecipe, folder: Path, *, report: Callable[[Progress], None], max_seconds: float | None = None
+    recipe: PhasesRecipe, folder: Path, *, report: Callable[[TrainingProgress], None], max_seconds: float | None = None
 ) -> Path | None:
-    """Runs both phases, or goes on with them.
+    """Runs both phases, or resumes them.
 
     Args:
-        recipe: What to do.
+        recipe: The recipe.
         folder: Of the run; each part has a folder in it, such as `1-pairs` and `2-retrieval`, as `run_finetune` makes
             them, and `1-copies` holds the model between the phases.
         report: Called after each step, with steps of the whole.
@@ -94,19 +93,19 @@ def run_phases(
         The folder of the finished model, that of the last part; None where time ran out first.
 
     Raises:
-        InputError: A task is none of the model's or comes twice, or as in `run_finetune`.
+        InputError: The model lacks a task, a task is given twice, or as in `run_finetune`.
     """
     _require_tasks(recipe)
     done = 0
 
-    def tell(progress: Progress) -> None:
+    def tell(progress: TrainingProgress) -> None:
         report(replace(progress, step=done + progress.step, total=recipe.steps))
 
     at = run_finetune(recipe.pairs, folder / "1-pairs", report=tell, max_seconds=max_seconds)
     if at is None:
         return None
     done += recipe.pairs.steps
-    with processes().main_process_first():  # the others find it made
+    with processes().main_process_first():  # the other processes find it there
         at = _copies(at, folder / "1-copies", recipe.pairs.dtype)
     for part in recipe.tasks:
         went_on = run_finetune(
@@ -125,11 +124,11 @@ def _require_tasks(recipe: PhasesRecipe) -> None:
         if task not in known:
             raise InputError(f"task must be one of {', '.join(known)}, got {task!r}")
         if tasks.count(task) > 1:
-            raise InputError(f"task {task!r} comes twice; give it all of its files at once")
+            raise InputError(f"task {task!r} is given twice; give it all of its files at once")
 
 
 def _copies(trained: Path, folder: Path, dtype: str | None) -> Path:
-    """The model with every task's adapter a copy of the first phase's."""
+    """Writes the model with every task's adapter a copy of the first phase's; returns its folder."""
     whole = folder / "whole.json"
     if whole.exists():
         return folder
@@ -143,5 +142,5 @@ def _copies(trained: Path, folder: Path, dtype: str | None) -> Path:
             if stem.endswith(("lora_a", "lora_b")) and task != FIRST:
                 parameter.copy_(ours[f"{stem}.{FIRST}"])
     save_adapters(folder, trained, header.family, model)
-    whole.write_text(json.dumps({"copied": FIRST}) + "\n", encoding="utf-8")  # last: without it all is made anew
+    whole.write_text(json.dumps({"copied": FIRST}) + "\n", encoding="utf-8")  # last: without it all is written anew
     return folder

@@ -1,4 +1,4 @@
-"""What a caller of a training run is told."""
+"""The progress of a training run."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
-    """What a caller is told after each step."""
+class TrainingProgress:
+    """What a training run reports to its caller after each step."""
 
     step: int
     total: int
     loss: float
     seconds: float
-    """Of this step."""
+    """Duration of this step."""

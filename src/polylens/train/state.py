@@ -1,4 +1,4 @@
-"""The checkpoint of a run under way: safetensors only, whole at every moment."""
+"""The checkpoint of an unfinished run: safetensors only, complete at every moment."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from polylens.atomic import write_beside
 def save_state(
     folder: Path, named: Mapping[str, nn.Parameter], optimisers: Sequence[torch.optim.Optimizer], step: int
 ) -> None:
-    """Writes everything that the next step depends on; the old checkpoint goes once the new one is whole.
+    """Writes everything that the next step depends on; the old checkpoint is deleted once the new one is complete.
 
     Args:
         folder: Of the checkpoint.
-        named: What learns.
-        optimisers: Of it.
-        step: How many steps it has behind it.
+        named: The parameters that are trained, by name.
+        optimisers: Of those parameters.
+        step: Number of completed steps.
     """
     tensors = {f"weights.{name}": parameter.detach().cpu() for name, parameter in named.items()}
     for i, optimiser in enumerate(optimisers):
@@ -44,7 +44,7 @@ def save_state(
 
 
 def load_state(folder: Path, named: Mapping[str, nn.Parameter], optimisers: Sequence[torch.optim.Optimizer]) -> int:
-    """Restores a checkpoint; returns the number of steps it has behind it, 0 where there is none."""
+    """Restores a checkpoint; returns the number of completed steps, 0 where there is no checkpoint."""
     folder = _latest(folder)
     step = steps_done(folder)
     if step == 0:
@@ -64,18 +64,18 @@ def load_state(folder: Path, named: Mapping[str, nn.Parameter], optimisers: Sequ
 
 
 def save_weights(path: Path, named: Mapping[str, nn.Parameter]) -> None:
-    """Writes what learns as it stands; the file appears whole or not at all."""
+    """Writes parameters to a file, which appears whole or not at all."""
     path.parent.mkdir(exist_ok=True)
     with write_beside(path) as beside:
         save_file({name: parameter.detach().cpu() for name, parameter in named.items()}, beside)
 
 
 def blend_weights(shares: Mapping[Path, float], named: Mapping[str, nn.Parameter]) -> None:
-    """Mixes weights that were written into those that are there, in place.
+    """Mixes saved weights into parameters, in place.
 
     Args:
-        shares: What `save_weights` wrote, and how much each counts; what is there counts what they leave of 1.
-        named: What is there.
+        shares: Files of `save_weights`, and the share of each in the mixture; the parameters have the rest of 1.
+        named: The parameters.
     """
     left = 1 - sum(shares.values())
     with torch.no_grad():
@@ -88,12 +88,12 @@ def blend_weights(shares: Mapping[Path, float], named: Mapping[str, nn.Parameter
 
 
 def steps_done(folder: Path) -> int:
-    """Steps that a checkpoint has behind it, 0 where there is none."""
+    """The number of completed steps of a checkpoint, 0 where there is none."""
     file = _latest(folder) / "step.json"
     return int(json.loads(file.read_text(encoding="utf-8"))["step"]) if file.exists() else 0
 
 
 def _latest(folder: Path) -> Path:
-    """The checkpoint, or the one before it where a run was killed between two renames."""
+    """The folder of the checkpoint, or of the one before where a run was killed between two renames."""
     old = folder.with_name(folder.name + ".old")
     return old if old.exists() and not folder.exists() else folder

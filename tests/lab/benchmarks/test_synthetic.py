@@ -16,14 +16,23 @@ from polylens.errors import InputError
 from polylens.evaluate.figures import write_json
 from polylens.evaluate.metrics import chance_ndcg, ndcg
 from polylens.lab.benchmarks.report import as_json, tables
-from polylens.lab.benchmarks.synthetic import MOST_RIGHT, TASKS, Progress, Task, make_task, overall, run, score_words
+from polylens.lab.benchmarks.synthetic import (
+    MOST_RIGHT,
+    TASKS,
+    PageTask,
+    Progress,
+    make_task,
+    overall,
+    run,
+    score_words,
+)
 from polylens.lab.synthetic.queries import KINDS
 
 PAGES = 12
 
 
 @functools.cache
-def task(name: str) -> Task:
+def task(name: str) -> PageTask:
     try:
         return make_task(name, PAGES, seed=4)
     except InputError as error:

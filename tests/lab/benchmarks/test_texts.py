@@ -15,7 +15,7 @@ from rich.console import Console
 import polylens
 from polylens.errors import InputError
 from polylens.lab.benchmarks import suites, text_report, texts
-from polylens.lab.benchmarks.suites import FUNCTIONS, LANGUAGES, MOST_A_MODULE
+from polylens.lab.benchmarks.suites import FUNCTIONS, LANGUAGES, MOST_PER_MODULE
 from polylens.lab.corpora import catalogues, functions
 from polylens.lab.corpora.text import TextPair
 from polylens.runtime.embedder import Embedder
@@ -99,8 +99,8 @@ def test_functions_are_drawn_by_the_seed_and_evenly_from_modules() -> None:
     assert len({pair.query for pair in first}) == len({pair.document for pair in first}) == 300
     module_of = {pair: module for module, pairs in functions.by_module("held_out").items() for pair in pairs}
     modules = [module_of[pair] for pair in first]
-    assert max(map(modules.count, modules)) <= MOST_A_MODULE
-    with pytest.raises(InputError, match="100,000 are asked for; ask for fewer --candidates"):
+    assert max(map(modules.count, modules)) <= MOST_PER_MODULE
+    with pytest.raises(InputError, match=r"needs 100,000 held-out functions .*; choose fewer --candidates"):
         FUNCTIONS.draw("python", 100_000, 1)
 
 
@@ -118,7 +118,7 @@ def test_translations_are_drawn_by_the_seed_from_the_held_out_half(monkeypatch: 
 def test_too_few_translations_are_refused_with_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(suites.catalogues, "pairs", lambda *_: numbered("el", 7, 0))
     monkeypatch.setattr(suites.catalogues, "missing_packages", lambda _: ["libglib2.0-data", "libgtk-3-common"])
-    with pytest.raises(InputError, match=r"el has 7 held-out sentences .* 1,000 are asked for; apt-get install lib"):
+    with pytest.raises(InputError, match=r"el needs 1,000 held-out sentences, .* have 7; apt-get install lib"):
         texts.run(LANGUAGES, cast("Embedder", Reader()), ["el"])
 
 

@@ -108,11 +108,11 @@ def test_what_is_missing_is_told(tmp_path: Path) -> None:
     assert "libglib2.0-data" not in catalogues.missing_packages("de", tmp_path)
     assert "libgtk-3-common" in catalogues.missing_packages("de", tmp_path)
     assert catalogues.missing_packages("pt", tmp_path) == list(catalogues.HELD_OUT.values())
-    assert not catalogues.are_there("train", tmp_path) and catalogues.are_there("held_out", tmp_path)
+    assert not catalogues.any_installed("train", tmp_path) and catalogues.any_installed("held_out", tmp_path)
 
 
 def test_the_halves_of_the_catalogues_installed_here_share_no_text() -> None:
-    if not (catalogues.are_there("train") and catalogues.are_there("held_out")):
+    if not (catalogues.any_installed("train") and catalogues.any_installed("held_out")):
         pytest.skip("this machine has no message catalogues in other languages")
     held_out = {
         key(text)

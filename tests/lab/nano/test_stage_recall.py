@@ -15,13 +15,14 @@ from tokenizers import Tokenizer
 
 import polylens
 from polylens.lab.nano.data.batches import draw
-from polylens.lab.nano.data.examples import bare
+from polylens.lab.nano.data.grounding import bare
 from polylens.lab.nano.data.unseen import with_queries
-from polylens.lab.nano.recipes import Stage, nano
+from polylens.lab.nano.nano_recipe import nano
+from polylens.lab.nano.schedule import Stage
 from polylens.lab.nano.stage_recall import PICTURES, StageRecall
 from polylens.lab.nano.trainee import Trainee, make_processor, make_trainee
-from polylens.lab.synthetic.crops import Rendered
 from polylens.lab.synthetic.lexicon import is_held_out
+from polylens.lab.synthetic.rendered import Rendered
 
 ROOT = Path(polylens.__file__).parent / "assets" / "nano"
 SEED = 5

@@ -10,7 +10,7 @@ import torch
 from tests.support import tiny
 
 import polylens
-from polylens.lab.benchmarks.synthetic import Task
+from polylens.lab.benchmarks.synthetic import PageTask
 from polylens.lab.reproduce.adapters import ADAPTERS, adapters, measure, text_task
 from polylens.lab.synthetic.page import Page
 from polylens.lab.synthetic.queries import Kind, Query
@@ -20,13 +20,13 @@ WORDS = ["harbour", "winter", "bread", "tower", "salt", "letter", "goose", "lens
 KINDS: tuple[Kind, ...] = ("key phrase", "instruction", "question")
 
 
-def task(name: str, words: list[str]) -> Task:
+def task(name: str, words: list[str]) -> PageTask:
     """A page a word, asked for in three ways; the last page has no instruction."""
     pages = [Page(name, "en", "", "", (), (), np.zeros((0, 0, 3), dtype=np.uint8), (word, name), ()) for word in words]
     asked = [(i, kind) for i in range(len(words)) for kind in KINDS if (i, kind) != (len(words) - 1, "instruction")]
     queries = [Query(kind, f"{kind} {words[i]}", "en", frozenset()) for i, kind in asked]
     about = np.array([i for i, _ in asked])
-    return Task(name, pages, queries, about, about[:, None] == np.arange(len(words))[None, :])
+    return PageTask(name, pages, queries, about, about[:, None] == np.arange(len(words))[None, :])
 
 
 TASKS = [task("table", WORDS[:5]), task("chart", WORDS[5:]), task("code", WORDS[:4])]

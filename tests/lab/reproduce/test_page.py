@@ -61,41 +61,62 @@ def test_the_page_is_one_file_with_both_schemes() -> None:
         assert text.count(f"--s{colour}: #") == 2
 
 
+def style(element: ET.Element) -> dict[str, str]:
+    return dict(part.split(": ", 1) for part in element.attrib.get("style", "").split("; ") if part)
+
+
+def corners(path: ET.Element) -> list[tuple[float, float]]:
+    return [(float(x), float(y)) for x, y in re.findall(r"[ML] ([\d.-]+) ([\d.-]+)", path.attrib["d"])]
+
+
+def vertical(svg: ET.Element) -> list[float]:
+    """Where the grid's lines stand, from the left."""
+    return sorted(corners(path)[0][0] for path in svg.iter("path") if style(path).get("stroke") == "var(--line)")
+
+
 @pytest.mark.parametrize("plot", [DOTS, LINES, HISTOGRAMS], ids=["points", "curves", "histograms"])
 def test_plots_are_well_formed_and_stay_inside(plot: Plot) -> None:
     svg = ET.fromstring(draw(plot))
     _, _, width, height = map(float, svg.attrib["viewBox"].split())
     assert svg.attrib["aria-label"] == plot.title
-    for circle in svg.iter("circle"):
-        assert 0 <= float(circle.attrib["cx"]) <= width and 0 <= float(circle.attrib["cy"]) <= height
+    for mark in (*svg.iter("use"), *svg.iter("text")):
+        assert 0 <= float(mark.attrib["x"]) <= width and 0 <= float(mark.attrib["y"]) <= height
+    ids = [each.attrib["id"] for each in svg.iter() if "id" in each.attrib]
     for path in svg.iter("path"):
         assert "nan" not in path.attrib["d"]
+        if path.attrib.get("id") not in ids:
+            assert all(0 <= x <= width and 0 <= y <= height for x, y in corners(path))
+    assert {use.attrib["href"] for use in svg.iter("use")} == {f"#{id}" for id in ids}
+
+
+@pytest.mark.parametrize("plot", [DOTS, LINES, HISTOGRAMS], ids=["points", "curves", "histograms"])
+def test_every_colour_is_the_pages(plot: Plot) -> None:
+    svg = draw(plot)
+    assert set(re.findall(r"(?:fill|stroke|color): ([^;\"]+)", svg)) <= {
+        "none",
+        *(f"var(--{name})" for name in ("text", "soft", "line", "surface", "s0", "s1")),
+    }
+    assert set(re.findall(r"font-family: ([^;\"]+)", svg)) == {"var(--font)"}
 
 
 def test_a_point_stands_at_its_figure_between_the_ends_of_its_interval() -> None:
     svg = ET.fromstring(draw(DOTS))
-    group = next(group for group in svg.iter("g") if group.find("path") is not None)
-    path, circle = group.find("path"), group.find("circle")
-    assert path is not None and circle is not None
-    found = re.fullmatch(r"M([\d.]+) [\d.]+H([\d.]+)", path.attrib["d"])
-    assert found
-    left, right = map(float, found.groups())
-    assert float(circle.attrib["cx"]) == pytest.approx((left + right) / 2, abs=0.1)
-    grid = sorted(
-        float(re.findall(r"M([\d.]+)", p.attrib["d"])[0]) for p in svg.iter("path") if "grid" in p.attrib["class"]
+    interval = next(
+        path for path in svg.iter("path") if style(path) == style(path) | {"stroke": "var(--s0)", "fill": "none"}
     )
+    point = next(svg.iter("use"))
+    (left, y), (right, _) = corners(interval)
+    assert float(point.attrib["x"]) == pytest.approx((left + right) / 2, abs=0.1)
+    assert float(point.attrib["y"]) == pytest.approx(y, abs=0.1)
+    grid = vertical(svg)
     assert (left - grid[0]) / (grid[-1] - grid[0]) == pytest.approx(0.25, abs=0.001)
+    assert (right - grid[0]) / (grid[-1] - grid[0]) == pytest.approx(0.75, abs=0.001)
 
 
 def test_widths_that_training_knew_are_filled() -> None:
     svg = ET.fromstring(draw(LINES))
-    kinds = [
-        circle.attrib["class"]
-        for group in svg.iter("g")
-        if group.find("path") is not None
-        for circle in group.iter("circle")
-    ]
-    assert kinds == ["fill", "hollow", "fill"]
+    marks = sorted(svg.iter("use"), key=lambda mark: -float(mark.attrib["x"]))
+    assert [style(mark)["fill"] for mark in marks] == ["var(--s0)", "var(--surface)", "var(--s0)"]
 
 
 def test_a_plot_of_nothing_is_a_plot() -> None:

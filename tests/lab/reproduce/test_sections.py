@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from polylens.evaluate.metrics import Estimate
-from polylens.lab.benchmarks.synthetic import Task
+from polylens.lab.benchmarks.synthetic import PageTask
 from polylens.lab.reproduce.claims import Claim, decide
-from polylens.lab.reproduce.divergence import divergence
+from polylens.lab.reproduce.kl_distillation import kl_distillation
 from polylens.lab.reproduce.late_interaction import late_interaction
 from polylens.lab.reproduce.material import DUAL, UNIFIED, WITHOUT_KL, CropVectors, PageVectors, Reading, Study
 from polylens.lab.reproduce.matryoshka import Search, curve, cut, matryoshka
@@ -31,10 +31,10 @@ def noise(count: int) -> np.ndarray:
     return RNG.standard_normal((count, WIDTH))
 
 
-def task(name: str) -> Task:
+def task(name: str) -> PageTask:
     page = Page(name, "en", "", "", (), (), np.zeros((0, 0, 3), dtype=np.uint8), ("words",), ())
     query = Query("key phrase", "words", "en", frozenset())
-    return Task(name, [page] * PAGES, [query] * PAGES, np.arange(PAGES), np.eye(PAGES, dtype=bool))
+    return PageTask(name, [page] * PAGES, [query] * PAGES, np.arange(PAGES), np.eye(PAGES, dtype=bool))
 
 
 TASKS = [task(name) for name in ("table", "chart", "code")]
@@ -157,12 +157,12 @@ class TestMatryoshka:
         whole = Reading((640,), pages(0.0, 0.0), CropVectors(front, front, front))
         section = matryoshka(study(unified=whole))
         verdicts = {claim.name: claim.shows for claim in section.claims}
-        assert verdicts["unified decoder, text: a quarter of the numbers keeps over 99 %"] == "yes"
+        assert verdicts["unified decoder, text: a quarter of the components keeps over 99 %"] == "yes"
         assert verdicts["unified decoder, image to text: a sixteenth of the numbers keeps 93 %"] == "yes"
         cut_off = CropVectors(front[:, ::-1], front[:, ::-1], front[:, ::-1])
         section = matryoshka(study(unified=replace(whole, crops=cut_off)))
         verdicts = {claim.name: claim.shows for claim in section.claims}
-        assert verdicts["unified decoder, text: a quarter of the numbers keeps over 99 %"] == "no"
+        assert verdicts["unified decoder, text: a quarter of the components keeps over 99 %"] == "no"
 
     def test_vectors_that_find_nothing_have_nothing_to_keep(self) -> None:
         lost = replace(reading(), crops=CropVectors(unit(noise(CROPS)), unit(noise(CROPS)), unit(noise(CROPS))))
@@ -208,11 +208,11 @@ class TestModality:
 
 class TestDivergence:
     def test_left_out_it_says_how_to_have_it(self) -> None:
-        [claim] = divergence(study(unified=reading())).claims
-        assert claim.shows == "left out" and "--divergence 0" in claim.sentence and claim.ours == {}
+        [claim] = kl_distillation(study(unified=reading())).claims
+        assert claim.shows == "left out" and "--kl-weight 0" in claim.sentence and claim.ours == {}
 
     def test_dense_vectors_that_find_more_with_it(self) -> None:
-        [claim] = divergence(study(unified=reading(error=0.0), without=reading(error=5.0))).claims
+        [claim] = kl_distillation(study(unified=reading(error=0.0), without=reading(error=5.0))).claims
         assert claim.shows == "yes"
-        [claim] = divergence(study(unified=reading(error=5.0), without=reading(error=0.0))).claims
+        [claim] = kl_distillation(study(unified=reading(error=5.0), without=reading(error=0.0))).claims
         assert claim.shows == "no"

@@ -11,8 +11,8 @@ from babel import Locale
 
 from polylens.lab.synthetic.lexicon import is_held_out
 from polylens.lab.synthetic.names import LONGEST, Name, names, spell, spellings
+from polylens.lab.synthetic.templates import TEMPLATE_LANGUAGES
 from polylens.lab.synthetic.vocabulary import FIELDS, GOODS, MEASURES, ROLES, of_split
-from polylens.lab.synthetic.wording import WORDED
 
 
 @pytest.mark.parametrize("language", ["en", "de", "el", "ar", "hi", "zh"])
@@ -23,7 +23,7 @@ def test_names_are_those_that_babel_gives(language: str) -> None:
     assert all(len(text) <= LONGEST for text in spellings("city", language).values())
 
 
-@pytest.mark.parametrize("language", WORDED)
+@pytest.mark.parametrize("language", TEMPLATE_LANGUAGES)
 def test_splits_share_no_word_and_both_have_enough_to_fill_a_page(language: str) -> None:
     for kind in ("territory", "language", "city"):
         train, held_out = names(kind, language, "train"), names(kind, language, "held_out")

@@ -12,13 +12,13 @@ import pytest
 from PIL import ImageFont, features
 
 from polylens.errors import InputError
-from polylens.lab.synthetic import code, fonts, wording
+from polylens.lab.corpora.split import Split
+from polylens.lab.synthetic import code, fonts, templates
 from polylens.lab.synthetic.canvas import Canvas, Pen, pen
 from polylens.lab.synthetic.design import is_held_out_design
-from polylens.lab.synthetic.lexicon import LANGUAGES, Split
-from polylens.lab.synthetic.matter import of_the_split
+from polylens.lab.synthetic.lexicon import LANGUAGES, is_held_out
 from polylens.lab.synthetic.names import belongs
-from polylens.lab.synthetic.page import Box, Page
+from polylens.lab.synthetic.page import Box, SyntheticPage
 from polylens.lab.synthetic.pages import LAYOUTS, page, pages
 
 SPLITS: tuple[Split, ...] = ("train", "held_out")
@@ -26,7 +26,7 @@ FEW = 3
 
 
 @functools.cache
-def some(kind: str, split: Split) -> tuple[Page, ...]:
+def some(kind: str, split: Split) -> tuple[SyntheticPage, ...]:
     try:
         return tuple(itertools.islice(pages(kind, split, seed=5), FEW))
     except InputError as error:
@@ -77,9 +77,8 @@ def test_printed_words_belong_to_the_split(kind: str) -> None:
                 if any(letter.isdigit() for letter in plain) or not any(letter.isalpha() for letter in plain):
                     continue
                 languages = LANGUAGES if kind == "multilingual" else (each.language,)
-                assert of_the_split(plain, split) or any(belongs(plain, language, split) for language in languages), (
-                    text
-                )
+                of_the_split = is_held_out(plain) == (split == "held_out")
+                assert of_the_split or any(belongs(plain, language, split) for language in languages), text
 
 
 @pytest.mark.parametrize("kind", LAYOUTS)
@@ -98,7 +97,7 @@ def test_splits_share_no_design_and_no_fact(kind: str) -> None:
 def test_splits_share_no_font() -> None:
     families: dict[Split, set[str]] = {"train": set(), "held_out": set()}
     for split in SPLITS:
-        for language in wording.WORDED:
+        for language in templates.TEMPLATE_LANGUAGES:
             try:
                 for seed in range(12):
                     hand = pen(random.Random(seed), language, split)
@@ -114,12 +113,12 @@ def test_splits_share_no_font() -> None:
 def test_splits_share_no_module_and_no_way_of_asking() -> None:
     assert len(code.modules("held_out")) > 30
     assert not set(code.modules("train")) & set(code.modules("held_out"))
-    assert not wording.frames("train") & wording.frames("held_out")
+    assert not templates.all_templates("train") & templates.all_templates("held_out")
     for split in SPLITS:
-        for language in wording.WORDED:
+        for language in templates.TEMPLATE_LANGUAGES:
             for kind in ("question", "instruction", "description"):
-                drawn = {wording.frame(random.Random(seed), kind, language, split) for seed in range(30)}
-                assert all(way.count("{}") == 1 for way in drawn)
+                drawn = {templates.draw_template(random.Random(seed), kind, language, split) for seed in range(30)}
+                assert all(template.count("{}") == 1 for template in drawn)
                 assert (len(drawn) > 1) == (split == "train")
 
 

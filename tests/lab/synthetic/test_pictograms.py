@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from polylens.errors import InputError
+from polylens.lab.corpora.split import Split
 from polylens.lab.synthetic import fonts, pictograms
-from polylens.lab.synthetic.lexicon import Split, is_held_out
+from polylens.lab.synthetic.lexicon import is_held_out
 from polylens.lab.synthetic.names import Name, spell
 from polylens.lab.synthetic.pictograms import Pictogram, flags, picture, things
 
@@ -19,7 +20,7 @@ GERMANY = "\N{REGIONAL INDICATOR SYMBOL LETTER D}\N{REGIONAL INDICATOR SYMBOL LE
 
 @pytest.fixture
 def font() -> None:
-    if not pictograms.are_there():
+    if not pictograms.can_be_drawn():
         pytest.skip(f"no font for pictograms: apt-get install {pictograms.PACKAGE}")
 
 
@@ -94,7 +95,7 @@ class TestPictures:
 
 def test_without_the_font_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fonts, "_all_files", lambda: ())
-    assert not pictograms.are_there()
+    assert not pictograms.can_be_drawn()
     things.cache_clear()
     with pytest.raises(InputError, match="apt-get install fonts-noto-color-emoji"):
         things("train")

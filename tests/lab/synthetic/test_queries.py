@@ -7,7 +7,7 @@ import random
 import pytest
 
 from polylens.errors import InputError
-from polylens.lab.synthetic.lexicon import Split
+from polylens.lab.corpora.split import Split
 from polylens.lab.synthetic.pages import LAYOUTS, page
 from polylens.lab.synthetic.queries import KINDS, ask
 

@@ -8,6 +8,8 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
+from polylens.atomic import SUFFIX as PARTIAL
+from polylens.atomic import write_beside
 from polylens.errors import InputError, StorageError
 from polylens.index.storage.base import Storage
 from polylens.index.storage.disk_errors import translated
@@ -60,12 +62,8 @@ class FolderStorage(Storage):
         return (self.path / name).read_bytes()
 
     def write(self, name: str, content: bytes) -> None:
-        beside = self.path / f".{name}.{os.getpid()}"
-        with beside.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(self.path / name)
+        with write_beside(self.path / name, fsync=True) as beside:
+            beside.write_bytes(content)
 
     def rename(self, old: str, new: str) -> None:
         (self.path / old).replace(self.path / new)
@@ -74,7 +72,7 @@ class FolderStorage(Storage):
         (self.path / name).unlink(missing_ok=True)
 
     def partial_files(self) -> list[str]:
-        return sorted(file.name for file in self.path.glob(".*.json.*"))
+        return sorted(file.name for file in self.path.glob(f"*.json{PARTIAL}"))
 
     def has(self, name: str) -> bool:
         return (self.path / name).is_file()

@@ -1,1 +1,1 @@
-"""Benchmarks made on the spot: synthetic pages, translations, functions."""
+"""Benchmarks on data that is drawn when they run: synthetic pages, translations, functions."""

@@ -1,4 +1,4 @@
-"""The benchmarks of texts: a sentence's translation, and the function that a docstring speaks of."""
+"""The benchmarks on text pairs: translations of sentences, and functions of docstrings."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from polylens.lab.benchmarks.texts import Suite
 from polylens.lab.corpora import catalogues, functions
 from polylens.lab.corpora.text import TextPair
 
-MOST_A_MODULE = 20  # functions: some modules have hundreds that are nearly alike
+MOST_PER_MODULE = 20  # functions: some modules have hundreds that are nearly alike
 RECALL_AT, NDCG_AT = 5, 10
 
 _TWENTY = (
@@ -22,40 +22,40 @@ _CODE_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 
 
 def translations(language: str, count: int, seed: int) -> tuple[TextPair, ...]:
-    """Held-out sentences in English, each with its translation.
+    """Draws held-out English sentences, each with its translation.
 
     Raises:
-        InputError: This machine has too few; the message names packages that have more.
+        InputError: This machine has too few; the message names packages with more.
     """
     pairs = catalogues.pairs(language, "held_out")
     if len(pairs) < count:
         missing = catalogues.missing_packages(language)
-        more = f"; apt-get install {' '.join(missing)} brings more, if translations are installed" if missing else ""
+        more = f"; apt-get install {' '.join(missing)} brings more, where translations are installed" if missing else ""
         raise InputError(
-            f"{language} has {len(pairs):,} held-out sentences in the message catalogues here, "
-            f"{count:,} are asked for{more}; or ask for fewer --candidates, or other --tasks"
+            f"{language} needs {count:,} held-out sentences, and this machine's message catalogues have {len(pairs):,}"
+            f"{more}; or choose fewer --candidates or other --tasks"
         )
     return tuple(random.Random(f"{language}/{seed}").sample(pairs, count))
 
 
 def functions_of_the_standard_library(name: str, count: int, seed: int) -> tuple[TextPair, ...]:
-    """Docstrings of held-out modules, each with its function; of no module more than `MOST_A_MODULE`.
+    """Draws docstrings of held-out modules, each with its function; from no module more than `MOST_PER_MODULE`.
 
     Args:
-        name: Of the task; there is but one.
-        count: How many.
-        seed: Decides which.
+        name: Of the task; there is only one.
+        count: Number of pairs.
+        seed: Decides which pairs.
 
     Raises:
-        InputError: This Python has too few, or came without its source.
+        InputError: This Python has too few, or lacks the source of its library.
     """
     rng = random.Random(f"{name}/{seed}")
     modules = functions.by_module("held_out").values()
-    pairs = [pair for found in modules for pair in rng.sample(found, min(len(found), MOST_A_MODULE))]
+    pairs = [pair for found in modules for pair in rng.sample(found, min(len(found), MOST_PER_MODULE))]
     if len(pairs) < count:
         raise InputError(
-            f"the standard library of this Python has {len(pairs):,} held-out functions with docstrings, "
-            f"{count:,} are asked for; ask for fewer --candidates, or take a Python that came with its source"
+            f"functions needs {count:,} held-out functions with docstrings, and this Python's library has "
+            f"{len(pairs):,}; choose fewer --candidates, or a Python that has the source of its library"
         )
     return tuple(rng.sample(pairs, count))
 
@@ -83,7 +83,7 @@ LANGUAGES = Suite(
     words=str.split,
     draw=translations,
 )
-"""English sentences look for their translations. The twenty are the languages that both halves have the most of, in
+"""English sentences search for their translations. The twenty are the languages that both halves have the most of, in
 several alphabets."""
 
 FUNCTIONS = Suite(
@@ -99,6 +99,6 @@ FUNCTIONS = Suite(
     words=code_words,
     draw=functions_of_the_standard_library,
 )
-"""First sentences of docstrings look for their functions."""
+"""First sentences of docstrings search for their functions."""
 
 SUITES = {suite.name: suite for suite in (LANGUAGES, FUNCTIONS)}

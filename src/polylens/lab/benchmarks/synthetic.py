@@ -1,7 +1,7 @@
-"""The synthetic benchmark, in the manner of Jina-VDR: pages made here, queries of several kinds, nDCG@5.
+"""The synthetic benchmark, in the manner of Jina-VDR: generated pages, queries of several kinds, nDCG@5.
 
-Every page, query, font and design is held out from training (`polylens.lab.synthetic`); a task is decided by its name,
-its size and a seed. Pages are embedded from their pictures alone.
+Every page, query, font and design is held out from training (`polylens.lab.synthetic`); a task is determined by its
+name, its size and a seed. Pages are embedded from their images alone.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from polylens.evaluate.bm25 import bm25
 from polylens.evaluate.metrics import Estimate, PerQuery, Relevance, Scores, bootstrap, chance_ndcg, ndcg, recall
 from polylens.evaluate.tasks import Progress, require_some_of
 from polylens.evaluate.vectors import embed_side, similarities
-from polylens.lab.synthetic.page import Page
+from polylens.lab.synthetic.page import SyntheticPage
 from polylens.lab.synthetic.pages import page
 from polylens.lab.synthetic.queries import KINDS, Query, ask
 from polylens.runtime.embedder import Embedder
@@ -28,27 +28,27 @@ from polylens.types import Embedding
 
 TASKS = ("table", "chart", "invoice", "slide", "scan", "multilingual", "code")
 K = 5
-MOST_RIGHT = 3  # pages that a query may fit; one that fits more says too little
-_TRIES = 12  # ways to ask one kind of query about one page
-_BATCH = 4  # pages held as pictures at once
+MOST_RIGHT = 3  # pages that may answer a query; a query with more answers says too little
+_TRIES = 12  # draws of one kind of query about one page
+_BATCH = 4  # images in memory at once
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
+class PageTask:
     """Pages of one kind, and queries with the pages that are right for them."""
 
     name: str
-    pages: list[Page]
+    pages: list[SyntheticPage]
     queries: list[Query]
     about: npt.NDArray[np.int64]
-    """`[Q]`: the page that each query was made from."""
+    """`[Q]`: the page that each query is about."""
     relevant: Relevance
-    """`[Q, D]`: pages that say all that a query names; the one it was made from is among them."""
+    """`[Q, D]`: pages that say everything that a query names, the one that it is about among them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """How one way of scoring did on a task, query by query: `[Q]` each."""
+    """The metrics of one way of scoring on a task, per query: `[Q]` each."""
 
     ndcg: PerQuery
     recall: PerQuery
@@ -58,38 +58,38 @@ class Scored:
 class TaskResult:
     """A task with its scores by every way of scoring: "multi-vector", "dense", "words"."""
 
-    task: Task
+    task: PageTask
     scored: dict[str, Scored]
     chance: float
     """nDCG@5 of a random order."""
     seconds: float
-    """To embed the pages."""
+    """Time to embed the pages."""
 
     def mean(self, way: str, kind: str | None = None) -> Estimate:
-        """nDCG@5 over the queries, or over those of one kind."""
+        """The mean nDCG@5 over the queries, or over those of one kind."""
         chosen = np.array([kind in (None, query.kind) for query in self.task.queries])
         return bootstrap([self.scored[way].ndcg[chosen]], [self.task.about[chosen]])
 
 
 def check_tasks(names: Sequence[str]) -> None:
-    """Refuses names that are no tasks, and no names at all.
+    """Refuses names that are not tasks, and an empty list.
 
     Raises:
-        InputError: Names the first of them.
+        InputError: A name is not a task; the message has the first such name.
     """
     require_some_of(TASKS, names)
 
 
-def make_task(name: str, pages: int = 60, seed: int = 1) -> Task:
-    """Draws a task: one query of each kind a page, where the page can be asked so.
+def make_task(name: str, pages: int = 60, seed: int = 1) -> PageTask:
+    """Draws a task: one query of each kind per page, where a page has such queries.
 
     Args:
         name: One of `TASKS`.
-        pages: How many, at least 1.
+        pages: Number of pages, at least 1.
         seed: Decides pages and queries.
 
     Raises:
-        InputError: There is no such task, or the fonts it needs are not installed.
+        InputError: There is no such task, or its fonts are not installed.
     """
     check_tasks([name])
     if pages < 1:
@@ -108,27 +108,29 @@ def make_task(name: str, pages: int = 60, seed: int = 1) -> Task:
                     about.append(number)
                     break
     relevant = np.array([[query.is_answered_by(said) for said in keys] for query in queries])
-    return Task(name, drawn, queries, np.array(about), relevant)
+    return PageTask(name, drawn, queries, np.array(about), relevant)
 
 
-def score_words(task: Task) -> Scores:
-    """BM25 over the words that the pages were drawn with, `[Q, D]`."""
+def score_words(task: PageTask) -> Scores:
+    """BM25 scores over the words drawn on the pages, `[Q, D]`."""
     return bm25([query.text for query in task.queries], [each.words for each in task.pages])
 
 
-def score_model(task: Task, embedder: Embedder, progress: Callable[[int], None] = lambda _: None) -> dict[str, Scores]:
-    """A model's scores `[Q, D]`, "dense" and, where it has late interaction, "multi-vector"."""
+def score_model(
+    task: PageTask, embedder: Embedder, progress: Callable[[int], None] = lambda _: None
+) -> dict[str, Scores]:
+    """A model's scores, `[Q, D]`: "dense" and, with late interaction, "multi-vector"."""
     asked, documents = embed_task(task, embedder, progress)
     return similarities(embedder, asked, documents)
 
 
 def embed_task(
-    task: Task, embedder: Embedder, progress: Callable[[int], None] = lambda _: None
+    task: PageTask, embedder: Embedder, progress: Callable[[int], None] = lambda _: None
 ) -> tuple[list[Embedding], list[Embedding]]:
-    """A model's vectors of the queries, and of the pictures of the pages.
+    """A model's vectors of the queries, and of the images of the pages.
 
     Args:
-        task: What to embed.
+        task: The task.
         embedder: The model.
         progress: Called with the number of pages of each batch.
     """
@@ -147,17 +149,17 @@ def run(
     seed: int = 1,
     progress: Callable[[Progress], None] = lambda _: None,
 ) -> list[TaskResult]:
-    """Makes the tasks, one after another, and scores a model on each.
+    """Draws the tasks and scores a model on each.
 
     Args:
-        embedder: The model; it has to take texts and images.
+        embedder: The model; it must take texts and images.
         tasks: Names.
-        pages: Of each task.
+        pages: Pages per task.
         seed: Decides pages and queries.
         progress: Called after each batch of pages.
 
     Raises:
-        InputError: A name is no task, or the fonts for it are not installed.
+        InputError: A name is not a task, or its fonts are not installed.
     """
     check_tasks(tasks)
     results, done, total = [], 0, pages * len(tasks)
@@ -182,5 +184,5 @@ def run(
 
 
 def overall(results: Sequence[TaskResult], way: str) -> Estimate:
-    """nDCG@5, mean over tasks."""
+    """The mean nDCG@5 over tasks."""
     return bootstrap([result.scored[way].ndcg for result in results], [result.task.about for result in results])

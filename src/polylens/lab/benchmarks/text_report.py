@@ -1,4 +1,4 @@
-"""Results of the benchmarks of texts as a table for people and as JSON for programs."""
+"""Results of the benchmarks on text pairs, as a table and as JSON."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from polylens.lab.benchmarks.texts import Suite, TextResult, overall
 
 
 def table(suite: Suite, results: Sequence[TextResult]) -> Table:
-    """The metric by task, with 95 % intervals, and its mean."""
+    """The metric per task with 95 % intervals, and its mean."""
     ways = list(results[0].scored)
     headings = ({"words": "BM25"}.get(way, way) for way in ways)
     made = Table(suite.unit, "candidates", *headings, "chance", "texts/s", title=suite.metric)
@@ -27,7 +27,7 @@ def table(suite: Suite, results: Sequence[TextResult]) -> Table:
 
 
 def as_json(suite: Suite, results: Sequence[TextResult], *, model: str, seed: int) -> dict[str, Any]:
-    """Everything that the table says, and what it was made with."""
+    """The figures of the table, and the model, seed and machine."""
     ways = list(results[0].scored)
     return {
         "benchmark": suite.name,

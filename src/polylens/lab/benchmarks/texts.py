@@ -1,7 +1,7 @@
-"""Benchmarks of texts that belong together: each query has one right document among those of all the others.
+"""Benchmarks on text pairs: each query has one right document among those of all queries.
 
-The pairs lie on the machine (`polylens.lab.corpora`), held out from training; `suites` says which are drawn. BM25
-beside a model is what can be found by words that are written the same on both sides.
+The pairs are held out from training (`polylens.lab.corpora`); `suites` draws them. BM25 beside a model shows what can
+be found by words that are the same on both sides.
 """
 
 from __future__ import annotations
@@ -23,51 +23,51 @@ from polylens.runtime.embedder import Embedder
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Suite:
-    """A benchmark: what is searched, and how it is judged."""
+    """A benchmark: its pairs and its metric."""
 
     name: str
     unit: str
-    """What one of its tasks is, such as a language."""
+    """What a task is, such as a language."""
     tasks: tuple[str, ...]
-    """Those that its mean is over."""
+    """The tasks of the mean."""
     others: tuple[str, ...]
-    """Those that may be asked for besides."""
+    """Further tasks that may be asked for."""
     candidates: int
-    """Documents that compete in a task, and queries, unless another number is asked for."""
+    """The default number of pairs per task."""
     metric: str
     judge: Callable[[Scores, Relevance], PerQuery]
-    """What `metric` names."""
+    """Computes `metric`."""
     chance: Callable[[Relevance], float]
-    """What a random order gets by it on average."""
+    """The expected metric of a random order."""
     adapter: str
     """The task whose adapter embeds."""
     words: Callable[[str], list[str]]
-    """Of a text, for BM25."""
+    """The words of a text, for BM25."""
     draw: Callable[[str, int, int], tuple[TextPair, ...]]
-    """Name of a task, how many, a seed -> its pairs."""
+    """Name of a task, number of pairs, seed -> pairs."""
 
 
 @dataclass(frozen=True, slots=True)
 class TextResult:
-    """How a model did on one task."""
+    """The result of a model on one task."""
 
     task: str
     scored: dict[str, PerQuery]
     """Way of scoring, "multi-vector", "dense" or "words" -> the metric of each query, `[Q]`."""
     chance: float
     seconds: float
-    """To embed both sides."""
+    """Time to embed both sides."""
 
     def mean(self, way: str) -> Estimate:
-        """Over the queries."""
+        """The mean over the queries."""
         return overall([self], way)
 
 
 def check_tasks(suite: Suite, names: Sequence[str]) -> None:
-    """Refuses names that are no tasks of a suite, and no names at all.
+    """Refuses names that are not tasks of a suite, and an empty list.
 
     Raises:
-        InputError: Names the first of them.
+        InputError: A name is not a task; the message has the first such name.
     """
     require_some_of((*suite.tasks, *suite.others), names, f"tasks of {suite.name}")
 
@@ -83,15 +83,15 @@ def run(
     """Draws the tasks and scores a model on each.
 
     Args:
-        suite: Which benchmark.
+        suite: The benchmark.
         embedder: The model; it has to take texts.
-        tasks: Names; when None, those that the mean is over.
-        candidates: Of each task, at least 2; when None, as many as the suite says.
+        tasks: Names; None stands for the tasks of the mean.
+        candidates: Pairs per task, at least 2; None is the suite's default.
         seed: Decides which pairs are drawn.
         progress: Called after each batch.
 
     Raises:
-        InputError: A name is no task, or this machine has too few pairs for one.
+        InputError: A name is not a task, or this machine has too few pairs for a task.
     """
     names = suite.tasks if tasks is None else tasks
     check_tasks(suite, names)
@@ -121,11 +121,11 @@ def run(
 
 
 def score_words(suite: Suite, queries: Iterable[str], documents: Iterable[str]) -> Scores:
-    """BM25 of texts, `[Q, D]`."""
+    """BM25 scores of texts, `[Q, D]`."""
     return bm25([" ".join(suite.words(query)) for query in queries], [suite.words(each) for each in documents])
 
 
 def overall(results: Sequence[TextResult], way: str) -> Estimate:
-    """Mean over tasks. Each query is about a document of its own, so the interval is over queries."""
+    """The mean over tasks. Each query has a document of its own, so the interval is over queries."""
     values = [result.scored[way] for result in results]
     return bootstrap(values, [np.arange(len(each)) for each in values])

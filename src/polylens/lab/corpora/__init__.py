@@ -1,5 +1,5 @@
-"""Texts that lie on any machine and belong together: a sentence and its translation, a docstring and its function.
+"""Text pairs from what a machine has installed: sentences with translations, docstrings with functions.
 
-Nothing is downloaded and nothing is kept. Each kind is split in two, by catalogue or by module, and no text of the
-held-out half stands in the other. Manual pages are for training alone. Never needs torch.
+Nothing is downloaded and nothing is kept. Each kind is split in two, by catalogue or by module, and the splits share no
+text. Manual pages are for training only. Never needs torch.
 """

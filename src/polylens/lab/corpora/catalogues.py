@@ -1,11 +1,11 @@
-"""Sentences and their translations: the message catalogues of the free software that is installed.
+"""Sentences and their translations, from the message catalogues of installed free software.
 
-Programs speak to people in many languages, and the catalogues (gettext's .mo files) hold what they say beside the
-English. A message is a sentence with a program's marks in it: places for values, keys to press, markup. They are taken
-out, for they are the same in every language and would give a pair away.
+A catalogue (one of gettext's .mo files) holds a program's messages in English and in one other language. A message is a
+sentence with marks in it: places for values, keys to press, markup. Marks are removed, since they are the same in every
+language and would give a pair away.
 
-The halves are split by catalogue. The same message may stand in several, so a training pair whose English or whose
-translation also stands in a held-out catalogue is left out, in whatever language it is found there.
+The data are split by catalogue. Several catalogues may have the same message, so a training pair is left out where its
+English or its translation is also in a held-out catalogue, in any language.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ import struct
 from collections.abc import Iterator
 from pathlib import Path
 
-from polylens.lab.corpora.text import Split, TextPair, is_mostly_letters, key
+from polylens.lab.corpora.split import Split
+from polylens.lab.corpora.text import TextPair, is_mostly_letters, key
 
 FOLDER = Path("/usr/share/locale")
 
@@ -28,7 +29,7 @@ LANGUAGES: dict[str, str] = {
     "pt": "pt_BR",
     "zh": "zh_CN",
 }
-"""Language code -> the folder of its catalogues. Those that nano learns, but English."""
+"""Language code -> the folder of its catalogues, for all languages that nano learns except English."""
 
 HELD_OUT: dict[str, str] = {
     "glib20": "libglib2.0-data",
@@ -39,12 +40,11 @@ HELD_OUT: dict[str, str] = {
 }
 """Catalogue that training never reads -> the Debian package it comes with: desktop libraries, in the most languages."""
 
-WORDS = (3, 40)  # of the English, fewest and most
-LETTERS = (6, 400)  # of either side
+WORDS = (3, 40)  # fewest and most in the English sentence
+LETTERS = (6, 400)  # fewest and most on either side
 
 _LISTS_OF_NAMES = ("iso_", "xkeyboard-config")
-"""How catalogues of countries, languages, currencies and keyboards begin: not sentences but names, which
-`synthetic.lexicon` holds out."""
+"""Prefixes of catalogues that hold names instead of sentences, some of which `synthetic.lexicon` holds out."""
 
 _QUOTE = "\"'`‘’“”„«»‹›「」『』"
 _FORMAT = re.compile(
@@ -66,12 +66,12 @@ _EDGE = " :;,-*=…"
 
 @functools.cache
 def pairs(language: str, split: Split, folder: Path = FOLDER) -> tuple[TextPair, ...]:
-    """All pairs of a language, English first, no English and no translation twice; in an order that is always the same.
+    """All pairs of a language, English first, without duplicates on either side, in a fixed order.
 
     Args:
         language: One of `LANGUAGES`.
-        split: Which catalogues.
-        folder: With a folder for each language.
+        split: Of the catalogues.
+        folder: Has a folder for each language.
     """
     taken: set[str] = set() if split == "held_out" else set(held_out_keys(folder))
     found = []
@@ -83,8 +83,8 @@ def pairs(language: str, split: Split, folder: Path = FOLDER) -> tuple[TextPair,
     return tuple(found)
 
 
-def are_there(split: Split, folder: Path = FOLDER) -> bool:
-    """Whether there is any catalogue to take pairs from."""
+def any_installed(split: Split, folder: Path = FOLDER) -> bool:
+    """Whether a split has any catalogue."""
     return bool(files(split, folder))
 
 
@@ -94,14 +94,14 @@ def files(split: Split, folder: Path = FOLDER) -> list[Path]:
 
 
 def missing_packages(language: str, folder: Path = FOLDER) -> list[str]:
-    """Debian packages whose held-out catalogues are not there in a language."""
+    """Debian packages whose held-out catalogues are missing in a language."""
     there = {path.stem for path in _paths(language, "held_out", folder)}
     return [package for catalogue, package in HELD_OUT.items() if catalogue not in there]
 
 
 @functools.cache
 def held_out_keys(folder: Path = FOLDER) -> frozenset[str]:
-    """Everything that the held-out catalogues say, in any language."""
+    """The keys of all messages of the held-out catalogues, in all languages."""
     found = (pair for language in LANGUAGES for pair in _cleaned(language, "held_out", folder))
     return frozenset(key(text) for pair in found for text in (pair.query, pair.document))
 
@@ -124,9 +124,9 @@ def _paths(language: str, split: Split, folder: Path) -> list[Path]:
 
 
 def messages(path: Path) -> dict[str, str]:
-    """The messages of a catalogue, as they stand there; those with a plural are left out.
+    """The messages of a catalogue with their marks; messages with a plural are left out.
 
-    A catalogue that cannot be read has none; there are old ones with a header in another encoding than it names.
+    A catalogue that cannot be read has no messages; some old ones have a header in another encoding than it names.
     """
     try:
         with path.open("rb") as file:
@@ -137,14 +137,14 @@ def messages(path: Path) -> dict[str, str]:
 
 
 def cleaned(english: str, translation: str) -> TextPair | None:
-    """A message as a person would read it, None where it is no sentence or is not translated.
+    """A message as a person would read it; None where it is not a sentence or not translated.
 
     Example:
         >>> cleaned("Could not _open “%s”: no such file", "“%s” konnte nicht ge_öffnet werden: keine solche Datei")
         TextPair(query='Could not open: no such file', document='konnte nicht geöffnet werden: keine solche Datei')
         >>> cleaned("usage: sort [FILE]...", "Aufruf: sort [DATEI]...")
     """
-    english = english.rpartition("\x04")[2]  # before it stands the context
+    english = english.rpartition("\x04")[2]  # the context stands before it
     has_key = _has_key(english, translation)
     ours, theirs = _plain(english, has_key), _plain(translation, has_key)
     words = ours.split()
@@ -159,14 +159,14 @@ def cleaned(english: str, translation: str) -> TextPair | None:
 
 
 def _has_key(english: str, translation: str) -> bool:
-    """Whether an underscore marks the letter to press: there is one on either side, and it is no name with one."""
+    """Whether an underscore marks a key to press: each side has exactly one, and it is not part of a name."""
     if english.count("_") != 1 or translation.count("_") != 1:
         return False
     return _WITH_UNDERSCORE.findall(english) != _WITH_UNDERSCORE.findall(translation) or " _" in f" {english}"
 
 
 def _plain(text: str, has_key: bool) -> str:
-    """One line without marks; "" where the layout says that it is a table."""
+    """The message in one line without marks; "" where its layout is a table."""
     text = _OPTION.sub("", text.strip("\n"))
     if _TABLE.search(text):
         return ""
@@ -182,5 +182,5 @@ def _plain(text: str, has_key: bool) -> str:
 
 
 def _is_prose(text: str) -> bool:
-    """Whether most of what is not space are letters, and it tells more than how a program is called."""
+    """Whether a text consists mostly of letters, and is not a usage line."""
     return is_mostly_letters(text, 7) and not text.startswith(("Usage", "usage"))

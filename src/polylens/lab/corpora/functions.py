@@ -1,7 +1,7 @@
-"""Docstrings and their functions: the standard library's own source, as the running Python has it.
+"""Docstrings and their functions, from the source of the running Python's standard library.
 
-The question is the first sentence of a docstring, the answer the function without it. Modules are split by the hash of
-their name, as they are for screenshots of code; a question or a function that a held-out module has too is left out of
+The query is the first sentence of a docstring, the document the function without it. Modules are split by the hash of
+their name, as they are for screenshots of code; a query or function that a held-out module has, too, is left out of
 training. Another version of Python gives other pairs.
 """
 
@@ -16,13 +16,14 @@ import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
-from polylens.lab.corpora.text import Split, TextPair, key
+from polylens.lab.corpora.split import Split
+from polylens.lab.corpora.text import TextPair, key
 
 LEFT_OUT = frozenset({"test", "tests", "idle_test", "lib2to3", "site-packages", "dist-packages", "pydoc_data"})
-"""Folders of the standard library with programs that test it, are not its own, or are gone from later versions."""
+"""Folders with tests, packages of others, or modules that later versions lack."""
 
-WORDS = (4, 40)  # of a question, fewest and most
-LINES = (2, 60)  # of a function without its docstring
+WORDS = (4, 40)  # fewest and most per query
+LINES = (2, 60)  # fewest and most per function, without its docstring
 
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[A-Z`'\"(])")
 _CODE = re.compile(r"->|>>>|\w=|^[\[(<]")  # a signature further on, an example, a grammar
@@ -35,17 +36,17 @@ def is_held_out_module(module: str) -> bool:
 
 
 def pairs(split: Split) -> tuple[TextPair, ...]:
-    """All pairs, the question first, none twice; in an order that is always the same.
+    """All pairs, the query first, without duplicates, in a fixed order.
 
     Args:
-        split: Which modules.
+        split: Of the modules.
     """
     return tuple(pair for found in by_module(split).values() for pair in found)
 
 
 @functools.cache
 def by_module(split: Split) -> dict[str, tuple[TextPair, ...]]:
-    """Dotted name of a module -> its pairs; without those that a module before it has."""
+    """Dotted name of a module -> its pairs, without those that an earlier module has."""
     taken = set(held_out_keys()) if split == "train" else set[str]()
     found: dict[str, tuple[TextPair, ...]] = {}
     for module, path in modules(split).items():
@@ -61,7 +62,7 @@ def by_module(split: Split) -> dict[str, tuple[TextPair, ...]]:
 
 
 def held_out_keys() -> frozenset[str]:
-    """Everything that the held-out modules ask and answer."""
+    """The keys of all queries and functions of the held-out modules."""
     return frozenset(key(text) for pair in pairs("held_out") for text in (pair.query, pair.document))
 
 
@@ -78,10 +79,10 @@ def modules(split: Split) -> dict[str, Path]:
 
 
 def in_module(source: str) -> Iterator[TextPair]:
-    """The pairs of a module, in the order of its functions; none where it is no Python of this version."""
+    """The pairs of a module, in the order of its functions; none where this Python cannot parse it."""
     try:
         tree = ast.parse(source)
-    except (SyntaxError, ValueError):  # kept there on purpose, to be tested with
+    except (SyntaxError, ValueError):  # some files are invalid on purpose, for tests
         return
     lines = source.splitlines()
     for node in ast.walk(tree):
@@ -92,7 +93,7 @@ def in_module(source: str) -> Iterator[TextPair]:
 
 
 def first_sentence(docstring: str) -> str:
-    """What a docstring says first, without the signature that it may begin with; "" where that is no sentence.
+    """The first sentence of a docstring, without a leading signature; "" where there is none.
 
     Example:
         >>> first_sentence("copy(x) -> Return a shallow copy of x.  See the module.")
@@ -105,11 +106,11 @@ def first_sentence(docstring: str) -> str:
 
 
 def without_docstring(node: ast.FunctionDef | ast.AsyncFunctionDef, lines: list[str]) -> str:
-    """The source of a function without its docstring, moved to the left edge; "" where it says too little or much.
+    """The source of a function without its docstring, dedented; "" where it is too short or too long.
 
     Args:
         node: A function with a docstring.
-        lines: Of its whole module.
+        lines: The lines of its module.
     """
     docstring, *body = node.body
     assert docstring.end_lineno is not None and node.end_lineno is not None

@@ -1,8 +1,8 @@
-"""Questions and passages out of manual pages: the one line that says what a page is about, and its first paragraph.
+"""Queries and passages from manual pages: the one-line summary of a page, and its first paragraph.
 
 Every page begins with a section that names it and says in one line what it is for; a description follows. Only pages
-written in man(7)'s macros are read, which nearly all are, and only as much of them as a paragraph needs. For training
-alone: what a held-out catalogue or function says is left out.
+written in man(7)'s macros are read, which nearly all are, and only as much of them as a paragraph needs. They are for
+training only: texts of held-out catalogues and functions are left out.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from polylens.lab.corpora.text import TextPair, is_mostly_letters, key
 
 FOLDER = Path("/usr/share/man")
 SECTIONS = ("man1", "man2", "man3", "man4", "man5", "man7", "man8")
-MOST_OF_A_KIND = 60  # pages: some programs have thousands, made from one template
+MOST_OF_A_KIND = 60  # pages: some programs have thousands from one template
 
-QUESTION_WORDS = (3, 30)  # of the one line, fewest and most
-PASSAGE_LETTERS = (60, 600)  # a longer paragraph is passed over
+QUESTION_WORDS = (3, 30)  # fewest and most in the summary
+PASSAGE_LETTERS = (60, 600)  # a longer paragraph is skipped
 
 _KIND = re.compile(r"[A-Za-z0-9]+")
 _COMMENT = re.compile(r"""^[.']\s*\\".*|\\".*""")
@@ -38,24 +38,24 @@ _BREAK = re.compile(r"^\.\s*(?:SS|PP|LP|P|TP|TQ|IP|HP|RS|RE|sp|nf|fi|EX|EE|SY|YS
 
 @functools.cache
 def pairs(folder: Path = FOLDER) -> tuple[TextPair, ...]:
-    """All pairs, the one line first, no text twice; those of translated pages too, of one language on both sides.
+    """All pairs, the summary first, without duplicates; of translated pages, too, in one language on both sides.
 
     Args:
-        folder: With the sections of the English pages, and with a folder for each other language.
+        folder: Has the sections of the English pages, and a folder for each other language.
     """
     taken = set(catalogues.held_out_keys() | functions.held_out_keys())
     found = []
     for path in files(folder):
         pair = in_page(_text(path))
         keys = set() if pair is None else {key(pair.query), key(pair.document)}
-        if pair is not None and len(keys) == 2 and not keys & taken:  # some say the same in both places
+        if pair is not None and len(keys) == 2 and not keys & taken:  # some pages say the same in both places
             taken |= keys
             found.append(pair)
     return tuple(found)
 
 
 def files(folder: Path = FOLDER) -> Iterator[Path]:
-    """The pages that pairs are taken from, in an order that is always the same."""
+    """The pages that pairs are taken from, in a fixed order."""
     kinds: Counter[tuple[Path, str]] = Counter()
     for section in sorted(path for pattern in ("", "*/") for name in SECTIONS for path in folder.glob(pattern + name)):
         for path in sorted(section.glob("*.gz")):
@@ -66,7 +66,7 @@ def files(folder: Path = FOLDER) -> Iterator[Path]:
 
 
 def _text(path: Path) -> str:
-    """Of a page; "" of one that cannot be read, or is in an old encoding."""
+    """The source of a page; "" where it cannot be read or has an old encoding."""
     try:
         return gzip.decompress(path.read_bytes()).decode("utf-8")
     except (OSError, EOFError, ValueError, zlib.error):
@@ -74,7 +74,7 @@ def _text(path: Path) -> str:
 
 
 def in_page(text: str) -> TextPair | None:
-    """What a page is about, and its first paragraph that says a little more; None where either is missing.
+    """The summary of a page and its first paragraph of some length; None where either is missing.
 
     Example:
         >>> page = '''.SH NAME
@@ -102,7 +102,7 @@ def in_page(text: str) -> TextPair | None:
 
 
 def _paragraphs(text: str) -> Iterator[str]:
-    """Of all sections, each on one line and without its marks."""
+    """The paragraphs of all sections, each in one line without macros."""
     begun, lines = False, list[str]()
     for raw in text.splitlines():
         line = _COMMENT.sub("", raw)

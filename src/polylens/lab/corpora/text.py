@@ -1,26 +1,23 @@
-"""What the kinds of pairs have in common: the pair itself, its two halves, and when two texts are the same."""
+"""A text pair, and the comparison of texts that all corpora share."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Literal
-
-Split = Literal["train", "held_out"]
 
 _SAYS_NOTHING = re.compile(r"[\W\d_]+")
 
 
 @dataclass(frozen=True, slots=True)
 class TextPair:
-    """What is asked, and the text that is right for it."""
+    """A query and the text that is right for it."""
 
     query: str
     document: str
 
 
 def is_mostly_letters(text: str, tenths: int) -> bool:
-    """Whether at least so many tenths of what is not space are letters.
+    """Whether at least `tenths` tenths of a text's characters, spaces aside, are letters.
 
     Example:
         >>> is_mostly_letters("ab 12", 5), is_mostly_letters("ab 123", 5)
@@ -31,7 +28,7 @@ def is_mostly_letters(text: str, tenths: int) -> bool:
 
 
 def key(text: str) -> str:
-    """What is left of a text without case, digits, punctuation and spaces: equal where two texts say the same.
+    """A text without case, digits, punctuation and spaces; equal for texts that say the same.
 
     Example:
         >>> key("Page 3 of 7.") == key("page of")

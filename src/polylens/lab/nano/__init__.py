@@ -1,1 +1,1 @@
-"""The training of nano and of nano-clip, from nothing."""
+"""The training of nano and nano-clip, from random weights."""

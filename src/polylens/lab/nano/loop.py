@@ -2,7 +2,7 @@
 
 A run's folder holds `recipe.json`, `log.jsonl` (a line every few steps) and the same for TensorBoard, `checkpoint/`
 (weights and optimiser, safetensors only; written beside and renamed), `blended/` (the weights of stages that
-are mixed into those of later ones) and, at the end, `model/` in the official layout.
+are mixed into those of later stages) and, at the end, `model/` in the official layout.
 """
 
 from __future__ import annotations
@@ -12,46 +12,44 @@ import math
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from tokenizers import Tokenizer
-from torch import Tensor, nn
+from torch import nn
 
 from polylens.atomic import write_beside
 from polylens.errors import InputError
 from polylens.lab.nano.data.batches import Batches
-from polylens.lab.nano.data.examples import READING_POINTS, AnyProcessor, ImageBatch, letters
-from polylens.lab.nano.data.found import found_data
+from polylens.lab.nano.data.examples import AnyProcessor, ImageBatch
+from polylens.lab.nano.data.fingerprints import data_fingerprints
+from polylens.lab.nano.data.grounding import letters
 from polylens.lab.nano.data.text_pairs import check_pairs
-from polylens.lab.nano.recipes import Recipe, Stage, stage_at
+from polylens.lab.nano.initial_weights import initialise
+from polylens.lab.nano.objective import compute_losses
+from polylens.lab.nano.schedule import Recipe, Stage, stage_at
 from polylens.lab.nano.stage_recall import StageRecall
-from polylens.lab.nano.trainee import Trainee, handed, initialise, make_processor, make_tokenizer, make_trainee
-from polylens.models.protocol import Outputs
+from polylens.lab.nano.trainee import Trainee, make_processor, make_tokenizer, make_trainee
 from polylens.train.distributed import processes
-from polylens.train.journal import Journal
-from polylens.train.losses import batched_maxsim, caption_nce, grounding_nce, info_nce, matryoshka_nce, reading_loss
-from polylens.train.progress import Progress
-from polylens.train.record import write_recipe
+from polylens.train.pair_run import LOG_EVERY
+from polylens.train.progress import TrainingProgress
+from polylens.train.run_logger import RunLogger
+from polylens.train.run_metadata import write_recipe
 from polylens.train.state import blend_weights, load_state, save_state, save_weights
 
 _log = logging.getLogger(__name__)
 
-LOG_EVERY = 10  # steps
 BLENDED = "blended"  # weights of earlier stages, in the run's folder
 
 
 def train(
-    recipe: Recipe, folder: Path, *, report: Callable[[Progress], None], max_seconds: float | None = None
+    recipe: Recipe, folder: Path, *, report: Callable[[TrainingProgress], None], max_seconds: float | None = None
 ) -> Path | None:
-    """Runs a recipe, or goes on with it where a checkpoint lies in the folder.
+    """Runs a recipe, or resumes it where a checkpoint lies in the folder.
 
     Args:
-        recipe: What to do.
-        folder: Of the run; one begun with another recipe is refused.
+        recipe: The recipe.
+        folder: Of the run; a folder with a run of another recipe is refused.
         report: Called after each step.
         max_seconds: Stop after a checkpoint once this much time has passed; None runs to the end.
 
@@ -59,8 +57,8 @@ def train(
         The folder of the finished model, None where time ran out first.
 
     Raises:
-        InputError: The folder holds a run of another recipe, what the recipe learns from is not on this machine, or
-            several processes were started.
+        InputError: The folder holds a run of another recipe, this machine lacks the recipe's data, or several processes
+            were started.
     """
     _begin(recipe, folder)
     tokenizer = _tokenizer(recipe, folder)
@@ -75,22 +73,22 @@ def train(
     kept = {blend.stage for stage in recipe.stages for blend in stage.blend}
     began = time.monotonic()
     held_out = StageRecall(recipe.seed, processor)
-    with Journal(folder, start) as journal:
+    with RunLogger(folder, start) as logger:
         for step, batch in _batches(recipe, processor, start, total):
             tick = time.monotonic()
             losses = train_step(trainee, batch, optimisers, recipe, step)
             stage, within = stage_at(recipe, step)
-            if within + 1 == stage.steps:  # before any checkpoint that lies behind, so that a run taken up has it
+            if within + 1 == stage.steps:  # before the checkpoint, so that a resumed run has it
                 if stage.kind == "read":
-                    trainee.settle(batch.images)
+                    trainee.finalize_reading(batch.images)
                 _end_stage(stage, stage.name in kept, folder / BLENDED, dict(trainee.named_parameters()))
             seconds = time.monotonic() - tick
-            report(Progress(step + 1, total, losses["total"], seconds))
+            report(TrainingProgress(step + 1, total, losses["total"], seconds))
             checkpoint = (step + 1) % recipe.checkpoint_every == 0 or step + 1 == total
             if (step + 1) % LOG_EVERY == 0 or checkpoint:
                 scores = held_out(trainee, stage) if checkpoint else {}
                 rounded = {name: round(loss, 4) for name, loss in losses.items()}
-                journal.note(step + 1, {"seconds": round(seconds, 3), **rounded, **scores})
+                logger.log(step + 1, {"seconds": round(seconds, 3), **rounded, **scores})
             if checkpoint:
                 save_state(folder / "checkpoint", dict(trainee.named_parameters()), optimisers, step + 1)
                 if max_seconds is not None and time.monotonic() - began > max_seconds and step + 1 < total:
@@ -100,39 +98,41 @@ def train(
 
 
 def _begin(recipe: Recipe, folder: Path) -> None:
-    """Writes what the run is; refuses what it cannot be."""
+    """Prepares the folder of a run, and refuses runs that cannot work."""
     num_processes = processes().num_processes
     if num_processes > 1:
-        raise InputError(f"{recipe.name} is trained by one process, got {num_processes}; start it without a launcher")
+        raise InputError(
+            f"{recipe.name} is trained by a single process, got {num_processes}; start it without a launcher"
+        )
     if any(stage.pairs for stage in recipe.stages):
         check_pairs()
     folder.mkdir(parents=True, exist_ok=True)
-    other = write_recipe(recipe, folder, found_data(recipe), may_move=True)
-    if other:
+    changed = write_recipe(recipe, folder, data_fingerprints(recipe), may_move=True)
+    if changed:
         _log.warning(
-            "%s are not what %s learned from so far: from here on its batches are others (recipe.json notes it)",
-            ", ".join(other),
+            "%s have changed since %s was last trained: its further batches will differ (noted in recipe.json)",
+            ", ".join(changed),
             folder,
         )
 
 
 def _compile(trainee: Trainee, reading_blocks: int) -> None:
-    """What reads, where there is a compiler: the tower is bound by memory traffic, which fused steps halve."""
+    """Compiles the reading blocks, where there is a compiler: fused operations halve the tower's memory traffic."""
     if shutil.which("c++"):
-        logging.getLogger("torch._dynamo").setLevel(logging.ERROR)  # a size that is computed plainly is no news
+        logging.getLogger("torch._dynamo").setLevel(logging.ERROR)  # that a size is not compiled is no news
         for block in list(trainee.tower.blocks)[:reading_blocks]:
             block.compile()
 
 
 def _end_stage(stage: Stage, keep: bool, folder: Path, named: dict[str, nn.Parameter]) -> None:
-    """Mixes in the weights of the stages that this one names, and keeps what comes out where a later one wants it."""
+    """Mixes earlier weights into those of a finished stage, and saves the result where a later stage needs it."""
     blend_weights({folder / f"{blend.stage}.safetensors": blend.share for blend in stage.blend}, named)
     if keep:
         save_weights(folder / f"{stage.name}.safetensors", named)
 
 
 def learning_rate(recipe: Recipe, step: int) -> float:
-    """Warm-up over the run's first steps, a cosine from high to low within each stage."""
+    """The learning rate of a step: a warm-up over the run's first steps, and a cosine within each stage."""
     stage, within = stage_at(recipe, step)
     fall = 0.5 * (1 + math.cos(math.pi * within / stage.steps))
     rate = stage.final_learning_rate + (stage.learning_rate - stage.final_learning_rate) * fall
@@ -147,7 +147,7 @@ def make_optimisers(trainee: Trainee, recipe: Recipe) -> list[torch.optim.Optimi
     """
     groups: dict[tuple[bool, float], list[nn.Parameter]] = {}
     for name, parameter in trainee.named_parameters():
-        groups.setdefault((trainee.is_matrix(name), trainee.share(name)), []).append(parameter)
+        groups.setdefault((trainee.is_matrix(name), trainee.rate_share(name)), []).append(parameter)
     hidden, rest = (
         [{"params": found, "share": share} for (is_matrix, share), found in groups.items() if is_matrix == wanted]
         for wanted in (True, False)
@@ -161,10 +161,10 @@ def make_optimisers(trainee: Trainee, recipe: Recipe) -> list[torch.optim.Optimi
 def train_step(
     trainee: Trainee, batch: ImageBatch, optimisers: list[torch.optim.Optimizer], recipe: Recipe, step: int
 ) -> dict[str, float]:
-    """One update; returns each loss before its weight, and their weighted sum as `total`."""
+    """One update; returns each unweighted loss, and their weighted sum as `total`."""
     rate = learning_rate(recipe, step)
     stage, _ = stage_at(recipe, step)
-    trainee.hold(still=not stage.tower_learns, task=stage.task)
+    trainee.freeze(reading=not stage.tower_learns, task=stage.task)
     for optimiser in optimisers:
         for group in optimiser.param_groups:
             group["lr"] = rate * group["share"]
@@ -180,98 +180,8 @@ def train_step(
     return {name: float(loss.detach()) for name, loss in losses.items()} | {"gradient": float(norm), "rate": rate}
 
 
-def compute_losses(trainee: Trainee, batch: ImageBatch, recipe: Recipe) -> dict[str, Tensor]:
-    """The weighted sum and its parts; nothing of reading where the tower is held still.
-
-    Pictures and passages stand among the documents together: a query must prefer its own picture to any text and its
-    own text to any picture, which keeps the scores of both kinds comparable. A batch may have no pictures.
-    """
-    with handed(trainee.read_from) as legible, handed(trainee.searched) as searched:
-        if batch.queries:
-            documents = trainee.model.embed([*batch.images, *batch.passages])
-        else:
-            trainee.look(batch.images)
-    losses = {}
-    if len(batch.letters) and trainee.reader.weight.requires_grad:
-        losses.update(_reading(trainee, batch, legible[0]))
-    if batch.queries:
-        queries = trainee.model.embed(batch.queries)
-        losses.update(_search_losses(queries, documents, batch, recipe))
-        if batch.here.shape[1]:
-            pointed = trainee.pointed_at(queries, documents, searched[0], batch.images)
-            here, same = (places.to(queries.dense.device) for places in (batch.here, batch.same))
-            losses["grounding"] = grounding_nce(*pointed, here, same, recipe.grounding_temperature)
-    shares = asdict(recipe.weights)
-    total = torch.stack([share * losses[name] for name, share in shares.items() if name in losses]).sum()
-    return {"total": total, **losses}
-
-
-def _reading(trainee: Trainee, batch: ImageBatch, rows: Tensor) -> dict[str, Tensor]:
-    """Reading loss of what came out of the reading blocks, and the share of letters that it got right."""
-    features, wanted = trainee.legible(rows, batch.letters, batch.images)
-    wanted = wanted.to(features.device)
-    read = trainee.reader(F.rms_norm(features, features.shape[-1:], eps=1e-6))
-    logits = read.unflatten(-1, (READING_POINTS, -1)).float()
-    with torch.no_grad():
-        right = (logits.argmax(dim=-1) == wanted)[wanted > 0].float().mean()
-    return {"reading": reading_loss(logits, wanted), "letters": right}
-
-
-def _search_losses(queries: Outputs, documents: Outputs, batch: ImageBatch, recipe: Recipe) -> dict[str, Tensor]:
-    """Dense loss, and the late one where there is late interaction; how often a query's own picture comes
-    first among the pictures, or its own text among the texts where there are no pictures."""
-    device = queries.dense.device
-    num_images, num_queries = len(batch.images), len(batch.queries)
-    own_image = torch.tensor(batch.image_of, dtype=torch.long, device=device)
-    about_image = torch.arange(len(own_image), device=device)
-    pairs = [(query, num_images + passage) for query, passage in enumerate(batch.passage_of) if passage is not None]
-    about_passage, own_passage = torch.tensor(pairs, dtype=torch.long, device=device).view(-1, 2).unbind(1)
-    # what a query is about comes as a picture and as a text: when one is asked for, the other is no negative
-    is_own_passage = torch.zeros(num_queries, len(documents.lengths), dtype=torch.bool, device=device)
-    is_own_passage[about_passage, own_passage] = True
-    is_own_image = torch.zeros_like(is_own_passage)
-    is_own_image[about_image, own_image] = True
-    to_image = (own_image, is_own_passage[about_image])
-    to_passage = (own_passage, is_own_image[about_passage])
-
-    dense = partial(
-        matryoshka_nce,
-        temperature=recipe.dense_temperature,
-        dims=recipe.model.matryoshka_dims,
-        both_ways=recipe.dense_both_ways,
-    )
-    kinds = [(about_image, to_image)] * bool(batch.images) + [(about_passage, to_passage)] * bool(batch.passages)
-    parts = [dense(queries.dense[about], documents.dense, *to) for about, to in kinds]
-    losses = {"dense": torch.stack(parts).sum()}
-    if recipe.weights.caption:
-        losses.update(_caption_loss(documents, batch, recipe))
-    scores = queries.dense.detach() @ documents.dense.detach().T
-    if queries.multivector is not None and documents.multivector is not None:
-        owner = torch.repeat_interleave(torch.arange(num_queries), torch.tensor(queries.lengths)).to(device)
-        scores = batched_maxsim(queries.multivector, owner, documents.multivector, documents.lengths, num_queries)
-        parts = [info_nce(scores[about], *to, recipe.late_temperature) for about, to in kinds]
-        losses["late"] = torch.stack(parts).sum()
-    with torch.no_grad():
-        if batch.images:
-            first = (scores[about_image, :num_images].argmax(dim=1) == own_image).float().mean()
-        else:
-            first = (scores[about_passage].argmax(dim=1) == own_passage).float().mean()
-    return {**losses, "recall@1": first}
-
-
-def _caption_loss(documents: Outputs, batch: ImageBatch, recipe: Recipe) -> dict[str, Tensor]:
-    """Of the pictures whose words stand among the documents as a text too; none where no picture's do."""
-    told = {image: text for image, text in zip(batch.image_of, batch.passage_of, strict=False) if text is not None}
-    if not told:
-        return {}
-    pictures, texts = documents.dense[: len(batch.images)], documents.dense[len(batch.images) :]
-    own_text = torch.tensor(list(told.values()), device=texts.device)
-    loss = caption_nce(pictures[list(told)], texts, own_text, recipe.dense_temperature, recipe.model.matryoshka_dims)
-    return {"caption": loss}
-
-
 def _batches(recipe: Recipe, processor: AnyProcessor, start: int, total: int) -> Iterator[tuple[int, ImageBatch]]:
-    letters()  # before the fork, so that no worker counts them anew
+    letters()  # before the fork, so that no worker counts them again
     loader = torch.utils.data.DataLoader(
         Batches(recipe, processor),
         sampler=range(start, total),
@@ -284,7 +194,7 @@ def _batches(recipe: Recipe, processor: AnyProcessor, start: int, total: int) ->
 
 
 def _tokenizer(recipe: Recipe, folder: Path) -> Tokenizer:
-    """Trained once a run."""
+    """The tokenizer of the run, which is trained once."""
     path = folder / "tokenizer.json"
     if not path.exists():
         with write_beside(path) as beside:

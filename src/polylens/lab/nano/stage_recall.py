@@ -1,33 +1,31 @@
-"""How a run from nothing does on pictures like those of its stage, of words and in fonts that it is never shown."""
+"""Recall of a run from random weights on held-out pictures that are drawn like those of its stage."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
 from functools import partial
 from itertools import islice
 
 import torch
-from torch import Tensor
 
 from polylens.errors import InputError
 from polylens.lab.nano.data.batches import draw
 from polylens.lab.nano.data.examples import AnyProcessor, picture_item
 from polylens.lab.nano.data.unseen import with_queries
-from polylens.lab.nano.recipes import Stage
+from polylens.lab.nano.schedule import Stage
 from polylens.lab.nano.trainee import Trainee
-from polylens.lab.synthetic.crops import Rendered
 from polylens.lab.synthetic.fonts import faces
+from polylens.lab.synthetic.rendered import Rendered
 from polylens.models.protocol import Item
-from polylens.train.caching import leaves
+from polylens.train.caching import embed_cached
 from polylens.train.held_out import found_first, recall_at_1
-from polylens.train.joint import Vectors
+from polylens.train.joint import as_vectors
 
 PICTURES = 24  # of each stage
 
 
 class StageRecall:
-    """Share of the held-out queries that find their own picture first, of a stage's pictures; drawn once a stage.
+    """Share of held-out queries that find their own picture first; the pictures are drawn once per stage.
 
     Args:
         seed: Of the run.
@@ -40,11 +38,11 @@ class StageRecall:
         self._drawn: tuple[list[Item], list[Item]] = ([], [])
 
     def __call__(self, trainee: Trainee, stage: Stage) -> dict[str, float]:
-        """By each kind of vectors that the model has.
+        """The recall by each kind of vectors that the model has.
 
         Returns:
-            Nothing in a stage that reads, has no pictures or teaches an adapter; nor where no held-out font can write
-            any of its languages.
+            Empty in a stage that reads, has no pictures or trains an adapter, and where no held-out font covers any
+            of its languages.
         """
         if stage != self._stage:
             self._stage, self._drawn = stage, self._draw(stage)
@@ -54,16 +52,16 @@ class StageRecall:
         parts = [pictures[start : start + stage.images] for start in range(0, len(pictures), stage.images)]
         mixed = partial(torch.autocast, trainee.reader.weight.device.type, torch.bfloat16)
         with torch.compiler.set_stance("force_eager"):  # compiling what needs no gradients would take longer
-            asked, shown = (leaves(trainee.model, side, mixed) for side in ([queries], parts))
+            asked, shown = (embed_cached(trainee.model, side, mixed) for side in ([queries], parts))
         keys = [str(number) for number in range(len(queries))]
-        if len(asked) == 1:
-            found = {"recall@1 dense": found_first(asked[0] @ shown[0].T, keys)}
+        if len(asked.leaves) == 1:
+            found = {"recall@1 dense": found_first(asked.leaves[0] @ shown.leaves[0].T, keys)}
         else:
-            found = recall_at_1(_vectors(asked, queries), _vectors(shown, pictures), keys)
+            found = recall_at_1(as_vectors(asked), as_vectors(shown), keys)
         return {f"held-out {name}": share for name, share in found.items()}
 
     def _draw(self, stage: Stage) -> tuple[list[Item], list[Item]]:
-        """Queries and the picture of each."""
+        """Held-out queries, and the picture of each."""
         if stage.kind == "read" or not stage.images or stage.task:
             return [], []
         languages = [language for language in dict.fromkeys(stage.languages) if _has_unseen_font(language)]
@@ -76,11 +74,6 @@ class StageRecall:
         drawn = list(islice(with_queries(of, languages, f"{self._seed}/{stage.name}"), PICTURES))
         text = partial(self._processor.text, task=None, max_length=None, prompt_name="query")
         return [text(query) for _, query in drawn], [picture_item(each, self._processor) for each, _ in drawn]
-
-
-def _vectors(found: tuple[Tensor, ...], items: Sequence[Item]) -> Vectors:
-    dense, tokens = found
-    return Vectors(dense, tokens, tuple(item.num_tokens for item in items))
 
 
 def _has_unseen_font(language: str) -> bool:

@@ -1,8 +1,8 @@
-"""nano's tokenizers: byte-level BPE, Qwen's pre-tokenisation, a family's special tokens, learned from our own words.
+"""nano's tokenizers: byte-level BPE with Qwen's pre-tokenisation and a family's special tokens, trained here.
 
-A small vocabulary on purpose: a word never seen before falls into pieces that were, and a picture is read by such
-pieces too. So a piece has to be something that can be pointed at: the merges are learned between letters, where
-byte-level BPE learns them between bytes and leaves half a letter of Hebrew, a third of a Chinese one (docs/log.md,
+The vocabulary is small on purpose: a word never seen before falls into pieces that were, and a picture is read by such
+pieces too. A piece must be something that a query can point at, so merges are learned between letters. Plain byte-level
+BPE learns them between bytes, which leaves halves of Hebrew letters and thirds of Chinese ones (docs/log.md,
 2026-11-28). Letters too rare for a token of their own still fall into bytes.
 """
 
@@ -31,27 +31,27 @@ SPECIAL_TOKENS = (
 )
 
 CLIP_TOKENS = ("<s>", "<pad>", "</s>", "<unk>")
-"""jina-clip-v2's; every text stands between the first and the third."""
+"""jina-clip-v2's special tokens; every text is enclosed by the first and the third."""
 
 QWEN_PATTERN = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
-"""How Qwen's tokenizer.json cuts text before merging."""
+"""The pre-tokenisation of Qwen's tokenizer.json."""
 
 SHARES = {"Latn": 2.0, "Hans": 1.0, "Jpan": 1.0}
-"""How much text a language of each script gives, 1 where nothing is said; English gives eight times its share."""
+"""The relative amount of text per language of a script, 1 by default; English has eight times its share."""
 
 LETTERS = 1 / 3
-"""Share of the vocabulary that letters have at most, those most used first; the rest is bytes and what is merged."""
+"""The largest share of single letters in the vocabulary, most frequent first; the rest is bytes and merged pieces."""
 
 
 def train_tokenizer(*, vocab_size: int, seed: int, special: Sequence[str] = SPECIAL_TOKENS) -> Tokenizer:
-    """Learns the merges.
+    """Trains a tokenizer.
 
     Args:
-        vocab_size: Tokens in all, the special ones included.
+        vocab_size: Number of tokens, special ones included.
         seed: Of the sampled text.
-        special: The first tokens. With jina-clip-v2's a text gets its marks.
+        special: The first tokens. With those of jina-clip-v2, every text is enclosed by its marks.
     """
     tokenizer = Tokenizer(models.BPE(*_in_bytes(*_learn(vocab_size, seed), special, vocab_size)))
     tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in special])
@@ -70,7 +70,7 @@ def _cut() -> pre_tokenizers.PreTokenizer:
 
 
 def _learn(vocab_size: int, seed: int) -> tuple[list[str], list[tuple[str, str]]]:
-    """The letters most used and the merges between them, in order."""
+    """The most frequent letters and the merges between them, in order."""
     corpus = [unicodedata.normalize("NFC", text) for text in _corpus(seed)]
     counts = Counter(itertools.chain.from_iterable(corpus))
     letters = sorted(counts, key=lambda letter: (-counts[letter], letter))[: int(vocab_size * LETTERS)]
@@ -79,7 +79,7 @@ def _learn(vocab_size: int, seed: int) -> tuple[list[str], list[tuple[str, str]]
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,
         initial_alphabet=letters,
-        limit_alphabet=len(letters),  # left to choose, the trainer breaks ties otherwise each time
+        limit_alphabet=len(letters),  # without it the trainer breaks ties differently each time
         show_progress=False,
     )
     tokenizer.train_from_iterator(corpus, trainer)
@@ -89,7 +89,7 @@ def _learn(vocab_size: int, seed: int) -> tuple[list[str], list[tuple[str, str]]
 def _in_bytes(
     letters: Sequence[str], merges: Sequence[tuple[str, str]], special: Sequence[str], vocab_size: int
 ) -> tuple[dict[str, int], list[tuple[str, str]]]:
-    """The same in byte-level BPE's alphabet: letters are put together from their bytes before anything else is."""
+    """The vocabulary and merges in byte-level BPE's alphabet; letters are merged from their bytes first."""
     written = {text: _as_bytes(text) for text in {*letters, *itertools.chain(*merges)}}
     pairs = [
         (written[letter][:end], written[letter][end]) for letter in letters for end in range(1, len(written[letter]))
@@ -105,7 +105,7 @@ def _in_bytes(
 
 
 def _as_bytes(text: str) -> str:
-    """A character of byte-level BPE's alphabet for each byte."""
+    """The bytes of a text in byte-level BPE's alphabet."""
     (piece,) = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False).pre_tokenize_str(text)
     return piece[0]
 

@@ -1,4 +1,4 @@
-"""What is trained, and the weights it begins with."""
+"""The model under training together with its reading head, for each family."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from polylens.checkpoints.export import save_checkpoint
-from polylens.lab.nano.data.examples import NUM_LETTERS, READING_POINTS, AnyProcessor
-from polylens.lab.nano.recipes import Recipe
+from polylens.lab.nano.data.examples import AnyProcessor
+from polylens.lab.nano.data.grounding import NUM_LETTERS, READING_POINTS
+from polylens.lab.nano.schedule import Recipe
 from polylens.lab.nano.tokenizer import CLIP_TOKENS, train_tokenizer
 from polylens.models.jina_clip_v2 import processing as clip_processing
 from polylens.models.jina_clip_v2.config import JinaClipConfig
@@ -34,7 +35,7 @@ from polylens.models.protocol import Item, Outputs
 
 
 class Trainee(nn.Module, ABC):
-    """A model and the head that only training uses, which reads letters off the vision tower's patches."""
+    """A model, and a head for training alone that reads letters from the vision tower's patches."""
 
     model: JinaV4 | JinaClip
     reader: nn.Linear
@@ -47,74 +48,74 @@ class Trainee(nn.Module, ABC):
 
     @property
     @abstractmethod
-    def read_from(self) -> nn.Module:
-        """The part of the tower that is handed what letters are read from."""
+    def reading_module(self) -> nn.Module:
+        """The module of the tower whose input the letters are read from."""
 
     @property
-    def searched(self) -> nn.Module:
-        """The part of the tower that is handed what queries are pointed at."""
-        return self.read_from
+    def grounding_module(self) -> nn.Module:
+        """The module of the tower whose input queries are grounded in."""
+        return self.reading_module
 
     @property
-    def reading(self) -> Sequence[nn.Module | nn.Parameter]:
-        """What of the tower reads; it stands still in stages that do not teach it."""
+    def reading_parts(self) -> Sequence[nn.Module | nn.Parameter]:
+        """The parts of the tower that letters are read through; frozen in stages that do not train them."""
         return [self.tower.patch_embed, *self.tower.blocks]
 
-    def share(self, name: str) -> float:
-        """How much of the step's learning rate a parameter takes."""
+    def rate_share(self, name: str) -> float:
+        """The factor of a parameter's learning rate."""
         return 1.0 if self.is_matrix(name) else 0.3
 
-    def settle(self, images: Sequence[Item]) -> None:
-        """What the tower needs once it can read, before something else learns from it.
+    def finalize_reading(self, images: Sequence[Item]) -> None:
+        """Prepares the tower for the later stages, once the stage that teaches reading has ended.
 
         Args:
-            images: Some that it reads.
+            images: A sample of what it reads.
         """
 
     @abstractmethod
-    def look(self, images: Sequence[Item]) -> None:
-        """Sends images through the vision tower alone."""
+    def forward_vision(self, images: Sequence[Item]) -> None:
+        """Runs the vision tower alone."""
 
     def is_matrix(self, name: str) -> bool:
-        """Whether a parameter maps one hidden state to another, as neither embeddings nor heads do."""
+        """Whether a parameter is a matrix between hidden states, as embeddings, heads and adapters are not."""
         outside = any(part in name for part in ("embed", "reader", "lora"))
         return self.get_parameter(name).ndim == 2 and not outside
 
-    def hold(self, still: bool, task: str | None) -> None:
-        """Keeps from learning what a stage does not teach, and lets the rest learn again.
+    def freeze(self, *, reading: bool, task: str | None) -> None:
+        """Freezes what a stage does not train, and unfreezes everything else.
 
         Args:
-            still: What reads. What is behind it learns all the same.
-            task: Everything but this task's adapter; None for no more than `still` says.
+            reading: Whether to freeze `reading_parts`; the parts behind them are trained all the same.
+            task: The only task whose adapter is trained, and nothing besides; None trains the model itself.
         """
         self.requires_grad_(task is None)
-        for part in (*self.reading, self.reader):
-            part.requires_grad_(task is None and not still)
+        for part in (*self.reading_parts, self.reader):
+            part.requires_grad_(task is None and not reading)
         if task is not None:
             for name, parameter in self.named_parameters():
                 parameter.requires_grad_(name.endswith((f"lora_a.{task}", f"lora_b.{task}")))
 
     @abstractmethod
-    def legible(self, rows: Tensor, letters: Tensor, images: Sequence[Item]) -> tuple[Tensor, Tensor]:
+    def align_letters(self, rows: Tensor, letters: Tensor, images: Sequence[Item]) -> tuple[Tensor, Tensor]:
         """The rows that are patches, and the letters of each in the same order.
 
         Args:
-            rows: What `read_from` was handed.
-            letters: As `ImageBatch.letters` has them.
-            images: What went in.
+            rows: The input of `reading_module`.
+            letters: `ImageBatch.letters`.
+            images: The images of the batch.
         """
 
     @abstractmethod
-    def pointed_at(
+    def grounding_vectors(
         self, queries: Outputs, documents: Outputs, rows: Tensor, images: Sequence[Item]
     ) -> tuple[Tensor, Tensor]:
-        """What grounding compares, unit rows both: the tokens of queries, or queries, and the cells of the pictures.
+        """The two sides that grounding compares, as unit rows: query tokens or whole queries, and cells of images.
 
         Args:
-            queries: What came out for the queries.
-            documents: What came out for the pictures and the texts after them.
-            rows: What `searched` was handed.
-            images: The pictures.
+            queries: The model's outputs for the queries.
+            documents: The model's outputs for the images, and the texts after them.
+            rows: The input of `grounding_module`.
+            images: The images of the batch.
         """
 
     @abstractmethod
@@ -123,7 +124,7 @@ class Trainee(nn.Module, ABC):
 
 
 class V4Trainee(Trainee):
-    """jina-embeddings-v4."""
+    """A model of jina-embeddings-v4's family under training."""
 
     def __init__(self, config: JinaV4Config) -> None:
         super().__init__()
@@ -131,21 +132,21 @@ class V4Trainee(Trainee):
         self.reader = nn.Linear(config.vision.width, READING_POINTS * (NUM_LETTERS + 1))
 
     @property
-    def read_from(self) -> nn.Module:
+    def reading_module(self) -> nn.Module:
         return self.model.vision.merger
 
-    def look(self, images: Sequence[Item]) -> None:
+    def forward_vision(self, images: Sequence[Item]) -> None:
         self.model.vision(torch.cat(_patches(images)), _grids(images))
 
-    def legible(self, rows: Tensor, letters: Tensor, images: Sequence[Item]) -> tuple[Tensor, Tensor]:
+    def align_letters(self, rows: Tensor, letters: Tensor, images: Sequence[Item]) -> tuple[Tensor, Tensor]:
         order, _ = self.model.vision.window_order(_grids(images))
         return rows, letters[self.model.vision.patches_of(order)]
 
-    def pointed_at(
+    def grounding_vectors(
         self,
         queries: Outputs,
         documents: Outputs,
-        rows: Tensor,  # noqa: ARG002  # the other family's
+        rows: Tensor,  # noqa: ARG002  # for the other family
         images: Sequence[Item],
     ) -> tuple[Tensor, Tensor]:
         assert queries.multivector is not None and documents.multivector is not None
@@ -160,12 +161,15 @@ class V4Trainee(Trainee):
 
 
 class ClipTrainee(Trainee):
-    """jina-clip-v2. Its tower pools patches itself, so its last blocks have to do what nano's decoder does.
+    """A model of jina-clip-v2's family under training.
+
+    Its tower pools patches itself, so its last blocks have to do what nano's decoder does.
 
     Args:
         config: Sizes.
-        temperature: Of the dense contrast; a checkpoint says which.
-        reading_blocks: The first of the tower's blocks, from which letters are read; at least one comes behind them.
+        temperature: Of the dense contrast; stored in the checkpoint.
+        reading_blocks: The number of first blocks of the tower, from whose output letters are read; at least one more
+            block follows.
     """
 
     def __init__(self, config: JinaClipConfig, temperature: float, reading_blocks: int) -> None:
@@ -176,65 +180,65 @@ class ClipTrainee(Trainee):
         self.reader = nn.Linear(config.text.width, READING_POINTS * (NUM_LETTERS + 1))
 
     @property
-    def read_from(self) -> nn.Module:
+    def reading_module(self) -> nn.Module:
         return self.tower.blocks[self.reading_blocks]
 
     @property
-    def searched(self) -> nn.Module:
+    def grounding_module(self) -> nn.Module:
         # The last block's class token sees the patches as they come into that block.
         return self.tower.blocks[-1]
 
     @property
-    def reading(self) -> Sequence[nn.Module | nn.Parameter]:
+    def reading_parts(self) -> Sequence[nn.Module | nn.Parameter]:
         first = (self.tower.get_parameter(name) for name in ("class_token", "positions"))
         return [*first, self.tower.patch_embed, *self.tower.blocks[: self.reading_blocks]]
 
     @torch.no_grad()
-    def settle(self, images: Sequence[Item]) -> None:
-        """Brings what comes out of the reading blocks to unit size, without changing what is in it.
+    def finalize_reading(self, images: Sequence[Item]) -> None:
+        """Scales the output of the reading blocks to unit size, without changing its direction.
 
-        At the rates of reading the sums that blocks add to grow to a size of 30, beside which nothing that a fresh
-        block adds is seen behind the last norm: every picture keeps one vector (docs/log.md, 2026-11-28). A block sees
-        its input through a norm, so all that is added may be made smaller together. What optimisers remember of these
-        weights is left as it is: no stage behind this one teaches them.
+        At the learning rates of reading the residual stream grows to a size of 30. Beside it nothing that a fresh block
+        adds survives the last norm, and every picture keeps one vector (docs/log.md, 2026-11-28). A block sees its
+        input through a norm, so everything that is added to the stream may be scaled down together. The optimisers'
+        state of these weights is left as it is: no later stage trains them.
         """
-        with handed(self.read_from) as rows:
-            self.look(images)
+        with capture_inputs(self.reading_module) as rows:
+            self.forward_vision(images)
         size = self._patch_rows(rows[0], len(images)).float().square().mean().sqrt()
         for name, parameter in self.tower.named_parameters():
             if name.startswith(("class_token", "positions", "patch_embed")) or ".out." in name or ".down." in name:
                 parameter.div_(size)
 
-    def share(self, name: str) -> float:
+    def rate_share(self, name: str) -> float:
         # Post-norm blocks that begin as the identity are soon mostly noise at the rates of the pre-norm tower, and all
         # texts become one; a token's own vector may learn fast (docs/log.md, 2026-11-25).
         if name.startswith("model.text.blocks"):
             return 0.1
         if name.startswith("model.text.embed.weight"):
             return 1.0
-        return super().share(name)
+        return super().rate_share(name)
 
-    def look(self, images: Sequence[Item]) -> None:
+    def forward_vision(self, images: Sequence[Item]) -> None:
         self.tower(torch.stack(_patches(images)))
 
-    def legible(self, rows: Tensor, letters: Tensor, images: Sequence[Item]) -> tuple[Tensor, Tensor]:
+    def align_letters(self, rows: Tensor, letters: Tensor, images: Sequence[Item]) -> tuple[Tensor, Tensor]:
         return self._patch_rows(rows, len(images)), letters
 
-    def pointed_at(
+    def grounding_vectors(
         self,
         queries: Outputs,
-        documents: Outputs,  # noqa: ARG002  # the other family's
+        documents: Outputs,  # noqa: ARG002  # for the other family
         rows: Tensor,
         images: Sequence[Item],
     ) -> tuple[Tensor, Tensor]:
         # Patches have no place in the common space when the model is used. They are taught one because a class token
-        # is one attention away from them, and its own contrast tells little from a few pictures a step.
+        # is one attention away from them, and its own contrast tells little from a few pictures per step.
         norm = self.tower.get_submodule("norm")
         return queries.dense, F.normalize(norm(self._patch_rows(rows, len(images))).float(), dim=-1)
 
     @staticmethod
     def _patch_rows(rows: Tensor, num_images: int) -> Tensor:
-        """Without those of the class tokens."""
+        """The rows of patches, without those of the class tokens."""
         return rows.view(num_images, -1, rows.shape[1])[:, 1:].flatten(0, 1)
 
     def save(self, folder: Path, processor: AnyProcessor) -> None:
@@ -244,22 +248,22 @@ class ClipTrainee(Trainee):
 
 
 @contextlib.contextmanager
-def handed(module: nn.Module) -> Iterator[list[Tensor]]:
-    """What a part of a model is handed while the context lasts, call after call."""
+def capture_inputs(module: nn.Module) -> Iterator[list[Tensor]]:
+    """Collects the first input of every call of a module while the context lasts."""
     seen: list[Tensor] = []
     with module.register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0])):
         yield seen
 
 
 def make_trainee(recipe: Recipe) -> Trainee:
-    """Of the family that the recipe's model belongs to."""
+    """The trainee of the recipe's family, with uninitialised weights."""
     if isinstance(recipe.model, JinaV4Config):
         return V4Trainee(recipe.model)
     return ClipTrainee(recipe.model, recipe.dense_temperature, recipe.reading_blocks)
 
 
 def make_processor(recipe: Recipe, tokenizer: Tokenizer) -> AnyProcessor:
-    """Of the same family."""
+    """The processor of the recipe's family."""
     if isinstance(recipe.model, JinaV4Config):
         assert isinstance(recipe.images, v4_processing.ImageConfig)
         return JinaV4Processor(recipe.model, recipe.images, tokenizer)
@@ -268,7 +272,7 @@ def make_processor(recipe: Recipe, tokenizer: Tokenizer) -> AnyProcessor:
 
 
 def make_tokenizer(recipe: Recipe) -> Tokenizer:
-    """Learned anew, with the family's special tokens."""
+    """Trains the tokenizer of the recipe, with the special tokens of its family."""
     if isinstance(recipe.model, JinaV4Config):
         return train_tokenizer(vocab_size=recipe.model.decoder.vocab_size, seed=recipe.seed)
     return train_tokenizer(vocab_size=recipe.model.text.vocab_size, seed=recipe.seed, special=CLIP_TOKENS)
@@ -280,74 +284,3 @@ def _patches(images: Sequence[Item]) -> list[Tensor]:
 
 def _grids(images: Sequence[Item]) -> list[tuple[int, int]]:
     return [item.grid for item in images if item.grid is not None]
-
-
-def initialise(trainee: Trainee, seed: int, tokenizer: Tokenizer) -> None:
-    """Fresh weights: normal with fan-in scaling; biases, adapters' B and whatever ends a residual branch zero.
-
-    So each block begins as the identity (for the adapters, arXiv 2106.09685, section 4.1). The patch embedding begins
-    as a cosine transform: an orthogonal view of the ink, where a random one would mostly show how white the paper is.
-    The token embeddings begin as spellings.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for name, parameter in trainee.named_parameters():
-            if name.endswith(("bias", "out.weight", "down.weight", "segment.weight")) or "lora_b" in name:
-                parameter.zero_()
-            elif "norm" in name:
-                parameter.fill_(1.0)
-            elif name.endswith(("decoder.embed.weight", "text.embed.weight")):
-                parameter.copy_(spellings(tokenizer, parameter.shape[1], generator))
-            else:
-                parameter.normal_(0.0, parameter.shape[-1] ** -0.5, generator=generator)
-        tower, vision = trainee.tower, trainee.tower.config
-        shown = vision.patch_dim // vision.patch_size**2  # how often each pixel comes: in every channel and frame
-        basis = cosine_basis(vision.patch_size)[: vision.width].repeat(1, shown) / shown
-        tower.patch_embed.weight[: len(basis)] = basis
-        trainee.reader.weight.zero_()
-
-
-def spellings(tokenizer: Tokenizer, width: int, generator: torch.Generator) -> Tensor:
-    """A vector for each token of the vocabulary, `[tokens, width]`: the sum of random codes of its letters.
-
-    A letter has one code wherever it stands, one as the first and one as the last. So tokens that share letters begin
-    alike, and a rare one need not learn from nothing what it looks like.
-    """
-    codes: dict[tuple[str, str], Tensor] = {}
-
-    def code(place: str, letter: str) -> Tensor:
-        if (place, letter) not in codes:
-            codes[place, letter] = torch.randn(width, generator=generator)
-        return codes[place, letter]
-
-    marks = tokenizer.get_added_tokens_decoder()
-    rows = []
-    for token in range(tokenizer.get_vocab_size()):
-        spelled = tokenizer.decode([token], skip_special_tokens=False)
-        bare = spelled.strip().lower() or spelled
-        parts = [code("any", letter) for letter in bare] + [code("first", bare[:1]), code("last", bare[-1:])]
-        if spelled != spelled.lstrip():
-            parts.append(code("space", ""))
-        if spelled == "\ufffd" or token in marks:  # a lone byte, or a mark: nothing that is spelled
-            parts = [code("token", str(token))]
-        rows.append(torch.stack(parts).sum(dim=0) * (0.5 / len(parts) ** 0.5))
-    return torch.stack(rows)
-
-
-def cosine_basis(side: int) -> Tensor:
-    """The two-dimensional discrete cosine transform of a square, slow waves first, orthonormal: `[side^2, side^2]`.
-
-    The constant one, which only tells light paper from dark, is scaled down to a tenth.
-
-    Example:
-        >>> basis = cosine_basis(3)
-        >>> bool(torch.allclose(basis[1:] @ basis[1:].T, torch.eye(8), atol=1e-6))
-        True
-    """
-    at = torch.arange(side)
-    waves = torch.cos(torch.pi * (2 * at[None, :] + 1) * at[:, None] / (2 * side)) * (2 / side) ** 0.5
-    waves[0] /= 2**0.5
-    both = torch.einsum("iy,jx->ijyx", waves, waves).flatten(2).flatten(0, 1)
-    basis = both[(at[:, None] + at[None, :]).flatten().argsort(stable=True)]
-    basis[0] *= 0.1
-    return basis

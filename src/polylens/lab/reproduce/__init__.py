@@ -1,1 +1,1 @@
-"""The comparisons that the published papers make, made with small models: claims, figures, one report."""
+"""The comparisons of the published papers, repeated with small models: claims, figures, one report."""

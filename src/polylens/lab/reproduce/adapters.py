@@ -1,4 +1,4 @@
-"""What each task's adapter adds on its task: the same texts with it and without.
+"""The gain of each task's adapter on its task: the same texts with it and without.
 
 Shapes: Q queries, E embedding width.
 """
@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from polylens.evaluate.metrics import Estimate, PerQuery, Relevance, bootstrap, ndcg
-from polylens.lab.benchmarks.synthetic import K, Task
-from polylens.lab.reproduce.claims import Claim, Section, decide, worded
+from polylens.lab.benchmarks.synthetic import K, PageTask
+from polylens.lab.reproduce.claims import Claim, Section, decide, sentence_for
 from polylens.lab.reproduce.plots import Dots
 from polylens.runtime.batching import TOKEN_BUDGET, batches
 from polylens.runtime.embedder import Embedder
@@ -27,12 +27,12 @@ PAPER = "jina-embeddings-v4, arXiv 2506.18902, section 4"
 
 @dataclass(frozen=True, slots=True)
 class TextTask:
-    """Texts that look for texts."""
+    """Texts that search for texts."""
 
     queries: list[str]
     documents: list[str]
     prompts: tuple[str, str]
-    """Of queries and of documents."""
+    """The prompt names of queries and of documents."""
     relevant: Relevance
     """`[Q, D]`"""
     about: npt.NDArray[np.int64]
@@ -41,31 +41,31 @@ class TextTask:
 
 @dataclass(frozen=True, slots=True)
 class Added:
-    """nDCG@5 of each query with the adapter and without, `[Q]` each, and what it does to vectors."""
+    """nDCG@5 of each query with the adapter and without, `[Q]` each, and the change of vectors."""
 
     with_it: PerQuery
     without: PerQuery
     about: npt.NDArray[np.int64]
     largest_change: float
-    """Of any number of any vector."""
+    """The largest change of any component of any vector."""
 
     @property
     def gain(self) -> Estimate:
-        """Mean difference."""
+        """The mean difference."""
         return bootstrap([self.with_it - self.without], [self.about])
 
 
-def adapters(tasks: Sequence[Task], embedder: Embedder) -> Section:
-    """The section on it.
+def adapters(tasks: Sequence[PageTask], embedder: Embedder) -> Section:
+    """The section on adapters.
 
     Args:
-        tasks: Of `evaluate.synthetic`; their pictures are not needed.
+        tasks: Of the synthetic benchmark; their images are not needed.
         embedder: A model with these adapters.
     """
     added = {name: measure(embedder, name, text_task(tasks, name)) for name in ADAPTERS}
     return Section(
-        title="What each task's adapter adds",
-        method="nDCG@5 of one vector a text, with the adapter and without any. Retrieval: queries find the "
+        title="The gain of each task's adapter",
+        method="nDCG@5 of one vector per text, with the adapter and without any. Retrieval: queries find the "
         "words of their page. Code: the same for pages of source code. Text matching: an instruction finds the key "
         "phrase about the same page.",
         claims=tuple(_claim(name, each) for name, each in added.items()),
@@ -84,8 +84,8 @@ def adapters(tasks: Sequence[Task], embedder: Embedder) -> Section:
     )
 
 
-def text_task(tasks: Sequence[Task], adapter: str) -> TextTask:
-    """What an adapter is for, made of the words of pages."""
+def text_task(tasks: Sequence[PageTask], adapter: str) -> TextTask:
+    """The task of an adapter, made from the words of pages."""
     kept = [task for task in tasks if (task.name == "code") == (adapter == "code")]
     if adapter == "text-matching":
         return _matching(kept)
@@ -105,7 +105,7 @@ def text_task(tasks: Sequence[Task], adapter: str) -> TextTask:
 
 
 def measure(embedder: Embedder, adapter: str, task: TextTask) -> Added:
-    """Both ways through the same model."""
+    """Measures a model with the adapter and without."""
     found: list[PerQuery] = []
     vectors: list[FloatArray] = []
     for name in (adapter, None):
@@ -118,8 +118,8 @@ def measure(embedder: Embedder, adapter: str, task: TextTask) -> Added:
     return Added(found[0], found[1], task.about, float(np.abs(vectors[0] - vectors[1]).max()))
 
 
-def _matching(tasks: Sequence[Task]) -> TextTask:
-    """Two ways of naming the same page, where it is named in both."""
+def _matching(tasks: Sequence[PageTask]) -> TextTask:
+    """Instructions that search for the key phrase of the same page, for pages that have both."""
     instructions: list[str] = []
     phrases: list[str] = []
     for task in tasks:
@@ -135,7 +135,7 @@ def _matching(tasks: Sequence[Task]) -> TextTask:
 
 
 def _dense(embedder: Embedder, texts: Sequence[str], adapter: str | None, prompt: str) -> FloatArray:
-    """`[N, E]`. What `Embedder.embed` does, which never leaves the adapter out."""
+    """Dense vectors, `[N, E]`, as of `Embedder.embed`, which cannot leave the adapter out."""
     items = [
         prepare(
             embedder.processor,
@@ -159,11 +159,11 @@ def _dense(embedder: Embedder, texts: Sequence[str], adapter: str | None, prompt
 def _claim(adapter: str, added: Added) -> Claim:
     gain = added.gain
     shows = decide(gain)
-    sentence = worded(
+    sentence = sentence_for(
         shows,
         "It finds more with its adapter.",
         "Its adapter does not help here.",
-        "The interval of the gain holds zero: no more can be said at this size.",
+        "The interval of the gain contains zero: the effect cannot be judged at this size.",
     )
     if added.largest_change == 0:
         sentence = (

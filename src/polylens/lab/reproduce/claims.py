@@ -1,4 +1,4 @@
-"""What a claim is, and when a measurement shows it."""
+"""Claims of the papers, and the verdict of a measurement on them."""
 
 from __future__ import annotations
 
@@ -13,36 +13,36 @@ Verdict = Literal["yes", "no", "unclear", "left out"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Claim:
-    """Something a paper says, and what came out here."""
+    """A claim of a paper, and our result."""
 
     name: str
     published: str
-    """The figure, or what is said where none is printed."""
+    """The published figure, or the statement where no figure is printed."""
     source: str
     ours: dict[str, Estimate]
-    """What was measured -> its figure."""
+    """Measured quantity -> its estimate."""
     shows: Verdict
     sentence: str
-    """What came out, in words."""
+    """Our result in words."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Section:
-    """Claims that one measurement answers."""
+    """The claims of one measurement."""
 
     title: str
     method: str
-    """What was measured, on what."""
+    """The quantity and the data of the measurement."""
     claims: tuple[Claim, ...]
     plots: tuple[Plot, ...] = ()
 
 
 def decide(estimate: Estimate, above: float = 0.0) -> Verdict:
-    """Whether a figure lies above a bar, by its interval.
+    """The verdict on whether a figure lies above a threshold, by its interval.
 
     Args:
         estimate: A figure with its 95 % interval.
-        above: The bar.
+        above: The threshold.
 
     Example:
         >>> decide(Estimate(0.2, 0.1, 0.3)), decide(Estimate(0.0, 0.0, 0.0)), decide(Estimate(0.1, -0.1, 0.3))
@@ -53,13 +53,13 @@ def decide(estimate: Estimate, above: float = 0.0) -> Verdict:
     return "no" if estimate.high <= above else "unclear"
 
 
-def worded(verdict: Verdict, yes: str, no: str, unclear: str) -> str:
-    """The sentence that belongs to a verdict."""
+def sentence_for(verdict: Verdict, yes: str, no: str, unclear: str) -> str:
+    """The sentence for a verdict; `unclear` also stands for "left out"."""
     return {"yes": yes, "no": no}.get(verdict, unclear)
 
 
 def figure(estimate: Estimate) -> str:
-    """A figure with its interval.
+    """An estimate with its interval, as text.
 
     Example:
         >>> figure(Estimate(-0.0125, -0.05, 0.0251))

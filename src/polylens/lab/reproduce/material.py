@@ -1,4 +1,4 @@
-"""What every claim is measured on: the same pages, crops and queries for every model, and the vectors each gives them.
+"""The data of every claim: the same pages, crops and queries for every model, and each model's vectors of them.
 
 Shapes: Q queries, D pages of a task, N crops, E embedding width.
 """
@@ -14,26 +14,26 @@ import PIL.Image
 
 from polylens.evaluate.metrics import Scores
 from polylens.evaluate.vectors import embed_side
-from polylens.lab.benchmarks.synthetic import TASKS, Task, embed_task, make_task
-from polylens.lab.synthetic.crops import Crop
+from polylens.lab.benchmarks.synthetic import TASKS, PageTask, embed_task, make_task
+from polylens.lab.synthetic.rendered import Crop
 from polylens.runtime.embedder import Embedder
 from polylens.types import Embedding, FloatArray
 
-UNIFIED, DUAL, WITHOUT_KL = "unified decoder", "two towers", "without the divergence"
-"""What the models are called, by the part they play."""
+UNIFIED, DUAL, WITHOUT_KL = "unified decoder", "two towers", "without KL distillation"
+"""The names of the models in the report, by their roles."""
 
-_BATCH = 4  # pictures held at once
+_BATCH = 4  # images in memory at once
 _NO_PIXELS = np.zeros((0, 0, 3), dtype=np.uint8)
 
 
 @dataclass(frozen=True, slots=True)
 class PageVectors:
-    """What a model makes of a task."""
+    """A model's vectors of a task."""
 
     queries: FloatArray
     """`[Q, E]`, unit rows."""
     pages: FloatArray
-    """`[D, E]`, unit rows: of the pictures."""
+    """`[D, E]`, unit rows, of the images."""
     late: Scores | None
     """`[Q, D]`: MaxSim; None from a model without multi-vectors."""
 
@@ -45,19 +45,19 @@ class PageVectors:
 
 @dataclass(frozen=True, slots=True)
 class CropVectors:
-    """What a model makes of the crops; row i of each belongs to crop i."""
+    """A model's vectors of the crops; row i of each is of crop i."""
 
     images: FloatArray
-    """`[N, E]`, unit rows, as the others."""
+    """`[N, E]`, unit rows, like the others."""
     queries: FloatArray
-    """`[N, E]`: some of the words of each."""
+    """`[N, E]`, of some of the words of each."""
     texts: FloatArray
-    """`[N, E]`: all of its words."""
+    """`[N, E]`, of all words of each."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """All that was read with one model."""
+    """All vectors of one model."""
 
     matryoshka_dims: tuple[int, ...]
     pages: list[PageVectors]
@@ -67,11 +67,11 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Study:
-    """Pages without their pictures, and what each model made of them."""
+    """Pages without their images, and each model's vectors of them."""
 
-    tasks: list[Task]
+    tasks: list[PageTask]
     readings: dict[str, Reading]
-    """By `UNIFIED`, which is always there, `DUAL` and `WITHOUT_KL`."""
+    """Keys are `UNIFIED`, which is always there, `DUAL` and `WITHOUT_KL`."""
 
 
 def read(
@@ -81,14 +81,14 @@ def read(
     seed: int,
     progress: Callable[[int, int], None],
 ) -> Study:
-    """Makes the pages of all tasks of `evaluate.synthetic` and embeds them, and the crops, with every model.
+    """Makes the pages of all tasks of the synthetic benchmark, and embeds them and the crops with every model.
 
     Args:
-        models: By the parts they play.
-        crops: Held out from training; as many are taken as there are pages in all.
-        pages: Of each task.
+        models: By their roles.
+        crops: Held out from training; as many are used as there are pages in total.
+        pages: Pages per task.
         seed: Decides pages and queries.
-        progress: Called after each batch with the number of pictures that are done, and of all.
+        progress: Called after each batch with the number of finished images, and their total.
 
     Raises:
         InputError: The fonts for the pages are not installed.
@@ -102,7 +102,7 @@ def read(
         progress(done, total)
 
     tell(0)
-    tasks: list[Task] = []
+    tasks: list[PageTask] = []
     found: dict[str, list[PageVectors]] = {name: [] for name in models}
     for name in TASKS:
         task = make_task(name, pages, seed)
@@ -119,7 +119,7 @@ def read(
     )
 
 
-def _read_pages(task: Task, embedder: Embedder, progress: Callable[[int], None]) -> PageVectors:
+def _read_pages(task: PageTask, embedder: Embedder, progress: Callable[[int], None]) -> PageVectors:
     asked, documents = embed_task(task, embedder, progress)
     late = None
     if embedder.multivector_dim is not None:

@@ -1,4 +1,4 @@
-"""What is kept when dense vectors are cut: by texts, by pictures, and from one to the other.
+"""The share of nDCG that truncated dense vectors keep: on texts, on images, and between the two.
 
 Shapes: Q queries, D documents, E embedding width.
 """
@@ -11,13 +11,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from polylens.evaluate.metrics import Estimate, PerQuery, Relevance, bootstrap, bootstrap_ratio, chance_ndcg, ndcg
-from polylens.lab.benchmarks.synthetic import K, Task
-from polylens.lab.reproduce.claims import Claim, Section, decide, worded
+from polylens.lab.benchmarks.synthetic import K, PageTask
+from polylens.lab.reproduce.claims import Claim, Section, decide, sentence_for
 from polylens.lab.reproduce.material import DUAL, UNIFIED, Reading, Study
 from polylens.lab.reproduce.plots import Lines
 from polylens.types import FloatArray
 
-CUTS = (1, 2, 4, 8, 16)  # parts of the width that are kept: all, a half, ...
+CUTS = (1, 2, 4, 8, 16)  # divisors of the width: all of it, a half, ...
 SOURCE = "jina-clip-v2, its announcement"
 QUARTER = {
     "text": "over 99 %",
@@ -26,12 +26,12 @@ QUARTER = {
     "image": "over 99 %",
 }
 SIXTEENTH = {"text to image": 0.90, "image to text": 0.93}
-"""What is published to be kept of each search."""
+"""The published share of each search."""
 
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """Vectors that look for others."""
+    """Vectors that search for others."""
 
     queries: FloatArray
     """`[Q, E]`, unit rows."""
@@ -40,10 +40,10 @@ class Search:
     relevant: Relevance
     """`[Q, D]`"""
     itself: bool = False
-    """Whether both sides are the same, so that the best match of each is left out."""
+    """Whether both sides are the same, so that each vector's match with itself is left out."""
 
     def ndcg(self, dim: int) -> PerQuery:
-        """nDCG@5 of each query by the first numbers of the vectors, `[Q]`."""
+        """nDCG@5 of each query by the first `dim` components, `[Q]`."""
         scores = cut(self.queries, dim) @ cut(self.documents, dim).T
         if self.itself:
             others = ~np.eye(len(scores), dtype=bool)
@@ -59,7 +59,7 @@ class Search:
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """How much of its nDCG@5 a search keeps at each width."""
+    """The share of its nDCG@5 that a search keeps at each width."""
 
     dims: tuple[int, ...]
     """From the whole width down."""
@@ -70,12 +70,12 @@ class Curve:
 
     @property
     def finds(self) -> bool:
-        """Whether there is something to keep: the whole vectors find more than a random order would."""
+        """Whether the whole vectors find more than a random order, so that there is something to keep."""
         return self.full.low > self.chance
 
 
 def matryoshka(study: Study) -> Section:
-    """The section on it."""
+    """The section on Matryoshka vectors."""
     models = [name for name in (UNIFIED, DUAL) if name in study.readings]
     curves = {model: curves_of(study.tasks, study.readings[model]) for model in models}
     claims = [
@@ -87,7 +87,7 @@ def matryoshka(study: Study) -> Section:
         )
     ]
     return Section(
-        title="Cutting vectors (Matryoshka)",
+        title="Truncated vectors (Matryoshka)",
         method="Share of nDCG@5 that is kept when vectors are cut and brought back to unit length. Text: a query finds "
         "the text that it is taken from. Text to image: it finds the picture of that text; image to text: the picture "
         "finds the text. Image: a page's picture finds pictures of pages of its kind, the nearest to the published "
@@ -110,13 +110,13 @@ def matryoshka(study: Study) -> Section:
 
 
 def cut(vectors: FloatArray, dim: int) -> FloatArray:
-    """The first numbers of each vector, brought back to unit length.
+    """The first components of each vector, normalised again.
 
     Kusupati et al. 2022, https://arxiv.org/abs/2205.13147.
 
     Args:
         vectors: `[N, E]`.
-        dim: How many numbers are kept, at most E.
+        dim: Number of components that are kept, at most E.
 
     Example:
         >>> cut(np.array([[0.6, 0.0, 0.8]], dtype=np.float32), 2)
@@ -126,8 +126,8 @@ def cut(vectors: FloatArray, dim: int) -> FloatArray:
     return kept / np.maximum(np.linalg.norm(kept, axis=1, keepdims=True), 1e-12)
 
 
-def curves_of(tasks: Sequence[Task], reading: Reading) -> dict[str, Curve]:
-    """Text, image, and from one to the other, by name."""
+def curves_of(tasks: Sequence[PageTask], reading: Reading) -> dict[str, Curve]:
+    """The curve of each search: within texts, within images, and between the two."""
     crops = reading.crops
     own = np.eye(len(crops.queries), dtype=bool)
     pages = np.concatenate([each.pages for each in reading.pages])
@@ -142,7 +142,7 @@ def curves_of(tasks: Sequence[Task], reading: Reading) -> dict[str, Curve]:
 
 
 def curve(search: Search) -> Curve:
-    """A search at every width of `CUTS`."""
+    """The curve of a search over the widths of `CUTS`."""
     width = search.queries.shape[1]
     dims = tuple(width // part for part in CUTS)
     every = np.arange(len(search.queries))
@@ -156,7 +156,7 @@ def curve(search: Search) -> Curve:
 
 def _quarter(model: str, search: str, found: Curve) -> Claim:
     return _keeps(
-        f"{model}, {search}: a quarter of the numbers keeps over 99 %",
+        f"{model}, {search}: a quarter of the components keeps over 99 %",
         QUARTER[search],
         found,
         CUTS.index(4),
@@ -167,7 +167,7 @@ def _quarter(model: str, search: str, found: Curve) -> Claim:
 def _sixteenth(model: str, search: str, found: Curve) -> Claim:
     bar = SIXTEENTH[search]
     return _keeps(
-        f"{model}, {search}: a sixteenth of the numbers keeps {_percent(bar)}",
+        f"{model}, {search}: a sixteenth of the components keeps {_percent(bar)}",
         f"{_percent(bar)} at 64 of 1024",
         found,
         CUTS.index(16),
@@ -194,11 +194,11 @@ def _keeps(name: str, published: str, found: Curve, at: int, bar: float) -> Clai
         source=SOURCE,
         ours={f"kept at {dim} of {found.dims[0]}": kept, "nDCG@5, whole": full},
         shows=shows,
-        sentence=worded(
+        sentence=sentence_for(
             shows,
             f"{_percent(kept.mean)} is kept.",
             f"Only {_percent(kept.mean)} is kept.",
-            f"{_percent(kept.mean)} is kept; the interval holds {_percent(bar)}, so more pages are needed to say.",
+            f"{_percent(kept.mean)} is kept; the interval contains {_percent(bar)}, so more pages are needed to tell.",
         ),
     )
 

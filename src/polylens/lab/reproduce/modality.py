@@ -1,4 +1,4 @@
-"""How pictures and texts lie in the space they share: alignment, the gap between them, the cone, on the crops."""
+"""The geometry of images and texts in their common space: alignment, modality gap and cone effect, on the crops."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from polylens.evaluate.geometry import (
     strangers,
 )
 from polylens.evaluate.metrics import Estimate, bootstrap_statistic
-from polylens.lab.reproduce.claims import Claim, Section, Verdict, decide, worded
+from polylens.lab.reproduce.claims import Claim, Section, Verdict, decide, sentence_for
 from polylens.lab.reproduce.material import DUAL, UNIFIED, CropVectors, Study
 from polylens.lab.reproduce.plots import Dots, Histograms
 
 SPACE = "jina-embeddings-v4, arXiv 2506.18902, its analysis of the embedding space"
 WITHOUT_DUAL = (
-    "Left out: it takes a dual encoder to compare with. `polylens train nano-clip --out runs/nano-clip` makes one, "
+    "Left out: this needs a dual encoder to compare with. `polylens train nano-clip --out runs/nano-clip` makes one, "
     "`--dual runs/nano-clip/model` brings it in."
 )
 Statistic = Callable[[CropVectors, Weights], Figures]
 
 
 def modality(study: Study) -> tuple[Section, ...]:
-    """The sections on it."""
+    """The sections on alignment, modality gap and cone effect."""
     crops = {name: study.readings[name].crops for name in (UNIFIED, DUAL) if name in study.readings}
     count = len(crops[UNIFIED].queries)
     on = f"{count} crops of text, held out from training in words and fonts, each with a query taken from it."
@@ -38,32 +38,32 @@ def modality(study: Study) -> tuple[Section, ...]:
 
 
 def text_image(crops: CropVectors, weights: Weights) -> Figures:
-    """Mean cosine of queries with their pictures."""
+    """The mean cosine of queries with their images."""
     return alignment(crops.queries, crops.images, weights)
 
 
 def text_text(crops: CropVectors, weights: Weights) -> Figures:
-    """Mean cosine of queries with the texts that they are taken from."""
+    """The mean cosine of queries with the texts that they are taken from."""
     return alignment(crops.queries, crops.texts, weights)
 
 
 def text_other_image(crops: CropVectors, weights: Weights) -> Figures:
-    """Mean cosine of queries with the pictures of others."""
+    """The mean cosine of queries with the images of others."""
     return strangers(crops.queries, crops.images, weights)
 
 
 def gap(crops: CropVectors, weights: Weights) -> Figures:
-    """How unlike the two are: a query with its text, and with the picture of the same text. 0 where they are alike."""
+    """The difference between the mean cosine of a query with its text, and with the image of that text; at least 0."""
     return np.abs(text_text(crops, weights) - text_image(crops, weights))
 
 
 def distance(crops: CropVectors, weights: Weights) -> Figures:
-    """Between the centroid of the pictures and that of the same texts."""
+    """The distance between the centroid of the images and that of the same texts."""
     return centroid_distance(crops.images, crops.texts, weights)
 
 
 def spread(crops: CropVectors, weights: Weights) -> Figures:
-    """How much more a query is like its own picture than like those of others."""
+    """The mean cosine of queries with their own images, minus that with the images of others."""
     return text_image(crops, weights) - text_other_image(crops, weights)
 
 
@@ -220,11 +220,11 @@ def _compared(
             lambda weights: statistic(first, weights) - statistic(second, weights), len(first.queries)
         )
         shows = decide(ours["difference"])
-        sentence = worded(
+        sentence = sentence_for(
             shows,
             f"It {words[0]}.",
             f"It {words[1]}.",
-            "The interval of the difference holds zero: no more can be said at this size.",
+            "The interval of the difference contains zero: the effect cannot be judged at this size.",
         )
     return Claim(name=name, published=published, source=SPACE, ours=ours, shows=shows, sentence=sentence)
 

@@ -1,4 +1,4 @@
-"""The report as one HTML file: no script, nothing from another host, light and dark."""
+"""The report as one HTML file without scripts or external resources, in light and dark."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from polylens.lab.reproduce.claims import Claim, Section, Verdict, figure
 from polylens.lab.reproduce.plots import draw
 
 _MEANING: dict[Verdict, str] = {
-    "yes": "the 95 % interval lies above the bar",
-    "no": "it does not",
-    "unclear": "the interval holds the bar",
+    "yes": "the 95 % interval lies above the threshold",
+    "no": "the 95 % interval lies at or below the threshold",
+    "unclear": "the 95 % interval contains the threshold",
     "left out": "not measured",
 }
 _STYLE = """
@@ -20,7 +20,8 @@ _STYLE = """
   color-scheme: light dark;
   --ground: #f6f7f7; --surface: #fff; --line: #d5dbdd; --text: #1b2427; --soft: #536065; --accent: #0f6f7c;
   --yes: #1c6b3a; --no: #9b1c31; --s0: #0f6f7c; --s1: #b4541a; --s2: #6a4fb3; --s3: #6b7a10;
-  font: 16px/1.5 system-ui, -apple-system, "Segoe UI", "Noto Sans", sans-serif;
+  --font: system-ui, -apple-system, "Segoe UI", "Noto Sans", sans-serif;
+  font: 16px/1.5 var(--font);
 }
 @media (prefers-color-scheme: dark) {
   :root {
@@ -48,22 +49,16 @@ td.ours span { white-space: nowrap; }
 a { color: var(--accent); }
 code { font-size: .92em; overflow-wrap: anywhere; }
 svg { display: block; width: 100%; max-width: 45rem; height: auto; margin: 1rem 0 0; }
-svg text { font-size: 12px; fill: var(--soft); } svg .title { font-weight: 600; fill: var(--text); }
-.grid { stroke: var(--line); fill: none; }
-.s0 { color: var(--s0); } .s1 { color: var(--s1); } .s2 { color: var(--s2); } .s3 { color: var(--s3); }
-.line { stroke: currentColor; stroke-width: 2; fill: none; } .fill { fill: currentColor; }
-.hollow { fill: var(--surface); stroke: currentColor; stroke-width: 2; }
-.area { fill: currentColor; opacity: .16; } .mean { stroke: currentColor; stroke-dasharray: 4 3; }
 @media print { section { break-inside: avoid; } }
 """
 
 
 def html(sections: Sequence[Section], made_with: Mapping[str, str]) -> str:
-    """The whole file.
+    """The report as HTML.
 
     Args:
-        sections: In the order in which they are read.
-        made_with: What it was made with: names and values.
+        sections: In order.
+        made_with: Names and values of models, sizes, seed and machine.
     """
     claims = [claim for section in sections for claim in section.claims]
     about = "".join(f"<tr><th>{escape(name)}</th><td>{_prose(value)}</td></tr>" for name, value in made_with.items())
@@ -78,11 +73,11 @@ def html(sections: Sequence[Section], made_with: Mapping[str, str]) -> str:
 </head>
 <body>
 <h1>The claims, in miniature</h1>
-<p>What the papers of jina-embeddings-v4 and jina-clip-v2 compare, compared with small models: the published figure and
-ours side by side. Of {len(claims)} comparisons: {_counts(claims)}.</p>
-<p class="soft">A claim is shown where the 95 % interval of our figure (a bootstrap over pages) lies above the bar, not
-shown where all of it lies at or below, unclear in between. The published figures are of models hundreds of times as
-large, on other data: their sizes are not to be matched, only whether the effect is there.</p>
+<p>The comparisons of the papers of jina-embeddings-v4 and jina-clip-v2, repeated with small models: the published
+figures and ours side by side. Of {len(claims)} comparisons: {_counts(claims)}.</p>
+<p class="soft">A claim is shown where the 95 % interval of our figure (a bootstrap over pages) lies above the
+threshold, not shown where it lies at or below, and unclear otherwise. The published figures are of models hundreds of
+times as large, on other data: not their size is compared, only whether the effect is there.</p>
 <div class="wide"><table>{about}</table></div>
 <nav class="wide"><table>{_contents(sections)}</table></nav>
 {body}
@@ -140,5 +135,5 @@ def _link(number: int, section: Section) -> str:
 
 
 def _prose(text: str) -> str:
-    """Text with `code` in it."""
+    """Text with `code` in it, as HTML."""
     return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text))

@@ -1,4 +1,4 @@
-"""The claims for a terminal, for programs, and for readers."""
+"""The claims as a table for a terminal, and as JSON."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from polylens.lab.reproduce.claims import Section, figure
 
 
 def table(sections: Sequence[Section]) -> Table:
-    """A row a claim."""
+    """The table of claims, one per row."""
     rows = Table("claim", "ours (95 % interval)", "shows")
     for claim in (claim for section in sections for claim in section.claims):
         ours = "\n".join(f"{name}: {figure(estimate)}" for name, estimate in claim.ours.items())
@@ -21,7 +21,7 @@ def table(sections: Sequence[Section]) -> Table:
 
 
 def as_json(sections: Sequence[Section], made_with: Mapping[str, str]) -> dict[str, Any]:
-    """Everything that the page says but its plots."""
+    """The content of the page, without its plots."""
     return {
         "benchmark": "claims",
         **made_with,

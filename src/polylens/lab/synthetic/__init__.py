@@ -1,5 +1,5 @@
-"""Pages made here, for training and for evaluation: what they say, how it is drawn, what one may ask about it.
+"""Synthetic pages for training and evaluation: their content, how it is drawn, and queries about it.
 
-Everything is decided by seeds, and split in two: words by their hash, fonts by family, designs of pages by their hash,
-ways of asking by lists. Needs the `train` extra; never needs torch.
+Seeds decide everything, and everything is split in two: words and designs of pages by their hash, fonts by family,
+templates of queries by lists. Needs the `train` extra; never needs torch.
 """

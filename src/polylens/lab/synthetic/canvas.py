@@ -1,4 +1,4 @@
-"""Drawing text on a page so that it is known where each run stands. Coordinates are pixels from the top left corner."""
+"""A page that text is drawn on, with the box of each run. Coordinates are pixels from the top left corner."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw
 
+from polylens.lab.corpora.split import Split
 from polylens.lab.synthetic.fonts import Face, SizedFont, faces, sized
-from polylens.lab.synthetic.lexicon import LANGUAGES, RIGHT_TO_LEFT, UNSPACED, Split
-from polylens.lab.synthetic.page import Box, Fact, Page, Term
+from polylens.lab.synthetic.lexicon import LANGUAGES, RIGHT_TO_LEFT, UNSPACED
+from polylens.lab.synthetic.page import Box, Fact, SyntheticPage, Term
 
 Colour = tuple[int, int, int]
 
@@ -24,13 +25,13 @@ WHITE: Colour = (255, 255, 255)
 
 @dataclass(frozen=True, slots=True)
 class Pen:
-    """How a language is written on a page."""
+    """The faces in which a language is written on a page."""
 
     language: str
     regular: Face
     bold: Face
     spare: Face
-    """For what the others have no letters for: digits and Latin letters, beside most scripts."""
+    """For characters that the others lack, such as digits and Latin letters beside most scripts."""
 
     @property
     def rtl(self) -> bool:
@@ -38,7 +39,7 @@ class Pen:
 
 
 def pen(rng: random.Random, language: str, split: Split) -> Pen:
-    """A pen with a family of fonts of the split.
+    """Draws a pen with a family of fonts of the split.
 
     Raises:
         InputError: No font for the language is installed.
@@ -48,7 +49,7 @@ def pen(rng: random.Random, language: str, split: Split) -> Pen:
 
 
 def _pair(rng: random.Random, language: str, split: Split) -> tuple[Face, Face]:
-    """A regular and a bold face of one family; fixed-width families are for code."""
+    """Draws a regular and a bold face of one family; fixed-width families are only for code."""
     every = [face for face in faces(language, split) if "Mono" not in face.family]
     family = rng.choice(sorted({face.family for face in every}))
     upright = [face for face in every if face.family == family and "Condensed" not in face.path.stem]
@@ -59,7 +60,7 @@ def _pair(rng: random.Random, language: str, split: Split) -> tuple[Face, Face]:
 
 
 def _style(face: Face) -> str:
-    """The weight and slant of a face, as its file's name ends."""
+    """The weight and slant of a face, from the end of its file's name."""
     stem = face.path.stem
     if "-" in stem:
         return stem.rpartition("-")[2]
@@ -70,12 +71,12 @@ def _style(face: Face) -> str:
 
 
 class Canvas:
-    """A page being written.
+    """A page that is being written.
 
     Args:
         width: Pixels.
         height: Pixels.
-        paper: Its colour.
+        paper: Colour of the background.
     """
 
     def __init__(self, width: int, height: int, paper: Colour = WHITE) -> None:
@@ -86,11 +87,11 @@ class Canvas:
         self.boxes: list[Box] = []
 
     def length(self, pen: Pen, text: str, size: float, *, bold: bool = False) -> float:
-        """Width of a text in pixels."""
+        """The width of a text in pixels."""
         return sum(length for _, _, length in _runs(pen, text, size, bold))
 
     def fit(self, pen: Pen, text: str, size: float, widest: float, *, bold: bool = False) -> float:
-        """The size, or as much less as makes a text no wider than `widest` pixels."""
+        """The size, reduced where the text would be wider than `widest` pixels."""
         length = self.length(pen, text, size, bold=bold)
         return size if length <= widest else size * widest / length * 0.99
 
@@ -107,10 +108,10 @@ class Canvas:
         bold: bool = False,
         widest: float | None = None,
     ) -> Box:
-        """Write a line.
+        """Writes a line.
 
         Args:
-            pen: In whose language and faces.
+            pen: Language and faces.
             x: Its left edge, its middle or its right edge, as `align` says.
             baseline: Pixels from the top.
             text: Words with single spaces between them, in logical order.
@@ -118,7 +119,7 @@ class Canvas:
             ink: Colour.
             align: "left", "centre" or "right".
             bold: In the pen's bold face.
-            widest: Made smaller where it would be wider than this many pixels.
+            widest: Pixels; a wider text is made smaller.
         """
         if widest is not None:
             size = self.fit(pen, text, size, widest, bold=bold)
@@ -152,15 +153,15 @@ class Canvas:
         ink: Colour = BLACK,
         bold: bool = False,
     ) -> float:
-        """Write words in lines, from the side where the script begins, as far as there is room.
+        """Writes words in lines, from the side where the script begins, as far as there is room.
 
         Args:
-            pen: In whose language and faces.
+            pen: Language and faces.
             left: Pixels.
             top: Pixels.
             right: Pixels.
             bottom: Pixels.
-            words: What to write.
+            words: The words.
             size: Pixels per em.
             pitch: From one baseline to the next, in ems.
             ink: Colour.
@@ -181,13 +182,13 @@ class Canvas:
         return baseline - 0.95 * size
 
     def rule(self, x0: float, y0: float, x1: float, y1: float, ink: Colour = RULE, width: int = 1) -> None:
-        """A straight line."""
+        """Draws a straight line."""
         self.draw.line((x0, y0, x1, y1), fill=ink, width=width)
 
     def block(
         self, left: float, top: float, right: float, bottom: float, fill: Colour | None, outline: Colour | None = None
     ) -> None:
-        """A rectangle."""
+        """Draws a rectangle."""
         self.draw.rectangle((left, top, right, bottom), fill=fill, outline=outline)
 
     def page(
@@ -200,15 +201,15 @@ class Canvas:
         facts: Sequence[Fact],
         look: str | None = None,
         summary: Term | None = None,
-    ) -> Page:
-        """The page as it now is. Arguments are fields of `Page`; one sees its kind, unless `look` says otherwise."""
+    ) -> SyntheticPage:
+        """The finished page. Arguments are fields of `SyntheticPage`; `look` is the kind by default."""
         image, words, boxes = np.array(self.picture), tuple(self.words), tuple(self.boxes)
-        return Page(kind, language, look or kind, design, title, tuple(facts), image, words, boxes, summary)
+        return SyntheticPage(kind, language, look or kind, design, title, tuple(facts), image, words, boxes, summary)
 
 
 def _runs(pen: Pen, text: str, size: float, bold: bool) -> list[tuple[str, SizedFont, float]]:
     """Words, parts of words and spaces in logical order, each with its font and its width in pixels."""
-    size = round(4 * size) / 4  # so that opened fonts can be kept
+    size = round(4 * size) / 4  # so that opened fonts can be reused
     main = sized(pen.bold if bold else pen.regular, size)
     unspaced = LANGUAGES[pen.language] in UNSPACED
     space = 0.0 if unspaced else max(main.font.getlength(" "), 0.2 * size)
@@ -222,7 +223,7 @@ def _runs(pen: Pen, text: str, size: float, bold: bool) -> list[tuple[str, Sized
 
 
 def _parts(word: str, main: SizedFont, spare: SizedFont) -> list[tuple[str, SizedFont]]:
-    """A word as one part, or in parts where a font has only some of its characters, such as no comma."""
+    """A word in parts by font; one part where the main font has all of its characters."""
     if main.face.covers(word):
         return [(word, main)]
     parts = []

@@ -1,4 +1,4 @@
-"""Charts through matplotlib, drawn in memory: bars, lying bars, lines, pies."""
+"""Charts by matplotlib, drawn in memory: vertical and horizontal bars, lines, pies."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.text import Text
 
+from polylens.lab.corpora.split import Split
 from polylens.lab.synthetic.canvas import pen
+from polylens.lab.synthetic.content import Content
 from polylens.lab.synthetic.design import ACCENTS, Design, draw_design
-from polylens.lab.synthetic.lexicon import Split
-from polylens.lab.synthetic.matter import Matter
-from polylens.lab.synthetic.page import Box, Fact, Page, Term
+from polylens.lab.synthetic.page import Box, Fact, SyntheticPage, Term
 
 WIDTH, HEIGHT = 1008, 672
 DPI = 100
 _LOOKS = {"bars": "bar chart", "lying": "bar chart", "lines": "line chart", "pie": "pie chart"}
 
 
-def chart(rng: random.Random, language: str, split: Split) -> Page:
-    """A chart with a title; the numbers stand beside their marks, or on an axis."""
+def chart(rng: random.Random, language: str, split: Split) -> SyntheticPage:
+    """Draws a chart with a title; the numbers are beside their marks, or on an axis."""
     design = draw_design(
         rng,
         "chart",
@@ -36,15 +36,15 @@ def chart(rng: random.Random, language: str, split: Split) -> Page:
         title=("left", "center"),
         numbers=(True, True, False),
     )
-    matter, hand = Matter(rng, language, split), pen(rng, language, split)
+    content, hand = Content(rng, language, split), pen(rng, language, split)
     plain, bold = (FontProperties(fname=str(face.path)) for face in (hand.regular, hand.bold))
     ground = {"white": "#ffffff", "grey": "#eceef1", "cream": "#fbf6e9"}[design["ground"]]
     figure = Figure(figsize=(WIDTH / DPI, HEIGHT / DPI), dpi=DPI, facecolor=ground)
     figure.set_layout_engine("constrained", w_pad=0.3, h_pad=0.3)  # inches
     axes = figure.add_subplot(facecolor=ground)
-    topic = matter.topic()
+    topic = content.topic()
     draw = {"bars": _bars, "lying": _lying, "lines": _lines, "pie": _pie}[design["kind"]]
-    facts = draw(axes, matter, design, plain)
+    facts = draw(axes, content, design, plain)
     axes.set_title(topic.text, fontproperties=bold, fontsize=24, loc=design["title"], pad=18, color=_hex(design))
     if design["kind"] != "pie":
         axes.spines[["top", "right"]].set_visible(design["spines"] == "all")
@@ -55,7 +55,7 @@ def chart(rng: random.Random, language: str, split: Split) -> Page:
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     boxes = _boxes(figure, canvas)
-    return Page(
+    return SyntheticPage(
         "chart",
         language,
         _LOOKS[design["kind"]],
@@ -68,63 +68,63 @@ def chart(rng: random.Random, language: str, split: Split) -> Page:
     )
 
 
-def _bars(axes: Axes, matter: Matter, design: Design, plain: FontProperties) -> list[Fact]:
-    """Standing bars over years, of one subject."""
-    subject, columns = matter.subjects(1)[0], matter.years(matter.rng.randint(4, 8))
-    values = _values(matter, len(columns))
-    marks = axes.bar(range(len(columns)), values, color=_hex(design), width=matter.rng.uniform(0.5, 0.8))
+def _bars(axes: Axes, content: Content, design: Design, plain: FontProperties) -> list[Fact]:
+    """Vertical bars over years, of one subject."""
+    subject, columns = content.subjects(1)[0], content.years(content.rng.randint(4, 8))
+    values = _values(content, len(columns))
+    marks = axes.bar(range(len(columns)), values, color=_hex(design), width=content.rng.uniform(0.5, 0.8))
     axes.set_xticks(range(len(columns)), [column.text for column in columns])
     axes.set_ylabel(subject.text, fontproperties=plain, fontsize=16)
     axes.margins(y=0.14)
-    figures = _figures(matter, values)
+    figures = _figures(content, values)
     if design["numbers"]:
         axes.bar_label(marks, [f.text for f in figures], padding=4, fontproperties=plain, fontsize=13)
-    _scale(axes, matter, design, "y")
+    _scale(axes, content, design, "y")
     return [Fact((subject, column), value) for column, value in zip(columns, figures, strict=True)]
 
 
-def _lying(axes: Axes, matter: Matter, design: Design, plain: FontProperties) -> list[Fact]:
-    """Lying bars, one a subject, in one year."""
-    subjects, year = matter.subjects(matter.rng.randint(4, 8)), matter.years(1)[0]
-    values = _values(matter, len(subjects))
-    marks = axes.barh(range(len(subjects)), values, color=_hex(design), height=matter.rng.uniform(0.5, 0.8))
+def _lying(axes: Axes, content: Content, design: Design, plain: FontProperties) -> list[Fact]:
+    """Horizontal bars, one per subject, in one year."""
+    subjects, year = content.subjects(content.rng.randint(4, 8)), content.years(1)[0]
+    values = _values(content, len(subjects))
+    marks = axes.barh(range(len(subjects)), values, color=_hex(design), height=content.rng.uniform(0.5, 0.8))
     axes.set_yticks(range(len(subjects)), [subject.text for subject in subjects])
     axes.set_xlabel(year.text, fontproperties=plain, fontsize=16)
     axes.margins(x=0.14)
-    figures = _figures(matter, values)
+    figures = _figures(content, values)
     if design["numbers"]:
         axes.bar_label(marks, [f.text for f in figures], padding=4, fontproperties=plain, fontsize=13)
-    _scale(axes, matter, design, "x")
+    _scale(axes, content, design, "x")
     return [Fact((subject, year), value) for subject, value in zip(subjects, figures, strict=True)]
 
 
-def _lines(axes: Axes, matter: Matter, design: Design, plain: FontProperties) -> list[Fact]:
-    """A line a subject over years; values are read off the axis."""
-    subjects, columns = matter.subjects(matter.rng.randint(2, 4)), matter.years(matter.rng.randint(5, 9))
+def _lines(axes: Axes, content: Content, design: Design, plain: FontProperties) -> list[Fact]:
+    """A line per subject over years; values are read from the axis."""
+    subjects, columns = content.subjects(content.rng.randint(2, 4)), content.years(content.rng.randint(5, 9))
     facts = []
-    colours = matter.rng.sample(list(ACCENTS), len(subjects))
-    scale = matter.rng.choice((60, 900, 12_000))
+    colours = content.rng.sample(list(ACCENTS), len(subjects))
+    scale = content.rng.choice((60, 900, 12_000))
     for subject, colour in zip(subjects, colours, strict=True):
-        values = [matter.amount(scale / 6, scale) for _ in columns]
+        values = [content.amount(scale / 6, scale) for _ in columns]
         red, green, blue = (part / 255 for part in ACCENTS[colour])
         axes.plot(range(len(columns)), values, marker="o", label=subject.text, color=(red, green, blue), linewidth=2.5)
-        figures = _figures(matter, values)
+        figures = _figures(content, values)
         facts += [Fact((subject, column), value) for column, value in zip(columns, figures, strict=True)]
     axes.set_xticks(range(len(columns)), [column.text for column in columns])
     font = plain.copy()
     font.set_size(14)
     axes.legend(prop=font, loc="upper center", bbox_to_anchor=(0.5, -0.08), ncols=2, frameon=False)
-    _scale(axes, matter, design, "y")
+    _scale(axes, content, design, "y")
     return facts
 
 
-def _pie(axes: Axes, matter: Matter, design: Design, plain: FontProperties) -> list[Fact]:
-    """Slices with their share of a hundred."""
-    subjects = matter.subjects(matter.rng.randint(3, 6))
-    weights = [matter.rng.uniform(1, 3) for _ in subjects]
+def _pie(axes: Axes, content: Content, design: Design, plain: FontProperties) -> list[Fact]:
+    """Slices with their percentage."""
+    subjects = content.subjects(content.rng.randint(3, 6))
+    weights = [content.rng.uniform(1, 3) for _ in subjects]
     shares = [round(100 * weight / sum(weights)) for weight in weights]
-    colours = [tuple(part / 255 for part in ACCENTS[name]) for name in matter.rng.sample(list(ACCENTS), len(subjects))]
-    figures = [matter.figure(share) for share in shares]
+    colours = [tuple(part / 255 for part in ACCENTS[name]) for name in content.rng.sample(list(ACCENTS), len(subjects))]
+    figures = [content.figure(share) for share in shares]
     labels = [subject.text for subject in subjects]
     inside = iter([f"{value.text} %" for value in figures])
     hole = {"width": 0.55} if design["spines"] == "two" else {}
@@ -134,7 +134,7 @@ def _pie(axes: Axes, matter: Matter, design: Design, plain: FontProperties) -> l
         colors=colours,
         autopct=lambda _: next(inside),
         pctdistance=0.72,
-        startangle=matter.rng.randint(0, 359),
+        startangle=content.rng.randint(0, 359),
         counterclock=bool(design["grid"]),
         wedgeprops={"edgecolor": "white", **hole},
     )
@@ -149,19 +149,19 @@ def _pie(axes: Axes, matter: Matter, design: Design, plain: FontProperties) -> l
     return [Fact((subject,), value) for subject, value in zip(subjects, figures, strict=True)]
 
 
-def _values(matter: Matter, count: int) -> list[float]:
-    scale = matter.rng.choice((80, 900, 15_000))
-    return [matter.amount(scale / 8, scale) for _ in range(count)]
+def _values(content: Content, count: int) -> list[float]:
+    scale = content.rng.choice((80, 900, 15_000))
+    return [content.amount(scale / 8, scale) for _ in range(count)]
 
 
-def _figures(matter: Matter, values: list[float]) -> list[Term]:
-    return [matter.figure(value) for value in values]
+def _figures(content: Content, values: list[float]) -> list[Term]:
+    return [content.figure(value) for value in values]
 
 
-def _scale(axes: Axes, matter: Matter, design: Design, axis: Literal["x", "y"]) -> None:
-    """The axis of values: its numbers as the language writes them, and rules where the design has them."""
+def _scale(axes: Axes, content: Content, design: Design, axis: Literal["x", "y"]) -> None:
+    """Formats the axis of values as the language writes numbers, and draws a grid where the design has one."""
     which = axes.yaxis if axis == "y" else axes.xaxis
-    which.set_major_formatter(lambda value, _: matter.figure(value).text)
+    which.set_major_formatter(lambda value, _: content.figure(value).text)
     axes.set_axisbelow(True)
     if design["grid"]:
         axes.grid(True, axis=axis, alpha=0.4)
@@ -173,7 +173,7 @@ def _hex(design: Design) -> str:
 
 
 def _boxes(figure: Figure, canvas: FigureCanvasAgg) -> tuple[Box, ...]:
-    """Every text that was drawn and where, from top to bottom."""
+    """The boxes of all texts that were drawn, from top to bottom."""
     renderer = canvas.get_renderer()
     boxes, beyond = [], _beyond(figure)
     for text in figure.findobj(Text):
@@ -184,7 +184,7 @@ def _boxes(figure: Figure, canvas: FigureCanvasAgg) -> tuple[Box, ...]:
 
 
 def _beyond(figure: Figure) -> set[Text]:
-    """Labels of ticks beyond the ends of their axis: they are there, but never drawn."""
+    """The labels of ticks beyond the ends of their axis, which are never drawn."""
     labels = set()
     for axis in (axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)):
         low, high = sorted(axis.get_view_interval())

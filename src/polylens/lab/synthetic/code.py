@@ -18,15 +18,15 @@ from pygments.lexers import PythonLexer
 from pygments.token import Comment, Keyword, Name, Number, String, Token
 
 from polylens.lab.corpora.functions import is_held_out_module
+from polylens.lab.corpora.split import Split
 from polylens.lab.synthetic.canvas import Canvas, Colour
 from polylens.lab.synthetic.design import Design, draw_design
 from polylens.lab.synthetic.fonts import SizedFont, monospaced, sized
-from polylens.lab.synthetic.lexicon import Split
-from polylens.lab.synthetic.page import Box, Fact, Page, Term
+from polylens.lab.synthetic.page import Box, Fact, SyntheticPage, Term
 
 WIDTH, HEIGHT = 1120, 784
-LONGEST = 88  # letters of a line
-LINES, STEP = 26, 27.0  # of a picture, and pixels from one to the next
+LONGEST = 88  # letters per line
+LINES, STEP = 26, 27.0  # per picture, and pixels from one to the next
 _LEFT_OUT = frozenset(
     {"test", "tests", "idlelib", "lib2to3", "site-packages", "dist-packages", "encodings", "pydoc_data"}
 )
@@ -73,20 +73,20 @@ _THEMES: dict[str, dict[str, Colour]] = {
 
 @dataclass(frozen=True, slots=True)
 class Snippet:
-    """Lines of a module from where a function or a class begins."""
+    """Lines of a module, from the start of a function or a class."""
 
     module: str
     start: int
-    """Its first line's number in the file."""
+    """The number of its first line in the file."""
     lines: tuple[str, ...]
     names: tuple[str, ...]
-    """What is defined in them from top to bottom, then the longest of the other names that stand there."""
+    """The names that are defined in it from top to bottom, then the longest of its other names."""
     summary: str
-    """First line of the first one's docstring; "" where it has none."""
+    """The first line of the first definition's docstring; "" where it has none."""
 
 
-def code(rng: random.Random, language: str, split: Split) -> Page:
-    """An editor with one function or class."""
+def code(rng: random.Random, language: str, split: Split) -> SyntheticPage:
+    """Draws an editor with one function or class."""
     design = draw_design(
         rng,
         "code",
@@ -131,7 +131,7 @@ def _listing(
     margin: float,
     top: float,
 ) -> None:
-    """The lines, letter by letter on one grid, with their numbers and guides for the indentation."""
+    """Draws the lines, letter by letter on a grid, with line numbers and guides for the indentation."""
     advance = font.font.getlength("0")
     colours = _colours("\n".join(snippet.lines), theme)
     for i, (line, inks) in enumerate(zip(snippet.lines, colours, strict=True)):
@@ -154,12 +154,12 @@ def _listing(
 
 
 def _term(text: str) -> Term:
-    """Something written in code: asked about in English."""
+    """The term for a name in code, which is asked about in English."""
     return Term(text, f"code:{text}", "en")
 
 
 def _between(paper: Colour, ink: Colour) -> Colour:
-    """The paper, a little darker or lighter."""
+    """The colour of the paper, a little darker or lighter."""
     red, green, blue = (round(0.9 * p + 0.1 * i) for p, i in zip(paper, ink, strict=True))
     return red, green, blue
 
@@ -172,7 +172,7 @@ def _write(canvas: Canvas, font: SizedFont, x: float, baseline: float, text: str
 
 @functools.cache
 def modules(split: Split) -> tuple[str, ...]:
-    """Modules of the standard library with something to show, by their dotted names."""
+    """The modules of the standard library that fill a picture, by their dotted names."""
     folder = Path(sysconfig.get_path("stdlib"))
     found = []
     for path in sorted((*folder.glob("*.py"), *folder.glob("[a-z]*/*.py"))):
@@ -187,7 +187,7 @@ def modules(split: Split) -> tuple[str, ...]:
 
 @functools.cache
 def snippets(module: str) -> tuple[Snippet, ...]:
-    """Pieces of a module that fit a picture, each from where a function or a class begins."""
+    """The pieces of a module that fit a picture, each from the start of a function or a class."""
     path = Path(sysconfig.get_path("stdlib"), *module.split(".")).with_suffix(".py")
     source = path.read_text(encoding="utf-8", errors="replace")
     lines = source.splitlines()

@@ -1,4 +1,4 @@
-"""Designs: what a layout may choose from, split so that no design is in both splits."""
+"""Designs: the choices of a layout, such that no design is in both splits."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from polylens.lab.corpora.split import Split
 from polylens.lab.synthetic.canvas import Colour
-from polylens.lab.synthetic.lexicon import Split
 
 ACCENTS: dict[str, Colour] = {
     "navy": (30, 58, 110),
@@ -44,12 +44,12 @@ class Design:
 
 
 def is_held_out_design(id: str) -> bool:
-    """Whether a design is kept out of training: one in six is, by its hash."""
+    """Whether a design is held out from training: one in six is, by its hash."""
     return hashlib.sha256(id.encode()).digest()[0] % 6 == 0
 
 
 def draw_design(rng: random.Random, layout: str, split: Split, **options: Sequence[Any]) -> Design:
-    """One value of each option, such that the whole belongs to the split; `accent` is one of them anyway."""
+    """Draws one value of each option, such that the design belongs to the split; every design has an `accent`."""
     options = {"accent": tuple(ACCENTS), **options}
     while True:
         choices = {name: rng.choice(values) for name, values in options.items()}

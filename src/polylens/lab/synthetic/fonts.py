@@ -1,7 +1,7 @@
-"""Fonts to render training text with, by language, some families held out.
+"""Installed fonts by language, with some families held out from training.
 
-Looks for the files of a few Debian packages by name; nothing is downloaded and no other library is asked. A *family* is
-either trained on or held out, in every script it covers, so reading in a held-out family is reading in an unseen hand.
+Files of a few Debian packages are found by name; nothing is downloaded. A *family* is either trained on or held out in
+every script that it covers, so text in a held-out family has unseen shapes of letters.
 """
 
 from __future__ import annotations
@@ -21,12 +21,13 @@ from fontTools.ttLib import TTCollection, TTFont
 from PIL import ImageFont, features
 
 from polylens.errors import InputError
-from polylens.lab.synthetic.lexicon import LANGUAGES, RIGHT_TO_LEFT, Split, everyday_characters, words
+from polylens.lab.corpora.split import Split
+from polylens.lab.synthetic.lexicon import LANGUAGES, RIGHT_TO_LEFT, everyday_characters, words
 
 FONT_FOLDERS = (Path("/usr/share/fonts"), Path("/usr/local/share/fonts"), Path.home() / ".local/share/fonts")
 
 PACKAGES = "fonts-noto-core fonts-noto-cjk fonts-dejavu fonts-liberation fonts-freefont-ttf"
-"""The Debian packages that hold a family of either split for every script."""
+"""The Debian packages that together have a family of both splits for every script."""
 
 HELD_OUT_FAMILIES = frozenset(
     {
@@ -79,17 +80,17 @@ FAMILIES: dict[str, tuple[str, tuple[str, ...]]] = {
     "UnBatang": ("UnBatang", ("Hang",)),
     "UnDotum": ("UnDotum", ("Hang",)),
 }
-"""Family -> (start of its files' names, the scripts it is used for). Left out: symbols, Nastaliq, Rashi.
+"""Family -> (start of its files' names, the scripts it is used for). Symbols, Nastaliq and Rashi are left out.
 
-Those from AR PL UMing on, of more packages (docs/guides/train-nano.md), are more hands to learn three scripts from.
+The families from AR PL UMing on, of further packages (docs/guides/train-nano.md), give three scripts more variety.
 """
 
 MONOSPACED: dict[Split, tuple[str, ...]] = {
     "train": ("DejaVu Sans Mono", "FreeMono", "Liberation Mono"),
     "held_out": ("Noto Sans Mono CJK",),
 }
-"""Families to set code in. The held-out one is used for nothing else: no other page shows fixed-width Latin letters of
-a held-out family."""
+"""Families for code. The held-out one is used for nothing else: no other page shows fixed-width Latin letters of a
+held-out family."""
 
 _STYLE = "(Regular|Book|Thin|ExtraLight|Light|Medium|SemiBold|Bold|Oblique|Italic)*"
 _MONOSPACED_FILES = {
@@ -101,7 +102,7 @@ _MONOSPACED_FILES = {
 _COLLECTION_NAMES = {"Latn": "JP", "Hans": "SC", "Jpan": "JP", "Hang": "KR"}
 _NAMES_IN_COLLECTIONS = {"AR PL UMing": "AR PL UMing CN", "WenQuanYi Zen Hei": "WenQuanYi Zen Hei"}
 _SHAPED = RIGHT_TO_LEFT | {"Deva", "Thai"}
-_JOINER = "\u200d"  # behind it a letter has the form that it has within a word, which is half as wide as at its end
+_JOINER = "\u200d"  # after it a letter has its form within a word, half as wide as at the end
 _SAMPLES = {
     "Latn": "ÅHgjpqy|",
     "Cyrl": "ЙЁДЩцру|",
@@ -126,7 +127,7 @@ class Face:
     """Position in a .ttc collection, 0 in other files."""
     script: str
     characters: frozenset[str]
-    """All it can draw."""
+    """All characters that it has glyphs for."""
 
     def covers(self, text: Iterable[str]) -> bool:
         """Whether every character of a text has a glyph."""
@@ -142,9 +143,9 @@ class SizedFont:
     """Pixels per em."""
     font: ImageFont.FreeTypeFont
     ascent: float
-    """Pixels from the baseline up to the top of the script's tall letters."""
+    """Pixels from the baseline to the top of the script's tall letters."""
     descent: float
-    """Pixels from the baseline down to the foot of its long ones."""
+    """Pixels from the baseline to the foot of the script's long letters."""
     advances: dict[str, float] = field(default_factory=dict, compare=False, repr=False)
 
     def length(self, text: str) -> float:
@@ -171,7 +172,7 @@ class SizedFont:
 
 
 def families(split: Split) -> frozenset[str]:
-    """Names of the families of a split; the two splits share none."""
+    """The names of a split's families; the two splits share none."""
     return frozenset(name for name in FAMILIES if (name in HELD_OUT_FAMILIES) == (split == "held_out"))
 
 
@@ -189,7 +190,8 @@ def faces(language: str, split: Split) -> tuple[Face, ...]:
         split: "train" or "held_out": no family is in both.
 
     Raises:
-        InputError: None is installed, or Pillow lacks the shaping library that the script needs; says what to install.
+        InputError: No such face is installed, or Pillow lacks the shaping library of the script; the message says what
+            to install.
     """
     script = LANGUAGES.get(language)
     if script is None:
@@ -218,7 +220,7 @@ def monospaced(split: Split) -> tuple[Face, ...]:
     """The installed faces of a split for code, upright.
 
     Raises:
-        InputError: None is installed; says what to install.
+        InputError: No such face is installed; the message says what to install.
     """
     found = tuple(
         face
@@ -235,11 +237,11 @@ def monospaced(split: Split) -> tuple[Face, ...]:
 
 @functools.lru_cache(maxsize=256)  # each holds its font file in memory, up to 20 MB
 def sized(face: Face, size: float) -> SizedFont:
-    """A face opened at a size.
+    """The face opened at a size.
 
     Args:
-        face: Which.
-        size: Pixels per em; need not be whole.
+        face: The face.
+        size: Pixels per em, possibly fractional.
     """
     shaped = face.script in _SHAPED
     engine = ImageFont.Layout.RAQM if shaped else ImageFont.Layout.BASIC
@@ -253,8 +255,8 @@ def sized(face: Face, size: float) -> SizedFont:
 def _unhinted(path: Path) -> Path:
     """A copy of a font without its hinting programs.
 
-    Those of the Noto fonts take most of the time of drawing a word (400 of 500 microseconds), and what draws PDFs does
-    not run them. It is a file, and not bytes in memory, because Pillow would copy those for every size.
+    Those of the Noto fonts take most of the time of drawing a word (400 of 500 microseconds), and PDF renderers do not
+    run them. The copy is a file, since Pillow would copy bytes in memory for every size.
     """
     copy = Path(_scratch().name) / path.name
     with TTFont(path, lazy=True) as font:
@@ -268,7 +270,7 @@ def _unhinted(path: Path) -> Path:
 
 @functools.cache
 def _scratch() -> tempfile.TemporaryDirectory[str]:
-    """A folder that goes when the process ends."""
+    """A folder that is deleted when the process ends."""
     folder = tempfile.TemporaryDirectory(prefix="polylens-fonts-")
     atexit.register(folder.cleanup)
     return folder
@@ -281,7 +283,7 @@ def _files(family: str) -> list[Path]:
 
 
 def font_file(stem: str) -> Path | None:
-    """The installed font file of a name without its ending; None where there is none."""
+    """The installed font file with this stem; None where there is none."""
     return next((path for path in _all_files() if path.stem == stem), None)
 
 
@@ -293,7 +295,7 @@ def _all_files() -> tuple[Path, ...]:
 
 @functools.cache
 def _load(family: str, path: Path, script: str) -> tuple[Face, ...]:
-    """The faces of one file; of a collection the one for the script, as Han characters differ by country."""
+    """The faces of one file; of a collection, the face for the script, as Han characters differ by country."""
     if path.suffix.lower() != ".ttc":
         with TTFont(path, lazy=True) as font:
             return (Face(family, path, 0, script, _coverage(font)),)
@@ -312,7 +314,7 @@ def _coverage(font: TTFont) -> frozenset[str]:
 
 @functools.cache
 def _alphabet(language: str) -> frozenset[str]:
-    """The characters a font must have: the frequent ones of the training words in both cases, a sample in CJK."""
+    """The characters that a font must have: the frequent ones of the training words in both cases; a sample in CJK."""
     if everyday_characters(language):
         return frozenset(everyday_characters(language)[::300])
     counts = Counter("".join(words(language, "train")))

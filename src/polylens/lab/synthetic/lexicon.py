@@ -1,11 +1,11 @@
-"""Words of 28 languages, drawn from what any installation already has.
+"""Words of 28 languages, from data that any installation has.
 
 The words come from the locale data of Babel (CLDR, Unicode licence): names of places, languages, scripts, currencies,
-units, months, time zones. English adds the docstrings of the standard library. About one word in six is *held out* for
-good, by its own hash, so no list has to be kept in step.
+units, months, time zones. English adds the docstrings of the standard library. About one word in six is
+*held out* by its own hash, so no list has to be maintained.
 
 A few thousand words could be learned by their silhouettes. `PseudoWords` therefore makes up any number of new ones that
-look like the language and are never held-out words: whoever has to tell those apart must read letters.
+look like the language and are never held-out words: to tell them apart a model must read letters.
 """
 
 from __future__ import annotations
@@ -22,15 +22,11 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import accumulate
 from pathlib import Path
-from typing import Literal
 
 from babel import localedata
 
 from polylens.errors import InputError
-
-Split = Literal["train", "held_out"]
-
-_LATIN = ("en", "de", "fr", "es", "it", "pt", "nl", "pl", "tr", "cs", "hu", "fi", "sv", "vi", "id", "ro")
+from polylens.lab.corpora.split import Split
 
 LANGUAGES: dict[str, str] = {
     **dict.fromkeys(
@@ -86,7 +82,7 @@ _DOCUMENTED = (
     "unittest", "urllib", "uuid", "warnings", "wave", "weakref", "webbrowser", "xml", "zipfile",
 )
 # fmt: on
-"""Modules of the standard library with prose in their docstrings; named, so that the same words come out everywhere."""
+"""Modules of the standard library with prose in their docstrings; listed, so that all machines have the same words."""
 
 _THAI_CLUSTER = re.compile("[เ-ไ]?[ก-ฮ][ัิ-ฺ็-๎]*[ะาำ]?")
 _NOT_LETTERS = re.compile(r"[\W\d_]+")
@@ -96,7 +92,7 @@ _CURRENCY_SIGNS = ("€", "$", "£")
 def is_held_out(word: str) -> bool:
     """Whether a word is kept out of training: one in six is, by its hash.
 
-    Case, digits and punctuation make no difference, so a word as it stands in a line can be asked about.
+    Case, digits and punctuation make no difference, so a word may be given as it is printed.
 
     Example:
         >>> is_held_out("Winter") == is_held_out("(winter),")
@@ -135,7 +131,7 @@ def words(language: str, split: Split) -> tuple[str, ...]:
 
 
 def pieces(run: str, script: str) -> Iterator[str]:
-    """Words in one unbroken run of letters: itself, or short chunks where the script puts no spaces."""
+    """The words of an unbroken run of letters: the run itself, or short chunks in scripts without spaces."""
     if script == "Thai":
         clusters = _THAI_CLUSTER.findall(run)
         size = 3
@@ -183,11 +179,11 @@ def _docstrings() -> Iterator[str]:
 
 
 class PseudoWords:
-    """New words that look like a language: each letter is drawn given the two before it (given one, in CJK).
+    """Invented words that look like a language: each letter is drawn given the two before it (one in CJK).
 
-    Fitted on the training words alone, and never yields a held-out word. Where characters are many (Chinese, Japanese,
-    Korean), half of the words are drawn from the everyday characters of the national standard instead: names of places
-    hold only some of them.
+    The generator is fitted on the training words and never yields a held-out word. In Chinese, Japanese and Korean half
+    of the words are drawn from the everyday characters of the national standard instead, since names of places have
+    only some of them.
 
     Args:
         language: A key of `LANGUAGES`.
@@ -221,7 +217,7 @@ class PseudoWords:
             yield "\0".join(padded[i - self._order : i]), padded[i]
 
     def draw(self, rng: random.Random) -> str:
-        """One word, lower case: 3-12 letters; 1-4 characters in Chinese, Japanese and Korean, 1-4 syllables in Thai."""
+        """Draws a word in lower case: 3-12 letters, or 1-4 characters in CJK, or 1-4 syllables in Thai."""
         while True:
             if self._everyday and rng.random() < 0.5:
                 word = "".join(rng.choices(self._everyday, k=rng.randint(1, 4)))
@@ -260,19 +256,19 @@ def everyday_characters(language: str) -> str:
 
 @functools.cache
 def pseudo_words(language: str) -> PseudoWords:
-    """The generator of a language, fitted once a process."""
+    """The generator of a language, fitted once per process."""
     return PseudoWords(language)
 
 
 def sample_text(rng: random.Random, language: str, split: Split, num_words: int) -> list[str]:
-    """Words as they might follow one another in a document, punctuation attached.
+    """Draws words as they might follow one another in a document, with punctuation attached.
 
     Args:
         rng: Decides everything: the same state gives the same text.
         language: A key of `LANGUAGES`.
-        split: For "train" about half are real words, two fifths made up, the rest numbers, dates, prices and codes. For
-            "held_out" all are real held-out words, save a few numbers.
-        num_words: How many.
+        split: For "train", about half are real words, two fifths invented, the rest numbers, dates, prices and codes.
+            For "held_out", all are real held-out words but for a few numbers.
+        num_words: Number of words.
 
     Example:
         >>> len(sample_text(random.Random(0), "fr", "train", 12))
@@ -314,7 +310,7 @@ def _punctuate(rng: random.Random, word: str, script: str) -> str:
 
 
 def _number(rng: random.Random) -> str:
-    """A number, a date, a price or a code."""
+    """Draws a number, a date, a price or a code."""
     kind = rng.randrange(8)
     if kind == 0:
         return str(rng.randrange(1, 100))

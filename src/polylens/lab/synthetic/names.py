@@ -1,7 +1,7 @@
-"""Names that CLDR has in every language: of countries, languages, cities, currencies, units and months.
+"""Names from CLDR in many languages: of countries, languages, cities, currencies, units and months.
 
-A name is a code, so that a page in one language can be asked for in another. Whether a name is held out is decided in
-each language by the words it is written with.
+A name is a code, so a page in one language can have a query in another. Whether a name is held out is decided in each
+language, by its words there.
 """
 
 from __future__ import annotations
@@ -16,39 +16,40 @@ from typing import Any, Literal
 
 from babel import localedata
 
-from polylens.lab.synthetic.lexicon import LANGUAGES, LETTERS, Split, is_held_out, pieces
+from polylens.lab.corpora.split import Split
+from polylens.lab.synthetic.lexicon import LANGUAGES, LETTERS, is_held_out, pieces
 
-Kind = Literal["territory", "language", "city", "currency", "unit", "month"]
+NameKind = Literal["territory", "language", "city", "currency", "unit", "month"]
 
-LONGEST = 24  # letters: what a column of a table has room for
+LONGEST = 24  # letters: the room of a table's column
 _SECTIONS = {"territory": "territories", "language": "languages", "currency": "currency_names"}
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Name:
-    """Something that has a name in every language.
+    """Something that CLDR names in many languages.
 
     Example:
         >>> [spell(Name("territory", "JP"), language) for language in ("en", "fr", "el")]
         ['Japan', 'Japon', 'Ιαπωνία']
     """
 
-    kind: Kind
+    kind: NameKind
     code: str
 
     @property
     def key(self) -> str:
-        """The same in any language, such as "territory:JP"."""
+        """The identity in any language, such as "territory:JP"."""
         return f"{self.kind}:{self.code}"
 
 
 def spell(name: Name, language: str) -> str | None:
-    """The name in a language of the lexicon; None where CLDR has none, or one that is long or has signs in it."""
+    """The name in a language; None where CLDR has none, or one that is too long or has other signs than letters."""
     return spellings(name.kind, language).get(name.code)
 
 
 @functools.cache
-def spellings(kind: Kind, language: str) -> dict[str, str]:
+def spellings(kind: NameKind, language: str) -> dict[str, str]:
     """Code -> name in a language, of at most three words and `LONGEST` letters of its own script."""
     letters = LETTERS[LANGUAGES[language]]
     plain = re.compile(rf"[{letters}]+(?:[ '’-][{letters}]+){{0,2}}")
@@ -57,14 +58,14 @@ def spellings(kind: Kind, language: str) -> dict[str, str]:
 
 
 @functools.cache
-def names(kind: Kind, language: str, split: Split, also: str | None = None) -> tuple[Name, ...]:
+def names(kind: NameKind, language: str, split: Split, also: str | None = None) -> tuple[Name, ...]:
     """Names all of whose words belong to a split, no two of them spelled alike.
 
     Args:
-        kind: What they name.
+        kind: Of the names.
         language: A key of `LANGUAGES`.
         split: "train" or "held_out".
-        also: Another language in which they are so too, and spelled differently.
+        also: Another language in which this must hold, too, with another spelling.
 
     Example:
         >>> set(names("territory", "en", "train")) & set(names("territory", "en", "held_out"))
@@ -85,21 +86,21 @@ def names(kind: Kind, language: str, split: Split, also: str | None = None) -> t
 
 
 def belongs(text: str, language: str, split: Split) -> bool:
-    """Whether every word of a text is of a split, those of a single letter too."""
+    """Whether every word of a text is of a split, words of a single letter included."""
     script = LANGUAGES[language]
     runs = re.findall(f"[{LETTERS[script]}]+", text)
     words = [word for run in runs for word in (*pieces(run, script),) or (run,)]
     return bool(words) and all(is_held_out(word) == (split == "held_out") for word in words)
 
 
-def _texts(kind: Kind, language: str) -> dict[str, str]:
+def _texts(kind: NameKind, language: str) -> dict[str, str]:
     data: Mapping[str, Any] = localedata.load(language)
     if kind == "city":
         return {zone: names["city"] for zone, names in data["time_zones"].items() if "city" in names}
     if kind == "unit":
         return {unit: names["long"] for unit, names in data["unit_display_names"].items() if "long" in names}
     if kind == "month":
-        # A copy: reading through aliases writes what they lead to into Babel's own data, which the lexicon reads too.
+        # A copy: reading through aliases writes their targets into Babel's own data, which the lexicon reads too.
         months = localedata.LocaleDataDict({"months": copy.deepcopy(data["months"])})["months"]
         return {str(number): text for number, text in months["stand-alone"]["wide"].items()}
     texts = {code: text for code, text in data[_SECTIONS[kind]].items() if isinstance(text, str)}

@@ -1,4 +1,4 @@
-"""What a made page is: a picture, and everything it says."""
+"""A synthetic page: its image, and everything that it says."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from polylens.lab.synthetic.names import Name, spell
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """A run of text where it is drawn, in pixels."""
+    """A run of text and where it is drawn, in pixels."""
 
     text: str
     left: float
@@ -35,32 +35,32 @@ class Term:
     text: str
     """As printed."""
     key: str
-    """The same for the same thing in any language."""
+    """The identity of the thing, the same in any language."""
     language: str = ""
-    """That it is printed in; "" where it is the same in all, as numbers are."""
+    """The language it is printed in; "" for numbers, which are the same in all languages."""
     name: Name | None = None
-    """What it is in CLDR, where it can be said in another language."""
+    """Its name in CLDR, where it can be said in another language."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """What a page says about something: the labels that lead to a value, and the value."""
+    """A statement of a page: the labels that lead to a value, and the value."""
 
     about: tuple[Term, ...]
     value: Term
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
-    """A picture of a page, and everything it says."""
+class SyntheticPage:
+    """The image of a page, and everything that it says."""
 
     kind: str
     language: str
-    """The main one: in which it is asked about, unless it is asked about in another."""
+    """The main language, which is also that of most queries about the page."""
     look: str
-    """What one sees, in English: "pie chart"."""
+    """What one sees, in English, such as "pie chart"."""
     design: str
-    """Which choices its layout drew; a design belongs to one split."""
+    """The choices that its layout drew; a design belongs to one split."""
     title: tuple[Term, ...]
     facts: tuple[Fact, ...]
     image: npt.NDArray[np.uint8]
@@ -68,45 +68,45 @@ class Page:
     words: tuple[str, ...]
     """As drawn, in reading order."""
     boxes: tuple[Box, ...]
-    """Every run of text; of a scan as it was before it was scanned."""
+    """Every run of text; for a scan, before it was scanned."""
     summary: Term | None = None
-    """A sentence on the page that says what it is about, such as the first of a docstring."""
+    """A sentence on the page that summarises it, such as the first sentence of a docstring."""
 
     def prints(self, term: Term) -> bool:
-        """Whether a term stands on the page as it is spelled."""
+        """Whether a term is printed on the page in its own spelling."""
         return any(term.text in box.text for box in self.boxes)
 
     @property
     def terms(self) -> tuple[Term, ...]:
-        """All that the page names, each once."""
+        """Everything that the page names, without duplicates."""
         every = [*self.title, *(term for fact in self.facts for term in (*fact.about, fact.value))]
         every += [self.summary] if self.summary else []
         return tuple({term.key: term for term in every}.values())
 
     @property
     def keys(self) -> frozenset[str]:
-        """What the page says, in no language."""
+        """The keys of all terms: what the page says, independent of language."""
         return frozenset(term.key for term in self.terms)
 
 
-def named(name: Name, language: str) -> Term:
-    """A name of CLDR as a term, spelled in a language that has it."""
+def name_term(name: Name, language: str) -> Term:
+    """The term for a name of CLDR, spelled in a language that has it."""
     text = spell(name, language)
     assert text is not None, f"{language} has no name for {name.key}"
     return Term(text, name.key, language, name)
 
 
-def worded(text: str, language: str) -> Term:
-    """A word or a few words of a language as a term."""
+def word_term(text: str, language: str) -> Term:
+    """The term for a word or a few words of a language."""
     return Term(text, f"word:{language}:{text.casefold()}", language)
 
 
-def number(text: str) -> Term:
-    """A number, a date or a code as a term."""
+def number_term(text: str) -> Term:
+    """The term for a number, a date or a code."""
     return Term(text, f"number:{text}")
 
 
 def is_tidy(boxes: tuple[Box, ...], width: int, height: int) -> bool:
-    """Whether no run of text overlaps another or runs out of the page."""
+    """Whether no run of text overlaps another or leaves the page."""
     inside = all(b.left >= 0 and b.top >= 0 and b.right <= width and b.bottom <= height for b in boxes)
     return inside and not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[i + 1 :])

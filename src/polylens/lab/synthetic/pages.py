@@ -1,4 +1,4 @@
-"""Streams of pages of a kind. A page is a function of its kind, split, seed and number: any one can be made alone."""
+"""Streams of synthetic pages. A page depends on its kind, split, seed and number alone, so each can be made alone."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import random
 from collections.abc import Callable, Iterator
 
 from polylens.errors import InputError
+from polylens.lab.corpora.split import Split
 from polylens.lab.synthetic.charts import chart
 from polylens.lab.synthetic.code import code
 from polylens.lab.synthetic.layouts.forms import form
@@ -14,14 +15,13 @@ from polylens.lab.synthetic.layouts.invoices import invoice
 from polylens.lab.synthetic.layouts.multilingual import multilingual
 from polylens.lab.synthetic.layouts.receipts import receipt
 from polylens.lab.synthetic.layouts.reports import report
+from polylens.lab.synthetic.layouts.scans import scan
 from polylens.lab.synthetic.layouts.slides import slide
 from polylens.lab.synthetic.layouts.tables import table
-from polylens.lab.synthetic.lexicon import Split
-from polylens.lab.synthetic.page import Page, is_tidy
-from polylens.lab.synthetic.scans import scan
-from polylens.lab.synthetic.wording import WORDED
+from polylens.lab.synthetic.page import SyntheticPage, is_tidy
+from polylens.lab.synthetic.templates import TEMPLATE_LANGUAGES
 
-Layout = Callable[[random.Random, str, Split], Page]
+Layout = Callable[[random.Random, str, Split], SyntheticPage]
 
 LAYOUTS: dict[str, Layout] = {
     "table": table,
@@ -36,14 +36,15 @@ LAYOUTS: dict[str, Layout] = {
     "report": report,
 }
 
-EUROPEAN = ("de", "fr", "es", "it", "pt", "nl", "pl", "cs", "sv", "ru", "uk", "el")
-"""Languages of pages in one language, a third of which are English; other scripts stand on multilingual pages."""
+BESIDE_ENGLISH = ("de", "fr", "es", "it", "pt", "nl", "pl", "cs", "sv", "ru", "uk", "el")
+"""The languages of pages in one language that is not English; a third of such pages are English. Other scripts stand on
+multilingual pages alone."""
 
 
-def page(kind: str, split: Split, seed: int, number: int) -> Page:
-    """One page.
+def page(kind: str, split: Split, seed: int, number: int) -> SyntheticPage:
+    """Makes one page.
 
-    A draft in which texts overlap or leave the page is thrown away and drawn anew.
+    A draft in which texts overlap or leave the page is discarded and drawn again.
 
     Args:
         kind: A key of `LAYOUTS`.
@@ -68,17 +69,17 @@ def page(kind: str, split: Split, seed: int, number: int) -> Page:
     raise AssertionError("unreachable")
 
 
-def alike(rng: random.Random, kind: str, split: Split, count: int) -> list[Page]:
-    """Different pages of one kind in one language, hard to tell apart by anything but what they say.
+def alike(rng: random.Random, kind: str, split: Split, count: int) -> list[SyntheticPage]:
+    """Draws different pages of one kind in one language, which only their content tells apart.
 
     Args:
         rng: Decides everything.
         kind: A key of `LAYOUTS`.
         split: "train" or "held_out".
-        count: How many.
+        count: Number of pages.
     """
     language = _language(rng, kind)
-    found: list[Page] = []
+    found: list[SyntheticPage] = []
     while len(found) < count:
         draft = _tidy(LAYOUTS[kind](rng, language, split))
         if draft:
@@ -86,13 +87,13 @@ def alike(rng: random.Random, kind: str, split: Split, count: int) -> list[Page]
     return found
 
 
-def pages(kind: str, split: Split, seed: int = 0) -> Iterator[Page]:
+def pages(kind: str, split: Split, seed: int = 0) -> Iterator[SyntheticPage]:
     """An endless stream of pages of a kind; arguments and errors are those of `page`."""
     return (page(kind, split, seed, number) for number in itertools.count())
 
 
-def _tidy(draft: Page) -> Page | None:
-    """A draft, unless texts overlap in it or leave the page."""
+def _tidy(draft: SyntheticPage) -> SyntheticPage | None:
+    """The draft; None where texts overlap or leave the page."""
     height, width = draft.image.shape[:2]
     return draft if is_tidy(draft.boxes, width, height) else None
 
@@ -101,5 +102,5 @@ def _language(rng: random.Random, kind: str) -> str:
     if kind == "code":
         return "en"
     if kind == "multilingual":
-        return rng.choice(WORDED)
-    return "en" if rng.random() < 1 / 3 else rng.choice(EUROPEAN)
+        return rng.choice(TEMPLATE_LANGUAGES)
+    return "en" if rng.random() < 1 / 3 else rng.choice(BESIDE_ENGLISH)

@@ -1,6 +1,6 @@
-"""Pictures of things and flags: the pictograms of the emoji font, by the names that people have for them.
+"""Pictures of things and flags: the pictograms of the emoji font, with their names.
 
-A thing's name is Unicode's, in English; a flag's is that of its country, from CLDR in 28 languages. Needs Debian's
+A thing has its English name from Unicode; a flag has the name of its country, from CLDR in 28 languages. Needs Debian's
 fonts-noto-color-emoji.
 """
 
@@ -19,15 +19,16 @@ from fontTools.ttLib import TTFont
 from PIL import Image, ImageDraw, ImageFont, features
 
 from polylens.errors import InputError
+from polylens.lab.corpora.split import Split
 from polylens.lab.synthetic.fonts import font_file
-from polylens.lab.synthetic.lexicon import LANGUAGES, Split, is_held_out
+from polylens.lab.synthetic.lexicon import LANGUAGES, is_held_out
 from polylens.lab.synthetic.names import names, spell
 
 PACKAGE = "fonts-noto-color-emoji"
 FONT = "NotoColorEmoji"
 SIZE = 109  # pixels per em: the only one that the font has pictures in
-LONGEST = 4  # words of a name
-# What is no thing, or is named after how a typewriter would print it: the black sun is yellow.
+LONGEST = 4  # words per name
+# Signs that are not things, and names that describe an old print: the "black sun" is yellow.
 _NOT_THINGS = re.compile(
     "black|white|heavy|squared|circled|sign|symbol|button|arrow|ideograph|tag|regional|modifier|selector|joiner|"
     "component|keycap|mark|clock face|double|triangle|left|right|input|negative|latin|digit|number|letters"
@@ -45,22 +46,22 @@ class Pictogram:
     """
 
     characters: str
-    """What the font draws it for."""
+    """The characters that the font draws it for."""
     names: Mapping[str, str]
-    """Language -> what it is called, in lower case unless it is a name."""
+    """Language -> its name, in lower case unless it is a proper name."""
 
 
-def are_there() -> bool:
+def can_be_drawn() -> bool:
     """Whether pictograms can be drawn: the font is installed, and Pillow can join the letters of a flag."""
     return font_file(FONT) is not None and bool(features.check("raqm"))
 
 
 @functools.cache
 def things(split: Split) -> tuple[Pictogram, ...]:
-    """What stands for itself: animals, food, tools, buildings, faces.
+    """Pictograms of things: animals, food, tools, buildings, faces.
 
     Args:
-        split: "train" has those all of whose words are trained on, "held_out" the others.
+        split: "train" has those whose words are all trained on, "held_out" the others.
 
     Raises:
         InputError: The font is not installed.
@@ -80,10 +81,10 @@ def things(split: Split) -> tuple[Pictogram, ...]:
 
 @functools.cache
 def flags(split: Split) -> tuple[Pictogram, ...]:
-    """Flags of countries, with the names that belong to a split: a country has one in some languages only.
+    """Flags of countries, each with its names of a split, which it has in some languages only.
 
     Args:
-        split: "train" or "held_out", of the words of a name.
+        split: Of the words of the names: "train" or "held_out".
 
     Raises:
         InputError: The font is not installed.
@@ -98,12 +99,12 @@ def flags(split: Split) -> tuple[Pictogram, ...]:
         code: "".join(chr(ord("\N{REGIONAL INDICATOR SYMBOL LETTER A}") + ord(c) - ord("A")) for c in code)
         for code in sorted(known)
     }
-    one = _font().getlength("\N{RED APPLE}")  # a pair of letters that is no flag is as wide as two
+    one = _font().getlength("\N{RED APPLE}")  # a pair of letters that is not a flag is as wide as two
     return tuple(Pictogram(pair, known[code]) for code, pair in drawn.items() if _font().getlength(pair) < 1.5 * one)
 
 
 def picture(rng: random.Random, drawn: Sequence[Pictogram], *, width: int, height: int) -> npt.NDArray[np.uint8]:
-    """Pictograms side by side on a plain ground, none hiding another, each a little turned: `[height, width, 3]`, RGB.
+    """Draws pictograms side by side on a plain ground, each a little turned: `[height, width, 3]`, RGB.
 
     Args:
         rng: Decides sizes, places and colours.
@@ -125,7 +126,7 @@ def picture(rng: random.Random, drawn: Sequence[Pictogram], *, width: int, heigh
 
 
 def _stamp(characters: str) -> Image.Image:
-    """A pictogram alone, without ground."""
+    """A single pictogram on a transparent ground."""
     left, top, right, bottom = _font().getbbox(characters)
     stamp = Image.new("RGBA", (round(right - left), round(bottom - top)), (0, 0, 0, 0))
     ImageDraw.Draw(stamp).text((-left, -top), characters, font=_font(), embedded_color=True)
@@ -140,7 +141,7 @@ def _font() -> ImageFont.FreeTypeFont:
 def _file() -> str:
     path = font_file(FONT)
     if path is None:
-        raise InputError(f"no font for pictograms is installed; on Debian: apt-get install {PACKAGE}")
+        raise InputError(f"no font with pictograms is installed; on Debian: apt-get install {PACKAGE}")
     if not features.check("raqm"):
         raise InputError(
             "drawing flags needs a Pillow built with Raqm, which its wheels for Linux are; this one is not"

@@ -1,4 +1,4 @@
-"""Queries about a page, of five kinds, and what a page has to say to be a right answer."""
+"""Queries about a page, of five kinds, and what a page must say to be a right answer."""
 
 from __future__ import annotations
 
@@ -6,19 +6,26 @@ import random
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from polylens.lab.synthetic.lexicon import LANGUAGES, UNSPACED, Split
-from polylens.lab.synthetic.matter import said_in
-from polylens.lab.synthetic.page import Fact, Page, Term
-from polylens.lab.synthetic.wording import WORDED, Frame, english_description, english_questions, frame
+from polylens.lab.corpora.split import Split
+from polylens.lab.synthetic.content import said_in
+from polylens.lab.synthetic.lexicon import LANGUAGES, UNSPACED
+from polylens.lab.synthetic.page import Fact, SyntheticPage, Term
+from polylens.lab.synthetic.templates import (
+    TEMPLATE_LANGUAGES,
+    TemplateKind,
+    draw_template,
+    english_description,
+    english_questions,
+)
 
-Kind = Literal["question", "key phrase", "instruction", "description", "other language"]
+QueryKind = Literal["question", "key phrase", "instruction", "description", "other language"]
 
-KINDS: tuple[Kind, ...] = get_args(Kind)
+KINDS: tuple[QueryKind, ...] = get_args(QueryKind)
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What somebody looks for.
+    """A query about pages, and what a page that answers it must say.
 
     Example:
         >>> query = Query("key phrase", "Kenya 2021", "en", frozenset({"territory:KE", "number:2021"}))
@@ -26,28 +33,29 @@ class Query:
         True
     """
 
-    kind: Kind
+    kind: QueryKind
     text: str
     language: str
     needs: frozenset[str]
-    """Keys of all that it names."""
+    """Keys of everything that the query names."""
 
     def is_answered_by(self, keys: frozenset[str]) -> bool:
-        """Whether a page that says these things says all that is asked about."""
+        """Whether a page with these keys says everything that the query names."""
         return self.needs <= keys
 
 
-def ask(rng: random.Random, page: Page, kind: Kind, split: Split) -> Query | None:
+def ask(rng: random.Random, page: SyntheticPage, kind: QueryKind, split: Split) -> Query | None:
     """A query about a page.
 
     Args:
         rng: Decides what is asked about, and how.
         page: Which.
         kind: One of `KINDS`.
-        split: Of the ways of asking, and of the words in another language.
+        split: Of the templates, and of the words in another language.
 
     Returns:
-        None where the page has nothing that could be asked so: names that another language has a held-out word for.
+        None where the page says nothing that such a query can be about, such as names that another language has words
+        of the split for.
     """
     if kind == "question":
         return _question(rng, page, split)
@@ -62,36 +70,38 @@ def ask(rng: random.Random, page: Page, kind: Kind, split: Split) -> Query | Non
         text = " ".join(texts)
         return _query(kind, text.lower() if rng.random() < 0.5 else text, language, terms)
     if kind == "description" and language == "en":
-        text = english_description(rng, split).format(_listed(texts, language), look=page.look)
+        text = english_description(rng, split).format(_enumerated(texts, language), look=page.look)
         return _query(kind, text[:1].upper() + text[1:], language, terms)
-    return _framed(rng, kind, "instruction" if kind == "instruction" else "description", texts, language, split, terms)
+    return _from_template(
+        rng, kind, "instruction" if kind == "instruction" else "description", texts, language, split, terms
+    )
 
 
-def _question(rng: random.Random, page: Page, split: Split) -> Query:
-    """What the page says about something, in its language."""
+def _question(rng: random.Random, page: SyntheticPage, split: Split) -> Query:
+    """A question about one fact of the page, in the language of the fact."""
     fact = rng.choice([fact for fact in page.facts if fact.about[0].language])
     language = fact.about[0].language
     title = page.title[0]
     at = fact.about[1] if len(fact.about) > 1 else None
-    suitable = [way for way in english_questions(page.kind, split) if at or "{at}" not in way]
+    suitable = [each for each in english_questions(page.kind, split) if at or "{at}" not in each]
     if title.language != "en" or title.key == fact.about[0].key:
-        suitable = [way for way in suitable if "{topic}" not in way]
+        suitable = [each for each in suitable if "{topic}" not in each]
     if language == "en" and suitable:
-        way = rng.choice(suitable)
-        terms = [title] if "{topic}" in way else []
-        terms += [fact.about[0], *([at] if at and "{at}" in way else [])]
-        text = way.format(topic=_inside(title.text), subject=fact.about[0].text, at=at.text if at else "")
+        template = rng.choice(suitable)
+        terms = [title] if "{topic}" in template else []
+        terms += [fact.about[0], *([at] if at and "{at}" in template else [])]
+        text = template.format(topic=_inside(title.text), subject=fact.about[0].text, at=at.text if at else "")
         return _query("question", text[:1].upper() + text[1:], language, terms)
     terms = list(fact.about)
     if title.language == language and title not in terms:
         terms.insert(0, title)
     if len(terms) == 1:
         terms.append(_neighbour(rng, page, fact))
-    return _framed(rng, "question", "question", [term.text for term in terms], language, split, terms)
+    return _from_template(rng, "question", "question", [term.text for term in terms], language, split, terms)
 
 
-def _neighbour(rng: random.Random, page: Page, fact: Fact) -> Term:
-    """Something else that the page says in the language of a fact, or the fact's own value."""
+def _neighbour(rng: random.Random, page: SyntheticPage, fact: Fact) -> Term:
+    """Another term of the page in the language of a fact, or the value of the fact."""
     language = fact.about[0].language
     others = [f.about[0] for f in page.facts if f.about[0].language == language and f.about[0].key != fact.about[0].key]
     if others:
@@ -99,7 +109,7 @@ def _neighbour(rng: random.Random, page: Page, fact: Fact) -> Term:
     return fact.value if page.prints(fact.value) else page.title[0]
 
 
-def _together(rng: random.Random, page: Page, count: int) -> list[Term]:
+def _together(rng: random.Random, page: SyntheticPage, count: int) -> list[Term]:
     """Terms in one language from different facts, the title among them where it is in that language."""
     first = rng.choice([fact for fact in page.facts if fact.about[0].language] or page.facts)
     language = _language(list(first.about), page)
@@ -114,10 +124,10 @@ def _together(rng: random.Random, page: Page, count: int) -> list[Term]:
     return list({term.key: term for term in (*chosen.values(), *rest, *numbers, *printed)}.values())[:count]
 
 
-def _translated(rng: random.Random, page: Page, split: Split) -> Query | None:
-    """Names of the page in a language that it is not written in; with its numbers where it has few names."""
+def _translated(rng: random.Random, page: SyntheticPage, split: Split) -> Query | None:
+    """Two or three names of the page, in a language that it is not written in."""
     printed = {term.language for term in page.terms}
-    for language in rng.sample(WORDED, len(WORDED)):
+    for language in rng.sample(TEMPLATE_LANGUAGES, len(TEMPLATE_LANGUAGES)):
         if language in printed:
             continue
         said = [(term, said_in(term, language, split)) for term in page.terms if term.name]
@@ -125,34 +135,42 @@ def _translated(rng: random.Random, page: Page, split: Split) -> Query | None:
         if len(fitting) >= 2:
             chosen = rng.sample(fitting, min(len(fitting), 3))
             terms, texts = [term for term, _ in chosen], [text for _, text in chosen]
-            ways: tuple[Frame | None, ...] = (None, "question", "instruction", "description")
-            way = rng.choice(ways)
-            if way is None:
+            template_kinds: tuple[TemplateKind | None, ...] = (None, "question", "instruction", "description")
+            template_kind = rng.choice(template_kinds)
+            if template_kind is None:
                 return _query("other language", " ".join(texts), language, terms)
-            return _framed(rng, "other language", way, texts, language, split, terms)
+            return _from_template(rng, "other language", template_kind, texts, language, split, terms)
     return None
 
 
-def _framed(
-    rng: random.Random, kind: Kind, way: Frame, texts: list[str], language: str, split: Split, terms: list[Term]
+def _from_template(
+    rng: random.Random,
+    kind: QueryKind,
+    template_kind: TemplateKind,
+    texts: list[str],
+    language: str,
+    split: Split,
+    terms: list[Term],
 ) -> Query:
-    return _query(kind, frame(rng, way, language, split).format(_listed(texts, language)), language, terms)
+    return _query(
+        kind, draw_template(rng, template_kind, language, split).format(_enumerated(texts, language)), language, terms
+    )
 
 
 def _inside(text: str) -> str:
-    """A title as it stands inside an English sentence: proper names, of two words, keep their capitals."""
+    """A title inside an English sentence: only proper names, which have two words, keep their capitals."""
     return text if " " in text else text.lower()
 
 
-def _query(kind: Kind, text: str, language: str, terms: list[Term]) -> Query:
+def _query(kind: QueryKind, text: str, language: str, terms: list[Term]) -> Query:
     return Query(kind, text, language, frozenset(term.key for term in terms))
 
 
-def _listed(texts: list[str], language: str) -> str:
+def _enumerated(texts: list[str], language: str) -> str:
     if LANGUAGES[language] in UNSPACED:
         return "、".join(texts)
     return ("، " if LANGUAGES[language] == "Arab" else ", ").join(texts)
 
 
-def _language(terms: list[Term], page: Page) -> str:
+def _language(terms: list[Term], page: SyntheticPage) -> str:
     return next((term.language for term in terms if term.language), page.language)

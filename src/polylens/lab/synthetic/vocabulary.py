@@ -1,14 +1,15 @@
-"""English words for what pages of business say: what is measured, what is sold, what a form asks for.
+"""English words of business pages: what is measured, what is sold, what a form asks for.
 
-Written for this project. Each list is split as the lexicon's words are, by their own hash, so the two splits share no
-word. Other languages have no such lists here; their pages take names from CLDR instead.
+The lists were written for this project. Words are split by their own hash, as in the lexicon. Other languages have no
+such lists; their pages have names from CLDR instead.
 """
 
 from __future__ import annotations
 
 import functools
 
-from polylens.lab.synthetic.lexicon import Split, is_held_out
+from polylens.lab.corpora.split import Split
+from polylens.lab.synthetic.lexicon import is_held_out
 
 # fmt: off
 MEASURES = tuple("""
@@ -71,7 +72,7 @@ residence room salutation school seat section sector sender shift signature spou
 subject supervisor surname symptoms teacher telephone tenant title town trainer trustee tutor unit university vehicle
 vendor village visa visitor voucher ward warden weight witness workplace zone
 """.split())
-"""What a form may ask for."""
+"""The labels of a form."""
 
 ROLES: dict[str, tuple[str, ...]] = {
     "invoice": tuple("invoice bill statement demand account tally voucher debit billing docket".split()),
@@ -85,13 +86,13 @@ ROLES: dict[str, tuple[str, ...]] = {
     "customer": tuple("customer client buyer purchaser recipient payer consignee receiver debtor addressee".split()),
     "form": tuple("form application request questionnaire registration declaration enquiry enrolment petition".split()),
 }
-"""Printed words with a fixed part to play, with what else one may call it."""
+"""Role of a printed word -> the words for it."""
 # fmt: on
 
 
 @functools.cache
 def of_split(words: tuple[str, ...], split: Split) -> tuple[str, ...]:
-    """Those words of a list that belong to a split.
+    """The words of a list that belong to a split.
 
     Example:
         >>> set(of_split(GOODS, "train")) & set(of_split(GOODS, "held_out"))

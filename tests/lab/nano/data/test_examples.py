@@ -12,10 +12,12 @@ import pytest
 from tests.support.drawing import need_fonts
 
 import polylens
-from polylens.lab.nano.data.examples import READING_POINTS, ground, letter_grid, letters, pick_query
+from polylens.lab.nano.data.examples import pick_query
+from polylens.lab.nano.data.grounding import READING_POINTS, ground, letter_grid, letters
 from polylens.lab.synthetic import fonts
-from polylens.lab.synthetic.crops import Rendered, render_crop
+from polylens.lab.synthetic.crops import render_crop
 from polylens.lab.synthetic.lexicon import sample_text
+from polylens.lab.synthetic.rendered import Rendered
 from polylens.models.jina_v4.processing import JinaV4Processor
 
 

@@ -14,7 +14,7 @@ from polylens.lab.corpora import functions
 from polylens.lab.corpora.text import TextPair
 from polylens.lab.nano.data import text_pairs
 from polylens.lab.nano.data.examples import AnyProcessor
-from polylens.lab.nano.recipes import PAIR_KINDS
+from polylens.lab.nano.schedule import PAIR_KINDS
 
 COUNT = 12
 HELD_OUT = "here is a red ship"

@@ -8,10 +8,11 @@ import random
 import pytest
 
 from polylens.errors import InputError
-from polylens.lab.nano.data.examples import bare, transcript, written
+from polylens.lab.nano.data.examples import transcript, written
+from polylens.lab.nano.data.grounding import bare
 from polylens.lab.nano.data.unseen import CROP_SIDE, WORDS, crops, with_queries
-from polylens.lab.synthetic.crops import Rendered
 from polylens.lab.synthetic.lexicon import is_held_out, sample_text
+from polylens.lab.synthetic.rendered import Rendered
 
 
 def draw(rng: random.Random, language: str) -> Rendered:

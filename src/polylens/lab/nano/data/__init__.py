@@ -1,1 +1,1 @@
-"""What a step of nano's training sees."""
+"""The batches of nano's training."""

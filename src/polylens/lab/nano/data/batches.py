@@ -1,4 +1,4 @@
-"""What each step of a recipe sees, by the number of the step alone."""
+"""The batch of each step of a recipe, which depends on the number of the step alone."""
 
 from __future__ import annotations
 
@@ -7,19 +7,20 @@ from functools import partial
 
 import torch
 
+from polylens.lab.corpora.split import Split
 from polylens.lab.nano.data.documents import make_document_batch
 from polylens.lab.nano.data.examples import AnyProcessor, ImageBatch, make_batch, make_reading_batch
 from polylens.lab.nano.data.pictograms import make_pictogram_batch
 from polylens.lab.nano.data.text_pairs import make_pair_batch
-from polylens.lab.nano.recipes import Recipe, Stage, stage_at
+from polylens.lab.nano.schedule import Recipe, Stage, stage_at
 from polylens.lab.synthetic import pictograms
-from polylens.lab.synthetic.crops import Rendered, render_crop, render_page
-from polylens.lab.synthetic.lexicon import Split
+from polylens.lab.synthetic.crops import render_crop, render_page
+from polylens.lab.synthetic.rendered import Rendered
 from polylens.models.jina_v4.processing import JinaV4Processor
 
 
 class Batches(torch.utils.data.Dataset[ImageBatch]):
-    """Step -> batch; made in a process of its own while the step before it trains."""
+    """Step -> batch. A process of its own makes batches ahead of the training."""
 
     def __init__(self, recipe: Recipe, processor: AnyProcessor) -> None:
         self.recipe = recipe
@@ -32,7 +33,7 @@ class Batches(torch.utils.data.Dataset[ImageBatch]):
         if stage.kind == "read":
             render = partial(draw, stage=stage, languages=stage.languages)
             return make_reading_batch(seed, processor=self.processor, render=render, images=stage.images)
-        # one language a batch, or telling languages apart would win most of the contrast
+        # one language per batch, or telling languages apart would win most of the contrast
         render = partial(draw, stage=stage, languages=(rng.choice(stage.languages),))
         share = rng.random()
         if share < stage.pairs:
@@ -41,7 +42,7 @@ class Batches(torch.utils.data.Dataset[ImageBatch]):
             )
         share -= stage.pairs
         if share < stage.pictograms:
-            if pictograms.are_there():
+            if pictograms.can_be_drawn():
                 return make_pictogram_batch(seed, processor=self.processor, texts=stage.texts, words=stage.query_words)
         elif share < stage.pictograms + stage.documents:
             assert isinstance(self.processor, JinaV4Processor)
@@ -66,13 +67,13 @@ class Batches(torch.utils.data.Dataset[ImageBatch]):
 
 
 def draw(rng: random.Random, stage: Stage, languages: tuple[str, ...], split: Split = "train") -> Rendered:
-    """One picture of a stage.
+    """Draws one picture of a stage.
 
     Args:
-        rng: Decides.
-        stage: Whose size and kind it has.
-        languages: One of them is its.
-        split: Whose words and fonts: "train" or "held_out".
+        rng: Decides everything.
+        stage: Its size and kind of pictures.
+        languages: One of them is drawn.
+        split: Of words and fonts: "train" or "held_out".
     """
     language = rng.choice(languages)
     smallest, largest = stage.font_size

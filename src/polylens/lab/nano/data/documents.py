@@ -1,7 +1,7 @@
-"""Training batches of documents: tables, charts, forms, scans, pages in many scripts, and questions about them.
+"""Training batches of documents: tables, charts, forms, scans, pages in many scripts, and queries about them.
 
-`examples` draws words that mean nothing, and knows where each letter stands; here a page says something, and is asked
-about as people ask. A query names what only one page of the batch says.
+The pictures of `examples` have words without meaning and known places of letters. These pages say something, and their
+queries are phrased as people phrase them. A query names what only one page of the batch says.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from polylens.lab.nano.data.examples import ImageBatch, draw_texts, placeless_batch
-from polylens.lab.synthetic.page import Page
+from polylens.lab.synthetic.page import SyntheticPage
 from polylens.lab.synthetic.pages import alike
 from polylens.lab.synthetic.queries import KINDS, Query, ask
 from polylens.models.jina_v4.processing import JinaV4Processor
@@ -30,9 +30,9 @@ _SHARES = {
     "form": 1,
     "receipt": 1,
     "scan": 3,
-    "multilingual": 5,  # half of the scripts stand on no other kind
+    "multilingual": 5,  # half of the scripts are on no other kind
 }
-_SMALLEST = 0.7  # of the size that a page is drawn in
+_SMALLEST = 0.7  # of a page's size
 
 
 def make_document_batch(
@@ -44,14 +44,14 @@ def make_document_batch(
     texts: int,
     words: tuple[int, int],
 ) -> ImageBatch:
-    """One batch of pages of one kind in one language, and texts.
+    """Makes a batch of pages of one kind in one language, and texts.
 
     Args:
         seed: Decides everything.
         processor: Of the model that is trained.
-        images: How many pages.
-        queries_per_image: How many queries about each.
-        texts: How many texts besides, in one of all languages, with a query each.
+        images: Number of pages.
+        queries_per_image: Queries per page.
+        texts: Number of further texts, in one of all languages, each with a query.
         words: Fewest and most words of a query about a text.
     """
     rng = random.Random(seed)
@@ -70,8 +70,8 @@ def make_document_batch(
     )
 
 
-def ask_for(rng: random.Random, pages: Sequence[Page], number: int) -> Query:
-    """A query of any kind that one page answers and no other of them does."""
+def ask_for(rng: random.Random, pages: Sequence[SyntheticPage], number: int) -> Query:
+    """Draws a query of any kind that page `number` answers and no other page does."""
     others = [page.keys for other, page in enumerate(pages) if other != number]
     while True:
         query = ask(rng, pages[number], rng.choice(KINDS), "train")
@@ -79,8 +79,8 @@ def ask_for(rng: random.Random, pages: Sequence[Page], number: int) -> Query:
             return query
 
 
-def _item(rng: random.Random, page: Page, processor: JinaV4Processor) -> Item:
-    """A page as the model takes it, in any size down to where its small print is still legible."""
+def _item(rng: random.Random, page: SyntheticPage, processor: JinaV4Processor) -> Item:
+    """The model's input for a page, at a random size at which its small print is still legible."""
     side, scale = processor.image_config.factor, rng.uniform(_SMALLEST, 1.0)
     height, width = (max(side, round(pixels * scale / side) * side) for pixels in page.image.shape[:2])
     image = Image.fromarray(page.image).resize((width, height), Image.Resampling.BICUBIC)

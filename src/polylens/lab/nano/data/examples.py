@@ -1,34 +1,28 @@
 """Training batches: pictures of text, queries about them, and where each query token's letters are drawn.
 
-A batch is a function of its seed alone, so a run that resumes sees what it would have seen. Coordinates are pixels; a
-*cell* is the square of one visual token.
+A batch depends on its seed alone, so a resumed run sees the same batches.
 """
 
 from __future__ import annotations
 
 import functools
-import math
 import random
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from polylens.lab.synthetic.crops import PlacedWord, Rendered
+from polylens.lab.nano.data.grounding import READING_POINTS, PlacedQuery, bare, ground, ground_whole, letter_grid
 from polylens.lab.synthetic.lexicon import LANGUAGES, UNSPACED, is_held_out, sample_text
+from polylens.lab.synthetic.rendered import PlacedWord, Rendered
 from polylens.models.jina_clip_v2.processing import JinaClipProcessor
 from polylens.models.jina_v4.processing import JinaV4Processor
 from polylens.models.protocol import Item
 
-NUM_LETTERS = 1536  # those that training text uses most
-READING_POINTS = 2  # across a patch, which is about as many letters wide
 AnyProcessor = JinaV4Processor | JinaClipProcessor
 _NO_PIXELS = np.zeros((0, 0, 3), dtype=np.uint8)
-_EDGE = "()[]{}.,:;!?。，、：（）«»\"'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,57 +33,28 @@ class ImageBatch:
     images: list[Item]
     passages: list[Item]
     image_of: list[int]
-    """Picture that each of the first queries is about; the others are about texts."""
+    """The picture that each of the first queries is about; the others are about texts."""
     passage_of: list[int | None]
-    """Passage that each query is about, where there is one."""
+    """The passage that each query is about, where there is one."""
     here: Tensor
     """`[query tokens, cells]` bool: where the token's letters are drawn. Without late interaction `[queries, cells]`:
-    where the query's words are. Without cells where nobody knows."""
+    where the query's words are. It has no columns where that is unknown."""
     same: Tensor
-    """Of the same shape: where the token's whole word is drawn, or the query's, here or anywhere else."""
+    """Of the same shape: where the token's whole word, or the query's words, are drawn, here or anywhere else."""
     letters: Tensor
-    """`[patches, READING_POINTS]`: see `letter_grid`; without rows where nobody knows which letter stands where."""
-
-
-@dataclass(frozen=True, slots=True)
-class Query:
-    """A query taken from a picture."""
-
-    text: str
-    spans: list[tuple[int, int, int]]
-    """(first letter, one past the last, index of the word in the picture) of each word."""
-
-
-@functools.cache
-def letters() -> dict[str, int]:
-    """Letter -> label for the `NUM_LETTERS` most used in training text, upper and lower case together."""
-    rng = random.Random(0)
-    counts: Counter[str] = Counter()
-    for language in LANGUAGES:
-        for word in sample_text(rng, language, "train", 3000):
-            counts.update(letter.lower() for letter in word)
-    return {letter: i for i, (letter, _) in enumerate(counts.most_common(NUM_LETTERS))}
-
-
-def bare(word: str) -> str:
-    """A word without the punctuation around it.
-
-    >>> bare("(Hafen),")
-    'Hafen'
-    """
-    return word.strip(_EDGE)
+    """`[patches, READING_POINTS]`: see `letter_grid`; it has no rows where letters are unknown."""
 
 
 def pick_query(
     rng: random.Random, rendered: Rendered, *, words: tuple[int, int], held_out: bool = False
-) -> Query | None:
-    """Neighbouring words of a picture, as somebody would type them: no punctuation, often no capitals.
+) -> PlacedQuery | None:
+    """Draws neighbouring words of a picture as a query: without punctuation, often without capitals.
 
     Args:
         rng: Decides.
         rendered: The picture.
         words: Fewest and most words.
-        held_out: Only words that training never shows.
+        held_out: Whether to take only words that training never shows.
 
     Returns:
         None where the picture has no such run of words.
@@ -111,11 +76,11 @@ def pick_query(
         text += joiner if text else ""
         spans.append((len(text), len(text) + len(word), index))
         text += word
-    return Query(text, spans)
+    return PlacedQuery(text, spans)
 
 
 def written(words: Sequence[str], language: str) -> Rendered:
-    """A text as what it would be with pictures: words in reading order, drawn nowhere."""
+    """A text in the form of a picture: its words in reading order, drawn nowhere."""
     return Rendered(_NO_PIXELS, [PlacedWord(word, 0, 0, 0, 0, False, ()) for word in words], language)
 
 
@@ -136,21 +101,21 @@ def make_batch(
     texts: int,
     words: tuple[int, int],
 ) -> ImageBatch:
-    """One batch: pictures and texts, and queries about them.
+    """Makes a batch of pictures and texts, and queries about them.
 
     Args:
         seed: Decides everything.
         processor: Of the model that is trained.
         render: Draws one picture; its sides are multiples of a cell.
-        images: How many pictures.
-        queries_per_image: How many queries about each: they cost little beside the picture itself.
-        transcripts: For how many of them their words stand among the documents as a text too.
-        texts: How many texts besides, in one of all languages, with a query each.
-        words: Fewest and most words of a query.
+        images: Number of pictures.
+        queries_per_image: Queries per picture; they cost little beside the picture itself.
+        transcripts: Number of pictures whose words are also among the documents as a text.
+        texts: Number of further texts, in one of all languages, each with a query.
+        words: Fewest and most words per query.
     """
     rng = random.Random(seed)
     rendered: list[Rendered] = []
-    queries: list[Query] = []
+    queries: list[PlacedQuery] = []
     while len(rendered) < images:
         drawn = render(rng)
         picked = [pick_query(rng, drawn, words=words) for _ in range(queries_per_image)]
@@ -188,16 +153,16 @@ def placeless_batch(
     image_of: list[int],
     passage_of: list[int | None],
 ) -> ImageBatch:
-    """A batch of which nobody knows where on a picture anything stands. Arguments are fields of `ImageBatch`."""
+    """A batch without places: where words and letters are drawn is unknown. Arguments are fields of `ImageBatch`."""
     nowhere = torch.zeros(sum(item.num_tokens for item in queries), 0, dtype=torch.bool)
     letters = torch.zeros(0, READING_POINTS, dtype=torch.long)
     return ImageBatch(queries, images, passages, image_of, passage_of, here=nowhere, same=nowhere, letters=letters)
 
 
-def draw_texts(rng: random.Random, count: int, words: tuple[int, int]) -> tuple[list[Query], list[str]]:
-    """Texts in one of all languages, and a query of so few and so many words for each."""
+def draw_texts(rng: random.Random, count: int, words: tuple[int, int]) -> tuple[list[PlacedQuery], list[str]]:
+    """Draws texts in one of all languages, each with a query of `words` words (fewest, most)."""
     language = rng.choice(tuple(LANGUAGES))
-    queries: list[Query] = []
+    queries: list[PlacedQuery] = []
     passages: list[str] = []
     while len(queries) < count:
         text_row = written(sample_text(rng, language, "train", rng.randint(8, 60)), language)
@@ -211,7 +176,7 @@ def draw_texts(rng: random.Random, count: int, words: tuple[int, int]) -> tuple[
 def make_reading_batch(
     seed: int, *, processor: AnyProcessor, render: Callable[[random.Random], Rendered], images: int
 ) -> ImageBatch:
-    """Pictures and the letters in them, nothing to search for. Arguments are those of `make_batch`."""
+    """Makes a batch of pictures and their letters, without queries. Arguments are those of `make_batch`."""
     rng = random.Random(seed)
     rendered = [render(rng) for _ in range(images)]
     none = torch.zeros(0, 0, dtype=torch.bool)
@@ -228,7 +193,7 @@ def make_reading_batch(
 
 
 def picture_item(rendered: Rendered, processor: AnyProcessor) -> Item:
-    """A picture as the model takes it."""
+    """The model's input for a picture."""
     return processor.pixels(torch.from_numpy(rendered.image).permute(2, 0, 1), task=None)
 
 
@@ -238,121 +203,3 @@ def _grids(rendered: Sequence[Rendered], processor: AnyProcessor) -> Tensor:
     merge = processor.image_config.merge_size if isinstance(processor, JinaV4Processor) else 1
     none = np.zeros((0, READING_POINTS), dtype=np.int64)
     return torch.from_numpy(np.concatenate([none, *(letter_grid(r, vision.patch_size, merge) for r in rendered)]))
-
-
-def ground(
-    queries: Sequence[Query],
-    items: Sequence[Item],
-    rendered: Sequence[Rendered],
-    image_of: Sequence[int],
-    processor: JinaV4Processor,
-) -> tuple[Tensor, Tensor]:
-    """`ImageBatch.here` and `ImageBatch.same`; queries behind those of the pictures are about texts, drawn nowhere.
-
-    A token is drawn where its letters are; in a word from right to left, anywhere in it. The decoder is causal and goes
-    through a picture from the left, so there a letter's own cell has seen what comes behind the letter, which the token
-    has not, and nothing of what comes before it, which the token has. Only where such a word begins has its cell seen
-    all of it, and which of its cells a token is best pointed at is left to the model.
-    """
-    side = processor.image_config.factor
-    offsets, places = _places(rendered, side)
-    here = np.zeros((sum(item.num_tokens for item in items), offsets[-1]), dtype=bool)
-    same = np.zeros_like(here)
-    row = 0
-    for i, query, item in zip(image_of, queries, items, strict=False):
-        drawn = rendered[i]
-        encoding = processor.tokenizer.encode("Query: " + query.text, add_special_tokens=False)
-        for token, (start, stop) in enumerate(encoding.offsets):
-            first, last = start - len("Query: "), stop - len("Query: ")
-            for begin, end, index in query.spans:
-                low, high = max(first, begin), min(last, end)
-                if low >= high:
-                    continue
-                word = drawn.words[index]
-                left, right = word.left, word.right
-                if not word.rtl:
-                    before = len(word.text) - len(word.text.lstrip(_EDGE)) - begin
-                    left, right = word.edges[low + before], word.edges[high + before]
-                here[row + token, _cells(drawn, word, left, right, side) + offsets[i]] = True
-                for cells in places[query.text[begin:end].casefold()]:
-                    same[row + token, cells] = True
-        row += item.num_tokens
-    return torch.from_numpy(here), torch.from_numpy(same)
-
-
-def ground_whole(
-    queries: Sequence[Query], rendered: Sequence[Rendered], image_of: Sequence[int], processor: JinaClipProcessor
-) -> tuple[Tensor, Tensor]:
-    """`ImageBatch.here` and `ImageBatch.same` of a model that has one vector a query."""
-    assert processor.config.vision is not None
-    side = processor.config.vision.patch_size
-    offsets, places = _places(rendered, side)
-    here = np.zeros((len(queries), offsets[-1]), dtype=bool)
-    same = np.zeros_like(here)
-    for row, (i, query) in enumerate(zip(image_of, queries, strict=False)):
-        for begin, end, index in query.spans:
-            word = rendered[i].words[index]
-            here[row, _cells(rendered[i], word, word.left, word.right, side) + offsets[i]] = True
-            for cells in places[query.text[begin:end].casefold()]:
-                same[row, cells] = True
-    return torch.from_numpy(here), torch.from_numpy(same)
-
-
-def _places(
-    rendered: Sequence[Rendered], side: int
-) -> tuple[npt.NDArray[np.int64], dict[str, list[npt.NDArray[np.int64]]]]:
-    """The number of each picture's first cell, and the cells of every word."""
-    offsets = np.cumsum([0, *[math.prod(_shape(each, side)) for each in rendered]])
-    places: dict[str, list[npt.NDArray[np.int64]]] = {}
-    for i, each in enumerate(rendered):
-        for word in each.words:
-            cells = _cells(each, word, word.left, word.right, side) + offsets[i]
-            places.setdefault(bare(word.text).casefold(), []).append(cells)
-    return offsets, places
-
-
-def _shape(drawn: Rendered, side: int) -> tuple[int, int]:
-    """Rows and columns of a picture's cells."""
-    return drawn.image.shape[0] // side, drawn.image.shape[1] // side
-
-
-def _cells(drawn: Rendered, word: PlacedWord, left: float, right: float, side: int) -> npt.NDArray[np.int64]:
-    """Cells that hold at least a fifth of the height of a word, between two vertical lines.
-
-    Of a tilted picture as if each word were still level, about its middle.
-    """
-    shape, height = _shape(drawn, side), word.bottom - word.top
-    x, y = drawn.tilted((left + right) / 2, (word.top + word.bottom) / 2)
-    left, right = x - (right - left) / 2, x + (right - left) / 2
-    top, bottom = y - height / 2, y + height / 2
-    rows = [
-        row
-        for row in range(max(0, int(top // side)), min(shape[0], int(bottom // side) + 1))
-        if min(bottom, (row + 1) * side) - max(top, row * side) >= 0.2 * height
-    ]
-    first = min(max(0, int(left // side)), shape[1] - 1)
-    last = min(max(first, int((right - 0.01) // side)), shape[1] - 1)
-    cells = [row * shape[1] + column for row in rows for column in range(first, last + 1)]
-    return np.array(cells, dtype=np.int64)
-
-
-def letter_grid(rendered: Rendered, patch: int, merge: int) -> npt.NDArray[np.int64]:
-    """The letter at each of `READING_POINTS` points across the middle of each patch: `[patches, points]`.
-
-    0 where there is none or one that `letters` does not have, otherwise one more than its number there; patches in
-    merge order.
-    """
-    rows, columns = rendered.image.shape[0] // patch, rendered.image.shape[1] // patch
-    grid = np.zeros((rows, columns * READING_POINTS), dtype=np.int64)
-    down, across = np.indices(grid.shape) + 0.5
-    x, y = rendered.upright(across * patch / READING_POINTS, down * patch)
-    known = letters()
-    for word in rendered.words:
-        numbers = np.array([known.get(letter.lower(), -1) + 1 for letter in word.text])
-        edges = np.array(word.edges)
-        if word.rtl:
-            numbers, edges = numbers[::-1], edges[::-1]
-        inside = (y >= word.top) & (y < word.bottom) & (x >= edges[0]) & (x < edges[-1])
-        grid[inside] = numbers[np.searchsorted(edges, x[inside], side="right") - 1]
-    cells = grid.reshape(rows // merge, merge, columns // merge, merge, READING_POINTS)
-    return cells.transpose(0, 2, 1, 3, 4).reshape(-1, READING_POINTS)

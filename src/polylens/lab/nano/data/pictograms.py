@@ -1,4 +1,4 @@
-"""Training batches of pictograms: what a picture shows, where nothing in it can be read."""
+"""Training batches of pictograms: pictures of things, without text."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from polylens.lab.synthetic.lexicon import LANGUAGES
 from polylens.lab.synthetic.pictograms import Pictogram, flags, picture, things
 from polylens.models.protocol import Item
 
-PICTURES = 24  # of a batch, whatever its stage draws besides: they are small
-WIDTH, HEIGHT = 336, 168  # pixels of one
-MOST = 4  # pictograms of a picture
-QUERIES = 5  # about a picture
+PICTURES = 24  # per batch, in every stage: they are small
+WIDTH, HEIGHT = 336, 168  # pixels per picture
+MOST = 4  # pictograms per picture
+QUERIES = 5  # per picture
 _ASKED = ("{}", "{}", "a picture of {}", "show me {}", "{} please", "where is there {}")
 
 
 def make_pictogram_batch(seed: int, *, processor: AnyProcessor, texts: int, words: tuple[int, int]) -> ImageBatch:
-    """One batch of pictures of things, asked for in English, or of flags, in all languages; and texts.
+    """Makes a batch of pictures and texts: things with English queries, or flags with queries in all languages.
 
-    No pictogram stands on two pictures of a batch.
+    No pictogram is on two pictures of a batch.
 
     Args:
         seed: Decides everything.
         processor: Of the model that is trained.
-        texts: How many texts besides, with a query each.
+        texts: Number of further texts, each with a query.
         words: Fewest and most words of a query about a text.
 
     Raises:
@@ -50,14 +50,14 @@ def make_pictogram_batch(seed: int, *, processor: AnyProcessor, texts: int, word
 
 
 def _drawn(rng: random.Random) -> list[list[Pictogram]]:
-    """What each picture shows: no pictogram twice in a batch."""
+    """Draws the pictograms of each picture; no pictogram is drawn twice in a batch."""
     pool = list(rng.choice((things, flags))("train"))
     rng.shuffle(pool)
     return [[pool.pop() for _ in range(rng.randint(1, MOST))] for _ in range(PICTURES)]
 
 
 def _ask(rng: random.Random, shown: Sequence[Pictogram]) -> str:
-    """One or two of the pictograms, in a language that has a name for them."""
+    """Draws a query that names one or two of the pictograms, in a language that has names for them."""
     chosen = rng.sample(shown, min(len(shown), rng.choice((1, 1, 2))))
     common = set(LANGUAGES).intersection(*(pictogram.names for pictogram in chosen))
     if not common:

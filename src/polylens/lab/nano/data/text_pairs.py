@@ -1,6 +1,6 @@
-"""Training batches of texts that belong together: a sentence and its translation, a question and its answer.
+"""Training batches of text pairs: a sentence and its translation, or a question and its answer.
 
-A batch is of one kind, and of one pair of languages, or telling kinds and languages apart would win most of the
+A batch has one kind of pairs, and one pair of languages, or telling kinds and languages apart would win most of the
 contrast. There are no pictures, so a step costs little.
 """
 
@@ -15,21 +15,21 @@ from polylens.lab.corpora import catalogues, functions, manuals
 from polylens.lab.corpora.text import TextPair
 from polylens.lab.nano.data.examples import AnyProcessor, ImageBatch, placeless_batch
 
-PASSAGE_LENGTH = 4  # sentences, as many tokens as a function or a passage has
-LONGEST = 160  # tokens of a text: a longer function is cut
+PASSAGE_LENGTH = 4  # sentences that have as many tokens as a function or a passage
+LONGEST = 160  # tokens per text; a longer one is cut
 
 
 def check_pairs(folder: Path = catalogues.FOLDER) -> None:
-    """Refuses to train on pairs where there is nothing to translate: a model would come out that nobody asked for.
+    """Refuses to train on pairs without any translations, which would make a different model.
 
     Raises:
-        InputError: No catalogue of any language is installed.
+        InputError: No message catalogue of any language is installed.
     """
-    if not catalogues.are_there("train", folder):
+    if not catalogues.any_installed("train", folder):
         raise InputError(
-            f"training on pairs of texts needs message catalogues, and {folder} has none in any of "
-            f"{', '.join(sorted(catalogues.LANGUAGES))}; programs bring them, such as apt-get install "
-            "git gettext gnupg-l10n libc-l10n, where translations are not left out of what is installed"
+            f"training on text pairs needs message catalogues, and {folder} has none in any of "
+            f"{', '.join(sorted(catalogues.LANGUAGES))}; install programs that bring them, such as apt-get install "
+            "git gettext gnupg-l10n libc-l10n (slim images of a system leave translations out)"
         )
 
 
@@ -42,15 +42,15 @@ def make_pair_batch(
     task: str | None,
     folder: Path = catalogues.FOLDER,
 ) -> ImageBatch:
-    """One batch of pairs of one kind.
+    """Makes a batch of pairs of one kind.
 
     Args:
         seed: Decides everything.
         processor: Of the model that is trained.
-        count: How many pairs.
-        kinds: "translations", "functions" and "manuals", each as often as it is to be drawn.
-        task: Whose adapter embeds them, and with whose prompts; None for no adapter.
-        folder: With the message catalogues.
+        count: Number of pairs.
+        kinds: "translations", "functions" and "manuals", each repeated as often as it is to be drawn.
+        task: The task whose adapter and prompts are used; None for no adapter.
+        folder: The folder of the message catalogues.
     """
     pairs = draw_pairs(random.Random(seed), count, kinds, folder)
     queries = [processor.text(pair.query, task=task, max_length=LONGEST, prompt_name="query") for pair in pairs]
@@ -61,10 +61,10 @@ def make_pair_batch(
 def draw_pairs(
     rng: random.Random, count: int, kinds: Sequence[str], folder: Path = catalogues.FOLDER
 ) -> Sequence[TextPair]:
-    """Pairs of one kind from the training half, none twice.
+    """Draws different pairs of one kind from the training split.
 
-    Translations are of one language, English looking for it or it for English; languages that have fewer than `count`
-    are passed over. Where there are too few translations or manual pages, functions are drawn.
+    Translations are of one language, in either direction; languages with fewer than `count` pairs are skipped. Where
+    there are too few translations or manual pages, functions are drawn instead.
     """
     kind = rng.choice(kinds)
     if kind == "translations":

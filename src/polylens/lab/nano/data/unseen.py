@@ -1,4 +1,4 @@
-"""Pictures and texts that training never shows, each with a query that is taken from it."""
+"""Held-out pictures and texts, each with a query taken from it."""
 
 from __future__ import annotations
 
@@ -7,21 +7,22 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 
 from polylens.lab.nano.data.examples import pick_query, transcript
-from polylens.lab.synthetic.crops import Crop, Rendered, render_crop
+from polylens.lab.synthetic.crops import render_crop
+from polylens.lab.synthetic.rendered import Crop, Rendered
 
-WORDS = (3, 6)  # fewest and most of a query
-CROP_SIDE = 224  # pixels: what nano-clip sees of any picture, and nano of one of this size
-CROP_FONT = (15.0, 28.0)  # pixels per em; both recipes have crops in it
+WORDS = (3, 6)  # fewest and most per query
+CROP_SIDE = 224  # pixels: the size in which nano-clip sees any picture
+CROP_FONT = (15.0, 28.0)  # pixels per em; crops of both recipes have such sizes
 
 
 def with_queries(
     draw: Callable[[random.Random, str], Rendered], languages: Sequence[str], seed: int | str
 ) -> Iterator[tuple[Rendered, str]]:
-    """An endless stream of what is drawn, with a query of three to six neighbouring held-out words of each.
+    """An endless stream of drawn pictures, each with a query of three to six neighbouring held-out words.
 
     Args:
-        draw: Makes one of a language; it has to draw from the held-out words.
-        languages: Taken in turns.
+        draw: Draws one picture in a language, from the held-out words.
+        languages: Used in turn.
         seed: Decides everything.
     """
     rng = random.Random(seed)
@@ -34,10 +35,10 @@ def with_queries(
 
 
 def crops(languages: Sequence[str], seed: int) -> Iterator[Crop]:
-    """An endless stream of held-out crops, small enough for either of nano and nano-clip to read.
+    """An endless stream of held-out crops, small enough for both nano and nano-clip to read.
 
     Args:
-        languages: Taken in turns.
+        languages: Used in turn.
         seed: Decides everything.
 
     Raises:

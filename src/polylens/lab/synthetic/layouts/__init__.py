@@ -1,1 +1,1 @@
-"""Kinds of pages, one a module. A layout is a function of a random generator, a language and a split."""
+"""Layouts of pages, one module per kind. A layout is a function of a random generator, a language and a split."""

@@ -1,21 +1,21 @@
-"""Forms: labels, and what somebody filled in."""
+"""Forms: labels, and the answers that somebody filled in."""
 
 from __future__ import annotations
 
 import random
 
+from polylens.lab.corpora.split import Split
 from polylens.lab.synthetic.canvas import GREY, RULE, WHITE, Canvas, Colour, pen
+from polylens.lab.synthetic.content import Content
 from polylens.lab.synthetic.design import draw_design
-from polylens.lab.synthetic.lexicon import Split
-from polylens.lab.synthetic.matter import Matter
-from polylens.lab.synthetic.page import Fact, Page, Term
+from polylens.lab.synthetic.page import Fact, SyntheticPage, Term
 
 WIDTH, HEIGHT = 1008, 1288
 BLUE: Colour = (28, 52, 140)
 
 
-def form(rng: random.Random, language: str, split: Split) -> Page:
-    """A form of one sheet, filled in."""
+def form(rng: random.Random, language: str, split: Split) -> SyntheticPage:
+    """Draws a completed form of one sheet."""
     design = draw_design(
         rng,
         "form",
@@ -26,22 +26,22 @@ def form(rng: random.Random, language: str, split: Split) -> Page:
         filled=("blue", "black"),
         ticks=(True, False),
     )
-    matter, hand = Matter(rng, language, split), pen(rng, language, split)
+    content, hand = Content(rng, language, split), pen(rng, language, split)
     canvas = Canvas(WIDTH, HEIGHT)
-    office, code = matter.proper(), matter.code()
+    office, code = content.proper(), content.code()
     band = design["head"] == "band"
     if band:
         canvas.block(0, 0, WIDTH, 140, design.accent)
-    title = " ".join(filter(None, (matter.role("form"), office.text)))
+    title = " ".join(filter(None, (content.role("form"), office.text)))
     canvas.text(hand, 64, 90, title, 34, ink=WHITE if band else design.accent, bold=True, widest=640)
     canvas.text(hand, WIDTH - 64, 90, code.text, 24, ink=WHITE if band else GREY, align="right")
-    labels = matter.fields(rng.randint(7, 10))
+    labels = content.fields(rng.randint(7, 10))
     step = 900 / len(labels)
     ink = BLUE if design["filled"] == "blue" else (20, 20, 20)
     facts = [Fact((office,), code)]
     for i, label in enumerate(labels):
         y = 180 + i * step
-        value = _answer(rng, matter)
+        value = _answer(rng, content)
         left = 64.0 if design["label"] == "above" else 330.0
         edge = 78.0 if design["field"] == "table" else 64.0
         if design["label"] == "above":
@@ -65,15 +65,15 @@ def form(rng: random.Random, language: str, split: Split) -> Page:
             if rng.random() < 0.5:
                 canvas.rule(x + 4, 1134, x + 20, 1150, ink, 3)
                 canvas.rule(x + 20, 1134, x + 4, 1150, ink, 3)
-            canvas.text(hand, x + 38, 1150, " ".join(matter.filler(2)), 17, widest=240)
+            canvas.text(hand, x + 38, 1150, " ".join(content.filler(2)), 17, widest=240)
     return canvas.page("form", language, design.id, title=(office, code), facts=facts)
 
 
-def _answer(rng: random.Random, matter: Matter) -> Term:
-    """What is filled in: a name, a country, a date or a number."""
+def _answer(rng: random.Random, content: Content) -> Term:
+    """Draws an answer: a name, a country, a date or a number."""
     kind = rng.randrange(4)
     if kind == 0:
-        return matter.proper()
+        return content.proper()
     if kind == 1:
-        return matter.subjects(1)[0]
-    return matter.date() if kind == 2 else matter.code()
+        return content.subjects(1)[0]
+    return content.date() if kind == 2 else content.code()

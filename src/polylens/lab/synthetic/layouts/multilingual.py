@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import random
 
+from polylens.lab.corpora.split import Split
 from polylens.lab.synthetic.canvas import BLACK, GREY, Canvas, Colour, Pen, pen
+from polylens.lab.synthetic.content import Content
 from polylens.lab.synthetic.design import Design, draw_design
-from polylens.lab.synthetic.lexicon import LANGUAGES, Split
-from polylens.lab.synthetic.matter import Matter
-from polylens.lab.synthetic.names import Kind
-from polylens.lab.synthetic.page import Fact, Page
-from polylens.lab.synthetic.wording import WORDED
+from polylens.lab.synthetic.lexicon import LANGUAGES
+from polylens.lab.synthetic.names import NameKind
+from polylens.lab.synthetic.page import Fact, SyntheticPage
+from polylens.lab.synthetic.templates import TEMPLATE_LANGUAGES
 
 WIDTH, HEIGHT = 1008, 1428
 SIDE = 76.0
-_KINDS: tuple[Kind, ...] = ("territory", "territory", "city", "language")
+_KINDS: tuple[NameKind, ...] = ("territory", "territory", "city", "language")
 
 
-def multilingual(rng: random.Random, language: str, split: Split) -> Page:
-    """A page with sections in `language` and in two to four others of other scripts."""
+def multilingual(rng: random.Random, language: str, split: Split) -> SyntheticPage:
+    """Draws a page with sections in `language` and in two to four languages of other scripts."""
     design = draw_design(
         rng,
         "multilingual",
@@ -32,12 +33,12 @@ def multilingual(rng: random.Random, language: str, split: Split) -> Page:
     order = [language, *others]
     rng.shuffle(order)
     canvas = Canvas(WIDTH, HEIGHT)
-    code = Matter(rng, language, split).code()
+    code = Content(rng, language, split).code()
     canvas.text(pen(rng, "en", split), WIDTH - SIDE, 62, f"№ {code.text}", 20, ink=GREY, align="right")
     step = (HEIGHT - 130) / len(order)
     facts: list[Fact] = []
     for i, each in enumerate(order):
-        _section(canvas, pen(rng, each, split), Matter(rng, each, split), design, 86 + i * step, step, facts)
+        _section(canvas, pen(rng, each, split), Content(rng, each, split), design, 86 + i * step, step, facts)
     own = order.index(language)
     title = facts[3 * own].about
     return canvas.page(
@@ -46,24 +47,24 @@ def multilingual(rng: random.Random, language: str, split: Split) -> Page:
 
 
 def _section(
-    canvas: Canvas, hand: Pen, matter: Matter, design: Design, top: float, height: float, facts: list[Fact]
+    canvas: Canvas, hand: Pen, content: Content, design: Design, top: float, height: float, facts: list[Fact]
 ) -> None:
-    """A heading, two names with figures, and a paragraph; three facts."""
+    """Draws a heading, two names with figures, and a paragraph, which are three facts."""
     left, right = SIDE, WIDTH - SIDE
     if design["divider"] == "line":
         canvas.rule(left, top, right, top)
     elif design["divider"] == "block":
         canvas.block(left - 24, top + 10, left - 14, top + height - 20, design.accent)
     near, far = ((right, "right"), (left, "left")) if hand.rtl else ((left, "left"), (right, "right"))
-    subjects = matter.subjects(3, _KINDS)
+    subjects = content.subjects(3, _KINDS)
     ink: Colour = design.accent if design["heads"] == "coloured" else BLACK
     canvas.text(hand, near[0], top + 48, subjects[0].text, 30, ink=ink, bold=True, align=near[1], widest=620)
-    year = matter.figure(matter.amount(100, 90_000))
+    year = content.figure(content.amount(100, 90_000))
     canvas.text(hand, far[0], top + 48, year.text, 24, ink=GREY, align=far[1])
     facts.append(Fact((subjects[0],), year))
     y = top + 92
     for subject in subjects[1:]:
-        value = matter.figure(matter.amount(10, 9_000))
+        value = content.figure(content.amount(10, 9_000))
         drawn = canvas.text(hand, near[0], y, subject.text, 22, align=near[1], widest=520)
         if design["figures"] == "far":
             canvas.text(hand, far[0], y, value.text, 22, align=far[1])
@@ -72,17 +73,17 @@ def _section(
             canvas.text(hand, x, y, value.text, 22, align=near[1], bold=True)
         facts.append(Fact((subject,), value))
         y += 40
-    words = matter.filler(8 if design["text"] == "short" else 18)
-    if LANGUAGES[matter.language] in ("Hans", "Jpan", "Thai"):
+    words = content.filler(8 if design["text"] == "short" else 18)
+    if LANGUAGES[content.language] in ("Hans", "Jpan", "Thai"):
         words = words[:10]
     canvas.paragraph(hand, left, y - 6, right, top + height - 16, words, 20)
 
 
 def _others(rng: random.Random, language: str, count: int) -> list[str]:
-    """Languages of other scripts than `language`, each of another script."""
+    """Draws languages of scripts that differ from that of `language` and from each other."""
     scripts = {LANGUAGES[language]}
     chosen: list[str] = []
-    for other in rng.sample(WORDED, len(WORDED)):
+    for other in rng.sample(TEMPLATE_LANGUAGES, len(TEMPLATE_LANGUAGES)):
         if len(chosen) < count and LANGUAGES[other] not in scripts:
             scripts.add(LANGUAGES[other])
             chosen.append(other)

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import random
 
+from polylens.lab.corpora.split import Split
 from polylens.lab.synthetic.canvas import BLACK, GREY, Canvas, pen
+from polylens.lab.synthetic.content import Content
 from polylens.lab.synthetic.design import draw_design
-from polylens.lab.synthetic.lexicon import Split
-from polylens.lab.synthetic.matter import Matter
-from polylens.lab.synthetic.page import Fact, Page
+from polylens.lab.synthetic.page import Fact, SyntheticPage
 
 WIDTH, HEIGHT = 1008, 1428
 
 
-def report(rng: random.Random, language: str, split: Split) -> Page:
-    """A page of a report, in one or two columns."""
+def report(rng: random.Random, language: str, split: Split) -> SyntheticPage:
+    """Draws a page of a report, in one or two columns."""
     design = draw_design(
         rng,
         "report",
@@ -25,10 +25,10 @@ def report(rng: random.Random, language: str, split: Split) -> Page:
         box=("none", "top", "foot"),
         folio=("left", "centre", "right"),
     )
-    matter, hand = Matter(rng, language, split), pen(rng, language, split)
+    content, hand = Content(rng, language, split), pen(rng, language, split)
     canvas = Canvas(WIDTH, HEIGHT)
     side, size = 76.0, 19.0
-    topic, place = matter.topic(), matter.proper(1)
+    topic, place = content.topic(), content.proper(1)
     canvas.text(
         hand, side, 104, f"{topic.text} {place.text}", 38, bold=True, ink=design.accent, widest=WIDTH - 2 * side
     )
@@ -40,12 +40,12 @@ def report(rng: random.Random, language: str, split: Split) -> Page:
     if design["box"] != "none":
         at = top if design["box"] == "top" else bottom - 96
         canvas.block(side, at, WIDTH - side, at + 92, (241, 243, 247))
-        canvas.paragraph(hand, side + 18, at + 14, WIDTH - side - 18, at + 84, matter.filler(14), 18, ink=GREY)
+        canvas.paragraph(hand, side + 18, at + 14, WIDTH - side - 18, at + 84, content.filler(14), 18, ink=GREY)
         top, bottom = (top + 116, bottom) if design["box"] == "top" else (top, bottom - 116)
     columns = design["columns"]
     gutter = 40.0
     width = (WIDTH - 2 * side - (columns - 1) * gutter) / columns
-    subjects = iter(matter.subjects(8))
+    subjects = iter(content.subjects(8))
     facts, section = [], 0
     for column in range(columns):
         left = side + column * (width + gutter)
@@ -54,11 +54,11 @@ def report(rng: random.Random, language: str, split: Split) -> Page:
             if y > bottom - 150:
                 break
             section += 1
-            subject, value = next(subjects), matter.figure(matter.amount(20, 90_000))
+            subject, value = next(subjects), content.figure(content.amount(20, 90_000))
             heading = f"{section} {subject.text}" if design["sections"] == "numbered" else subject.text
             ink = design.accent if design["sections"] == "coloured" else BLACK
             canvas.text(hand, left, y + 30, heading, 23, bold=True, ink=ink, widest=width)
-            text = matter.filler(rng.randint(20, 52))
+            text = content.filler(rng.randint(20, 52))
             text.insert(rng.randint(1, 8), value.text)
             room = min(bottom, y + 46 + 1.45 * size * 10)
             y = canvas.paragraph(hand, left, y + 46, left + width, room, text, size) + 22

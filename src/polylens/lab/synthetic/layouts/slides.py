@@ -1,20 +1,20 @@
-"""Slides: a title, a few points with figures, something to look at."""
+"""Slides: a title, a few points with figures, and decoration."""
 
 from __future__ import annotations
 
 import random
 
+from polylens.lab.corpora.split import Split
 from polylens.lab.synthetic.canvas import BLACK, GREY, WHITE, Canvas, Colour, Pen, pen
+from polylens.lab.synthetic.content import Content
 from polylens.lab.synthetic.design import ACCENTS, Design, draw_design
-from polylens.lab.synthetic.lexicon import Split
-from polylens.lab.synthetic.matter import Matter
-from polylens.lab.synthetic.page import Fact, Page, Term
+from polylens.lab.synthetic.page import Fact, SyntheticPage, Term
 
 WIDTH, HEIGHT = 1232, 700
 
 
-def slide(rng: random.Random, language: str, split: Split) -> Page:
-    """One slide of a talk."""
+def slide(rng: random.Random, language: str, split: Split) -> SyntheticPage:
+    """Draws one slide of a talk."""
     design = draw_design(
         rng,
         "slide",
@@ -25,12 +25,12 @@ def slide(rng: random.Random, language: str, split: Split) -> Page:
         picture=("bars", "circles", "none"),
         figure=("left", "right"),
     )
-    matter, hand = Matter(rng, language, split), pen(rng, language, split)
+    content, hand = Content(rng, language, split), pen(rng, language, split)
     dark = design["ground"] == "dark"
     paper: Colour = {"white": WHITE, "dark": (28, 32, 44), "tint": (244, 240, 230)}[design["ground"]]
     ink, quiet = (WHITE, (170, 176, 190)) if dark else (BLACK, GREY)
     canvas = Canvas(WIDTH, HEIGHT, paper)
-    topic, place, points = matter.topic(), matter.proper(1), matter.subjects(rng.randint(3, 5))
+    topic, place, points = content.topic(), content.proper(1), content.subjects(rng.randint(3, 5))
     heading = f"{topic.text}: {place.text}"
     if design["title"] == "bar":
         canvas.block(0, 0, WIDTH, 128, design.accent)
@@ -39,10 +39,10 @@ def slide(rng: random.Random, language: str, split: Split) -> Page:
     if design["title"] == "underlined":
         canvas.rule(64, 118, 260, 118, design.accent if not dark else WHITE, 5)
     room = WIDTH - 64 - (64 if design["picture"] == "none" else 440)
-    facts = _points(canvas, hand, design, matter, points, room, ink, quiet)
+    facts = _points(canvas, hand, design, content, points, room, ink, quiet)
     if design["picture"] != "none":
         _picture(canvas, rng, design["picture"], design.accent)
-    foot = matter.filler(3)
+    foot = content.filler(3)
     canvas.text(hand, 64, HEIGHT - 28, " ".join(foot), 16, ink=quiet, widest=500)
     canvas.text(hand, WIDTH - 64, HEIGHT - 28, str(rng.randint(2, 48)), 16, ink=quiet, align="right")
     return canvas.page("slide", language, design.id, title=(topic, place), facts=facts)
@@ -52,17 +52,17 @@ def _points(
     canvas: Canvas,
     hand: Pen,
     design: Design,
-    matter: Matter,
+    content: Content,
     points: list[Term],
     right: float,
     ink: Colour,
     quiet: Colour,
 ) -> list[Fact]:
-    """Each point: a name, its figure, a few words."""
+    """Draws the points: a name, its figure, a few words each."""
     facts, step = [], 480 / len(points)
     for i, point in enumerate(points, start=1):
         y = 160 + (i - 1) * step
-        value = matter.figure(matter.amount(3, 9000))
+        value = content.figure(content.amount(3, 9000))
         percent = "\u00a0%" if len(value.text) < 3 else ""
         if design["points"] == "cards":
             fill = (44, 50, 66) if design["ground"] == "dark" else (255, 255, 255)
@@ -78,13 +78,13 @@ def _points(
         else:
             canvas.text(hand, right - 20, y + 40, value.text + percent, 30, ink=ink, bold=True, align="right")
             canvas.text(hand, 108, y + 40, point.text, 28, ink=ink, widest=right - 160 - figures)
-        canvas.text(hand, 108, y + 74, " ".join(matter.filler(4)), 19, ink=quiet, widest=right - 130)
+        canvas.text(hand, 108, y + 74, " ".join(content.filler(4)), 19, ink=quiet, widest=right - 130)
         facts.append(Fact((point,), value))
     return facts
 
 
 def _picture(canvas: Canvas, rng: random.Random, kind: str, accent: Colour) -> None:
-    """Shapes without words on the right."""
+    """Draws shapes without words on the right."""
     left, top, right, bottom = WIDTH - 390, 190, WIDTH - 70, 590
     if kind == "bars":
         for i in range(5):

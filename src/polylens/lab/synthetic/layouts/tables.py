@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import random
 
+from polylens.lab.corpora.split import Split
 from polylens.lab.synthetic.canvas import BLACK, GREY, WHITE, Canvas, Colour, Pen, pen
+from polylens.lab.synthetic.content import Content
 from polylens.lab.synthetic.design import Design, draw_design
-from polylens.lab.synthetic.lexicon import Split
-from polylens.lab.synthetic.matter import Matter
-from polylens.lab.synthetic.page import Fact, Page, Term
+from polylens.lab.synthetic.page import Fact, SyntheticPage, Term
 
 WIDTH, HEIGHT = 1008, 756
 SIDE, LABEL = 56.0, 300.0  # the margin, and the column of names
 SIZE = 20.0  # pixels per em
 
 
-def table(rng: random.Random, language: str, split: Split) -> Page:
-    """A page with one table."""
+def table(rng: random.Random, language: str, split: Split) -> SyntheticPage:
+    """Draws a page with one table."""
     design = draw_design(
         rng,
         "table",
@@ -28,18 +28,18 @@ def table(rng: random.Random, language: str, split: Split) -> Page:
         cells=("right", "centre"),
         note=("above", "below"),
     )
-    matter, hand = Matter(rng, language, split), pen(rng, language, split)
-    topic, rows, columns = matter.topic(), matter.subjects(rng.randint(5, 8)), matter.years(rng.randint(2, 5))
+    content, hand = Content(rng, language, split), pen(rng, language, split)
+    topic, rows, columns = content.topic(), content.subjects(rng.randint(5, 8)), content.years(rng.randint(2, 5))
     canvas = Canvas(WIDTH, HEIGHT)
     x, align = (WIDTH / 2, "centre") if design["title"] == "centre" else (SIDE, "left")
     canvas.text(hand, x, 82, topic.text, 34, ink=design.accent, bold=True, align=align, widest=WIDTH - 2 * SIDE)
-    note = matter.filler(rng.randint(10, 24))
+    note = content.filler(rng.randint(10, 24))
     top = 126.0
     if design["note"] == "above":
         top = canvas.paragraph(hand, SIDE, top, WIDTH - SIDE, top + 90, note, 17, ink=GREY) + 14
     height = min(52.0, (HEIGHT - top - 110) / (len(rows) + 1))
     foot = top + (len(rows) + 1) * height
-    facts = _cells(canvas, hand, design, matter, rows, columns, top, height)
+    facts = _cells(canvas, hand, design, content, rows, columns, top, height)
     _rules(canvas, design, top, foot, height, len(columns))
     if design["note"] == "below":
         canvas.paragraph(hand, SIDE, foot + 22, WIDTH - SIDE, HEIGHT - 24, note, 17, ink=GREY)
@@ -50,13 +50,13 @@ def _cells(
     canvas: Canvas,
     hand: Pen,
     design: Design,
-    matter: Matter,
+    content: Content,
     rows: list[Term],
     columns: list[Term],
     top: float,
     height: float,
 ) -> list[Fact]:
-    """The head and the rows, each `height` pixels tall; a fact a cell."""
+    """Draws the head and the rows, each `height` pixels tall; each cell is a fact."""
     step = (WIDTH - 2 * SIDE - LABEL) / len(columns)
 
     def write(column: int, y: float, text: str, ink: Colour = BLACK, bold: bool = False) -> None:
@@ -69,14 +69,14 @@ def _cells(
     for i, column in enumerate(columns):
         write(i, top, column.text, WHITE if design["head"] == "filled" else BLACK, bold=True)
     facts = []
-    digits, scale = matter.rng.choice((0, 0, 1)), matter.rng.choice((90, 900, 20_000))
+    digits, scale = content.rng.choice((0, 0, 1)), content.rng.choice((90, 900, 20_000))
     for i, row in enumerate(rows, start=1):
         y = top + i * height
         if design["zebra"] and i % 2 == 0:
             canvas.block(SIDE, y, WIDTH - SIDE, y + height, (240, 242, 246))
         canvas.text(hand, SIDE + 12, y + 0.66 * height, row.text, SIZE, widest=LABEL - 24)
         for j, column in enumerate(columns):
-            value = matter.figure(matter.amount(scale / 10, scale, digits), digits)
+            value = content.figure(content.amount(scale / 10, scale, digits), digits)
             write(j, y, value.text)
             facts.append(Fact((row, column), value))
     return facts

@@ -1,10 +1,10 @@
-"""What the divergence (KL) term of the joint loss adds: two adapters of nano, trained alike but for its weight.
+"""The effect of the KL distillation term of the joint loss: two adapters of nano that differ only in its weight.
 
-    python benchmarks/divergence_term.py [--out runs/divergence] [--pages 120] [--steps 100] [--batch 8]
+    python benchmarks/kl_distillation.py [--out runs/kl-distillation] [--pages 120] [--steps 100] [--batch 8]
 
-Pages of the training side of the generator, a file of pairs for each kind, so that the pages of a batch are alike; then
-two runs of `polylens train finetune`, with the term and without. Interrupted, it goes on from the last checkpoint.
-Compare them with the command that it prints last.
+Generates pages of the training split, with a file of pairs per kind, so that the pages of a batch are alike; then runs
+`polylens train finetune` twice, with the term and without. After an interruption it resumes from the last checkpoint.
+Compare the adapters with the command that it prints at the end.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from polylens.train.pairs import Pair, write_pairs
 
 PAGE_KINDS = ("table", "chart", "invoice", "slide", "code", "scan", "multilingual")  # as in `polylens eval synthetic`
 SEED = 1
-RATE = 1e-3  # five times what `train finetune` takes, which has five times as many steps
+RATE = 1e-3  # five times that of `train finetune`, which has five times as many steps
 
 
 def make_pairs(kind: str, count: int, folder: Path) -> Path:
-    """A file of questions and pages of one kind; what is there already is taken."""
+    """A file of queries and pages of one kind, which is made unless it exists."""
     whole = folder / kind
     if not whole.exists():
         beside = folder / f"{kind}.partial"
@@ -50,11 +50,11 @@ def make_pairs(kind: str, count: int, folder: Path) -> Path:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--out", type=Path, default=Path("runs/divergence"))
+    parser.add_argument("--out", type=Path, default=Path("runs/kl-distillation"))
     parser.add_argument("--model", default="nano")
-    parser.add_argument("--pages", type=int, default=120, help="of each kind")
+    parser.add_argument("--pages", type=int, default=120, help="pages per kind")
     parser.add_argument("--steps", type=int, default=100)
-    parser.add_argument("--batch", type=int, default=8, help="pairs that compete")
+    parser.add_argument("--batch", type=int, default=8, help="pairs per batch")
     options = parser.parse_args()
 
     files = []
@@ -70,7 +70,7 @@ def main() -> None:
             steps=options.steps,
             batch_size=options.batch,
             learning_rate=RATE,
-            divergence=weight,
+            kl_weight=weight,
         )
         with training_bar(shown=True) as tell:
             made[name] = run_finetune(recipe, options.out / name, report=tell)

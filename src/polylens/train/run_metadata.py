@@ -1,4 +1,4 @@
-"""What a run writes about itself before its first step, and by which it is known when it is taken up again."""
+"""The metadata of a run, written before its first step and compared when it is resumed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import PIL
 import torch
@@ -15,33 +15,38 @@ import torch
 import polylens
 from polylens.atomic import write_beside
 from polylens.errors import InputError
-from polylens.train.pairs import Source
+from polylens.train.pairs import PairFile
 from polylens.train.state import steps_done
 
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
 
-Data = Mapping[str, Mapping[str, int | str]]
-"""What a run learns from -> how much of it there is, and its SHA-256."""
+@runtime_checkable
+class AnyDataclass(Protocol):
+    """An instance of any dataclass."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
 
 
-def data_of(sources: Sequence[Source]) -> Data:
-    """Files of pairs, as `recipe.json` has them."""
+Fingerprints = Mapping[str, Mapping[str, int | str]]
+"""Each kind or file of training data -> how much of it there is, and its SHA-256."""
+
+
+def fingerprints(sources: Sequence[PairFile]) -> Fingerprints:
+    """The number of pairs and the SHA-256 of each file, by its path."""
     return {str(source.path): {"pairs": len(source.pairs), "sha256": source.sha256} for source in sources}
 
 
-def write_recipe(recipe: DataclassInstance, folder: Path, data: Data, *, may_move: bool = False) -> list[str]:
-    """The run's recipe, data and versions as `recipe.json`; a folder that holds another run is refused.
+def write_recipe(recipe: AnyDataclass, folder: Path, data: Fingerprints, *, may_move: bool = False) -> list[str]:
+    """Writes the run's recipe, data and versions to `recipe.json`, or compares them with what is there.
 
     Args:
-        recipe: Everything that was set.
-        folder: Of the run, which is there.
-        data: What it learns from.
-        may_move: Whether a run may be taken up on other data than it began with, as one is that moves to a machine with
-            other fonts. That, and other versions, are noted under `moves`, with the steps behind it then.
+        recipe: The whole recipe.
+        folder: Of the run; it exists.
+        data: The data that it learns from.
+        may_move: Whether a run may be resumed on other data than it began with, such as on a machine with other fonts.
+            Such a change, and one of versions, is noted under `moves`, with the steps that were completed then.
 
     Returns:
-        What of the data is not as it was when the run was last taken up.
+        The keys of the data that have changed since the run was last resumed.
 
     Raises:
         InputError: The folder holds a run of another recipe, or on other data where it may not move.
@@ -54,11 +59,11 @@ def write_recipe(recipe: DataclassInstance, folder: Path, data: Data, *, may_mov
     last = {"data": {}, **(written.get("moves") or [written])[-1]}  # older runs wrote no data
     moved = sorted(kind for kind in {*data, *last["data"]} if data.get(kind) != last["data"].get(kind))
     differing = [key for key in plain if plain[key] != written["recipe"].get(key)]
-    differing += ["what the files of pairs hold"] if moved and not may_move else []
+    differing += ["the contents of the files of pairs"] if moved and not may_move else []
     if differing:
         raise InputError(
-            f"{folder} holds a run of another recipe (they differ in {', '.join(differing)}); "
-            "choose another folder or remove this one"
+            f"{folder} holds a run of another recipe, which differs in {', '.join(differing)}; "
+            "choose another folder, or delete this one"
         )
     if may_move and now != {key: last[key] for key in now}:
         moves = [*written.get("moves", []), {"steps": steps_done(folder / "checkpoint"), **now}]
@@ -67,11 +72,11 @@ def write_recipe(recipe: DataclassInstance, folder: Path, data: Data, *, may_mov
 
 
 def is_finished(folder: Path, steps: int) -> bool:
-    """Whether a run of so many steps is through; `config.json` is the last that comes into a model's folder."""
+    """Whether a run of so many steps is finished; `config.json` is the last file written to a model's folder."""
     return steps_done(folder / "checkpoint") == steps and (folder / "model/config.json").exists()
 
 
-def _now(data: Data) -> dict[str, Any]:
+def _now(data: Fingerprints) -> dict[str, Any]:
     versions = {
         "polylens": polylens.__version__,
         "torch": torch.__version__,

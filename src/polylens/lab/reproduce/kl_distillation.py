@@ -1,8 +1,8 @@
-"""What the divergence (KL) in the joint loss adds: two models that differ in nothing else, on the same pages."""
+"""The effect of the KL distillation term of the joint loss, between two models that differ in nothing else."""
 
 from __future__ import annotations
 
-from polylens.lab.reproduce.claims import Claim, Section, decide, worded
+from polylens.lab.reproduce.claims import Claim, Section, decide, sentence_for
 from polylens.lab.reproduce.late_interaction import dense_ndcg, difference, late_ndcg, mean
 from polylens.lab.reproduce.material import UNIFIED, WITHOUT_KL, Study
 
@@ -10,19 +10,19 @@ PUBLISHED = (
     "no figure; the term is to compensate for differences in error distributions, as late scores have much less error"
 )
 SOURCE = "jina-embeddings-v4, arXiv 2506.18902, equations 5 and 6"
-NAME = "Teaching the dense vectors by the late ones makes them find more"
+NAME = "Dense vectors distilled from late interaction find more"
 HOW = (
-    "Left out: it takes two models. `polylens train jina-v4 --data FILE --out runs/with` and the same with "
-    "`--divergence 0 --out runs/without` make them; then `--model runs/with/1-pairs/model --without-kl "
+    "Left out: this needs two models. `polylens train jina-v4 --data FILE --out runs/with` and the same with "
+    "`--kl-weight 0 --out runs/without` make them; then `--model runs/with/1-pairs/model --without-kl "
     "runs/without/1-pairs/model`."
 )
 
 
-def divergence(study: Study) -> Section:
-    """The section on it."""
+def kl_distillation(study: Study) -> Section:
+    """The section on the KL distillation term."""
     return Section(
-        title="What the divergence term adds",
-        method="nDCG@5 on the pages above of two models, trained alike but for the weight of the term.",
+        title="What the KL distillation term adds",
+        method="nDCG@5 on the pages above, of two models whose training differs only in the weight of the term.",
         claims=(_compared(study) if WITHOUT_KL in study.readings else _left_out(),),
     )
 
@@ -45,11 +45,11 @@ def _compared(study: Study) -> Claim:
             "multi-vector, without": mean(study.tasks, other_late),
         },
         shows=shows,
-        sentence=worded(
+        sentence=sentence_for(
             shows,
             "The dense vectors find more with the term.",
             "The dense vectors do not find more with the term.",
-            "The interval of the gain holds zero: no more can be said at this size.",
+            "The interval of the gain contains zero: the effect cannot be judged at this size.",
         ),
     )
 

@@ -1,4 +1,4 @@
-"""What a run has to say of itself: JSON lines, and the same numbers for TensorBoard."""
+"""The log of a training run: JSON lines, and the same numbers for TensorBoard."""
 
 from __future__ import annotations
 
@@ -6,24 +6,23 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Self
 
 from polylens.atomic import write_beside
 
 
-class Journal:
+class RunLogger:
     """A run's `log.jsonl`, a line every few steps, and event files of the same numbers in `tensorboard/`.
 
-    Lines behind the checkpoint that a run is taken up from are of steps that will be made again: they go.
+    A run that is resumed takes the steps after its checkpoint again, so their lines are removed.
 
     Args:
         folder: Of the run.
-        start: Steps that the run has behind it.
+        start: Steps that are completed.
 
     Example:
         >>> import tempfile
-        >>> with tempfile.TemporaryDirectory() as folder, Journal(Path(folder), 0) as journal:
-        ...     journal.note(10, {"loss": 0.5})
+        >>> with tempfile.TemporaryDirectory() as folder, RunLogger(Path(folder), 0) as logger:
+        ...     logger.log(10, {"loss": 0.5})
         ...     print((Path(folder) / "log.jsonl").read_text(), end="")
         {"step": 10, "loss": 0.5}
     """
@@ -35,20 +34,20 @@ class Journal:
         self._forget_after(start)
         self._events = SummaryWriter(str(folder / "tensorboard"), purge_step=start + 1 if start else None)
 
-    def note(self, step: int, values: Mapping[str, float], **words: str) -> None:
-        """Writes a line, which is on disk when this returns.
+    def log(self, step: int, values: Mapping[str, float], **words: str) -> None:
+        """Writes a line, which is on disk when this method returns.
 
         Args:
-            step: From 1; 0 is before the first.
+            step: From 1; 0 is before the first step.
             values: Numbers by name.
-            words: What else belongs in the line and is no number.
+            words: Texts for the line, such as the names of files.
         """
         with self._path.open("a", encoding="utf-8") as log:
             log.write(json.dumps({"step": step, **words, **values}) + "\n")
         for name, value in values.items():
             self._events.add_scalar(name, value, step)  # a thread writes it within two minutes
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> RunLogger:
         return self
 
     def __exit__(

@@ -1,4 +1,4 @@
-"""What pages are about: names, things, numbers and dates of one language and one split."""
+"""The content of pages: names, things, numbers and dates of one language and one split."""
 
 from __future__ import annotations
 
@@ -8,17 +8,18 @@ import random
 from babel.dates import format_date
 from babel.numbers import format_decimal
 
-from polylens.lab.synthetic.lexicon import LANGUAGES, Split, is_held_out, sample_text, words
-from polylens.lab.synthetic.names import Kind, names, spell
-from polylens.lab.synthetic.page import Term, named, number, worded
+from polylens.lab.corpora.split import Split
+from polylens.lab.synthetic.lexicon import LANGUAGES, sample_text, words
+from polylens.lab.synthetic.names import NameKind, names, spell
+from polylens.lab.synthetic.page import Term, name_term, number_term, word_term
 from polylens.lab.synthetic.vocabulary import FIELDS, GOODS, MEASURES, ROLES, of_split
 
 SIGNS = ("€", "$", "£")
-PLAIN = 3  # letters: shorter words say too little to stand alone
+PLAIN = 3  # letters: shorter words say too little alone
 
 
-class Matter:
-    """Draws what a page says.
+class Content:
+    """Draws the content of a page.
 
     Args:
         rng: Decides everything.
@@ -30,90 +31,90 @@ class Matter:
         self.rng, self.language, self.split = rng, language, split
 
     def subjects(
-        self, count: int, kinds: tuple[Kind, ...] = ("territory", "territory", "language", "city")
+        self, count: int, kinds: tuple[NameKind, ...] = ("territory", "territory", "language", "city")
     ) -> list[Term]:
-        """Different names of one kind: rows of a table, bars of a chart."""
+        """Draws different names of one kind, for rows of a table or bars of a chart."""
         fitting = [kind for kind in kinds if len(names(kind, self.language, self.split)) >= count]
         kind = self.rng.choice(fitting or ["language"])
         drawn = self.rng.sample(names(kind, self.language, self.split), count)
-        return [named(name, self.language) for name in drawn]
+        return [name_term(name, self.language) for name in drawn]
 
     def topic(self) -> Term:
-        """What is measured: a word for it in English, the name of a unit elsewhere."""
+        """Draws what is measured: a word in English, the name of a unit in other languages."""
         if self.language == "en":
             return self._capital(self.rng.choice(of_split(MEASURES, self.split)))
         units = names("unit", self.language, self.split)
-        return named(self.rng.choice(units), self.language)
+        return name_term(self.rng.choice(units), self.language)
 
     def goods(self, count: int) -> list[Term]:
-        """Different things that can be bought: in English goods, elsewhere languages, as a translator sells them."""
+        """Draws different things for sale: goods in English; elsewhere languages, as a translator sells them."""
         if self.language == "en":
             return [self._capital(word) for word in self.rng.sample(of_split(GOODS, self.split), count)]
         return self.subjects(count, ("language",))
 
     def fields(self, count: int) -> list[Term]:
-        """Different labels of a form."""
+        """Draws different labels of a form."""
         if self.language == "en":
             return [self._capital(word) for word in self.rng.sample(of_split(FIELDS, self.split), count)]
         return [self._capital(word) for word in self.rng.sample(self._plain_words(), count)]
 
     def role(self, name: str) -> str:
-        """A printed word with a part to play, such as what a bill calls its total; "" where the language has none."""
+        """Draws the printed word for a role, such as the total of an invoice; "" in languages other than English."""
         if self.language != "en":
             return ""
         return self._capital(self.rng.choice(of_split(ROLES[name], self.split))).text
 
     def years(self, count: int) -> list[Term]:
-        """Years in a row; in a language that has enough of them in the split, sometimes months in a row."""
+        """Draws successive years, or successive months where the split has enough of them in the language."""
         months = names("month", self.language, self.split)
         if len(months) >= count and self.rng.random() < 0.5:
             chosen = sorted(self.rng.sample(months, count), key=lambda name: int(name.code))
-            return [named(name, self.language) for name in chosen]
+            return [name_term(name, self.language) for name in chosen]
         first = self.rng.randint(1996, 2027 - count)
-        return [number(str(first + i)) for i in range(count)]
+        return [number_term(str(first + i)) for i in range(count)]
 
     def proper(self, count: int = 2) -> Term:
-        """A made-up name of a firm, a person or a place."""
+        """Draws an invented name of a firm, a person or a place."""
         text = " ".join(word.capitalize() for word in self.rng.sample(self._plain_words(), count))
-        return worded(text, self.language)
+        return word_term(text, self.language)
 
     def filler(self, count: int) -> list[str]:
-        """Words as they might follow one another in a text."""
+        """Draws words as they might follow one another in a text."""
         return sample_text(self.rng, self.language, self.split, count)
 
     def amount(self, low: float, high: float, digits: int = 0) -> float:
-        """A number, evenly spread over the orders of magnitude."""
+        """Draws a number, uniformly over the orders of magnitude."""
         return round(low * (high / low) ** self.rng.random(), digits)
 
     def figure(self, value: float, digits: int = 0) -> Term:
-        """A number as the language writes it."""
+        """The number as the language writes it."""
         pattern = "#,##0" if not digits else "#,##0." + "0" * digits
         text = format_decimal(value, format=pattern, locale=self.language)
-        return number(text.replace("\u202f", "\u00a0"))
+        return number_term(text.replace("\u202f", "\u00a0"))
 
     def date(self) -> Term:
-        """A date in figures, as the language writes it."""
+        """Draws a date in digits, as the language writes it."""
         day = datetime.date(self.rng.randint(1998, 2026), self.rng.randint(1, 12), self.rng.randint(1, 28))
         text = format_date(day, "short", locale=self.language)
         plain = text if all(not letter.isalpha() for letter in text) else day.isoformat()
-        return number(plain.replace("\u200f", "").replace(" ", "\u00a0"))
+        return number_term(plain.replace("\u200f", "").replace(" ", "\u00a0"))
 
     def code(self) -> Term:
-        """A number that only one page has."""
+        """Draws a code that is unlikely to be on two pages."""
         style = self.rng.choice(("{}-{:04}", "{}/{:04}", "{}{:04}"))
-        return number(style.format(self.rng.randint(10, 99), self.rng.randint(0, 9999)))
+        return number_term(style.format(self.rng.randint(10, 99), self.rng.randint(0, 9999)))
 
     def _capital(self, word: str) -> Term:
-        return worded(word[:1].upper() + word[1:], self.language)
+        return word_term(word[:1].upper() + word[1:], self.language)
 
     def _plain_words(self) -> list[str]:
-        """Words long enough to say something."""
+        """The words that are long enough to say something."""
         longest = 4 if LANGUAGES[self.language] in ("Hans", "Jpan", "Hang", "Thai") else 12
         return [word for word in words(self.language, self.split) if PLAIN <= len(word) <= longest]
 
 
 def said_in(term: Term, language: str, split: Split) -> str | None:
-    """A term in another language; None where it has no name there, or one of the other split.
+    """The text of a term in another language; None where it has no name there, or one of the other split.
 
     Numbers are the same in all languages.
     """
@@ -123,8 +124,3 @@ def said_in(term: Term, language: str, split: Split) -> str | None:
     if text is None or term.name not in names(term.name.kind, language, split):
         return None
     return text
-
-
-def of_the_split(word: str, split: Split) -> bool:
-    """Whether a printed word may stand on a page of a split; what has no letters may stand on any."""
-    return not any(letter.isalpha() for letter in word) or is_held_out(word) == (split == "held_out")

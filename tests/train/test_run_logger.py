@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tensorboardX.proto.event_pb2 import Event
 
-from polylens.train.journal import Journal
+from polylens.train.run_logger import RunLogger
 
 
 def events(folder: Path) -> list[tuple[int, str, float]]:
@@ -30,9 +30,9 @@ def lines(folder: Path) -> list[dict[str, object]]:
 
 
 def test_lines_and_events_say_the_same(tmp_path: Path) -> None:
-    with Journal(tmp_path, 0) as journal:
-        journal.note(0, {"recall": 0.25})
-        journal.note(10, {"loss": 0.5, "rate": 2.0}, source="pairs.jsonl")
+    with RunLogger(tmp_path, 0) as logger:
+        logger.log(0, {"recall": 0.25})
+        logger.log(10, {"loss": 0.5, "rate": 2.0}, source="pairs.jsonl")
     assert lines(tmp_path) == [
         {"step": 0, "recall": 0.25},
         {"step": 10, "source": "pairs.jsonl", "loss": 0.5, "rate": 2.0},
@@ -41,25 +41,25 @@ def test_lines_and_events_say_the_same(tmp_path: Path) -> None:
 
 
 def test_a_line_is_on_disk_at_once(tmp_path: Path) -> None:
-    with Journal(tmp_path, 0) as journal:
-        journal.note(10, {"loss": 0.5})
+    with RunLogger(tmp_path, 0) as logger:
+        logger.log(10, {"loss": 0.5})
         assert lines(tmp_path) == [{"step": 10, "loss": 0.5}]
 
 
 def test_steps_that_will_be_made_again_go(tmp_path: Path) -> None:
-    with Journal(tmp_path, 0) as journal:
+    with RunLogger(tmp_path, 0) as logger:
         for step in (10, 20, 30):
-            journal.note(step, {"loss": step / 10})
+            logger.log(step, {"loss": step / 10})
     with (tmp_path / "log.jsonl").open("a") as log:
         log.write('{"step": 40, "lo')  # killed in the middle of a line
-    with Journal(tmp_path, 20) as journal:
-        journal.note(30, {"loss": 7.0})
+    with RunLogger(tmp_path, 20) as logger:
+        logger.log(30, {"loss": 7.0})
     assert [(line["step"], line["loss"]) for line in lines(tmp_path)] == [(10, 1.0), (20, 2.0), (30, 7.0)]
 
 
 def test_a_run_begun_anew_begins_its_log_anew(tmp_path: Path) -> None:
-    with Journal(tmp_path, 0) as journal:
-        journal.note(0, {"recall": 0.1})
-    with Journal(tmp_path, 0) as journal:
-        journal.note(0, {"recall": 0.2})
+    with RunLogger(tmp_path, 0) as logger:
+        logger.log(0, {"recall": 0.1})
+    with RunLogger(tmp_path, 0) as logger:
+        logger.log(0, {"recall": 0.2})
     assert lines(tmp_path) == [{"step": 0, "recall": 0.2}]

@@ -1,7 +1,7 @@
-"""Ways of asking, in twenty languages and ten scripts. Written for this project; train and test share none.
+"""Templates of queries, in twenty languages and ten scripts. Written for this project; the two splits share none.
 
-`{}` is what is asked about: names and numbers with commas between them. The English ones that also know what kind of
-page it is have `{topic}`, `{subject}` and `{at}`.
+`{}` stands for what is asked about: names and numbers, separated by commas. English templates for one kind of page have
+`{topic}`, `{subject}` and `{at}` instead.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ import itertools
 import random
 from typing import Literal
 
-from polylens.lab.synthetic.lexicon import Split
+from polylens.lab.corpora.split import Split
 
-Frame = Literal["question", "instruction", "description"]
+TemplateKind = Literal["question", "instruction", "description"]
 
 # fmt: off
 _VERBS = (
@@ -35,11 +35,11 @@ _ABOUT = (
 # fmt: on
 _ENGLISH = (_ASKED, tuple(" ".join([*parts, "{}"]) for parts in itertools.product(_VERBS, _SHEETS, _LINKS)), _ABOUT)
 
-_Ways = tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]
+_ByKind = tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]
 """Questions, instructions, descriptions."""
 
 # fmt: off
-_TRAIN: dict[str, _Ways] = {
+_TRAIN: dict[str, _ByKind] = {
     "en": _ENGLISH,
     "de": (
         ("Welcher Wert gilt für {}?", "Was ist für {} angegeben?", "Welche Zahl gehört zu {}?", "Wie hoch ist {}?"),
@@ -149,7 +149,7 @@ _TRAIN: dict[str, _Ways] = {
 }
 # fmt: on
 
-_HELD_OUT: dict[str, _Ways] = {
+_HELD_OUT: dict[str, _ByKind] = {
     "en": (("How much does it say for {}?",), ("Show me the document that mentions {}",), ("Document covering {}",)),
     "de": (("Wie viel steht dort bei {}?",), ("Zeig mir das Dokument, in dem {} vorkommt",), ("Dokument zu {}",)),
     "fr": (
@@ -176,10 +176,10 @@ _HELD_OUT: dict[str, _Ways] = {
     "ko": (("{}에는 얼마라고 적혀 있나요?",), ("{}을(를) 언급한 문서를 보여 줘",), ("{} 관련 문서",)),
 }
 
-WORDED: tuple[str, ...] = tuple(_TRAIN)
-"""The languages one can ask in."""
+TEMPLATE_LANGUAGES: tuple[str, ...] = tuple(_TRAIN)
+"""The languages that have templates."""
 
-_ORDER: tuple[Frame, ...] = ("question", "instruction", "description")
+_ORDER: tuple[TemplateKind, ...] = ("question", "instruction", "description")
 
 _ENGLISH_QUESTIONS: dict[str, dict[Split, tuple[str, ...]]] = {
     "table": {
@@ -233,33 +233,33 @@ _ENGLISH_DESCRIPTIONS: dict[Split, tuple[str, ...]] = {
 }
 
 
-def frame(rng: random.Random, kind: Frame, language: str, split: Split) -> str:
-    """A way of asking in a language.
+def draw_template(rng: random.Random, kind: TemplateKind, language: str, split: Split) -> str:
+    """Draws a template of a kind in a language.
 
     Example:
-        >>> frame(random.Random(1), "question", "de", "held_out").format("Kenia, 2021")
+        >>> draw_template(random.Random(1), "question", "de", "held_out").format("Kenia, 2021")
         'Wie viel steht dort bei Kenia, 2021?'
     """
     return _one(rng, (_TRAIN if split == "train" else _HELD_OUT)[language][_ORDER.index(kind)])
 
 
 def english_questions(page: str, split: Split) -> tuple[str, ...]:
-    """Ways of asking in English that suit one kind of page; none for the kinds without."""
+    """English questions for one kind of page; empty for the kinds that have none of their own."""
     return _ENGLISH_QUESTIONS.get(page, {}).get(split, ())
 
 
 def english_description(rng: random.Random, split: Split) -> str:
-    """A way of describing a page in English, with what one sees as `{look}`."""
+    """Draws an English description of a page, with what one sees as `{look}`."""
     return _one(rng, _ENGLISH_DESCRIPTIONS[split])
 
 
-def frames(split: Split) -> frozenset[str]:
-    """All ways of asking of a split."""
+def all_templates(split: Split) -> frozenset[str]:
+    """All templates of a split."""
     table = _TRAIN if split == "train" else _HELD_OUT
     english = [text for kinds in _ENGLISH_QUESTIONS.values() for text in kinds[split]]
-    worded = [text for ways in table.values() for kind in ways for text in kind]
-    return frozenset([*english, *_ENGLISH_DESCRIPTIONS[split], *worded])
+    others = [text for by_kind in table.values() for kind in by_kind for text in kind]
+    return frozenset([*english, *_ENGLISH_DESCRIPTIONS[split], *others])
 
 
-def _one(rng: random.Random, ways: tuple[str, ...]) -> str:
-    return rng.choice(ways) if len(ways) > 1 else ways[0]  # so that one way leaves the rest of what is drawn alone
+def _one(rng: random.Random, templates: tuple[str, ...]) -> str:
+    return rng.choice(templates) if len(templates) > 1 else templates[0]  # a single one leaves the generator as it is
