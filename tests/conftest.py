@@ -1,4 +1,4 @@
-"""What holds for every test: no network, and tests that need what is not here say so.
+"""Rules for every test: none uses the network, and one that needs what this machine lacks is skipped with a reason.
 
 Shapes are checked as well, by the option `--jaxtyping-packages` in pyproject.toml.
 """
@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from tests.support import buckets
+from tests.support import buckets, hiding
 
 SHELVES = iter(range(1_000))
 
@@ -71,12 +71,15 @@ def _require_local(host: Any, family: int) -> None:
 
 
 def pytest_configure() -> None:
-    """Ctrl-C is what it is in a terminal: a shell has what it starts in the background ignore it, and its children."""
+    hiding.hide()
+    # A shell makes what it starts in the background ignore Ctrl-C, and children inherit that; some tests send it.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    config.stash[hiding.COLLECTED] = [item.nodeid for item in items]
     if not os.environ.get("POLYLENS_WEIGHTS"):
         _skip(items, "weights", "set POLYLENS_WEIGHTS to a folder that holds published repositories")
     if any(item.get_closest_marker("gpu") for item in items):
