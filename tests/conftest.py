@@ -15,6 +15,9 @@ from typing import Any
 import pytest
 from tests.support import buckets, hiding
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # the workers share the cores; tiny models are faster without threads, too
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # in time: nothing has imported torch yet
+
 SHELVES = iter(range(1_000))
 
 
@@ -42,13 +45,14 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def endpoint() -> Iterator[str]:
+    """The address of a local S3 server."""
     with buckets.running() as endpoint:
         yield endpoint
 
 
 @pytest.fixture
 def shelf(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A place in a bucket of its own."""
+    """The address of an index in a bucket that no other test uses."""
     for name, value in buckets.environment(endpoint).items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr("polylens.index.table.store.READER_GRACE", 0.05)

@@ -14,6 +14,7 @@ import pytest
 from tests.support import tiny
 from tests.support.root import ROOT
 from tests.support.stores import DIM, pages
+from tests.support.waiting import HANG
 
 from polylens.errors import InputError, StorageError
 from polylens.index.table.store import Store
@@ -53,7 +54,7 @@ def read_only(place: Path) -> Iterator[Path]:
 def polylens(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "polylens.cli", *map(str, arguments)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=100, check=False)
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=HANG, check=False)
 
 
 def test_a_store_on_a_full_disk_keeps_what_it_has(small_disk: Path) -> None:

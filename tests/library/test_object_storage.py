@@ -23,6 +23,7 @@ import pytest
 from tests.support import buckets, serving, tiny
 from tests.support.fakes import FakeEmbedder
 from tests.support.root import ROOT
+from tests.support.waiting import HANG, until
 
 from polylens.errors import (
     InputError,
@@ -57,7 +58,7 @@ def folder(tmp_path: Path) -> Path:
 
 def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "polylens.cli", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=HANG, check=False)
 
 
 @contextlib.contextmanager
@@ -120,10 +121,21 @@ class TestSearching:
         readers = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
         for reader in readers:
             assert reader.stdout is not None and reader.stdout.readline() == "0 0\n"
-        Library(folder, FakeEmbedder(delay=0.03), index=shelf).update()
-        for reader in readers:
-            said, _ = reader.communicate(timeout=60)
-            counts = [int(line.split()[0]) for line in said.splitlines()]
+        told: list[list[int]] = [[0] for _ in readers]
+        saved: set[str] = set()
+
+        def wait_for_readers(progress: Progress) -> None:
+            """Goes on when each of them has seen what is saved by now."""
+            saved.update(progress.saved)
+            for reader, counts in zip(readers, told, strict=True):
+                while counts[-1] < len(saved):
+                    assert reader.stdout is not None
+                    counts.append(int(reader.stdout.readline().split()[0]))
+
+        Library(folder, FakeEmbedder(), index=shelf).update(wait_for_readers)
+        for reader, counts in zip(readers, told, strict=True):
+            said, _ = reader.communicate(timeout=HANG)
+            counts += [int(line.split()[0]) for line in said.splitlines()]
             assert reader.returncode == 0 and counts == sorted(counts) and counts[-1] == FILES
             assert len(set(counts)) > 3  # it saw the index grow
 
@@ -150,7 +162,7 @@ class TestOneWriter:
                 Library(folder, FakeEmbedder(), index=shelf).update()
             assert Library(shelf, FakeEmbedder()).count() >= 4  # readers do not mind
             assert str(Bucket(shelf).holder()) == f"process {first.pid}"
-            assert first.wait(60) == 0
+            assert first.wait(HANG) == 0
         assert Bucket(shelf).holder() is None
         assert Library(folder, FakeEmbedder(), index=shelf).update().unchanged == FILES  # at once, for it gave it back
 
@@ -175,10 +187,11 @@ class TestOneWriter:
         assert doctor.examine(Library(folder, FakeEmbedder()), model=False).is_well
 
     def test_one_that_renews_is_not_taken_over(self, shelf: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(buckets_module, "LEASE_SECONDS", 2.0)
+        monkeypatch.setattr(buckets_module, "LEASE_SECONDS", 5.0)
         monkeypatch.setattr(buckets_module, "RENEW_SECONDS", 0.2)
         with contextlib.closing(Lease(Bucket(shelf))) as lease:
-            time.sleep(4)
+            _, _, taken = Bucket(shelf).get(buckets_module.LOCK)
+            until(lambda: (Bucket(shelf).get(buckets_module.LOCK)[2] - taken).total_seconds() > 5.0)
             with pytest.raises(LibraryBusyError):
                 Lease(Bucket(shelf))
             lease.require()

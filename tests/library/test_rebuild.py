@@ -6,7 +6,6 @@ import json
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import pytest
 from tests.support import serving, tiny
 from tests.support.fakes import FakeEmbedder
 from tests.support.root import ROOT
+from tests.support.waiting import until
 
 from polylens.errors import LibraryBusyError, ModelMismatchError
 from polylens.index.table import store as store_module
@@ -152,11 +152,8 @@ def test_a_server_that_runs_meanwhile_takes_the_new_model(tmp_path: Path, one_te
             assert found.status_code == 200 and found.json()["results"][0]["file"] == "a.txt"
             assert running.http.get("/library").json()["model"] == name
             (one_text / f"{number}.txt").write_text("another")
-            for _ in range(300):
-                if (state := running.http.get("/library").json())["files"] == number + 2:
-                    break
-                time.sleep(0.1)
-            assert (state["files"], state["problem"]) == (number + 2, "")
+            until(lambda files=number + 2: state(running)["files"] == files, lambda: state(running))
+            assert state(running)["problem"] == ""
         assert [each["id"] for each in running.http.get("/v1/models").json()["data"]].count("jina-ai/nano") == 1
 
 
@@ -181,10 +178,9 @@ def test_a_server_that_does_not_find_the_new_model_says_what_to_do(tmp_path: Pat
         answer = running.post("/library/search", search)
         assert answer.status_code == 409 and "start it again" in answer.json()["detail"]
         (folder / "b.txt").write_text("another")
-        state = running.http.get("/library").json()
-        for _ in range(100):
-            if state["problem"]:
-                break
-            time.sleep(0.1)
-            state = running.http.get("/library").json()
-        assert "start it again" in state["problem"]
+        until(lambda: state(running)["problem"])
+        assert "start it again" in state(running)["problem"]
+
+
+def state(running: serving.Running) -> Any:
+    return running.http.get("/library").json()

@@ -1,4 +1,4 @@
-"""A process that indexes a folder slowly and says which files are safe; tests kill it at any moment.
+"""A process that indexes a folder slowly and prints which files are saved; tests kill it at any moment.
 
 python tests/support/indexing.py FOLDER SECONDS_PER_INPUT
 """
