@@ -19,6 +19,18 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # the workers share the cores; tiny mod
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # in time: nothing has imported torch yet
 
 SHELVES = iter(range(1_000))
+SLOWEST_FILES = (
+    "tests/lab/nano/test_loop.py",
+    "tests/test_cli.py",
+    "tests/test_readme.py",
+    "tests/library/test_object_storage.py",
+    "tests/library/test_rebuild.py",
+    "tests/server/test_http.py",
+    "tests/server/search_page/test_page.py",
+    "tests/lab/benchmarks/test_synthetic.py",
+    "tests/train/test_clip_stages.py",
+)
+"""Workers begin with these, so that none of them is left with one when the others have nothing to do any more."""
 
 
 @pytest.fixture(autouse=True)
@@ -84,6 +96,9 @@ def pytest_configure() -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     config.stash[hiding.COLLECTED] = [item.nodeid for item in items]
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        place = {file: number for number, file in enumerate(SLOWEST_FILES)}
+        items.sort(key=lambda item: place.get(item.nodeid.partition("::")[0], len(place)))
     if not os.environ.get("POLYLENS_WEIGHTS"):
         _skip(items, "weights", "set POLYLENS_WEIGHTS to a folder that holds published repositories")
     if any(item.get_closest_marker("gpu") for item in items):

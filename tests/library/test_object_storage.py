@@ -65,16 +65,15 @@ def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 def updating(folder: Path, shelf: str, delay: float = 0.02) -> Iterator[subprocess.Popen[str]]:
     """A process that brings an index up to date, and says which files are safe."""
     code = (
-        "import sys; sys.path.insert(0, sys.argv[1])\n"
-        "from tests.support.fakes import FakeEmbedder; from polylens.library import library, update\n"
+        "import sys; from tests.support.fakes import FakeEmbedder; from polylens.library import library, update\n"
         "update.COMMIT_PAGES = 4\n"
         "def tell(progress):\n"
         "    for file in progress.saved: print(file, flush=True)\n"
-        "embedder = FakeEmbedder(delay=float(sys.argv[4]))\n"
-        "library.Library(sys.argv[2], embedder, index=sys.argv[3]).update(tell)"
+        "embedder = FakeEmbedder(delay=float(sys.argv[3]))\n"
+        "library.Library(sys.argv[1], embedder, index=sys.argv[2]).update(tell)"
     )
-    command = [sys.executable, "-c", code, str(ROOT), str(folder), shelf, str(delay)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    command = [sys.executable, "-c", code, str(folder), shelf, str(delay)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         yield process
         process.kill()
 
@@ -109,16 +108,16 @@ class TestSearching:
         with Store.create(shelf, "fake", 32):
             pass
         code = (
-            "import sys; sys.path.insert(0, sys.argv[1])\n"
+            "import sys\n"
             "from tests.support.fakes import FakeEmbedder; from polylens.library.library import Library\n"
-            "library = Library(sys.argv[2], FakeEmbedder())\n"
+            "library = Library(sys.argv[1], FakeEmbedder())\n"
             "while True:\n"
             "    hits = library.search('word1 subject1', top=100)\n"
             "    print(len(hits), len({hit.file for hit in hits}), flush=True)\n"
-            "    if len(hits) == int(sys.argv[3]): break"
+            "    if len(hits) == int(sys.argv[2]): break"
         )
-        command = [sys.executable, "-c", code, str(ROOT), shelf, str(FILES)]
-        readers = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+        command = [sys.executable, "-c", code, shelf, str(FILES)]
+        readers = [subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) for _ in range(2)]
         for reader in readers:
             assert reader.stdout is not None and reader.stdout.readline() == "0 0\n"
         told: list[list[int]] = [[0] for _ in readers]

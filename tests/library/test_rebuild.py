@@ -23,7 +23,7 @@ from polylens.library.library import Library, Progress
 from polylens.types import Embedding
 
 SEARCH = (
-    "import sys; sys.path.insert(0, sys.argv[2])\n"
+    "import sys\n"
     "from tests.support.fakes import FakeEmbedder; from polylens.library.library import Library\n"
     "for query in sys.stdin:\n"
     "    hits = Library.open(sys.argv[1], FakeEmbedder('old')).search(query.strip())\n"
@@ -56,9 +56,9 @@ class Dying(FakeEmbedder):
 
 def test_the_old_index_answers_until_the_new_one_is_complete(folder: Path) -> None:
     old = Library(folder, FakeEmbedder("old"))
-    command = [sys.executable, "-c", SEARCH, str(folder), str(ROOT)]
+    command = [sys.executable, "-c", SEARCH, str(folder)]
     answers = []
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
         assert other.stdin is not None and other.stdout is not None
 
         def search(progress: Progress) -> None:

@@ -300,6 +300,9 @@ class TestKeysAndLimits:
         assert '"owner": "alice"' in log and alice not in log and bob not in log
 
 
+BULK_TOKENS = 'polylens_engine_admitted_tokens{model="nano",queue="bulk"}'
+
+
 class TestUnderStress:
     """A server of its own for each: these break things on purpose."""
 
@@ -315,7 +318,7 @@ class TestUnderStress:
         answers: list[httpx2.Response] = []
         thread = threading.Thread(target=lambda: answers.append(own.post("/v1/embeddings", body)))
         thread.start()
-        until(lambda: _figure(own, 'polylens_engine_admitted_tokens{queue="bulk",model="nano"}') > 0)
+        until(lambda: _figure(own, BULK_TOKENS) > 0)
         done = sum(own.embed(f"short {number}")["usage"]["total_tokens"] > 0 for number in range(3))
         assert done == 3 and thread.is_alive()  # answered while the long one was still under way
         thread.join()
@@ -364,7 +367,7 @@ class TestUnderStress:
         answers: list[httpx2.Response] = []
         thread = threading.Thread(target=lambda: answers.append(own.post("/v1/embeddings", body)))
         thread.start()
-        until(lambda: _figure(own, 'polylens_engine_admitted_tokens{queue="bulk",model="nano"}') > 0)
+        until(lambda: _figure(own, BULK_TOKENS) > 0)
         own.process.terminate()
         thread.join()
         assert len(answers[0].json()["data"]) == 1_000

@@ -1,6 +1,6 @@
 """A local S3 server, moto, in a separate process; its contents live in memory.
 
-python tests/support/buckets.py
+python -m tests.support.buckets
 
 The process prints the port that it listens on, and serves until its stdin is closed.
 """
@@ -13,7 +13,9 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator, Mapping
-from pathlib import Path
+
+from tests.support.root import ROOT
+from tests.support.waiting import HANG
 
 HAS_MOTO = all(importlib.util.find_spec(name) for name in ("moto", "flask", "flask_cors"))
 
@@ -21,10 +23,9 @@ HAS_MOTO = all(importlib.util.find_spec(name) for name in ("moto", "flask", "fla
 @contextlib.contextmanager
 def running() -> Iterator[str]:
     """Runs a server within the block; gives its address."""
-    command = [sys.executable, "-W", "ignore", __file__]
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    ) as server:
+    command = [sys.executable, "-W", "ignore", "-m", "tests.support.buckets"]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(command, cwd=ROOT, text=True, **pipes) as server:  # type: ignore[call-overload]
         assert server.stdin is not None and server.stdout is not None
         yield f"http://127.0.0.1:{server.stdout.readline().strip()}"
         server.stdin.close()
@@ -42,7 +43,7 @@ def ask_for_credentials(endpoint: str) -> None:
 
 def _send(method: str, address: str, body: bytes = b"") -> None:
     request = urllib.request.Request(address, body, {"Content-Type": "text/plain"}, method=method)
-    urllib.request.urlopen(request, timeout=900).close()
+    urllib.request.urlopen(request, timeout=HANG).close()
 
 
 def environment(endpoint: str) -> Mapping[str, str]:
@@ -66,5 +67,4 @@ def serve() -> None:
 
 
 if __name__ == "__main__":
-    sys.path.remove(str(Path(__file__).parent))  # the server must not import this folder's modules by accident
     serve()

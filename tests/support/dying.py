@@ -1,6 +1,6 @@
 """A process that forks others, each of which updates and compacts an index; tests kill those children.
 
-python tests/support/dying.py FOLDER SECONDS_PER_INPUT
+python -m tests.support.dying FOLDER SECONDS_PER_INPUT
 
 It reads one line per child: "update", "rebuild", or "upgrade", which only opens the index for writing. It prints the
 child's process id ("pid N") and, when the child has ended, its exit status ("end N"); between those the child prints
@@ -13,8 +13,6 @@ import os
 import sys
 import warnings
 from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from tests.support.fakes import FakeEmbedder
 

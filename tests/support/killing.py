@@ -20,8 +20,8 @@ class Nursery:
     """Runs `dying.py`, which starts the processes that are killed."""
 
     def __init__(self, folder: Path) -> None:
-        command = [sys.executable, str(ROOT / "tests/support/dying.py"), str(folder), str(DELAY)]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        command = [sys.executable, "-m", "tests.support.dying", str(folder), str(DELAY)]
+        self.process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def run(self, what: str, seconds: float | None) -> list[str]:
         """Lines that a process printed until it finished, or until it was killed after `seconds`."""

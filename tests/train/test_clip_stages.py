@@ -396,10 +396,9 @@ import os, signal, sys
 from pathlib import Path
 import torch
 torch.set_num_threads(int(os.environ["THREADS"]))
-sys.path.insert(0, sys.argv[4])
 from tests.train.test_clip_stages import Files
 from polylens.train.clip_stages import run_clip_stages
-folder, base, out = map(Path, sys.argv[1:4])
+folder, base, out = map(Path, sys.argv[1:])
 def report(progress):
     if progress.step == int(os.environ["DIE_AT"]):
         os.kill(os.getpid(), signal.SIGKILL)
@@ -409,9 +408,9 @@ run_clip_stages(Files(folder).recipe(base), out, report=report)
 
 def spawn(files: Files, base: Path, out: Path, die_at: int = 0, **places: str) -> subprocess.Popen[bytes]:
     """A run of the same recipe in a process of its own; sums depend on how many threads there are."""
-    arguments = [str(files.folder), str(base), str(out), str(ROOT)]
+    arguments = [str(files.folder), str(base), str(out)]
     environment = {**os.environ, "DIE_AT": str(die_at), "THREADS": str(torch.get_num_threads()), **places}
-    return subprocess.Popen([sys.executable, "-c", SCRIPT, *arguments], env=environment)
+    return subprocess.Popen([sys.executable, "-c", SCRIPT, *arguments], cwd=ROOT, env=environment)
 
 
 class TestRefusals:
