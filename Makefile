@@ -9,7 +9,12 @@ INSTALL := set -o pipefail; install() { $(BIN)/python -m pip install --disable-p
 	--constraint constraints.txt "$$@" \
 	| { grep --line-buffered -E '^ *(Downloading|Using cached|Installing collected)' || true; }; }; install
 
-.PHONY: help demo test test-slow check samples clean
+# How many tests run at once, each in a process with one thread. On a larger machine: make WORKERS=8 test
+WORKERS ?= 2
+# The tests of a file stay together, for they share what is slow to make; the slowest tests are listed in the end.
+PYTEST = $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder --durations 25
+
+.PHONY: help demo test test-slow coverage check samples clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -18,10 +23,13 @@ demo: .venv/.run  ## make the samples searchable and ask them a few questions
 	@$(BIN)/polylens demo
 
 test: check  ## everything CI runs: check, then the tests
-	@$(BIN)/python -m pytest -m "not slow"
+	@$(PYTEST) -m "not slow"
 
 test-slow: .venv/.dev  ## the tests that take minutes
-	@$(BIN)/python -m pytest -m slow
+	@$(BIN)/python -m pytest -m slow --durations 25
+
+coverage: .venv/.dev  ## the tests once more, counting which lines they run
+	@$(PYTEST) -m "not slow" --cov --cov-report term
 
 check: .venv/.dev  ## format, lint, types, layers
 	@$(BIN)/ruff format --check --quiet .
@@ -33,7 +41,7 @@ samples: .venv/.dev  ## make the pages in samples/ anew
 	@$(BIN)/python samples/.maker/make_samples.py
 
 clean:  ## remove caches, build outputs and the samples' index; .venv and runs/ stay
-	@rm -rf build dist src/*.egg-info samples/.polylens .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	@rm -rf build dist src/*.egg-info samples/.polylens .pytest_cache .coverage* .mypy_cache .ruff_cache .import_linter_cache
 	@find src tests samples benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # pip is the last thing that venv puts there: a .venv that broke off half-way is made again.

@@ -1,4 +1,4 @@
-"""What holds for every test: no network, and tests that need what is not here say so.
+"""Rules for every test: none uses the network, and one that needs what this machine lacks is skipped with a reason.
 
 Shapes are checked as well, by the option `--jaxtyping-packages` in pyproject.toml.
 """
@@ -13,9 +13,24 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from tests.support import buckets
+from tests.support import buckets, hiding
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # the workers share the cores; tiny models are faster without threads, too
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # in time: nothing has imported torch yet
 
 SHELVES = iter(range(1_000))
+SLOWEST_FILES = (
+    "tests/lab/nano/test_loop.py",
+    "tests/test_cli.py",
+    "tests/test_readme.py",
+    "tests/library/test_object_storage.py",
+    "tests/library/test_rebuild.py",
+    "tests/server/test_http.py",
+    "tests/server/search_page/test_page.py",
+    "tests/lab/benchmarks/test_synthetic.py",
+    "tests/train/test_clip_stages.py",
+)
+"""Workers begin with these, so that none of them is left with one when the others have nothing to do any more."""
 
 
 @pytest.fixture(autouse=True)
@@ -42,13 +57,14 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def endpoint() -> Iterator[str]:
+    """The address of a local S3 server."""
     with buckets.running() as endpoint:
         yield endpoint
 
 
 @pytest.fixture
 def shelf(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A place in a bucket of its own."""
+    """The address of an index in a bucket that no other test uses."""
     for name, value in buckets.environment(endpoint).items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr("polylens.index.table.store.READER_GRACE", 0.05)
@@ -71,12 +87,18 @@ def _require_local(host: Any, family: int) -> None:
 
 
 def pytest_configure() -> None:
-    """Ctrl-C is what it is in a terminal: a shell has what it starts in the background ignore it, and its children."""
+    hiding.hide()
+    # A shell makes what it starts in the background ignore Ctrl-C, and children inherit that; some tests send it.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    config.stash[hiding.COLLECTED] = [item.nodeid for item in items]
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        place = {file: number for number, file in enumerate(SLOWEST_FILES)}
+        items.sort(key=lambda item: place.get(item.nodeid.partition("::")[0], len(place)))
     if not os.environ.get("POLYLENS_WEIGHTS"):
         _skip(items, "weights", "set POLYLENS_WEIGHTS to a folder that holds published repositories")
     if any(item.get_closest_marker("gpu") for item in items):

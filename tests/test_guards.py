@@ -1,5 +1,6 @@
 """The guards themselves: a guard that does not bite is worse than none."""
 
+import os
 import socket
 
 import pytest
@@ -33,3 +34,8 @@ def test_shapes_are_checked_while_tests_run() -> None:
     mask = torch.ones(1, 2, dtype=torch.bool)
     with pytest.raises(TypeCheckError):
         maxsim(torch.ones(1, 2, 8), torch.ones(1, 2, 9), mask, mask)
+
+
+@pytest.mark.skipif("PYTEST_XDIST_WORKER" not in os.environ, reason="alone on the machine, torch may use all of it")
+def test_tests_that_run_side_by_side_use_one_thread_each() -> None:
+    assert torch.get_num_threads() == int(os.environ["OMP_NUM_THREADS"])

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from tests.support.root import ROOT
+from tests.support.waiting import HANG
 
 from polylens.checkpoints.catalog import CATALOG, CatalogEntry
 
@@ -47,7 +48,7 @@ def test_python_runs(page: Path, tmp_path: Path) -> None:
         env={**os.environ, "HF_HUB_OFFLINE": "1"},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=HANG,
         check=False,
     )
     if "on Debian: apt-get install fonts-" in done.stderr:

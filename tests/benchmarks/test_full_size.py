@@ -17,6 +17,7 @@ import torch
 from safetensors import safe_open
 from tests.support import tiny_clip
 from tests.support.root import ROOT
+from tests.support.waiting import HANG
 
 from polylens.models.jina_v4.config import JinaV4Config, parse_config
 from polylens.models.jina_v4.model import JinaV4
@@ -115,7 +116,7 @@ def test_the_command_measures_a_folder(
         [sys.executable, "-W", "error", str(SCRIPT), "--measure", str(tmp_path), "--dtype", dtype],
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=HANG,
     )
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout.partition("```json")[2].partition("```")[0])
@@ -146,7 +147,7 @@ def test_jina_clip_v2(full_size: ModuleType, tmp_path: Path) -> None:
         [sys.executable, "-W", "error", str(SCRIPT), "--measure", str(tmp_path)],
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=HANG,
     )
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout.partition("```json")[2].partition("```")[0])

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.waiting import HANG
 
 import polylens
 from polylens.checkpoints.catalog import find
@@ -176,7 +177,7 @@ def fetch(name: str, home: Path, address: str, **options: Any) -> dict[str, str]
         env=environment(home, address),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=HANG,
     )
     assert done.returncode == 0, done.stderr
     return {**json.loads(done.stdout), "stderr": done.stderr}
@@ -283,7 +284,7 @@ def test_a_terminal_gets_a_progress_bar(hub: Hub, tmp_path: Path) -> None:
         env=environment(tmp_path, hub.address),
         stdout=subprocess.PIPE,
         stderr=terminal,
-        timeout=60,
+        timeout=HANG,
     )
     os.close(terminal)
     assert b"folder" in done.stdout
@@ -351,7 +352,7 @@ def test_a_revision_of_a_folder_means_nothing(tmp_path: Path) -> None:
 def test_folders_never_import_the_hub(tmp_path: Path) -> None:
     code = "import sys; from polylens.checkpoints.fetch import resolve; resolve(sys.argv[1])"
     code += "; assert 'huggingface_hub' not in sys.modules"
-    subprocess.run([sys.executable, "-c", code, str(model_folder(tmp_path))], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", code, str(model_folder(tmp_path))], check=True, timeout=HANG)
 
 
 def test_the_error_is_a_connection_error() -> None:

@@ -75,7 +75,7 @@ def test_current_after_another_process(tmp_path: Path, counted: Callable[[], int
     assert library.facets().languages == {"en": 1}
     (tmp_path / "b.txt").write_text("Der Wärter zündet die Lampe an.")
     subprocess.run(
-        [sys.executable, str(ROOT / "tests/support/indexing.py"), str(tmp_path), "0"], check=True, capture_output=True
+        [sys.executable, "-m", "tests.support.indexing", str(tmp_path), "0"], check=True, capture_output=True, cwd=ROOT
     )
     assert library.facets().languages == {"de": 1, "en": 1} and counted() == 2
     assert library.facets().num_pages == 2 and counted() == 2

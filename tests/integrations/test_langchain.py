@@ -6,9 +6,6 @@ import asyncio
 
 import numpy as np
 import pytest
-
-pytest.importorskip("langchain_core", reason="needs pip install polylens[langchain]")
-
 from langchain_core.prompts import PromptTemplate
 from langchain_core.runnables import RunnableParallel, RunnablePassthrough
 from langchain_core.vectorstores import InMemoryVectorStore

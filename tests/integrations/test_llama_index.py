@@ -8,9 +8,6 @@ from datetime import date
 import numpy as np
 import PIL.Image
 import pytest
-
-pytest.importorskip("llama_index.core", reason="needs pip install polylens[llama-index]")
-
 from llama_index.core import VectorStoreIndex
 from llama_index.core.base.response.schema import Response
 from llama_index.core.llms.mock import MockLLM

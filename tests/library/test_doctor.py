@@ -16,6 +16,7 @@ import pytest
 from tests.support import tiny
 from tests.support.fakes import FakeEmbedder
 from tests.support.papers import make_pdf
+from tests.support.waiting import HANG
 
 from polylens.errors import LibraryNotFoundError
 from polylens.index.table import store as store_module
@@ -213,7 +214,7 @@ def test_no_index(tmp_path: Path) -> None:
 def test_the_command(tmp_path: Path) -> None:
     def polylens(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "polylens.cli", *map(str, arguments)]
-        return subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+        return subprocess.run(command, capture_output=True, text=True, timeout=HANG, check=False)
 
     model = tiny.write(tmp_path / "tiny")
     folder = tmp_path / "papers"

@@ -14,6 +14,7 @@ import pytest
 from tests.support import tiny
 from tests.support.root import ROOT
 from tests.support.stores import DIM, pages
+from tests.support.waiting import HANG
 
 from polylens.errors import InputError, StorageError
 from polylens.index.table.store import Store
@@ -53,7 +54,7 @@ def read_only(place: Path) -> Iterator[Path]:
 def polylens(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "polylens.cli", *map(str, arguments)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=100, check=False)
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=HANG, check=False)
 
 
 def test_a_store_on_a_full_disk_keeps_what_it_has(small_disk: Path) -> None:
@@ -111,15 +112,15 @@ def test_the_commands(small_disk: Path, tmp_path: Path) -> None:
 def test_a_limit_of_the_user(tmp_path: Path) -> None:
     """As above, for those who may not mount: a process that may write no large files."""
     code = (
-        "import resource, signal, sys; from pathlib import Path; sys.path.insert(0, sys.argv[2])\n"
+        "import resource, signal, sys; from pathlib import Path\n"
         "from tests.support.stores import DIM, pages; from polylens.index.table.store import Store\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "store = Store.create(Path(sys.argv[1]), 'model', DIM); store.commit([pages('small', 3)])\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
         "store.commit([pages(f'large {i}', 40, seed=i) for i in range(20)])"
     )
-    command = [sys.executable, "-c", code, str(tmp_path / ".polylens"), str(ROOT)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    command = [sys.executable, "-c", code, str(tmp_path / ".polylens")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert "StorageError" in done.stderr and "File too large" in done.stderr
     assert list(Store.open(tmp_path / ".polylens").files()) == ["small"]
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] != 100_000

@@ -552,8 +552,8 @@ def _index_and_kill(folder: Path, rng: random.Random, *, interrupt: bool) -> tup
 
     The moment lies shortly after one of its lines, by number: by the clock a busy machine would always die too early.
     """
-    command = [sys.executable, str(ROOT / "tests/support/indexing.py"), str(folder), "0.006"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    command = [sys.executable, "-m", "tests.support.indexing", str(folder), "0.006"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None and process.stderr is not None
         lines = [process.stdout.readline().strip() for _ in range(rng.randint(1, 30))]
         time.sleep(rng.uniform(0, 0.1))

@@ -23,6 +23,7 @@ import pytest
 from tests.support import buckets, serving, tiny
 from tests.support.fakes import FakeEmbedder
 from tests.support.root import ROOT
+from tests.support.waiting import HANG, until
 
 from polylens.errors import (
     InputError,
@@ -61,23 +62,22 @@ def folder(tmp_path: Path) -> Path:
 
 def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "polylens.cli", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=HANG, check=False)
 
 
 @contextlib.contextmanager
 def updating(folder: Path, shelf: str, delay: float = 0.02) -> Iterator[subprocess.Popen[str]]:
     """A process that brings an index up to date, and says which files are safe."""
     code = (
-        "import sys; sys.path.insert(0, sys.argv[1])\n"
-        "from tests.support.fakes import FakeEmbedder; from polylens.library import library, saving\n"
+        "import sys; from tests.support.fakes import FakeEmbedder; from polylens.library import library, saving\n"
         "saving.COMMIT_PAGES = 4\n"
         "def tell(progress):\n"
         "    for file in progress.saved: print(file, flush=True)\n"
-        "embedder = FakeEmbedder(delay=float(sys.argv[4]))\n"
-        "library.Library(sys.argv[2], embedder, index=sys.argv[3]).update(tell)"
+        "embedder = FakeEmbedder(delay=float(sys.argv[3]))\n"
+        "library.Library(sys.argv[1], embedder, index=sys.argv[2]).update(tell)"
     )
-    command = [sys.executable, "-c", code, str(ROOT), str(folder), shelf, str(delay)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    command = [sys.executable, "-c", code, str(folder), shelf, str(delay)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         yield process
         process.kill()
 
@@ -112,22 +112,33 @@ class TestSearching:
         with Store.create(shelf, "fake", 32):
             pass
         code = (
-            "import sys; sys.path.insert(0, sys.argv[1])\n"
+            "import sys\n"
             "from tests.support.fakes import FakeEmbedder; from polylens.library.library import Library\n"
-            "library = Library(sys.argv[2], FakeEmbedder())\n"
+            "library = Library(sys.argv[1], FakeEmbedder())\n"
             "while True:\n"
             "    hits = library.search('word1 subject1', top=100)\n"
             "    print(len(hits), len({hit.file for hit in hits}), flush=True)\n"
-            "    if len(hits) == int(sys.argv[3]): break"
+            "    if len(hits) == int(sys.argv[2]): break"
         )
-        command = [sys.executable, "-c", code, str(ROOT), shelf, str(FILES)]
-        readers = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+        command = [sys.executable, "-c", code, shelf, str(FILES)]
+        readers = [subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) for _ in range(2)]
         for reader in readers:
             assert reader.stdout is not None and reader.stdout.readline() == "0 0\n"
-        Library(folder, FakeEmbedder(delay=0.03), index=shelf).update()
-        for reader in readers:
-            said, _ = reader.communicate(timeout=60)
-            counts = [int(line.split()[0]) for line in said.splitlines()]
+        told: list[list[int]] = [[0] for _ in readers]
+        saved: set[str] = set()
+
+        def wait_for_readers(progress: Progress) -> None:
+            """Goes on when each of them has seen what is saved by now."""
+            saved.update(progress.saved)
+            for reader, counts in zip(readers, told, strict=True):
+                while counts[-1] < len(saved):
+                    assert reader.stdout is not None
+                    counts.append(int(reader.stdout.readline().split()[0]))
+
+        Library(folder, FakeEmbedder(), index=shelf).update(wait_for_readers)
+        for reader, counts in zip(readers, told, strict=True):
+            said, _ = reader.communicate(timeout=HANG)
+            counts += [int(line.split()[0]) for line in said.splitlines()]
             assert reader.returncode == 0 and counts == sorted(counts) and counts[-1] == FILES
             assert len(set(counts)) > 3  # it saw the index grow
 
@@ -154,7 +165,7 @@ class TestOneWriter:
                 Library(folder, FakeEmbedder(), index=shelf).update()
             assert Library(shelf, FakeEmbedder()).count() >= 4  # readers do not mind
             assert str(BucketStorage(shelf).holder()) == f"process {first.pid}"
-            assert first.wait(60) == 0
+            assert first.wait(HANG) == 0
         assert BucketStorage(shelf).holder() is None
         assert Library(folder, FakeEmbedder(), index=shelf).update().unchanged == FILES  # at once, for it gave it back
 
@@ -179,10 +190,11 @@ class TestOneWriter:
         assert doctor.examine(Library(folder, FakeEmbedder()), model=False).is_well
 
     def test_one_that_renews_is_not_taken_over(self, shelf: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(lease_module, "LEASE_SECONDS", 2.0)
+        monkeypatch.setattr(lease_module, "LEASE_SECONDS", 5.0)
         monkeypatch.setattr(lease_module, "RENEW_SECONDS", 0.2)
         with contextlib.closing(Lease(BucketStorage(shelf))) as lease:
-            time.sleep(4)
+            _, _, taken = BucketStorage(shelf).get(lease_module.LOCK)
+            until(lambda: (BucketStorage(shelf).get(lease_module.LOCK)[2] - taken).total_seconds() > 5.0)
             with pytest.raises(LibraryBusyError):
                 Lease(BucketStorage(shelf))
             lease.require()

@@ -6,7 +6,6 @@ import json
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import pytest
 from tests.support import serving, tiny
 from tests.support.fakes import FakeEmbedder
 from tests.support.root import ROOT
+from tests.support.waiting import until
 
 from polylens.errors import LibraryBusyError, ModelMismatchError
 from polylens.index.table import store as store_module
@@ -24,7 +24,7 @@ from polylens.library.progress import UpdateProgress
 from polylens.types import Embedding
 
 SEARCH = (
-    "import sys; sys.path.insert(0, sys.argv[2])\n"
+    "import sys\n"
     "from tests.support.fakes import FakeEmbedder; from polylens.library.library import Library\n"
     "for query in sys.stdin:\n"
     "    hits = Library.open(sys.argv[1], FakeEmbedder('old')).search(query.strip())\n"
@@ -57,9 +57,9 @@ class Dying(FakeEmbedder):
 
 def test_the_old_index_answers_until_the_new_one_is_complete(folder: Path) -> None:
     old = Library(folder, FakeEmbedder("old"))
-    command = [sys.executable, "-c", SEARCH, str(folder), str(ROOT)]
+    command = [sys.executable, "-c", SEARCH, str(folder)]
     answers = []
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
         assert other.stdin is not None and other.stdout is not None
 
         def search(progress: UpdateProgress) -> None:
@@ -153,11 +153,8 @@ def test_a_server_that_runs_meanwhile_takes_the_new_model(tmp_path: Path, one_te
             assert found.status_code == 200 and found.json()["results"][0]["file"] == "a.txt"
             assert running.http.get("/library").json()["model"] == name
             (one_text / f"{number}.txt").write_text("another")
-            for _ in range(300):
-                if (state := running.http.get("/library").json())["files"] == number + 2:
-                    break
-                time.sleep(0.1)
-            assert (state["files"], state["problem"]) == (number + 2, "")
+            until(lambda files=number + 2: state(running)["files"] == files, lambda: state(running))
+            assert state(running)["problem"] == ""
         assert [each["id"] for each in running.http.get("/v1/models").json()["data"]].count("jina-ai/nano") == 1
 
 
@@ -182,10 +179,9 @@ def test_a_server_that_does_not_find_the_new_model_says_what_to_do(tmp_path: Pat
         answer = running.post("/library/search", search)
         assert answer.status_code == 409 and "start it again" in answer.json()["detail"]
         (folder / "b.txt").write_text("another")
-        state = running.http.get("/library").json()
-        for _ in range(100):
-            if state["problem"]:
-                break
-            time.sleep(0.1)
-            state = running.http.get("/library").json()
-        assert "start it again" in state["problem"]
+        until(lambda: state(running)["problem"])
+        assert "start it again" in state(running)["problem"]
+
+
+def state(running: serving.Running) -> Any:
+    return running.http.get("/library").json()

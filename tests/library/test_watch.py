@@ -8,14 +8,17 @@ import signal
 import subprocess
 import sys
 import threading
-import time
+from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.support import tiny
 from tests.support.fakes import FakeEmbedder
 from tests.support.papers import make_pdf
+from tests.support.waiting import HANG, until
 
 from polylens.index.table.store import Store
 from polylens.library import watch
@@ -23,7 +26,7 @@ from polylens.library.library import Library
 from polylens.library.progress import Change, Report, UpdateProgress
 from polylens.library.watch import Follower, Settling
 
-SECONDS = 5.0  # within which a change must have followed; it measures about one
+AT_REST = {"ns": (1, 1)}  # times of a file that has not been written for long
 
 
 class Notes:
@@ -33,12 +36,14 @@ class Notes:
         self.lines: list[str] = []
         self.problems: list[str] = []
         self.reports: list[Report] = []
+        self.looks: Counter[str] = Counter()
 
     def progress(self, library: Library, progress: UpdateProgress) -> None:
         self.lines += [f"{library.folder.name}: {change}" for change in progress.changes]
 
-    def updated(self, _library: Library, report: Report) -> None:
+    def updated(self, library: Library, report: Report) -> None:
         self.reports.append(report)
+        self.looks[library.folder.name] += 1
 
     def problem(self, _library: Library, error: Exception) -> None:
         self.problems.append(str(error))
@@ -53,29 +58,47 @@ class Watched:
         self.thread = threading.Thread(target=self.follower.run)
         self.thread.start()
 
-    def comes(self, what: Callable[[], bool], seconds: float = SECONDS) -> float:
-        """Seconds until something holds."""
-        started = time.monotonic()
-        while not what():
-            assert time.monotonic() - started < seconds, (self.notes.lines, self.notes.problems)
-            time.sleep(0.02)
-        return time.monotonic() - started
+    def comes(self, what: Callable[[], bool]) -> None:
+        """Waits until something holds."""
+        until(what, lambda: (self.notes.lines, self.notes.problems))
 
-    def says(self, line: str, seconds: float = SECONDS) -> None:
-        self.comes(lambda: line in self.notes.lines, seconds)
+    def says(self, line: str) -> None:
+        self.comes(lambda: line in self.notes.lines)
+
+
+@contextmanager
+def touched(file: Path) -> Iterator[None]:
+    """A file whose times are set again and again, for who may not listen yet when it is done once."""
+    heard = threading.Event()
+
+    def touch() -> None:
+        os.utime(file, **AT_REST)
+        while not heard.wait(1.0):
+            os.utime(file, **AT_REST)
+
+    thread = threading.Thread(target=touch)
+    thread.start()
+    try:
+        yield
+    finally:
+        heard.set()
+        thread.join()
 
 
 @pytest.fixture
 def watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Watched]:
     monkeypatch.setattr(watch, "SETTLE", 0.6)
+    monkeypatch.setattr(watch, "RESCAN", HANG)  # what follows, follows an event
     for name in ("one", "two"):
         (tmp_path / name / "sub").mkdir(parents=True)
         (tmp_path / name / "sub" / "there.txt").write_text("was there before")
-        os.utime(tmp_path / name / "sub" / "there.txt", ns=(1, 1))
+        os.utime(tmp_path / name / "sub" / "there.txt", **AT_REST)
     watched = Watched(tmp_path / "one", tmp_path / "two")
     try:
-        watched.comes(lambda: len(watched.notes.reports) >= 2)
-        time.sleep(0.5)  # the system is asked for events by then
+        for folder in (watched.one, watched.two):
+            watched.comes(lambda name=folder.name: watched.notes.looks[name] > 0)
+            with touched(folder / "sub" / "there.txt"):  # until the system is heard to tell of changes
+                watched.comes(lambda name=folder.name: watched.notes.looks[name] > 1)
         yield watched
     finally:
         watched.follower.stop()
@@ -106,14 +129,20 @@ class TestFollowing:
         files = Store.open(watched.one / ".polylens")
         watched.comes(lambda: len(files.files()) == 21)
 
-    def test_a_file_that_is_still_being_copied(self, watched: Watched, tmp_path: Path) -> None:
+    def test_a_file_that_is_still_being_copied(
+        self, watched: Watched, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(watch, "SETTLE", HANG)  # however slowly this goes, the file is at work
         make_pdf(tmp_path / "whole.pdf", *(f"page {i}" for i in range(30)))
         data = (tmp_path / "whole.pdf").read_bytes()
         with (watched.one / "growing.pdf").open("wb") as file:
-            for start in range(0, len(data), len(data) // 8 + 1):
-                file.write(data[start : start + len(data) // 8 + 1])
+            for start in range(0, len(data), len(data) // 4 + 1):
+                file.write(data[start : start + len(data) // 4 + 1])
                 file.flush()
-                time.sleep(0.25)
+                looks = watched.notes.looks["one"]
+                watched.comes(lambda looks=looks: watched.notes.looks["one"] > looks)
+        monkeypatch.setattr(watch, "SETTLE", 0.6)
+        os.utime(watched.one / "growing.pdf")
         watched.says("one: added growing.pdf, 30 pages")
         assert [report.failed for report in watched.notes.reports if report.failed] == []
         assert any(report.waiting == ["growing.pdf"] for report in watched.notes.reports)
@@ -140,10 +169,18 @@ class TestFollowing:
 
     def test_another_writer_is_waited_for(self, watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(watch, "BUSY", 0.1)
+        update, tries = Library.update, Counter[Path]()
+
+        def counted(library: Library, *arguments: Any, **options: Any) -> Report:
+            tries[library.folder] += 1
+            return update(library, *arguments, **options)
+
+        monkeypatch.setattr(Library, "update", counted)
         with Store.open(watched.one / ".polylens", write=True):
             (watched.one / "new.txt").write_text("new")
             watched.comes(lambda: bool(watched.notes.problems))
-            time.sleep(0.5)
+            refused = tries[watched.one]
+            watched.comes(lambda: tries[watched.one] >= refused + 3)
             [problem] = watched.notes.problems  # said once, however often it is tried
             assert f"process {os.getpid()} is writing" in problem
         watched.says("one: added new.txt, 1 page")
@@ -222,17 +259,17 @@ def test_the_command(tmp_path: Path, number: signal.Signals) -> None:
         (tmp_path / name / "a.txt").write_text("a text")
     (tmp_path / "one" / "broken.pdf").write_bytes(b"%PDF-1.4 no")
     for file in tmp_path.glob("*/*.*"):  # long at rest, however fast the command begins: the first look has them all
-        os.utime(file, (1, 1))
+        os.utime(file, **AT_REST)
     command = [sys.executable, "-m", "polylens.cli", "watch", "one", "two", "one", "--model", str(model)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen(command, cwd=tmp_path, env=environment, **pipes) as process:  # type: ignore[call-overload]
         heard = [process.stderr.readline() for _ in range(5)]
-        time.sleep(1)
         (tmp_path / "two" / "b.txt").write_text("another text")
-        assert process.stdout.readline() == "two: added b.txt, 1 page\n"
+        with touched(tmp_path / "two" / "b.txt"):
+            assert process.stdout.readline() == "two: added b.txt, 1 page\n"
         process.send_signal(number)
-        _, said = process.communicate(timeout=60)
+        _, said = process.communicate(timeout=HANG)
     assert process.returncode == 0, said
     assert sum(line.startswith("watching ") for line in heard) == 2
     assert any(line.startswith("could not read one: broken.pdf: ") for line in heard), heard

@@ -8,7 +8,6 @@ import http.server
 import io
 import struct
 import threading
-import time
 import warnings
 import zlib
 from collections.abc import Iterator
@@ -270,14 +269,12 @@ class TestErrors:
         noise = np.random.default_rng(0).integers(0, 256, (24, 24, 3), dtype=np.uint8)
         whole = encoded(PIL.Image.fromarray(noise), kind)
         rng = np.random.default_rng(1)
-        started = time.monotonic()
         for end in range(0, len(whole) - 1, max(1, len(whole) // 60)):
             garbled = bytearray(whole)
             garbled[rng.integers(len(whole))] = rng.integers(256)
             for data in (whole[:end], bytes(garbled)):
                 with contextlib.suppress(ImageError):
                     assert read_image(data).mode == "RGB"
-        assert time.monotonic() - started < 10
         with pytest.raises(ImageError):
             read_image(whole[: len(whole) // 2])
 

@@ -27,6 +27,7 @@ import numpy as np
 import PIL.Image
 import pytest
 from tests.support.serving import Running
+from tests.support.waiting import HANG
 from tokenizers import Tokenizer
 
 ROUNDING = 2e-6  # float32: unit vectors that were computed in another batch; other texts are 0.01 and more apart
@@ -640,7 +641,7 @@ class TestCurl:
             assert published in command
             command = command.replace(published, here)
         environment = {**os.environ, "JINA_AI_API_TOKEN": KEY}
-        done = subprocess.run(["bash", "-c", command], capture_output=True, env=environment, timeout=60, check=False)
+        done = subprocess.run(["bash", "-c", command], capture_output=True, env=environment, timeout=HANG, check=False)
         assert done.returncode == 0, done.stderr.decode()
         return json.loads(done.stdout)
 

@@ -13,7 +13,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 import zlib
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -26,6 +25,7 @@ import numpy as np
 import PIL.Image
 import pytest
 from tests.support.serving import Running, serving
+from tests.support.waiting import HANG, until
 
 HEAD = {"Content-Type": "application/json"}
 
@@ -244,7 +244,7 @@ class TestLists:
 
 
 @pytest.fixture(scope="module")
-def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Running, str, str]]:
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Running, list[str]]]:
     home = tmp_path_factory.mktemp("guarded")
     made = [
         subprocess.run(
@@ -253,23 +253,23 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Running,
             capture_output=True,
             text=True,
         ).stdout.strip()
-        for name in ("alice", "bob")
+        for name in ("alice", "bob", "carol")
     ]
     options = ["--keys", str(home / "keys"), "--requests-per-minute", "8", "--cors-origin", "https://a.example"]
     with serving(*options, home=home) as running:
-        yield running, made[0], made[1]
+        yield running, made
 
 
 class TestKeysAndLimits:
-    def test_all_of_it(self, guarded: tuple[Running, str, str]) -> None:
-        server, alice, bob = guarded
+    def test_all_of_it(self, guarded: tuple[Running, list[str]]) -> None:
+        server, (alice, bob, carol) = guarded
         body = {"model": "nano", "input": "a"}
         refused = server.post("/v1/embeddings", body)
         assert (refused.status_code, refused.json()["code"]) == (401, "AUTH_MISSING_API_KEY")
         assert refused.headers["www-authenticate"] == "Bearer"
         assert server.http.get("/v1/models").status_code == 401
         assert server.http.get("/health").status_code == 200
-        as_alice, as_bob = ({"Authorization": f"Bearer {key}"} for key in (alice, bob))
+        as_alice, as_bob, as_carol = ({"Authorization": f"Bearer {key}"} for key in (alice, bob, carol))
         trained = server.post(
             "/v1/train",
             {
@@ -284,9 +284,12 @@ class TestKeysAndLimits:
         assert server.post("/v1/classify", few_shot, headers=as_bob).status_code == 404
         assert server.http.delete(f"/v1/classifiers/{trained}", headers=as_bob).status_code == 404
         assert server.http.get("/v1/classifiers", headers=as_bob).json() == []
-        answers = [server.post("/v1/embeddings", body, headers=as_alice) for _ in range(8)]
-        assert [answer.status_code for answer in answers[:6]] == [200] * 6
-        assert int(answers[0].headers["x-ratelimit-remaining-requests"]) == 5
+        first = server.post("/v1/embeddings", body, headers=as_carol)
+        assert int(first.headers["x-ratelimit-remaining-requests"]) == 7
+        answers: list[httpx2.Response] = []
+        while not answers or answers[-1].status_code == 200:  # on a busy machine some are allowed again meanwhile
+            answers.append(server.post("/v1/embeddings", body, headers=as_alice))
+        assert len(answers) > 6  # of the eight she has asked two questions already
         last = answers[-1]
         assert (last.status_code, last.json()["code"]) == (429, "RATE_REQUEST_LIMIT_EXCEEDED")
         assert 1 <= int(last.headers["retry-after"]) <= 60
@@ -295,6 +298,9 @@ class TestKeysAndLimits:
         assert shared.headers["access-control-allow-origin"] == "https://a.example"
         log = server.log.read_text(encoding="utf-8")
         assert '"owner": "alice"' in log and alice not in log and bob not in log
+
+
+BULK_TOKENS = 'polylens_engine_admitted_tokens{model="nano",queue="bulk"}'
 
 
 class TestUnderStress:
@@ -312,8 +318,7 @@ class TestUnderStress:
         answers: list[httpx2.Response] = []
         thread = threading.Thread(target=lambda: answers.append(own.post("/v1/embeddings", body)))
         thread.start()
-        while 'polylens_engine_admitted_tokens{queue="bulk",model="nano"} 0' in own.http.get("/metrics").text:
-            time.sleep(0.01)
+        until(lambda: _figure(own, BULK_TOKENS) > 0)
         done = sum(own.embed(f"short {number}")["usage"]["total_tokens"] > 0 for number in range(3))
         assert done == 3 and thread.is_alive()  # answered while the long one was still under way
         thread.join()
@@ -326,10 +331,8 @@ class TestUnderStress:
         with socket.create_connection((address.hostname, address.port)) as connection:
             head = f"POST /v1/embeddings HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
             connection.sendall(head.encode() + body)
-            while _figure(own, "polylens_engine_tokens_total") == before:
-                time.sleep(0.02)
-        while '"status": 499' not in own.log.read_text(encoding="utf-8"):
-            time.sleep(0.02)
+            until(lambda: _figure(own, "polylens_engine_tokens_total") > before)
+        until(lambda: '"status": 499' in own.log.read_text(encoding="utf-8"))
         own.embed("one more, so that the batch that ran is over")
         assert _figure(own, "polylens_engine_tokens_total") - before < 100_000  # of some 200,000
 
@@ -338,7 +341,7 @@ class TestUnderStress:
             own.embed("warm")
 
             async def all_at_once() -> list[httpx2.Response]:
-                async with httpx2.AsyncClient(base_url=own.url, timeout=120, trust_env=False) as client:
+                async with httpx2.AsyncClient(base_url=own.url, timeout=HANG, trust_env=False) as client:
                     bodies = [{"model": "nano", "input": [f"{i} {j} " * 60 for j in range(64)]} for i in range(40)]
                     return list(await asyncio.gather(*(client.post("/v1/embeddings", json=body) for body in bodies)))
 
@@ -364,12 +367,11 @@ class TestUnderStress:
         answers: list[httpx2.Response] = []
         thread = threading.Thread(target=lambda: answers.append(own.post("/v1/embeddings", body)))
         thread.start()
-        while _figure(own, 'polylens_engine_admitted_tokens{queue="bulk",model="nano"}') == 0:
-            time.sleep(0.01)
+        until(lambda: _figure(own, BULK_TOKENS) > 0)
         own.process.terminate()
         thread.join()
         assert len(answers[0].json()["data"]) == 1_000
-        assert own.process.wait(timeout=30) == 0
+        assert own.process.wait(timeout=HANG) == 0
         with pytest.raises(httpx2.ConnectError):
             own.http.get("/health")
 

@@ -1,4 +1,4 @@
-"""Chromium, as a person uses the search page."""
+"""Drives Chromium as a person uses the search page."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tests.support.serving import Running
+from tests.support.waiting import HANG
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -16,19 +17,19 @@ CHROMIUM = Path("/usr/bin/chromium")
 
 
 def expect(found: Any) -> Any:
-    """Playwright's, which waits until what is asserted holds, for up to 20 seconds."""
+    """Playwright's own `expect`, which waits until the assertion holds."""
     from playwright import sync_api
 
-    sync_api.expect.set_options(timeout=20_000)
+    sync_api.expect.set_options(timeout=HANG * 1000)
     return sync_api.expect(found)
 
 
 @contextmanager
 def watched(browser: Browser, server: Running, **options: Any) -> Iterator[Page]:
-    """A page of its own, which must not ask any other host for anything, nor complain on the console."""
+    """A new page. It must send no request to another host and print no error or warning on the console."""
     context = browser.new_context(base_url=server.url, **options)
     page = context.new_page()
-    page.set_default_timeout(20_000)
+    page.set_default_timeout(HANG * 1000)
     strangers: list[str] = []
     complaints: list[str] = []
     allowed = (server.url + "/", "data:", "blob:")

@@ -1,8 +1,8 @@
-"""A local S3 server, moto, as a process of its own: what it holds goes with it.
+"""A local S3 server, moto, in a separate process; its contents live in memory.
 
-python tests/support/buckets.py
+python -m tests.support.buckets
 
-It prints the port that it listens on, and serves until its stdin is closed.
+The process prints the port that it listens on, and serves until its stdin is closed.
 """
 
 from __future__ import annotations
@@ -13,18 +13,19 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator, Mapping
-from pathlib import Path
+
+from tests.support.root import ROOT
+from tests.support.waiting import HANG
 
 HAS_MOTO = all(importlib.util.find_spec(name) for name in ("moto", "flask", "flask_cors"))
 
 
 @contextlib.contextmanager
 def running() -> Iterator[str]:
-    """The address of a server that runs within the block."""
-    command = [sys.executable, "-W", "ignore", __file__]
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    ) as server:
+    """Runs a server within the block; gives its address."""
+    command = [sys.executable, "-W", "ignore", "-m", "tests.support.buckets"]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(command, cwd=ROOT, text=True, **pipes) as server:  # type: ignore[call-overload]
         assert server.stdin is not None and server.stdout is not None
         yield f"http://127.0.0.1:{server.stdout.readline().strip()}"
         server.stdin.close()
@@ -36,17 +37,17 @@ def make_bucket(endpoint: str, name: str) -> None:
 
 
 def ask_for_credentials(endpoint: str) -> None:
-    """From here on the server knows nobody, and says so."""
+    """Makes the server refuse every request from here on, as for unknown credentials."""
     _send("POST", f"{endpoint}/moto-api/reset-auth", b"0")
 
 
 def _send(method: str, address: str, body: bytes = b"") -> None:
     request = urllib.request.Request(address, body, {"Content-Type": "text/plain"}, method=method)
-    urllib.request.urlopen(request, timeout=10).close()
+    urllib.request.urlopen(request, timeout=HANG).close()
 
 
 def environment(endpoint: str) -> Mapping[str, str]:
-    """What a program needs to know to use the server."""
+    """Variables that a program needs in order to use the server."""
     return {
         "AWS_ENDPOINT_URL": endpoint,
         "AWS_ACCESS_KEY_ID": "someone",
@@ -66,5 +67,4 @@ def serve() -> None:
 
 
 if __name__ == "__main__":
-    sys.path.remove(str(Path(__file__).parent))  # this folder's modules are not those that the server imports
     serve()

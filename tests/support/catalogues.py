@@ -15,7 +15,7 @@ THINGS = {"ship": "Fähre", "book": "Karte", "house": "Hütte", "stone": "Mauer"
 
 
 def write_catalogue(folder: Path, language: str, name: str, said: Mapping[str, str]) -> None:
-    """Writes one where programs look for it, in a folder with a folder for each language."""
+    """Writes a catalogue where programs look for it: a folder that holds one folder per language."""
     catalogue = Catalog(locale=language)
     for english, translation in said.items():
         catalogue.add(english, translation)
@@ -26,7 +26,7 @@ def write_catalogue(folder: Path, language: str, name: str, said: Mapping[str, s
 
 
 def sentences() -> dict[str, str]:
-    """Thirty-six in English with their German."""
+    """Thirty-six English sentences with their German translations."""
     return {
         f"here is a {colour} {thing}": f"dort steht eine {farbe} {ding}"
         for colour, farbe in COLOURS.items()

@@ -1,4 +1,4 @@
-"""What tests that draw text need, or are skipped without."""
+"""Skips tests that draw text on machines that have no fonts for it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from polylens.lab.synthetic import fonts
 
 
 def need_fonts(language: str, split: Split = "train") -> None:
-    """Skips where no font of a split can write a language; says what to install."""
+    """Skips the test where no font of a split can write a language; the reason says what to install."""
     try:
         fonts.faces(language, split)
     except InputError as error:

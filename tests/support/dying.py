@@ -1,11 +1,11 @@
-"""A process that prepares others, each of which brings an index up to date and compacts it; tests kill those.
+"""A process that forks others, each of which updates and compacts an index; tests kill those children.
 
-python tests/support/dying.py FOLDER SECONDS_PER_INPUT
+python -m tests.support.dying FOLDER SECONDS_PER_INPUT
 
-It reads a line for each: "update", "rebuild", or "upgrade", which opens the index for writing and no more. It answers
-with the process that it started for it ("pid N"), that says which files are safe ("saved FILE") and that it is through
-("complete"), and with its end ("end N"). Starting them by fork from one that has imported everything already takes
-milliseconds instead of a second.
+It reads one line per child: "update", "rebuild", or "upgrade", which only opens the index for writing. It prints the
+child's process id ("pid N") and, when the child has ended, its exit status ("end N"); between those the child prints
+which files are saved ("saved FILE") and that it has finished ("complete"). A fork of a process that has already
+imported everything starts in milliseconds instead of a second.
 """
 
 import contextlib
@@ -13,8 +13,6 @@ import os
 import sys
 import warnings
 from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from tests.support.fakes import FakeEmbedder
 
@@ -26,7 +24,7 @@ from polylens.library.progress import UpdateProgress
 
 
 def say(*words: object) -> None:
-    os.write(1, (" ".join(map(str, words)) + "\n").encode())  # at once and whole: what is said, is said
+    os.write(1, (" ".join(map(str, words)) + "\n").encode())  # unbuffered: a kill right after it loses nothing
 
 
 def tell(progress: UpdateProgress) -> None:

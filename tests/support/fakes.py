@@ -1,4 +1,4 @@
-"""Stand-ins for slow things."""
+"""Stand-ins for slow components."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from polylens.types import Embedding, FloatArray
 
 
 class FakeEmbedder:
-    """Deterministic vectors without a model: a word gets a fixed random vector, an image one for each of its colours.
+    """Makes deterministic vectors without a model: one random vector per word of a text and per colour of an image.
 
-    The dense vector is the mean of the token vectors, so texts and pages that share words are near each other.
+    The dense vector is the mean of the token vectors, so texts and pages with words in common are close together.
 
     Args:
-        model_id: Its name.
-        dim: Width of the dense vectors, at most that of the others.
-        delay: Seconds an input takes.
+        model_id: The name that an index records.
+        dim: Width of the dense vectors; at most `token_dim`.
+        delay: Seconds per input.
         token_dim: Width of the multi-vectors.
     """
 

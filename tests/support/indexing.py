@@ -1,12 +1,9 @@
-"""A process that indexes a folder slowly and says which files are safe; tests kill it at any moment.
+"""A process that indexes a folder slowly and prints which files are saved; tests kill it at any moment.
 
-python tests/support/indexing.py FOLDER SECONDS_PER_INPUT
+python -m tests.support.indexing FOLDER SECONDS_PER_INPUT
 """
 
 import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from tests.support.fakes import FakeEmbedder
 

@@ -1,4 +1,4 @@
-"""Processes that are killed while they index, and what an index holds."""
+"""Processes that are killed while they index, and the contents of an index."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from tests.support.root import ROOT
 
 from polylens.index.table.store import Store
 
-DELAY = 0.001  # seconds an input takes
+DELAY = 0.001  # seconds per input
 
 
 class Nursery:
-    """`dying.py`, which starts processes to be killed."""
+    """Runs `dying.py`, which starts the processes that are killed."""
 
     def __init__(self, folder: Path) -> None:
-        command = [sys.executable, str(ROOT / "tests/support/dying.py"), str(folder), str(DELAY)]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        command = [sys.executable, "-m", "tests.support.dying", str(folder), str(DELAY)]
+        self.process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def run(self, what: str, seconds: float | None) -> list[str]:
-        """What a process said until it ended, or until it was killed after so many seconds."""
+        """Lines that a process printed until it finished, or until it was killed after `seconds`."""
         assert self.process.stdin is not None and self.process.stdout is not None
         self.process.stdin.write(f"{what}\n")
         self.process.stdin.flush()
@@ -48,7 +48,7 @@ class Nursery:
 
 
 def contents(folder: Path) -> dict[tuple[str, int], tuple[object, ...]]:
-    """Every row of an index, by file and page."""
+    """All rows of an index by file and page, each value as its `repr`."""
     columns = ["file", "page", "kind", "text", "hash", "size", "mtime_ns", "model_id", "dense", "multivector"]
     batches = Store.open(folder / ".polylens").snapshot().columns(columns)
     rows = [row for batch in batches for row in batch.to_pylist()]

@@ -1,4 +1,4 @@
-"""PDFs, pictures, office files, books and web pages made for tests, by the libraries that others use and by hand."""
+"""PDFs, images, office files, books and web pages for tests, made by widely used libraries and by hand."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ W = "http://schemas.openxmlformats.org/wordprocessingml/2006/main"
 
 
 def picture(seed: int = 0, width: int = 160, height: int = 120) -> bytes:
-    """A PNG whose pixels tell it apart from others."""
+    """A PNG of random pixels; another seed gives another image."""
     pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
     buffer = io.BytesIO()
     PIL.Image.fromarray(pixels).save(buffer, "PNG")
@@ -33,7 +33,7 @@ def picture(seed: int = 0, width: int = 160, height: int = 120) -> bytes:
 
 
 def pack(path: Path, parts: dict[str, str | bytes], compression: int = zipfile.ZIP_DEFLATED) -> Path:
-    """A zip archive of these parts."""
+    """Writes a zip archive of these parts and returns its path."""
     with zipfile.ZipFile(path, "w", compression) as archive:
         for name, data in parts.items():
             archive.writestr(name, data)
@@ -41,13 +41,13 @@ def pack(path: Path, parts: dict[str, str | bytes], compression: int = zipfile.Z
 
 
 def relations(*rows: tuple[str, str, str]) -> str:
-    """A table of relationships: identifier, last word of the type, target."""
+    """A relationships part. Each row is an identifier, the last word of the type, and the target."""
     inner = "".join(f'<Relationship Id="{id}" Type="{OFFICE}/{kind}" Target="{to}"/>' for id, kind, to in rows)
     return f'<Relationships xmlns="{RELATIONS}">{inner}</Relationships>'
 
 
 def word_by_hand(path: Path, body: str, namespace: str = W, **more: str | bytes) -> Path:
-    """A Word file with this as the inside of `w:body`; `more` are further parts, `__` for a slash."""
+    """A Word file with `body` inside `w:body`. `more` holds further parts; `__` in a name stands for a slash."""
     return pack(
         path,
         {
@@ -59,7 +59,7 @@ def word_by_hand(path: Path, body: str, namespace: str = W, **more: str | bytes)
 
 
 def make_docx(path: Path) -> Path:
-    """Headings, lists, a table, a header, a picture: by python-docx."""
+    """A Word file by python-docx with headings, lists, a table, a header and an image."""
     document = docx.Document()
     document.sections[0].header.paragraphs[0].text = "Harbour Authority"
     document.add_heading("Winter report", 0)
@@ -81,7 +81,7 @@ def make_docx(path: Path) -> Path:
 
 
 def make_pptx(path: Path) -> Path:
-    """A title slide, one with a list, a table, notes and a picture, an empty one, one with a chart: by python-pptx."""
+    """Slides by python-pptx: a title; a list, a table, notes and an image; nothing; a chart."""
     deck = pptx.Presentation()
     title = deck.slides.add_slide(deck.slide_layouts[0])
     title.shapes.title.text = "Tides of the estuary"
@@ -110,7 +110,7 @@ def make_pptx(path: Path) -> Path:
 
 
 def make_xlsx(path: Path, num_rows: int = 3) -> Path:
-    """Two sheets, the first of them with so many rows: by openpyxl."""
+    """A workbook by openpyxl with two sheets, the first of which has `num_rows` rows."""
     import datetime
 
     book = openpyxl.Workbook()
@@ -130,7 +130,7 @@ def make_xlsx(path: Path, num_rows: int = 3) -> Path:
 
 
 def make_shared_xlsx(path: Path) -> Path:
-    """A sheet whose texts lie in a table of their own, as Excel writes them: by XlsxWriter."""
+    """A workbook by XlsxWriter, which stores texts in a shared table as Excel does."""
     with xlsxwriter.Workbook(path) as book:
         sheet = book.add_worksheet("Gauges")
         bold = book.add_format({"bold": True})
@@ -146,7 +146,7 @@ XHTML = "http://www.w3.org/1999/xhtml"
 
 
 def make_epub(path: Path, chapters: dict[str, str], **more: str | bytes) -> Path:
-    """A book: name of a chapter -> inside of its body. `more` as for `word_by_hand`."""
+    """An EPUB book. `chapters` maps names to what stands inside `body`; `more` is as in `word_by_hand`."""
     items = "".join(f'<item id="{n}" href="{n}.xhtml" media-type="application/xhtml+xml"/>' for n in reversed(chapters))
     spine = "".join(f'<itemref idref="{name}"/>' for name in chapters)
     parts: dict[str, str | bytes] = {
@@ -170,7 +170,7 @@ ODF = "urn:oasis:names:tc:opendocument:xmlns"
 
 
 def make_odf(path: Path, body: str, **more: str | bytes) -> Path:
-    """An OpenDocument file with this as the inside of `office:body`."""
+    """An OpenDocument file with `body` inside `office:body`."""
     names = " ".join(
         f'xmlns:{prefix}="{ODF}:{name}:1.0"'
         for prefix, name in [

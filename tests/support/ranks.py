@@ -1,4 +1,4 @@
-"""Environments for processes that train together, as `torchrun` sets them."""
+"""Environments of processes that train together, as `torchrun` sets them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ import socket
 
 
 def environments(num_ranks: int) -> list[dict[str, str]]:
-    """One a process: this one's with its rank, and where the first of them listens; of a single process no more."""
+    """One environment per process: this process's own, with a rank and the address of the first rank.
+
+    A single process gets this process's environment unchanged.
+    """
     if num_ranks == 1:
         return [dict(os.environ)]
     with socket.socket() as free:

@@ -1,4 +1,4 @@
-"""`polylens serve` as a process, for tests that talk to it over HTTP."""
+"""Runs `polylens serve` as a process, for tests that talk to it over HTTP."""
 
 from __future__ import annotations
 
@@ -6,33 +6,36 @@ import os
 import re
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpx2
+from tests.support.waiting import HANG, until
+
+ADDRESS = re.compile(r"http://[\d.]+:\d+")
 
 
 class Running:
-    """A server that runs, and what it was asked to serve.
+    """A running server.
 
     Args:
-        process: Its process.
-        url: Where it listens.
-        log: What it writes to stderr.
+        process: The server's process.
+        url: The address that it listens on.
+        log: The file that its stderr goes to.
     """
 
     def __init__(self, process: subprocess.Popen[bytes], url: str, log: Path) -> None:
         self.process, self.url, self.log = process, url, log
-        self.http = httpx2.Client(base_url=url, trust_env=False, timeout=60)
+        self.http = httpx2.Client(base_url=url, trust_env=False, timeout=HANG)
 
     def post(self, path: str, body: Any, **options: Any) -> httpx2.Response:
         return self.http.post(path, json=body, **options)
 
     def embed(self, value: Any, model: str = "nano", **fields: Any) -> Any:
-        """The answer to an embeddings request that must work."""
+        """The answer to an embeddings request, which must succeed."""
         response = self.post("/v1/embeddings", {"model": model, "input": value, **fields})
         assert response.status_code == 200, response.text
         return response.json()
@@ -40,7 +43,7 @@ class Running:
 
 @contextmanager
 def serving(*arguments: str, home: Path) -> Iterator[Running]:
-    """Runs `polylens serve` until the block ends, and looks at how it ends."""
+    """Runs `polylens serve` until the block ends, and asserts that it then exits with 0."""
     environment = {**os.environ, "HOME": str(home), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "polylens.cli", "serve", "--port", "0", "--threads", "1", *arguments]
     log = home / "server.log"
@@ -52,16 +55,17 @@ def serving(*arguments: str, home: Path) -> Iterator[Running]:
     finally:
         running.http.close()
         process.terminate()
-        assert process.wait(timeout=60) == 0, log.read_text(encoding="utf-8")
+        assert process.wait(timeout=HANG) == 0, log.read_text(encoding="utf-8")
 
 
 def _url(process: subprocess.Popen[bytes], log: Path) -> str:
-    """Where the server says that it listens."""
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and process.poll() is None:
-        found = re.search(r"http://[\d.]+:\d+", log.read_text(encoding="utf-8"))
-        if found:
-            return found[0]
-        time.sleep(0.05)
-    process.kill()
-    raise AssertionError(f"the server did not start: {log.read_text(encoding='utf-8')}")
+    """The address that the server prints once it listens."""
+    said = partial(log.read_text, encoding="utf-8")
+    try:
+        until(lambda: ADDRESS.search(said()) or process.poll() is not None, said)
+        address = ADDRESS.search(said())
+        assert address, f"the server did not start: {said()}"
+    except AssertionError:
+        process.kill()
+        raise
+    return address[0]

@@ -1,4 +1,4 @@
-"""Small indexes with vectors of chance."""
+"""Small indexes with random vectors."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def pages(file: str, num_pages: int, seed: int = 0, text: str = "text") -> FileP
     return FilePages(file, f"hash {seed}", 1000 + seed, 10**18 + seed, page_table(rows, DIM))
 
 
-FILES = {  # -> when it was modified
+FILES = {  # file -> when it was modified
     "a.pdf": "2026-10-31T23:59:59.999",
     "notes/b.pdf": "2026-11-01T00:00:00",
     "notes/old/it's.txt": "2026-11-30T23:59:59.999",
@@ -45,7 +45,7 @@ LANGUAGES = ["de", "en", "", "zh", "de"]
 
 
 def store_of(folder: Path) -> tuple[Store, list[dict[str, Any]]]:
-    """An index, and its pages as plain rows."""
+    """A small index, opened for reading, and its pages as plain dictionaries."""
     rng, pages = np.random.default_rng(0), []
     with Store.create(folder / "index", "model", DIM) as store:
         for file, modified in FILES.items():

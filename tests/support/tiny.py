@@ -1,4 +1,4 @@
-"""A checkpoint of the family with a few thousand random weights, in the official layout, for tests."""
+"""A checkpoint of the jina-embeddings-v4 family for tests: a few thousand random weights, official layout."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ IMAGES = ImageConfig(
 
 
 def byte_tokenizer() -> Tokenizer:
-    """One token a byte, the special tokens behind them."""
+    """A tokenizer with one token per byte, followed by the special tokens."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     tokenizer = Tokenizer(models.BPE(vocab={letter: i for i, letter in enumerate(alphabet)}, merges=[]))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -81,7 +81,7 @@ def byte_tokenizer() -> Tokenizer:
 def random_tensors(
     config: JinaV4Config = CONFIG, seed: int = 0
 ) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
-    """Base and adapter tensors under their published names, of a size that keeps signals near one."""
+    """Base and adapter tensors under their published names, scaled so that signals stay near one."""
     generator = torch.Generator().manual_seed(seed)
     with torch.device("meta"):
         shapes = {name: tuple(parameter.shape) for name, parameter in JinaV4(config).named_parameters()}
@@ -101,7 +101,7 @@ def random_tensors(
 
 
 def write(folder: Path, config: JinaV4Config = CONFIG, seed: int = 0, dtype: torch.dtype = torch.float32) -> Path:
-    """Writes the official layout into a folder and returns it."""
+    """Writes the official layout into a folder and returns the folder."""
     base, adapters = random_tensors(config, seed)
     (folder / "adapters").mkdir(parents=True, exist_ok=True)
     save_file({name: tensor.to(dtype) for name, tensor in base.items()}, folder / "model.safetensors")

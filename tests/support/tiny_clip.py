@@ -1,4 +1,4 @@
-"""jina-clip-v2 and jina-embeddings-v3 with a few thousand random weights, in their published layouts, for tests."""
+"""Checkpoints of jina-clip-v2 and jina-embeddings-v3 for tests: a few thousand random weights, published layouts."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ CLIP: dict[str, Any] = {
         "layers": 3,
         "head_width": 12,
         "mlp_ratio": 2.6667,
-        "image_size": 76,  # five patches a side and a rest of six pixels, as 512 leaves one of eight
+        "image_size": 76,  # five patches per side and six pixels left over, as 512 leaves eight
         "patch_size": 14,
         "pt_hw_seq_len": 3,
         "intp_freq": True,
@@ -73,7 +73,7 @@ NATIVE: dict[str, Any] = {
 
 
 def byte_tokenizer() -> Tokenizer:
-    """One token a byte behind four special ones, `<s>` before and `</s>` behind a text."""
+    """A tokenizer with one token per byte after four special ones; it puts a text between `<s>` and `</s>`."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     vocab = {token: i for i, token in enumerate([*SPECIAL, *alphabet])}
     tokenizer = Tokenizer(models.BPE(vocab=vocab, merges=[]))
@@ -87,7 +87,7 @@ def byte_tokenizer() -> Tokenizer:
 
 
 def random_tensors(rules: Sequence[Rule], seed: int = 0) -> dict[str, Tensor]:
-    """Under their published names, of a size that keeps signals near one."""
+    """Tensors under their published names, scaled so that signals stay near one."""
     generator = torch.Generator().manual_seed(seed)
     tensors: dict[str, Tensor] = {}
     for name, shape in ((name, shape) for rule in rules for name, shape in rule.published.items()):
@@ -111,7 +111,7 @@ def rules_of(published: dict[str, Any]) -> list[Rule]:
 
 
 def write(folder: Path, published: dict[str, Any] = CLIP, seed: int = 0, dtype: torch.dtype = torch.float32) -> Path:
-    """Writes the layout into a folder and returns it."""
+    """Writes the published layout into a folder and returns the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {name: tensor.to(dtype) for name, tensor in random_tensors(rules_of(published), seed).items()}
     if published.get("model_type") == "jina_clip":

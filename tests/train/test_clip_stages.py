@@ -22,6 +22,7 @@ from safetensors.torch import load_file
 from tests.support import tiny, tiny_clip
 from tests.support.ranks import environments
 from tests.support.root import ROOT
+from tests.support.waiting import HANG
 
 import polylens
 from polylens.checkpoints.loading import read_header, read_scalars
@@ -260,7 +261,7 @@ class TestRuns:
         folder, expected = whole
         told: list[TrainingProgress] = []
         broken = spawn(files, base, tmp_path, die_at=5)
-        assert broken.wait(timeout=120) == -signal.SIGKILL
+        assert broken.wait(timeout=HANG) == -signal.SIGKILL
         run_clip_stages(files.recipe(base), tmp_path, report=told.append)
         assert [p.step for p in told] == list(range(4, 13))  # from the checkpoint after the third step
         assert [p.loss for p in told] == [p.loss for p in expected[3:]]
@@ -281,7 +282,7 @@ class TestRuns:
     def test_two_processes_are_one_with_the_whole_batch(self, base: Path, files: Files, tmp_path: Path) -> None:
         for world in (1, 2):
             started = [spawn(files, base, tmp_path / f"of-{world}", **places) for places in environments(world)]
-            assert [process.wait(timeout=240) for process in started] == [0] * world
+            assert [process.wait(timeout=HANG) for process in started] == [0] * world
         one, two = (weights(tmp_path / f"of-{world}/3-hard/model") for world in (1, 2))
         before = weights(base)
         assert one.keys() == two.keys()
@@ -297,10 +298,9 @@ import os, signal, sys
 from pathlib import Path
 import torch
 torch.set_num_threads(int(os.environ["THREADS"]))
-sys.path.insert(0, sys.argv[4])
 from tests.train.test_clip_stages import Files
 from polylens.train.clip_stages import run_clip_stages
-folder, base, out = map(Path, sys.argv[1:4])
+folder, base, out = map(Path, sys.argv[1:])
 def report(progress):
     if progress.step == int(os.environ["DIE_AT"]):
         os.kill(os.getpid(), signal.SIGKILL)
@@ -310,9 +310,9 @@ run_clip_stages(Files(folder).recipe(base), out, report=report)
 
 def spawn(files: Files, base: Path, out: Path, die_at: int = 0, **places: str) -> subprocess.Popen[bytes]:
     """A run of the same recipe in a process of its own; sums depend on how many threads there are."""
-    arguments = [str(files.folder), str(base), str(out), str(ROOT)]
+    arguments = [str(files.folder), str(base), str(out)]
     environment = {**os.environ, "DIE_AT": str(die_at), "THREADS": str(torch.get_num_threads()), **places}
-    return subprocess.Popen([sys.executable, "-c", SCRIPT, *arguments], env=environment)
+    return subprocess.Popen([sys.executable, "-c", SCRIPT, *arguments], cwd=ROOT, env=environment)
 
 
 class TestRefusals:

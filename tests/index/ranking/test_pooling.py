@@ -13,8 +13,6 @@ from polylens.errors import InputError
 from polylens.index.ranking.pooling import pool_tokens
 from polylens.types import FloatArray
 
-pytest.importorskip("scipy")
-
 
 def units(*shape: int, seed: int = 0) -> FloatArray:
     rows = np.random.default_rng(seed).standard_normal(shape)

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from tests.support.stores import DIM, pages, unit
+from tests.support.waiting import HANG
 
 from polylens.errors import InputError, LibraryBusyError, LibraryNotFoundError, ModelMismatchError, PolylensError
 from polylens.index.table import store as store_module
@@ -208,7 +209,7 @@ class TestOneWriter:
         Store.create(path, "model", DIM).close()
         code = (
             "import sys, time; from polylens.index.table.store import Store\n"
-            "store = Store.open(sys.argv[1], write=True); print('ready', flush=True); time.sleep(60)"
+            f"store = Store.open(sys.argv[1], write=True); print('ready', flush=True); time.sleep({2 * HANG})"
         )
         with subprocess.Popen([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE, text=True) as other:
             assert other.stdout is not None
@@ -223,18 +224,22 @@ class TestOneWriter:
         with Store.create(path, "model", DIM) as store:
             store.commit([pages("a", 1), pages("b", 1)])
             seen: list[tuple[int, int]] = []
-            stop = threading.Event()
+            stop, looked = threading.Event(), threading.Event()
 
             def read() -> None:
                 reader = Store.open(path)
                 while not stop.is_set():
                     files = reader.files()
                     seen.append((files["a"].num_pages, files["b"].num_pages))
+                    looked.set()
 
             thread = threading.Thread(target=read)
             thread.start()
             for length in range(2, 30):
                 store.commit([pages("a", length, seed=length), pages("b", length, seed=length)])
+                if length % 4 == 0:  # however busy the machine is, the reader sees some of the states between
+                    looked.clear()
+                    looked.wait(HANG)
             stop.set()
             thread.join()
         assert len(set(seen)) > 3

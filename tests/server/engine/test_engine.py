@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import pytest
+from tests.support.waiting import HANG
 
 import polylens
 from polylens.errors import OverloadedError, WorkerError
@@ -77,7 +78,7 @@ class Pretend(Worker):
 
 
 def engine(make: Callable[[WorkerConfig], Worker] = Pretend, **config: Any) -> Engine:
-    settings = {"batch_tokens": 64, "max_wait": 60.0, "stall_seconds": 30.0, **config}
+    settings = {"batch_tokens": 64, "max_wait": 60.0, "stall_seconds": HANG, **config}
     return Engine([CONFIG], EngineConfig(**settings), make)
 
 
@@ -85,7 +86,7 @@ def run(engine: Engine, work: Callable[[], Awaitable[T]]) -> T:
     async def all_of_it() -> T:
         engine.start()
         try:
-            return await asyncio.wait_for(work(), 60)
+            return await asyncio.wait_for(work(), HANG)
         finally:
             await engine.stop()
 
@@ -252,13 +253,13 @@ class TestProcesses:
     def test_vectors_are_those_of_python(self, real: WorkerConfig) -> None:
         embedder = polylens.load(real.folder, dtype="float32", device="cpu")
         item = embedder.processor.text("a harbour", task=None, prompt_name="", max_length=None)
-        tested = Engine([real] * 2, EngineConfig(batch_tokens=64, max_wait=60, stall_seconds=30))
+        tested = Engine([real] * 2, EngineConfig(batch_tokens=64, max_wait=60, stall_seconds=HANG))
         results = run(tested, lambda: outcomes(tested, [item] * 20))
         expected = embedder.encode_text("a harbour")
         assert max(np.abs(result[0].dense - expected).max() for result in results) < 2e-6
 
     def test_killed_while_idle_and_while_busy(self, real: WorkerConfig) -> None:
-        tested = Engine([real], EngineConfig(batch_tokens=8, max_wait=60, stall_seconds=30))
+        tested = Engine([real], EngineConfig(batch_tokens=8, max_wait=60, stall_seconds=HANG))
         item = text(8, first=5)
 
         async def work() -> list[Any]:
@@ -282,14 +283,15 @@ class TestProcesses:
             os.kill(pid, signal.SIGSTOP)
             results = await outcomes(tested, [text(8, first=5)])
             assert tested.pids[0] != pid
-            return [*results, *await outcomes(tested, [text(8, first=5)])]
+            while not isinstance(results[-1], list):  # on a busy machine the new one may seem to hang as well
+                results += await outcomes(tested, [text(8, first=5)])
+            return results
 
-        first, second = run(tested, work)
+        first, *_ = run(tested, work)
         assert isinstance(first, WorkerError) and "no answer" in str(first)
-        assert isinstance(second, list)
 
     def test_a_model_that_fails_on_an_input_goes_on(self, real: WorkerConfig) -> None:
-        tested = Engine([real], EngineConfig(batch_tokens=64, max_wait=60, stall_seconds=30))
+        tested = Engine([real], EngineConfig(batch_tokens=64, max_wait=60, stall_seconds=HANG))
         results = run(tested, lambda: outcomes(tested, [text(first=3), text(first=10**6), text(first=4)]))
         assert kinds(results) == ["list", "WorkerError", "list"]
         assert tested.figures.restarts == 0
@@ -300,7 +302,7 @@ class TestProcesses:
             Worker(config).start()
 
     def test_stopping_ends_the_processes(self, real: WorkerConfig) -> None:
-        tested = Engine([real], EngineConfig(batch_tokens=64, max_wait=60, stall_seconds=30))
+        tested = Engine([real], EngineConfig(batch_tokens=64, max_wait=60, stall_seconds=HANG))
 
         async def work() -> int:
             await outcomes(tested, [text()])

@@ -12,15 +12,16 @@ import shutil
 import socket
 import ssl
 import subprocess
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import httpcore2
 import PIL.Image
 import pytest
+from tests.support.waiting import HANG
 
 from polylens.errors import InputError
 from polylens.server.intake import fetching
@@ -533,9 +534,7 @@ async def silence(path: str, writer: asyncio.StreamWriter) -> None:
 class TestLimits:
     @pytest.mark.parametrize("handler", [drip, silence])
     def test_time(self, handler: Handler) -> None:
-        start = time.monotonic()
-        said = error_of(handler, allow(timeout=0.3))
-        assert time.monotonic() - start < 3.0  # what the server itself takes to end is in it
+        said = error_of(handler, allow(timeout=0.3))  # where it is not held to, `drip` never ends
         assert said.startswith("'http://127.0.0.1:") and said.endswith("/a' did not finish within 0.3 s")
 
     def test_time_of_a_resolver(self) -> None:
@@ -563,9 +562,11 @@ class TestLimits:
         async def scenario() -> bytes:
             async with served(handler) as server:
                 fetcher = Fetcher(allow(timeout=0.2))
+                patient = replace(fetcher._policy, timeout=HANG)
                 slow = (fetcher.fetch(server.url("/slow"), kinds=IMAGES) for _ in range(6))
                 outcomes = await asyncio.gather(*slow, return_exceptions=True)
                 assert all(isinstance(outcome, InputError) for outcome in outcomes)
+                monkeypatch.setattr(fetcher, "_policy", patient)  # a good fetch may take longer on a busy machine
                 body = await fetcher.fetch(server.url("/"), kinds=IMAGES)
                 await fetcher.close()
                 return body
@@ -587,7 +588,7 @@ class TestLimits:
             writer.write(answer(length=False, Content_Length="2000"))
             await silence(path, writer)
 
-        assert error_of(handler, allow(max_bytes=1000, timeout=5.0)).endswith("answers with more than 1,000 bytes")
+        assert error_of(handler, allow(max_bytes=1000, timeout=HANG)).endswith("answers with more than 1,000 bytes")
 
     def test_endless_chunks(self) -> None:
         async def handler(path: str, writer: asyncio.StreamWriter) -> None:
@@ -663,7 +664,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     command = f"{openssl} req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=test"
     names = ["-addext", "subjectAltName=DNS:pictures.example", "-keyout", str(key), "-out", str(certificate)]
     usage = ["-addext", "keyUsage=critical,digitalSignature,keyCertSign"]
-    subprocess.run([*command.split(), *names, *usage], check=True, capture_output=True, timeout=30)
+    subprocess.run([*command.split(), *names, *usage], check=True, capture_output=True, timeout=HANG)
     return certificate, key
 
 

@@ -1,4 +1,4 @@
-"""A browser for the tests of the search page. Without one each test is collected all the same, and skipped."""
+"""A browser for the tests of the search page. Without one, each of these tests is still collected, and then skipped."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests.support.browsing import CHROMIUM
+from tests.support.hiding import HIDDEN
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -14,10 +15,11 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Chromium. Of one module only: while Playwright runs, nothing else can run an event loop."""
-    if not CHROMIUM.exists():
+    """Chromium, started once per module: while Playwright runs, nothing else in the process can run an event loop."""
+    if "chromium" in HIDDEN or not CHROMIUM.exists():
         pytest.skip(f"needs {CHROMIUM}: apt-get install chromium")
-    sync_api = pytest.importorskip("playwright.sync_api", reason="needs pip install playwright")
+    from playwright import sync_api  # here, so that the rest of the folder does without it
+
     with sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
         yield browser

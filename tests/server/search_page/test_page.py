@@ -12,7 +12,6 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -22,6 +21,7 @@ import pytest
 from tests.support.browsing import expect, watched
 from tests.support.root import ROOT
 from tests.support.serving import Running, serving
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page, Route
@@ -97,9 +97,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     os.utime(folder / inside / name, (datetime.fromisoformat(OLD).timestamp(),) * 2)
     (folder / "broken.pdf").write_text("not a PDF")
     with serving("--library", str(folder), home=tmp_path_factory.mktemp("home")) as running:
-        deadline = time.monotonic() + 120
-        while not _is_indexed(running) and time.monotonic() < deadline:
-            time.sleep(0.2)
+        until(lambda: _is_indexed(running))
         yield running
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import time
 from collections.abc import Iterator
 
 import PIL.Image
@@ -11,6 +10,7 @@ import pytest
 from tests.support import papers
 from tests.support.browsing import expect, watched
 from tests.support.serving import Running, serving
+from tests.support.waiting import until
 
 SLIDE = {"file": "tides.pptx", "page": 2}
 PICTURE = {"file": "tides.pptx", "page": 5}
@@ -24,9 +24,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     papers.make_pptx(folder / "tides.pptx")
     papers.make_xlsx(folder / "fees.xlsx")
     with serving("--library", str(folder), home=tmp_path_factory.mktemp("home")) as running:
-        deadline = time.monotonic() + 120
-        while running.http.get("/library").json()["files"] < 3 and time.monotonic() < deadline:
-            time.sleep(0.2)
+        until(lambda: running.http.get("/library").json()["files"] == 3)
         yield running
 
 

@@ -6,7 +6,6 @@ import base64
 import io
 import shutil
 import sys
-import time
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -18,6 +17,7 @@ import pytest
 from tests.support import tiny
 from tests.support.root import ROOT
 from tests.support.serving import Running, serving
+from tests.support.waiting import until
 
 import polylens
 from polylens.server.search_page.explaining import words_of
@@ -46,13 +46,12 @@ def library(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 
 def settled(running: Running, *, files: int) -> Any:
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline:
-        state = running.http.get("/library").json()
-        if state["files"] == files and state["updating"] is None:
-            return state
-        time.sleep(0.1)
-    raise AssertionError(f"the library did not settle: {state}")
+    until(lambda: (now := state(running))["files"] == files and now["updating"] is None, lambda: state(running))
+    return state(running)
+
+
+def state(running: Running) -> Any:
+    return running.http.get("/library").json()
 
 
 def find(running: Running, **fields: Any) -> Any:
@@ -257,8 +256,7 @@ class TestFollowing:
             pixels = np.random.default_rng(number).integers(0, 256, (600, 600, 3), dtype=np.uint8)
             PIL.Image.fromarray(pixels).save(copies / f"{number}.png")
         with serving("--library", str(copies), home=tmp_path) as running:
-            while not (running.http.get("/library").json()["updating"] or {}).get("total_pages"):
-                time.sleep(0.02)
+            until(lambda: (now := state(running))["files"] or (now["updating"] or {}).get("total_pages"))
         with serving("--library", str(copies), home=tmp_path) as running:
             assert settled(running, files=6)["pages"] == 6
 
