@@ -21,7 +21,7 @@ from polylens.server.http.metrics import Metrics
 from polylens.server.http.responding import Responder
 from polylens.server.intake.fetching import Fetcher
 from polylens.server.search_page.service import LibraryService
-from polylens.server.settings import Settings
+from polylens.server.settings import MB, Settings
 
 
 class Server:
@@ -37,8 +37,8 @@ class Server:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.models = Registry(settings)
-        self.cache = Cache(settings.cache_bytes)
-        self.embedding = EmbeddingService(Fetcher(settings.fetch), self.cache, settings.limits)
+        self.cache = Cache(settings.cache_mb * MB)
+        self.embedding = EmbeddingService(Fetcher(settings.fetch_policy), self.cache, settings.limits)
         self.classifiers = ClassifierStore(settings.classifiers)
         self.operations = Operations(self.models, self.embedding, settings.limits.inputs)
         self.labelling = Labelling(self.models, self.embedding, self.classifiers)
