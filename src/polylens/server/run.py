@@ -73,7 +73,13 @@ def run(settings: Settings, *, show: Callable[[str], None] | None = None) -> Non
     address, bound = listener.getsockname()[:2]
     names = ", ".join(app.state.server.models.names())
     shown = f"[{address}]" if ":" in address else address
-    logging.getLogger("polylens.server").info("listening on http://%s:%d, serving %s", shown, bound, names)
+    logging.getLogger("polylens.server").info(
+        "listening on http://%s:%d, serving %s; trained classifiers are kept in %s",
+        shown,
+        bound,
+        names,
+        settings.classifiers,
+    )
     if show is not None:
         show(f"http://{shown}:{bound}")
     asyncio.run(_Server(config).serve(sockets=[listener]))

@@ -22,7 +22,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from polylens.errors import BusyError, InputError, LabelError, ModelMismatchError, NotFoundError
+from polylens.errors import BusyError, InputError, LabelError, ModelMismatchError, NotFoundError, StorageError
 from polylens.types import FloatArray
 
 Access = Literal["public", "private"]
@@ -212,19 +212,10 @@ class ClassifierStore:
     What is known without weights is in memory. A file that cannot be read is named in the log and passed over.
 
     Args:
-        folder: Made where it is missing.
-
-    Raises:
-        InputError: The folder cannot be made.
+        folder: Where they lie; made when the first one is trained.
     """
 
     def __init__(self, folder: Path) -> None:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(
-                f"classifiers cannot be kept in {folder} ({error.strerror}); name another folder"
-            ) from error
         self._folder = folder
         self._lock = threading.Lock()  # over the two dictionaries and the counts; never held while learning
         self._records = dict(_read_all(folder))
@@ -388,7 +379,14 @@ class ClassifierStore:
     def _write(self, classifier: Classifier) -> Classifier:
         """Onto disk, then into memory. The counts of uses are those of now: they go on while a classifier learns."""
         record = _record_of(classifier)
-        _write_beside(_path(self._folder, record.classifier_id), _pack(classifier), durable=True)
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            _write_beside(_path(self._folder, record.classifier_id), _pack(classifier), durable=True)
+        except OSError as error:
+            raise StorageError(
+                f"the classifier cannot be kept in {self._folder} ({error.strerror or error}); start the server with "
+                "--classifiers and a folder that it can write to"
+            ) from error
         with self._lock:
             current = self._records.get(record.classifier_id, record)
             record = replace(record, used_at=current.used_at, used_number=current.used_number)
@@ -446,8 +444,15 @@ def _pack(classifier: Classifier) -> bytes:
 
 
 def _read_all(folder: Path) -> Iterator[tuple[str, ClassifierRecord]]:
-    """What lies in a folder; weights are not read yet, only those of one that is asked for."""
-    for path in sorted(folder.iterdir()):
+    """The classifiers in a folder, which need not be there; weights are read when one is asked for."""
+    try:
+        paths = sorted(folder.iterdir())
+    except FileNotFoundError:
+        return
+    except OSError as error:  # nothing can be kept there either, which training will say
+        _log.warning("classifiers cannot be read from %s: %s", folder, error.strerror or error)
+        return
+    for path in paths:
         if path.suffix == ".json":
             continue
         try:
