@@ -1,12 +1,13 @@
-"""A server put together: its models, what it keeps, its library."""
+"""The parts of a server: its models, classifiers, limits and library."""
 
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 from collections.abc import AsyncIterator
 from typing import Any
 
-from fastapi import FastAPI
+from starlette.applications import Starlette
 
 from polylens.errors import InputError
 from polylens.server.classifiers.store import ClassifierStore
@@ -15,9 +16,10 @@ from polylens.server.endpoints.embedding_service import EmbeddingService
 from polylens.server.endpoints.operations import Operations
 from polylens.server.engine.cache import Cache
 from polylens.server.engine.registry import Registry
-from polylens.server.http.access import Keys, RateLimits, read_keys
+from polylens.server.http.access import Keys, read_keys
 from polylens.server.http.context import MemoryBudget
 from polylens.server.http.metrics import Metrics
+from polylens.server.http.rates import RateLimits
 from polylens.server.http.responding import Responder
 from polylens.server.intake.fetching import Fetcher
 from polylens.server.search_page.service import LibraryService
@@ -31,7 +33,7 @@ class Server:
         settings: How it runs.
 
     Raises:
-        PolylensError: A model, the file of keys or the folder of classifiers cannot be used.
+        PolylensError: A model, the file of keys or the library cannot be used.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -47,8 +49,8 @@ class Server:
         self.library = _library(settings, self.models)
 
     @contextlib.asynccontextmanager
-    async def running(self, _app: FastAPI) -> AsyncIterator[None]:
-        """Starts the models, and ends them when the server is done."""
+    async def running(self, _app: Starlette) -> AsyncIterator[None]:
+        """Starts the models, and stops them when the server ends."""
         for served in self.models:
             if not self.settings.lazy:
                 served.engine.start()
@@ -65,7 +67,7 @@ class Server:
             await self.embedding.close()
 
     def readiness(self) -> tuple[bool, dict[str, Any]]:
-        """Whether requests would be answered, and the state of each model."""
+        """Whether requests can be served, and the state of each model."""
         states = {served.name: served.engine.state for served in self.models}
         ready = not self.responder.stopping and all(state in ("ready", "idle") for state in states.values())
         reasons = {served.name: served.engine.reason for served in self.models if served.engine.reason}
@@ -84,9 +86,20 @@ def _responder(settings: Settings, metrics: Metrics) -> Responder:
     )
 
 
+def is_loopback(host: str) -> bool:
+    """Whether an address to listen on is reached from this machine only."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:  # a name; only this one is known to stay here
+        return host == "localhost"
+
+
 def _library(settings: Settings, models: Registry) -> LibraryService | None:
     if settings.library is None:
         return None
-    if settings.keys is not None:
-        raise InputError("the search page cannot send a key: serve a library without --keys, for this machine alone")
+    if settings.keys is None and not is_loopback(settings.host):
+        raise InputError(
+            f"--library on --host {settings.host} needs --keys: every page of every indexed file could be read from "
+            "other machines. Make a key with `polylens key`, or listen on 127.0.0.1"
+        )
     return LibraryService(settings.library, models)

@@ -319,7 +319,9 @@ class TestInputs:
     def test_a_folder_that_cannot_be_made(self, tmp_path: Path) -> None:
         (tmp_path / "file").touch()
         store = ClassifierStore(tmp_path / "file" / "below")
-        with pytest.raises(StorageError, match=r"cannot be kept in .*/file/below \(.*\); start the server with --class"):
+        with pytest.raises(
+            StorageError, match=r"cannot be kept in .*/file/below \(.*\); start the server with --class"
+        ):
             make(store)
         assert store.list("ann") == []
 

@@ -103,7 +103,7 @@ class Operations:
         )
         return asked[0], found
 
-    async def segment(self, request: SegmentRequest) -> Result:
+    async def segment(self, request: SegmentRequest, _context: RequestContext) -> Result:
         """POST /v1/segment."""
         tokenizer = self._segment_tokenizer(request.tokenizer)
         value = await asyncio.to_thread(

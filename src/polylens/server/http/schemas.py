@@ -158,7 +158,7 @@ class InvocationRequest(Request):
 R = TypeVar("R", bound=Request)
 
 
-def parse(body: bytes, schema: type[R]) -> R:
+def parse(body: bytes | bytearray, schema: type[R]) -> R:
     """The body of a request.
 
     Raises:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import FastAPI, Request, Response
-from fastapi.responses import FileResponse
 from pydantic import Field
-from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import Request
+from starlette.responses import FileResponse, Response
+from starlette.routing import BaseRoute
 
 from polylens import types
 from polylens.errors import InputError, NotFoundError
@@ -18,7 +20,7 @@ from polylens.index.search import By
 from polylens.media.image import inline_image
 from polylens.server.http import schemas
 from polylens.server.http.context import RequestContext, Result
-from polylens.server.http.responding import Responder
+from polylens.server.http.responding import JSON, SESSION_COOKIE, NamedRoute, Responder
 from polylens.server.http.wire import to_json
 from polylens.server.search_page.service import LibraryService
 from polylens.types import Kind
@@ -72,100 +74,119 @@ class WhyRequest(Place):
     query: str
 
 
-def add_library(app: FastAPI, library: LibraryService, responder: Responder, host: str) -> None:
-    """Adds the routes.
+class LibraryRoutes:
+    """The search page and what it asks for.
+
+    With keys, every question brings one in its header, as any client does. Pictures and downloads are loaded by their
+    address, which cannot carry a header: for these two a session suffices, whose cookie `POST /library/login` sets in
+    exchange for the key. The cookie is `HttpOnly` and `SameSite=Strict` and opens nothing else, so a page of another
+    site can neither read it nor have requests sent with it (docs/decisions/0016).
 
     Args:
-        app: To which.
-        library: That is searched.
-        responder: Answers requests.
-        host: On which the server listens; requests to other names are refused, or a page elsewhere could have its own
-            name lead here and read the library.
+        library: What is searched.
+        responder: Responds to requests.
     """
-    app.add_middleware(TrustedHostMiddleware, allowed_hosts=_names_of(host))
-    _add_page(app)
-    _add_questions(app, library, responder)
-    _add_pages(app, library, responder)
 
+    def __init__(self, library: LibraryService, responder: Responder) -> None:
+        self._library = library
+        self._responder = responder
+        folder = files("polylens.server.search_page") / "static"
+        self._parts = {each.name: each.read_bytes() for each in folder.iterdir() if each.is_file()}
 
-def _names_of(host: str) -> list[str]:
-    local = ["127.0.0.1", "localhost", "[::1]"]
-    return local if host in ("127.0.0.1", "localhost", "::1") else ["*"]
+    def index_page(self) -> Response:
+        """The page itself."""
+        return Response(self._parts["index.html"], media_type="text/html", headers=PAGE_HEADERS)
 
+    def all_routes(self) -> Sequence[BaseRoute]:
+        """The routes, all below /page and /library."""
+        return [
+            NamedRoute("/page/{name}", self.part),
+            NamedRoute("/library", self.state),
+            NamedRoute("/library/login", self.login_needed),
+            NamedRoute("/library/login", self.login, methods=["POST"]),
+            NamedRoute("/library/search", self.search, methods=["POST"]),
+            NamedRoute("/library/why", self.why, methods=["POST"]),
+            NamedRoute("/library/page", self.picture),
+            NamedRoute("/library/text", self.text),
+            NamedRoute("/library/file", self.file),
+        ]
 
-def _add_page(app: FastAPI) -> None:
-    folder = files("polylens.server.search_page") / "static"
-    there = {each.name: each.read_bytes() for each in folder.iterdir() if each.is_file()}
-
-    @app.get("/page/{name}", include_in_schema=False)
-    async def part(name: str) -> Response:
-        if name not in there:
+    async def part(self, request: Request) -> Response:
+        name = request.path_params["name"]
+        if name not in self._parts:
             error = {"detail": f"the page has no part {name!r}", "code": "RESOURCE_NOT_FOUND", "request_id": ""}
-            return Response(to_json(error), status_code=404, media_type="application/json")
-        return Response(there[name], media_type=KINDS[Path(name).suffix], headers=PAGE_HEADERS)
+            return Response(to_json(error), status_code=404, media_type=JSON)
+        return Response(self._parts[name], media_type=KINDS[Path(name).suffix], headers=PAGE_HEADERS)
 
-    app.state.index_page = lambda: Response(there["index.html"], media_type="text/html", headers=PAGE_HEADERS)
+    async def login_needed(self, _request: Request) -> Response:
+        """Whether the page has to ask for a key; this needs none."""
+        return Response(to_json({"needed": self._responder.keys.required}), media_type=JSON)
 
+    async def login(self, request: Request) -> Response:
+        return await self._responder.respond(request, None, partial(self._login, request.url.scheme == "https"))
 
-def _add_questions(app: FastAPI, library: LibraryService, responder: Responder) -> None:
-    @app.get("/library", include_in_schema=False)
-    async def state(request: Request) -> Response:
-        async def work(_request: schemas.Request, _context: RequestContext) -> Result:
-            return Result(await library.state(), 0)
+    async def state(self, request: Request) -> Response:
+        return await self._responder.respond(request, None, self._state)
 
-        return await responder.respond(request, None, work)
+    async def search(self, request: Request) -> Response:
+        return await self._responder.respond(request, SearchRequest, self._search)
 
-    @app.post("/library/search", include_in_schema=False)
-    async def search(request: Request) -> Response:
-        async def work(asked: SearchRequest, _context: RequestContext) -> Result:
-            filters = Filters.of(asked.folder or None, asked.kinds, asked.languages, asked.since, asked.until)
-            limits: dict[str, Any] = {"top": asked.top, "by": asked.by, "filters": filters}
-            if asked.like is not None:
-                return Result(await library.like(asked.like.file, asked.like.page, **limits), 0)
-            parts: list[Any] = [asked.query] if asked.query else []
-            if asked.image:
-                if asked.image[:8].lower().startswith(("http://", "https://")):
-                    raise InputError("send the image itself, as a data: URI")
-                parts.append(types.Image(inline_image(asked.image)))
-            return Result(await library.search(parts, **limits), 0)
+    async def why(self, request: Request) -> Response:
+        return await self._responder.respond(request, WhyRequest, self._why)
 
-        return await responder.respond(request, SearchRequest, work)
+    async def picture(self, request: Request) -> Response:
+        return await self._responder.respond(request, None, partial(self._picture, request), session_suffices=True)
 
-    @app.post("/library/why", include_in_schema=False)
-    async def why(request: Request) -> Response:
-        async def work(asked: WhyRequest, _context: RequestContext) -> Result:
-            return Result(await library.why(asked.query, asked.file, asked.page), 0)
+    async def text(self, request: Request) -> Response:
+        return await self._responder.respond(request, None, partial(self._text, request))
 
-        return await responder.respond(request, WhyRequest, work)
+    async def file(self, request: Request) -> Response:
+        return await self._responder.respond(request, None, partial(self._file, request), session_suffices=True)
 
+    async def _login(self, secure: bool, _request: schemas.Request, context: RequestContext) -> Result:
+        response = Response(to_json({}), media_type=JSON)
+        response.set_cookie(
+            SESSION_COOKIE,
+            self._responder.sessions.open(context.owner),
+            path="/library",
+            secure=secure,
+            httponly=True,
+            samesite="strict",
+        )
+        return Result(response, 0)
 
-def _add_pages(app: FastAPI, library: LibraryService, responder: Responder) -> None:
-    @app.get("/library/page", include_in_schema=False)
-    async def picture(request: Request) -> Response:
-        async def work(_request: schemas.Request, _context: RequestContext) -> Result:
-            file, page = _place(request)
-            width = min(MAX_WIDTH, _number(request, "width", MAX_WIDTH))
-            picture = await library.picture(file, page, width)
-            return Result(Response(picture, media_type="image/png", headers=PICTURE_HEADERS), 0)
+    async def _state(self, _request: schemas.Request, _context: RequestContext) -> Result:
+        return Result(await self._library.state(), 0)
 
-        return await responder.respond(request, None, work)
+    async def _search(self, asked: SearchRequest, _context: RequestContext) -> Result:
+        filters = Filters.of(asked.folder or None, asked.kinds, asked.languages, asked.since, asked.until)
+        limits: dict[str, Any] = {"top": asked.top, "by": asked.by, "filters": filters}
+        if asked.like is not None:
+            return Result(await self._library.like(asked.like.file, asked.like.page, **limits), 0)
+        parts: list[Any] = [asked.query] if asked.query else []
+        if asked.image:
+            if asked.image[:8].lower().startswith(("http://", "https://")):
+                raise InputError("send the image itself, as a data: URI")
+            parts.append(types.Image(inline_image(asked.image)))
+        return Result(await self._library.search(parts, **limits), 0)
 
-    @app.get("/library/text", include_in_schema=False)
-    async def text(request: Request) -> Response:
-        async def work(_request: schemas.Request, _context: RequestContext) -> Result:
-            return Result(await library.text(*_place(request)), 0)
+    async def _why(self, asked: WhyRequest, _context: RequestContext) -> Result:
+        return Result(await self._library.why(asked.query, asked.file, asked.page), 0)
 
-        return await responder.respond(request, None, work)
+    async def _picture(self, request: Request, _request: schemas.Request, _context: RequestContext) -> Result:
+        file, page = _place(request)
+        width = min(MAX_WIDTH, _number(request, "width", MAX_WIDTH))
+        picture = await self._library.picture(file, page, width)
+        return Result(Response(picture, media_type="image/png", headers=PICTURE_HEADERS), 0)
 
-    @app.get("/library/file", include_in_schema=False)
-    async def file(request: Request) -> Response:
-        async def work(_request: schemas.Request, _context: RequestContext) -> Result:
-            path = await library.file(request.query_params.get("file", ""))
-            if not path.is_file():
-                raise NotFoundError(f"{path.name} has gone since it was indexed")
-            return Result(FileResponse(path, filename=path.name, headers={"X-Content-Type-Options": "nosniff"}), 0)
+    async def _text(self, request: Request, _request: schemas.Request, _context: RequestContext) -> Result:
+        return Result(await self._library.text(*_place(request)), 0)
 
-        return await responder.respond(request, None, work)
+    async def _file(self, request: Request, _request: schemas.Request, _context: RequestContext) -> Result:
+        path = await self._library.file(request.query_params.get("file", ""))
+        if not path.is_file():
+            raise NotFoundError(f"{path.name} has gone since it was indexed")
+        return Result(FileResponse(path, filename=path.name, headers={"X-Content-Type-Options": "nosniff"}), 0)
 
 
 def _place(request: Request) -> tuple[str, int]:
