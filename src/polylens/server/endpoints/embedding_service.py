@@ -106,9 +106,10 @@ class EmbeddingService:
         items = await self._tokenise(
             served, ready, [index for index in missing if isinstance(ready[index], str)], options
         )
-        tokens = sum(items[i].num_tokens if i in items else _seen(served, ready[i]) for i in missing)
+        image_tokens = sum(_seen(served, ready[i]) for i in missing if i not in items)
+        tokens = image_tokens + sum(item.num_tokens for item in items.values())
         self._refuse_too_many(tokens)
-        with served.engine.admitted(tokens) as queue:
+        with served.engine.admitted(tokens, image_tokens=image_tokens) as queue:
             computed = await together(
                 [
                     self._text(served, items[i], queue, options)
