@@ -34,7 +34,7 @@ class SettingsCommand(TyperCommand):
 
 @app.command(cls=SettingsCommand)
 def serve() -> None:
-    """Answer the HTTP interface of the published models, for Jina's and OpenAI's clients, until interrupted.
+    """Serve the HTTP interface of the published models, for Jina's and OpenAI's clients, until interrupted.
 
     Every option can also be set by an environment variable, named in parentheses. Options win over variables.
     """
@@ -82,8 +82,8 @@ def _annotation(setting: Setting) -> Any:
 @app.command(name="open")
 def open_page(
     folder: Annotated[str, typer.Argument(metavar="FOLDER", help="The folder to search, or s3://BUCKET/PREFIX.")] = ".",
-    model: Annotated[str | None, typer.Option(help="As for index.")] = None,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any free one.")] = 0,
+    model: Annotated[str | None, typer.Option(help="Model to embed with, as for index.")] = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="TCP port; 0 takes any free one.")] = 0,
 ) -> None:
     """Open the search page of a folder in the browser, and keep the folder searchable until interrupted."""
     import webbrowser
@@ -101,17 +101,17 @@ def open_page(
 
 @app.command()
 def key(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Whose it is; it stands in logs.")],
-    keys: Annotated[Path, typer.Option(help="The file that `serve --keys` reads; made if it is not there.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the key's owner, used in logs.")],
+    keys: Annotated[Path, typer.Option(help="The file that `serve --keys` reads; created if it is missing.")],
 ) -> None:
-    """Make an API key for the server and print it. Only its hash is kept, so it cannot be shown again."""
+    """Create an API key for the server and print it. Only its hash is kept, so it cannot be shown again."""
     from polylens.server.http.access import add_key
 
     print(add_key(keys, name))
 
 
 def _model_of(library: str | None) -> str:
-    """The model that a library's index was made with; nano where there is none."""
+    """The model that the index of a library was made with; nano if there is no index."""
     from polylens.index.table.store import Store, read_manifest
     from polylens.library.library import DEFAULT_MODEL, Library
 

@@ -112,7 +112,7 @@ def _usable(hosts: frozenset[str]) -> frozenset[str]:
 def _expanded(path: Path) -> Path:
     try:
         return path.expanduser()
-    except RuntimeError:  # a user without a home; whoever writes there will say so
+    except RuntimeError:  # a user without a home; writing there raises an error that names the path
         return path
 
 
@@ -167,7 +167,7 @@ class Settings(BaseSettings):
         None, "Tokens per forward pass. By default 512 on a CPU, 16384 on a GPU.", "TOKENS", ge=1
     )
     max_wait: float = _set(
-        60.0, "Work that may wait in a queue; a request that would wait longer is refused.", "SECONDS", ge=0
+        60.0, "Maximum work that may wait in a queue; a request that would wait longer is refused.", "SECONDS", ge=0
     )
     stall_seconds: float = _set(
         30.0, "Time beyond what a batch should take, after which its worker counts as hung.", "SECONDS", ge=0
@@ -194,25 +194,31 @@ class Settings(BaseSettings):
         "Hosts to fetch from with `--fetch allow`, whatever their addresses.",
         Form(metavar="HOST", text="`host`, `host:port` or `*.host`, in lower case", flag="fetch-host"),
     )
-    fetch_seconds: float = _set(FETCH_SECONDS, "Time to fetch one URL, redirects included.", "SECONDS", gt=0)
-    fetch_redirects: int = _set(FETCH_REDIRECTS, "Redirects to follow per URL.", "NUMBER", ge=0)
-    requests_per_minute: int | None = _set(None, "Requests per minute and key. By default no limit.", "REQUESTS", ge=1)
+    fetch_seconds: float = _set(FETCH_SECONDS, "Maximum time to fetch one URL, redirects included.", "SECONDS", gt=0)
+    fetch_redirects: int = _set(FETCH_REDIRECTS, "Maximum redirects to follow per URL.", "NUMBER", ge=0)
+    requests_per_minute: int | None = _set(
+        None, "Maximum requests per minute and key. By default no limit.", "REQUESTS", ge=1
+    )
     tokens_per_minute: int | None = _set(
-        None, "Tokens per minute and key, as `usage` counts them. By default no limit.", "TOKENS", ge=1
+        None, "Maximum tokens per minute and key, as `usage` counts them. By default no limit.", "TOKENS", ge=1
     )
-    max_body_mb: int = _set(64, "Size of a request body.", "MB", ge=1)
-    max_inputs: int = _set(2_048, "Items per list of a request.", "ITEMS", ge=1)
-    max_text_tokens: int = _set(8_192, "Tokens per text; a model may take fewer.", "TOKENS", ge=1)
+    max_body_mb: int = _set(64, "Maximum size of a request body.", "MB", ge=1)
+    max_inputs: int = _set(2_048, "Maximum items per list of a request.", "ITEMS", ge=1)
+    max_text_tokens: int = _set(8_192, "Maximum tokens per text; a model may take fewer.", "TOKENS", ge=1)
     max_request_tokens: int = _set(
-        600_000, "Tokens per request as the model sees them, images counted.", "TOKENS", ge=1
+        600_000, "Maximum tokens per request as the model sees them, images counted.", "TOKENS", ge=1
     )
-    max_request_mb: int = _set(512, "Memory for the body, fetched files and rendered pages of one request.", "MB", ge=1)
-    max_memory_mb: int = _set(2_048, "The same memory for all requests under way.", "MB", ge=1)
-    max_image_mb: int = _set(20, "Size of an image or PDF file, sent or fetched.", "MB", ge=1)
-    max_image_pixels: int = _set(64_000_000, "Pixels per image, read from its header.", "PIXELS", ge=1)
-    max_pdf_pages: int = _set(100, "Pages per PDF.", "PAGES", ge=1)
-    max_pdf_seconds: float = _set(60.0, "Time to render one PDF.", "SECONDS", gt=0)
-    max_request_seconds: float = _set(600.0, "Time from the whole request read to its response.", "SECONDS", gt=0)
+    max_request_mb: int = _set(
+        512, "Maximum memory for the body, fetched files and rendered pages of one request.", "MB", ge=1
+    )
+    max_memory_mb: int = _set(2_048, "Maximum of the same memory for all requests under way.", "MB", ge=1)
+    max_image_mb: int = _set(20, "Maximum size of an image or PDF file, sent or fetched.", "MB", ge=1)
+    max_image_pixels: int = _set(64_000_000, "Maximum pixels per image, read from its header.", "PIXELS", ge=1)
+    max_pdf_pages: int = _set(100, "Maximum pages per PDF.", "PAGES", ge=1)
+    max_pdf_seconds: float = _set(60.0, "Maximum time to render one PDF.", "SECONDS", gt=0)
+    max_request_seconds: float = _set(
+        600.0, "Maximum time from the end of the request to its response.", "SECONDS", gt=0
+    )
 
     @property
     def fetch_policy(self) -> FetchPolicy:
