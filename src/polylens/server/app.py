@@ -10,8 +10,8 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from polylens.server.routes import all_routes, not_routed
 from polylens.server.search_page.routes import LibraryRoutes
-from polylens.server.settings import Settings
-from polylens.server.state import Server, is_loopback
+from polylens.server.settings import Settings, is_loopback
+from polylens.server.state import Server
 
 
 def create_app(settings: Settings) -> Starlette:

@@ -16,7 +16,7 @@ import uvicorn
 
 from polylens.errors import InputError
 from polylens.server.app import create_app
-from polylens.server.settings import Settings
+from polylens.server.settings import Settings, require_keys_for_others
 
 GRACE_SECONDS = 120  # for requests under way once the server is told to stop
 
@@ -61,9 +61,10 @@ def run(settings: Settings, *, show: Callable[[str], None] | None = None) -> Non
         show: Called with the address once the server listens; then only warnings and errors are logged.
 
     Raises:
-        InputError: The server cannot listen on the address.
+        InputError: The server cannot listen on the address, or a library there needs keys.
         PolylensError: A model, the file of keys or the library cannot be used.
     """
+    require_keys_for_others(settings)  # before anybody can connect
     listener = _listen(settings.host, settings.port)
     app = create_app(settings)
     _log_to_stderr(logging.INFO if show is None else logging.WARNING)

@@ -6,6 +6,7 @@ row in `docs/reference/settings.md`. Flags win over variables, variables win ove
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -341,3 +342,24 @@ def read_settings(given: Mapping[str, Any]) -> Settings:
             f"{setting.flag if by_flag else setting.variable} must be {setting.value.replace('`', '')}{several}, "
             f"got {first['input']!r}"
         ) from invalid
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address to listen on is reached from this machine only."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:  # a name; only this one is known to stay here
+        return host == "localhost"
+
+
+def require_keys_for_others(settings: Settings) -> None:
+    """Refuses a library that other machines could read without a key.
+
+    Raises:
+        InputError: There is a library, no file of keys, and an address that is not this machine's alone.
+    """
+    if settings.library is not None and settings.keys is None and not is_loopback(settings.host):
+        raise InputError(
+            f"--library on --host {settings.host} needs --keys: every page of every indexed file could be read from "
+            "other machines. Make a key with `polylens key`, or listen on 127.0.0.1"
+        )

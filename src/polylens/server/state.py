@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import ipaddress
 from collections.abc import AsyncIterator
 from typing import Any
 
 from starlette.applications import Starlette
 
-from polylens.errors import InputError
 from polylens.server.classifiers.store import ClassifierStore
 from polylens.server.endpoints.classify import Labelling
 from polylens.server.endpoints.embedding_service import EmbeddingService
@@ -23,7 +21,7 @@ from polylens.server.http.rates import RateLimits
 from polylens.server.http.responding import Responder
 from polylens.server.intake.fetching import Fetcher
 from polylens.server.search_page.service import LibraryService
-from polylens.server.settings import MB, Settings
+from polylens.server.settings import MB, Settings, require_keys_for_others
 
 
 class Server:
@@ -86,20 +84,8 @@ def _responder(settings: Settings, metrics: Metrics) -> Responder:
     )
 
 
-def is_loopback(host: str) -> bool:
-    """Whether an address to listen on is reached from this machine only."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:  # a name; only this one is known to stay here
-        return host == "localhost"
-
-
 def _library(settings: Settings, models: Registry) -> LibraryService | None:
     if settings.library is None:
         return None
-    if settings.keys is None and not is_loopback(settings.host):
-        raise InputError(
-            f"--library on --host {settings.host} needs --keys: every page of every indexed file could be read from "
-            "other machines. Make a key with `polylens key`, or listen on 127.0.0.1"
-        )
+    require_keys_for_others(settings)
     return LibraryService(settings.library, models)

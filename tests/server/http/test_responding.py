@@ -27,7 +27,7 @@ class Held:
     def __call__(self, *arguments: Any) -> Any:
         if self.is_large(arguments[0]):
             self.entered.set()
-            assert self.go_on.wait(60), "the event loop was held up"
+            assert self.go_on.wait(30), "the event loop was held up"
         return self.function(*arguments)
 
 
@@ -41,7 +41,7 @@ async def health_while_held(held: Held, tmp_path: Path) -> tuple[int, int]:
             while not held.entered.is_set():
                 await asyncio.sleep(0.01)
                 assert not asked.done(), asked.result().text
-            health = await asyncio.wait_for(client.get("/health"), 30)
+            health = await asyncio.wait_for(client.get("/health"), 20)
             held.go_on.set()
             return health.status_code, (await asked).status_code
 

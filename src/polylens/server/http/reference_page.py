@@ -37,7 +37,7 @@ def _operations(document: Mapping[str, Any]) -> Iterator[str]:
             yield f"<h2><span class=verb>{method.upper()}</span> <code>{escape(path)}</code></h2>"
             yield f"<p>{escape(operation.get('summary', ''))}</p>"
             yield from _fields(document, operation)
-            statuses = ((code, answer["description"]) for code, answer in operation["responses"].items())
+            statuses = ((code, found["description"]) for code, found in operation["responses"].items())
             yield "<p>" + " ".join(f"<b>{code}</b> {escape(text)}" for code, text in statuses) + "</p>"
 
 
