@@ -104,8 +104,8 @@ def measure(model: Path, options: argparse.Namespace) -> dict[str, Any]:
     with polylens(*ours, "--workers", str(os.cpu_count() or 1)) as (url, _pid):
         embed(url, "bench", WORDS)
         result["polylens, one worker per core"] = closed_loops(url, options.seconds)
-    if importlib.util.find_spec("sentence_transformers") is None:
-        note("sentence-transformers is not installed: no peer")
+    if any(importlib.util.find_spec(name) is None for name in ("sentence_transformers", "fastapi")):
+        note("sentence-transformers and fastapi are not both installed: no peer")
         return result
     with peer(model, options.dtype) as url:
         theirs = embed(url, "bench", WORDS)
@@ -119,7 +119,7 @@ def machine() -> dict[str, Any]:
     names = (
         re.findall(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text()) if Path("/proc/cpuinfo").exists() else []
     )
-    versions = {name: importlib.metadata.version(name) for name in ("torch", "transformers", "fastapi", "uvicorn")}
+    versions = {name: importlib.metadata.version(name) for name in ("torch", "transformers", "starlette", "uvicorn")}
     if importlib.util.find_spec("sentence_transformers"):
         versions["sentence-transformers"] = importlib.metadata.version("sentence-transformers")
     return {"cpu": (names or [platform.processor()])[0], "cores": os.cpu_count(), **versions}

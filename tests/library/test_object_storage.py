@@ -127,7 +127,7 @@ class TestSearching:
         told: list[list[int]] = [[0] for _ in readers]
         saved: set[str] = set()
 
-        def wait_for_readers(progress: Progress) -> None:
+        def wait_for_readers(progress: UpdateProgress) -> None:
             """Goes on when each of them has seen what is saved by now."""
             saved.update(progress.saved)
             for reader, counts in zip(readers, told, strict=True):

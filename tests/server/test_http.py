@@ -383,6 +383,23 @@ class TestStarting:
             assert len(running.embed("a", model="tiny-v3")["data"]) == 1
             assert running.http.get("/ready").json()["models"] == {"nano": "idle", "tiny-v3": "ready"}
 
+    def test_where_the_home_cannot_be_written_all_but_training_works(self, tmp_path: Path) -> None:
+        (tmp_path / "file").touch()
+        samples = [{"text": "a", "label": "x"}, {"text": "b", "label": "y"}]
+        body = {"model": "nano", "input": samples}
+        with serving(home=tmp_path, variables={"HOME": str(tmp_path / "file" / "home")}) as running:
+            assert len(running.embed("a")["data"]) == 1
+            assert running.http.get("/v1/classifiers").json() == []
+            refused = running.post("/v1/train", body)
+            assert (refused.status_code, refused.json()["code"]) == (507, "SERVICE_STORAGE_FULL")
+            assert "--classifiers" in refused.json()["detail"]
+            assert "file/home" in running.log.read_text(encoding="utf-8").splitlines()[0]  # where they would be kept
+        kept = tmp_path / "kept"
+        with serving(home=tmp_path, variables={"POLYLENS_CLASSIFIERS": str(kept)}) as running:
+            assert not kept.exists()
+            trained = running.post("/v1/train", body)
+            assert trained.status_code == 200 and len(list(kept.glob("*.npz"))) == 1
+
     def test_a_port_that_is_taken(self, server: Running) -> None:
         port = str(urlsplit(server.url).port)
         ended = subprocess.run(

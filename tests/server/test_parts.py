@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
@@ -78,7 +76,7 @@ class TestSized:
 
 def test_workers_take_turns_on_the_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    three = replace(Settings(), workers=3)
+    three = Settings(workers=3)
     assert registry._places(torch.device("cuda"), three) == ["cuda:0", "cuda:1", "cuda:0"]
     assert registry._places(torch.device("cuda:1"), three) == ["cuda:1"] * 3
     assert registry._places(torch.device("cpu"), three) == ["cpu"] * 3

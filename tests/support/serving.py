@@ -6,7 +6,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -42,9 +42,15 @@ class Running:
 
 
 @contextmanager
-def serving(*arguments: str, home: Path) -> Iterator[Running]:
-    """Runs `polylens serve` until the block ends, and asserts that it then exits with 0."""
-    environment = {**os.environ, "HOME": str(home), "OMP_NUM_THREADS": "1"}
+def serving(*arguments: str, home: Path, variables: Mapping[str, str] | None = None) -> Iterator[Running]:
+    """Runs `polylens serve` until the block ends, and asserts that it then exits with 0.
+
+    Args:
+        arguments: Of the command, besides a free port.
+        home: Its home, where its log lies too.
+        variables: Of its environment, besides or instead of this process's.
+    """
+    environment = {**os.environ, "HOME": str(home), "OMP_NUM_THREADS": "1", **(variables or {})}
     command = [sys.executable, "-m", "polylens.cli", "serve", "--port", "0", "--threads", "1", *arguments]
     log = home / "server.log"
     with log.open("w", encoding="utf-8") as stderr:

@@ -1,1 +1,1 @@
-"""The HTTP server and what it needs to take in what strangers send."""
+"""The HTTP server, with safe handling of untrusted input."""

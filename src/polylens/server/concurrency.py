@@ -1,4 +1,4 @@
-"""Two ways of doing several things at once that asyncio leaves to its users."""
+"""Two helpers for asyncio: a call in a thread of a given pool, and a group of coroutines that fails as one."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ T = TypeVar("T")
 
 
 async def in_thread(pool: Executor, function: Callable[P, T], *args: P.args, **options: P.kwargs) -> T:
-    """What a function returns that blocks or computes, called in a thread of a pool of our own."""
+    """Calls a function that blocks or computes in a thread of a pool, and returns its result."""
     return await asyncio.get_running_loop().run_in_executor(pool, partial(function, *args, **options))
 
 
 async def together(coroutines: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
-    """All results in order; the first that fails ends the others, and its error is raised when they have ended."""
+    """All results in order. The first error cancels the others, and is raised once they have ended."""
     tasks = [asyncio.ensure_future(each) for each in coroutines]
     try:
         return list(await asyncio.gather(*tasks))

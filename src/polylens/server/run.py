@@ -1,4 +1,4 @@
-"""The server as a process: listens, logs one JSON object a line, and ends in order."""
+"""The server as a process: listens, logs one JSON object per line, and shuts down in order."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ import uvicorn
 
 from polylens.errors import InputError
 from polylens.server.app import create_app
-from polylens.server.settings import Settings
+from polylens.server.settings import Settings, require_keys_for_others
 
-GRACE_SECONDS = 120  # for requests under way once the server was told to end
+GRACE_SECONDS = 120  # for requests under way once the server is told to stop
 
 _FIELDS = ("request_id", "route", "status", "seconds", "owner", "model", "inputs", "tokens")
 
 
 class JsonLines(logging.Formatter):
-    """One JSON object a line, with the fields of a request where it is about one."""
+    """Formats a record as one line of JSON, with the fields of the request that it is about."""
 
     def format(self, record: logging.LogRecord) -> str:
         line = {
@@ -39,7 +39,7 @@ class JsonLines(logging.Formatter):
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's, but for its way with signals: it would end the process by the one it caught, not with exit code 0."""
+    """uvicorn's server, but a signal ends the process with exit code 0 instead of by that signal."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -49,21 +49,22 @@ class _Server(uvicorn.Server):
         yield
 
     def _end(self) -> None:
-        self.force_exit = self.should_exit  # asked a second time: at once
+        self.force_exit = self.should_exit  # a second signal ends it at once
         self.should_exit = True
 
 
 def run(settings: Settings, *, show: Callable[[str], None] | None = None) -> None:
-    """Serves until SIGTERM or Ctrl-C; then finishes what is under way and takes nothing new.
+    """Serves until SIGTERM or Ctrl-C; then finishes the requests under way and accepts no new ones.
 
     Args:
-        settings: How; the log's first line says where.
-        show: Called with the address once it is listened on; then only what goes wrong is logged.
+        settings: How it runs; the first line of the log names the address.
+        show: Called with the address once the server listens; then only warnings and errors are logged.
 
     Raises:
-        InputError: The address cannot be listened on.
-        PolylensError: A model, the file of keys or the folder of classifiers cannot be used.
+        InputError: The server cannot listen on the address, or a library there needs keys.
+        PolylensError: A model, the file of keys or the library cannot be used.
     """
+    require_keys_for_others(settings)  # before anybody can connect
     listener = _listen(settings.host, settings.port)
     app = create_app(settings)
     _log_to_stderr(logging.INFO if show is None else logging.WARNING)
@@ -73,7 +74,13 @@ def run(settings: Settings, *, show: Callable[[str], None] | None = None) -> Non
     address, bound = listener.getsockname()[:2]
     names = ", ".join(app.state.server.models.names())
     shown = f"[{address}]" if ":" in address else address
-    logging.getLogger("polylens.server").info("listening on http://%s:%d, serving %s", shown, bound, names)
+    logging.getLogger("polylens.server").info(
+        "listening on http://%s:%d, serving %s; trained classifiers are kept in %s",
+        shown,
+        bound,
+        names,
+        settings.classifiers,
+    )
     if show is not None:
         show(f"http://{shown}:{bound}")
     asyncio.run(_Server(config).serve(sockets=[listener]))
@@ -85,7 +92,7 @@ def _listen(host: str, port: int) -> socket.socket:
         listener = socket.socket(family, kind, protocol)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
-        listener.listen()  # from here on nobody is refused, though the first have to wait a little
+        listener.listen()  # from here on connections are accepted; the first ones wait until the application runs
     except OSError as error:
         raise InputError(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
     listener.set_inheritable(True)

@@ -1,4 +1,4 @@
-"""A server put together: its models, what it keeps, its library."""
+"""The parts of a server: its models, classifiers, limits and library."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
 
-from fastapi import FastAPI
+from starlette.applications import Starlette
 
-from polylens.errors import InputError
 from polylens.server.classifiers.store import ClassifierStore
 from polylens.server.endpoints.classify import ClassifyEndpoint
 from polylens.server.endpoints.embedding_service import EmbeddingService
@@ -19,13 +18,14 @@ from polylens.server.endpoints.segment import SegmentEndpoint
 from polylens.server.endpoints.train import TrainEndpoint
 from polylens.server.engine.cache import Cache
 from polylens.server.engine.registry import Registry
-from polylens.server.http.access import Keys, RateLimits, read_keys
+from polylens.server.http.access import Keys, read_keys
 from polylens.server.http.context import MemoryBudget
 from polylens.server.http.metrics import Metrics
+from polylens.server.http.rates import RateLimits
 from polylens.server.http.responding import Responder
 from polylens.server.intake.fetching import Fetcher
 from polylens.server.search_page.service import LibraryService
-from polylens.server.settings import Settings
+from polylens.server.settings import MB, Settings, require_keys_for_others
 
 
 class Server:
@@ -35,14 +35,14 @@ class Server:
         settings: How it runs.
 
     Raises:
-        PolylensError: A model, the file of keys or the folder of classifiers cannot be used.
+        PolylensError: A model, the file of keys or the library cannot be used.
     """
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.models = Registry(settings)
-        self.cache = Cache(settings.cache_bytes)
-        self.embedding = EmbeddingService(Fetcher(settings.fetch), self.cache, settings.limits)
+        self.cache = Cache(settings.cache_mb * MB)
+        self.embedding = EmbeddingService(Fetcher(settings.fetch_policy), self.cache, settings.limits)
         self.classifiers = ClassifierStore(settings.classifiers)
         self.embeddings = EmbeddingsEndpoint(self.models, self.embedding, settings.limits.inputs)
         self.rerank = RerankEndpoint(self.models, self.embedding, settings.limits.inputs)
@@ -55,8 +55,8 @@ class Server:
         self.library = _library(settings, self.models)
 
     @contextlib.asynccontextmanager
-    async def running(self, _app: FastAPI) -> AsyncIterator[None]:
-        """Starts the models, and ends them when the server is done."""
+    async def running(self, _app: Starlette) -> AsyncIterator[None]:
+        """Starts the models, and stops them when the server ends."""
         for served in self.models:
             if not self.settings.lazy:
                 served.engine.start()
@@ -73,7 +73,7 @@ class Server:
             await self.embedding.close()
 
     def readiness(self) -> tuple[bool, dict[str, Any]]:
-        """Whether requests would be answered, and the state of each model."""
+        """Whether requests can be served, and the state of each model."""
         states = {served.name: served.engine.state for served in self.models}
         ready = not self.responder.stopping and all(state in ("ready", "idle") for state in states.values())
         reasons = {served.name: served.engine.reason for served in self.models if served.engine.reason}
@@ -95,6 +95,5 @@ def _responder(settings: Settings, metrics: Metrics) -> Responder:
 def _library(settings: Settings, models: Registry) -> LibraryService | None:
     if settings.library is None:
         return None
-    if settings.keys is not None:
-        raise InputError("the search page cannot send a key: serve a library without --keys, for this machine alone")
+    require_keys_for_others(settings)
     return LibraryService(settings.library, models)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from polylens.errors import BusyError, InputError, LabelError, ModelMismatchError, NotFoundError
+from polylens.errors import BusyError, InputError, LabelError, ModelMismatchError, NotFoundError, StorageError
 from polylens.server.classifiers import store as module
 from polylens.server.classifiers.learner import AGGRESSIVENESS, TEMPERATURE, fit, probabilities
 from polylens.server.classifiers.record import Classifier
@@ -303,10 +303,21 @@ class TestInputs:
         store.delete(first.classifier_id, owner="ann")
         make(store)
 
+    def test_a_folder_is_made_when_the_first_one_is_trained(self, tmp_path: Path) -> None:
+        folder = tmp_path / "deep" / "below"
+        store = ClassifierStore(folder)
+        assert store.list("ann") == [] and not folder.parent.exists()
+        made = make(store)
+        assert [record.classifier_id for record in ClassifierStore(folder).list("ann")] == [made.classifier_id]
+
     def test_a_folder_that_cannot_be_made(self, tmp_path: Path) -> None:
         (tmp_path / "file").touch()
-        with pytest.raises(InputError, match="name another folder"):
-            ClassifierStore(tmp_path / "file" / "below")
+        store = ClassifierStore(tmp_path / "file" / "below")
+        with pytest.raises(
+            StorageError, match=r"cannot be kept in .*/file/below \(.*\); start the server with --class"
+        ):
+            make(store)
+        assert store.list("ann") == []
 
 
 class TestThreads:

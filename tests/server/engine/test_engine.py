@@ -6,11 +6,13 @@ import asyncio
 import os
 import signal
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 import pytest
+import torch
 from tests.support.waiting import HANG
 
 import polylens
@@ -18,7 +20,7 @@ from polylens.errors import OverloadedError, WorkerError
 from polylens.models.protocol import Item
 from polylens.server.engine import engine as module
 from polylens.server.engine.engine import Engine, EngineConfig
-from polylens.server.engine.worker import Died, Worker, WorkerConfig
+from polylens.server.engine.worker import Died, Speeds, Worker, WorkerConfig
 from polylens.types import Embedding
 
 T = TypeVar("T")
@@ -32,6 +34,10 @@ def text(tokens: int = 4, first: int = 0) -> Item:
     return Item(token_ids=ids, pool=(0, tokens), task=None)
 
 
+def page(tokens: int) -> Item:
+    return replace(text(tokens), patches=torch.zeros(1, 1))
+
+
 POISON, KILLER, SLEEPER = 101, 102, 103
 
 
@@ -40,19 +46,21 @@ class Pretend(Worker):
 
     starts = 0
     batches: list[list[int]]
+    timeouts: list[float]
 
     def __init__(self, config: WorkerConfig) -> None:
         super().__init__(config)
         self.batches = []
+        self.timeouts = []
         self.dead = True
         self.refuses_to_start = False
 
-    def start(self) -> float:
+    def start(self) -> Speeds:
         self.starts += 1
         if self.refuses_to_start:
             raise Died("no weights")
         self.dead = False
-        return 1e-6
+        return Speeds(text=1e-6, image=1e-6)
 
     @property
     def alive(self) -> bool:
@@ -66,7 +74,8 @@ class Pretend(Worker):
         self.dead = True
 
     def run(self, items: Sequence[Item], wants_tokens: Sequence[bool], timeout: float) -> list[list[Embedding]]:
-        del wants_tokens, timeout
+        del wants_tokens
+        self.timeouts.append(timeout)
         firsts = [int(item.token_ids[0]) for item in items]
         self.batches.append(firsts)
         if POISON in firsts:
@@ -136,12 +145,12 @@ class TestPoison:
 
 
 class TestOverload:
-    def test_a_lane_that_is_full_refuses_at_once(self) -> None:
+    def test_a_queue_that_is_full_refuses_at_once(self) -> None:
         tested = engine(max_wait=1e-3)
 
         async def work() -> None:
             await outcomes(tested, [text()])  # started, so that its speed is known
-            tested._seconds_per_token = 1e-4
+            tested._speeds = Speeds(text=1e-4, image=4e-4)
             with tested.admitted(8), pytest.raises(OverloadedError) as refusal, tested.admitted(8):
                 pass
             assert refusal.value.retry_after >= 1
@@ -153,16 +162,68 @@ class TestOverload:
 
         run(tested, work)
 
-    def test_a_full_bulk_lane_leaves_the_other_open(self) -> None:
+    def test_a_full_bulk_queue_leaves_the_other_open(self) -> None:
         tested = engine(max_wait=0.1)
 
         async def work() -> None:
             await outcomes(tested, [text()])
-            tested._seconds_per_token = 1e-4
+            tested._speeds = Speeds(text=1e-4, image=4e-4)
             with tested.admitted(100_000) as bulk, tested.admitted(4) as quick:
                 assert (bulk, quick) == ("bulk", "interactive")
 
         run(tested, work)
+
+
+class TestSpeeds:
+    """Seconds per token of texts and of images, apart."""
+
+    def test_a_page_gets_the_patience_of_pages(self) -> None:
+        made: list[Pretend] = []
+
+        class Slow(Pretend):
+            def start(self) -> Speeds:
+                super().start()
+                made.append(self)
+                return Speeds(text=1.0, image=50.0)
+
+        tested = engine(Slow, stall_seconds=0.0)
+
+        async def work() -> None:
+            await outcomes(tested, [text(4)])
+            tested._speeds = Speeds(text=1.0, image=50.0)  # as before that batch, which took no time
+            await outcomes(tested, [page(4)])
+
+        run(tested, work)
+        assert made[0].timeouts == [module.PATIENCE * 4 * 1.0, module.PATIENCE * 4 * 50.0]
+
+    def test_pages_that_wait_count_for_what_they_take(self) -> None:
+        tested = engine(max_wait=1.0)
+
+        async def work() -> None:
+            await outcomes(tested, [text()])
+            tested._speeds = Speeds(text=1e-3, image=1e-1)
+            with tested.admitted(8), tested.admitted(8):
+                pass
+            with (
+                tested.admitted(8, image_tokens=8),
+                pytest.raises(OverloadedError) as refusal,
+                tested.admitted(8, image_tokens=8),
+            ):
+                pass
+            assert "about 2 s of work" in str(refusal.value)
+            assert set(tested._admitted_image_tokens.values()) == {0}
+
+        run(tested, work)
+
+    @pytest.mark.parametrize("name", ["tiny-v4", "tiny-clip", "tiny-v3"])
+    def test_the_warm_up_measures_what_a_model_takes(self, models: dict[str, Path], name: str) -> None:
+        modalities: tuple[Any, ...] = ("text",) if name == "tiny-v3" else ("text", "image")
+        worker = Worker(replace(CONFIG, folder=models[name], modalities=modalities))
+        try:
+            speeds = worker.start()
+        finally:
+            worker.stop()
+        assert speeds.text > 0 and (speeds.image > 0) == ("image" in modalities)
 
 
 class TestStates:
@@ -215,7 +276,7 @@ class TestStates:
         seen: list[str] = []
 
         class Watched(Pretend):
-            def start(self) -> float:
+            def start(self) -> Speeds:
                 seen.append(f"{tested.state}: {tested.reason}")
                 return super().start()
 
@@ -288,7 +349,7 @@ class TestProcesses:
             return results
 
         first, *_ = run(tested, work)
-        assert isinstance(first, WorkerError) and "no answer" in str(first)
+        assert isinstance(first, WorkerError) and "no result" in str(first)
 
     def test_a_model_that_fails_on_an_input_goes_on(self, real: WorkerConfig) -> None:
         tested = Engine([real], EngineConfig(batch_tokens=64, max_wait=60, stall_seconds=HANG))

@@ -57,7 +57,7 @@ def test_a_short_request_is_in_the_very_next_batch(loop: asyncio.AbstractEventLo
     assert short in queues.take(100)
 
 
-def test_both_lanes_get_their_shares_while_both_wait(loop: asyncio.AbstractEventLoop) -> None:
+def test_both_queues_get_their_shares_while_both_wait(loop: asyncio.AbstractEventLoop) -> None:
     queues = PriorityQueue()
     bulk = put(queues, loop, "bulk", [10] * 1_000)
     quick = put(queues, loop, "interactive", [10] * 1_000, owner="b")
@@ -67,7 +67,7 @@ def test_both_lanes_get_their_shares_while_both_wait(loop: asyncio.AbstractEvent
     assert sum(each in bulk for each in taken) == pytest.approx(100, abs=2)
 
 
-def test_an_empty_lane_saves_no_credit_up(loop: asyncio.AbstractEventLoop) -> None:
+def test_an_empty_queue_saves_no_credit_up(loop: asyncio.AbstractEventLoop) -> None:
     queues = PriorityQueue()
     put(queues, loop, "interactive", [10] * 500)
     for _ in range(50):
@@ -77,7 +77,7 @@ def test_an_empty_lane_saves_no_credit_up(loop: asyncio.AbstractEventLoop) -> No
     assert sum(each in late for each in queues.take(100)) <= 3  # not the ten that the other queue had before
 
 
-def test_owners_take_turns_within_a_lane(loop: asyncio.AbstractEventLoop) -> None:
+def test_owners_take_turns_within_a_queue(loop: asyncio.AbstractEventLoop) -> None:
     queues = PriorityQueue()
     put(queues, loop, "bulk", [10] * 100, owner="a")
     other = put(queues, loop, "bulk", [10] * 5, owner="b")

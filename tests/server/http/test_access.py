@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from polylens.errors import InputError, RateLimitError, UnauthorizedError
-from polylens.server.http.access import Keys, RateLimits, add_key, hashed, read_keys
+from polylens.server.http.access import MAX_SESSIONS, SESSION_SECONDS, Keys, Sessions, add_key, hashed, read_keys
+from polylens.server.http.rates import RateLimits
 
 
 class TestKeys:
@@ -65,6 +66,24 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now
+
+
+class TestSessions:
+    def test_one_is_its_owners_until_it_ends(self) -> None:
+        clock = Clock()
+        sessions = Sessions(clock)
+        alice, bob = sessions.open("alice"), sessions.open("bob")
+        assert (sessions.owner(alice), sessions.owner(bob)) == ("alice", "bob")
+        assert sessions.owner("guessed") is sessions.owner("") is sessions.owner(None) is None
+        clock.now += SESSION_SECONDS - 1
+        assert sessions.owner(alice) == "alice"  # which makes it last longer
+        clock.now += SESSION_SECONDS - 1
+        assert (sessions.owner(alice), sessions.owner(bob)) == ("alice", None)
+
+    def test_there_are_only_so_many(self) -> None:
+        sessions = Sessions(Clock())
+        tokens = [sessions.open("alice") for _ in range(MAX_SESSIONS + 1)]
+        assert [sessions.owner(token) for token in tokens[:2]] == [None, "alice"]
 
 
 class TestRateLimits:

@@ -266,16 +266,6 @@ class TestSafety:
         assert library.http.get("/library", headers={"Host": "evil.example"}).status_code == 400
         assert library.http.get("/", headers={"Host": "localhost:1234"}).status_code == 200
 
-    def test_keys_and_a_page_exclude_each_other(self, folder: Path, tmp_path: Path) -> None:
-        import subprocess
-
-        (tmp_path / "keys").write_text("")
-        command = [sys.executable, "-m", "polylens.cli", "serve", "--library", str(folder), "--port", "0"]
-        ended = subprocess.run(
-            [*command, "--keys", str(tmp_path / "keys")], capture_output=True, text=True, check=False
-        )
-        assert ended.returncode == 2 and "without --keys" in ended.stderr
-
     def test_a_folder_that_is_not_there(self, tmp_path: Path) -> None:
         import subprocess
 

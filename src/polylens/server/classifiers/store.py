@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from polylens.atomic import write_beside
-from polylens.errors import BusyError, InputError, LabelError, NotFoundError
+from polylens.errors import BusyError, InputError, LabelError, NotFoundError, StorageError
 from polylens.server.classifiers.learner import fit, unit_rows
 from polylens.server.classifiers.record import (
     UNREADABLE,
@@ -45,19 +45,10 @@ class ClassifierStore:
     Records are kept in memory, weights are not. A file that cannot be read is named in the log and skipped.
 
     Args:
-        folder: The folder, which is created where it is missing.
-
-    Raises:
-        InputError: The folder cannot be created.
+        folder: Where they are kept; it is created when the first one is trained.
     """
 
     def __init__(self, folder: Path) -> None:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(
-                f"the folder of classifiers {folder} cannot be created ({error.strerror}); name another folder"
-            ) from error
         self._folder = folder
         self._lock = threading.Lock()  # over the two dictionaries and the counts; never held while learning
         self._records = dict(_read_all(folder))
@@ -224,8 +215,15 @@ class ClassifierStore:
     def _write(self, classifier: Classifier) -> Classifier:
         """Writes to disk, then to memory, with the current counts of uses: they go on while a classifier learns."""
         record = record_of(classifier)
-        with write_beside(_path(self._folder, record.classifier_id), fsync=True) as beside:
-            beside.write_bytes(pack(classifier))
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            with write_beside(_path(self._folder, record.classifier_id), fsync=True) as beside:
+                beside.write_bytes(pack(classifier))
+        except OSError as error:
+            raise StorageError(
+                f"the classifier cannot be kept in {self._folder} ({error.strerror or error}); start the server with "
+                "--classifiers and a folder that it can write to"
+            ) from error
         with self._lock:
             current = self._records.get(record.classifier_id, record)
             record = replace(record, used_at=current.used_at, used_number=current.used_number)
@@ -258,8 +256,15 @@ def _learn(
 
 
 def _read_all(folder: Path) -> Iterator[tuple[str, ClassifierRecord]]:
-    """Reads the records of all classifiers in a folder. Weights are read when a classifier is asked for."""
-    for path in sorted(folder.iterdir()):
+    """Reads the records of all classifiers in a folder, which need not exist yet. Weights are read when asked for."""
+    try:
+        paths = sorted(folder.iterdir())
+    except FileNotFoundError:
+        return
+    except OSError as error:  # nothing can be kept there either, which training will say
+        _log.warning("classifiers cannot be read from %s: %s", folder, error.strerror or error)
+        return
+    for path in paths:
         if path.suffix == ".json":
             continue
         try:

@@ -118,9 +118,10 @@ class EmbeddingService:
         items = await self._tokenise(
             served, loaded, [index for index in missing if isinstance(loaded[index], str)], options
         )
-        tokens = sum(items[i].num_tokens if i in items else _num_image_tokens(served, loaded[i]) for i in missing)
+        image_tokens = sum(_num_image_tokens(served, loaded[i]) for i in missing if i not in items)
+        tokens = image_tokens + sum(item.num_tokens for item in items.values())
         self._refuse_too_many(tokens)
-        with served.engine.admitted(tokens) as queue:
+        with served.engine.admitted(tokens, image_tokens=image_tokens) as queue:
             computed = await together(
                 [
                     self._embed_text(served, items[i], queue, options)

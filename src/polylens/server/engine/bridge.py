@@ -1,4 +1,5 @@
-"""A served model as a library wants it: blocking calls from a thread, through the same queue as requests."""
+"""A served model with the interface that a library needs: blocking calls from a thread, through the same queues as
+requests."""
 
 from __future__ import annotations
 
@@ -11,15 +12,15 @@ from polylens.runtime.prepare import prepare
 from polylens.server.engine.registry import Served
 from polylens.types import Embedding
 
-OWNER = "library"  # in whose name its inputs wait; API keys may be called the same, which is harmless
+OWNER = "library"  # owner of its inputs in the queues; an API key of the same name does no harm
 
 
 class ServedEmbedder:
-    """What `Library` asks of an embedder.
+    """The embedder that `Library` needs.
 
     Args:
         served: The model.
-        loop: Where its engine lives. Never call from that loop's own thread.
+        loop: The event loop of its engine. Never call from the thread of that loop.
     """
 
     def __init__(self, served: Served, loop: asyncio.AbstractEventLoop) -> None:
@@ -48,7 +49,7 @@ class ServedEmbedder:
         return self.run(items)
 
     def run(self, items: Sequence[Item]) -> list[Embedding]:
-        """Both outputs of what is ready for the model already."""
+        """Both outputs of items that are ready for the model."""
         return asyncio.run_coroutine_threadsafe(self._run(items), self._loop).result()
 
     async def _run(self, items: Sequence[Item]) -> list[Embedding]:

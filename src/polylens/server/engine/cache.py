@@ -1,4 +1,4 @@
-"""Finished vectors, so that the same input is not computed twice: the full ones, of which any size and type is made."""
+"""A cache of finished vectors at full length, from which every size and type is made."""
 
 from __future__ import annotations
 
@@ -8,29 +8,29 @@ from dataclasses import dataclass
 
 from polylens.types import Embedding
 
-OVERHEAD = 512  # bytes that an entry takes besides its numbers
+OVERHEAD = 512  # bytes per entry besides its numbers
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One input's answer."""
+    """The cached result of one input."""
 
     embedding: Embedding
     tokens: int
-    """That `usage` counts for it."""
+    """Tokens that `usage` counts for it."""
 
     @property
     def nbytes(self) -> int:
-        """Bytes it takes."""
+        """Bytes of memory that it takes."""
         return self.embedding.dense.nbytes + self.embedding.multivector.nbytes + OVERHEAD
 
 
 def cache_key(content: bytes, *parts: object) -> bytes:
-    """A key that is the same for the same input under the same conditions, and for no other.
+    """A key that is equal for the same input under the same conditions only.
 
     Args:
         content: The text or the image file.
-        parts: Whatever else makes a difference: model, owner, task.
+        parts: Everything else that matters: model, owner, task.
 
     Example:
         >>> cache_key(b"a", "m", 1) == cache_key(b"a", "m", 1), cache_key(b"a", "m1") == cache_key(b"a", "m", 1)
@@ -43,10 +43,10 @@ def cache_key(content: bytes, *parts: object) -> bytes:
 
 
 class Cache:
-    """The entries used last, up to a number of bytes.
+    """The most recently used entries, up to a number of bytes.
 
     Args:
-        max_bytes: Of all entries; 0 keeps none.
+        max_bytes: Limit for all entries; 0 keeps none.
     """
 
     def __init__(self, max_bytes: int) -> None:
@@ -57,7 +57,7 @@ class Cache:
         self._entries: OrderedDict[bytes, Entry] = OrderedDict()
 
     def get(self, key: bytes) -> Entry | None:
-        """The entry, which now counts as used."""
+        """The entry of a key, which counts as used from now on; None if there is none."""
         entry = self._entries.get(key)
         if entry is None:
             self.misses += 1
@@ -67,7 +67,7 @@ class Cache:
         return entry
 
     def put(self, key: bytes, entry: Entry) -> None:
-        """Keeps an entry; those used longest ago make room."""
+        """Stores an entry; the least recently used ones are dropped."""
         before = self._entries.pop(key, None)
         self.nbytes += entry.nbytes - (before.nbytes if before is not None else 0)
         self._entries[key] = entry

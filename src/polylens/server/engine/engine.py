@@ -1,7 +1,7 @@
-"""Runs one model for many requests at once: whatever waits is packed into the next batch, nothing waits for company.
+"""Runs one model for many requests at once: each batch takes what is waiting, and no input waits for a batch to fill.
 
-A batch that fails is taken apart until the one input is found that it failed on; the others get their vectors. A worker
-that dies or hangs is replaced.
+A batch that fails is bisected until the input that it failed on is found; the others get their vectors. A worker that
+dies or hangs is replaced.
 """
 
 from __future__ import annotations
@@ -19,33 +19,33 @@ from polylens.errors import OverloadedError, WorkerError
 from polylens.models.protocol import Item
 from polylens.server.concurrency import in_thread
 from polylens.server.engine.queues import SHARES, Job, PriorityQueue, QueueName
-from polylens.server.engine.worker import Died, Worker, WorkerConfig
+from polylens.server.engine.worker import Died, Speeds, Worker, WorkerConfig
 from polylens.types import Embedding
 
 log = logging.getLogger("polylens.server")
 
 CPU_BATCH_TOKENS = 512
-"""Of one forward pass on a CPU. A single text of 128 tokens already reaches nine tenths of its speed, and a batch is
-what a request of a single input has to wait for at most."""
+"""Tokens per forward pass on a CPU. A single text of 128 tokens already reaches nine tenths of its speed, and one batch
+is the longest that a request of a single input has to wait for."""
 
 GPU_BATCH_TOKENS = 16_384
-"""Of one forward pass on a GPU, which needs far more at once to be busy."""
+"""Tokens per forward pass on a GPU, which needs far more at once to be busy."""
 
 INTERACTIVE_BATCHES = 2
-"""A request of at most so many batches goes to the interactive queue, a longer one to the bulk queue."""
+"""A request of at most this many batches goes to the interactive queue, a longer one to the bulk queue."""
 
 MEMORY = 0.8
-"""Of the measured seconds a token that is kept when a new batch is measured."""
+"""Weight of the earlier seconds per token in their moving average, when a new batch is measured."""
 
 PATIENCE = 20.0
-"""A worker counts as hung after so many times the expected time, on top of `stall_seconds`: attention over a long input
-costs more a token than the average says."""
+"""A worker counts as hung after this many times the expected time, on top of `stall_seconds`: attention over a long
+input costs more per token than the average says."""
 
 RETRY_SECONDS = 5.0
-"""Before a model whose process would not start is tried again."""
+"""Time between two attempts to start a process that does not start."""
 
 IDLE_SECONDS = 1.0
-"""Between two looks at whether a process that has nothing to do is still there."""
+"""Time between two checks that an idle process is still alive."""
 
 State = Literal["idle", "loading", "ready", "failed", "stopped"]
 
@@ -61,23 +61,23 @@ class EngineConfig:
 
 @dataclass(slots=True)
 class Figures:
-    """What the engine has done so far."""
+    """Counters of an engine's work."""
 
     batches: int = 0
     tokens: int = 0
     seconds: float = 0.0
     restarts: int = 0
     failures: int = 0  # inputs that the model failed on
-    refusals: int = 0  # requests for which there was no room
+    refusals: int = 0  # requests refused because a queue was full
 
 
 class Engine:
-    """One model, its queue and its workers.
+    """One model, its queues and its workers.
 
     Args:
-        workers: What each process loads, and where.
+        workers: What each process loads, and on which device.
         config: How they are run.
-        make_worker: Makes the handle on a process; tests put others in its place.
+        make_worker: Makes the handle on a process; tests pass another.
     """
 
     def __init__(
@@ -89,7 +89,8 @@ class Engine:
         self.config = config
         self.figures = Figures()
         self.admitted_tokens: dict[QueueName, int] = dict.fromkeys(SHARES, 0)
-        """Of the requests that are under way in each queue."""
+        """Tokens of the requests under way in each queue."""
+        self._admitted_image_tokens: dict[QueueName, int] = dict.fromkeys(SHARES, 0)
         self._workers = [make_worker(worker) for worker in workers]
         self._states: list[State] = ["idle"] * len(workers)
         self._reason = ""
@@ -97,24 +98,24 @@ class Engine:
         self._arrived = [asyncio.Event() for _ in self._workers]
         self._threads = ThreadPoolExecutor(max_workers=len(workers), thread_name_prefix="polylens-engine")
         self._tasks: list[asyncio.Task[None]] = []
-        self._seconds_per_token = 0.0
+        self._speeds = Speeds()
         self._running: set[Job] = set()
         self._stopping = False
 
     @property
     def state(self) -> State:
-        """The best of the workers' states: one that is ready is enough to answer."""
+        """The best of the workers' states: one worker that is ready is enough."""
         order: tuple[State, ...] = ("ready", "loading", "failed", "idle", "stopped")
         return min(self._states, key=order.index)
 
     @property
     def reason(self) -> str:
-        """Why the last worker would not start."""
+        """Why the last worker did not start; "" where none failed."""
         return self._reason
 
     @property
     def pids(self) -> list[int]:
-        """Processes of the workers that are there."""
+        """Process ids of the running workers."""
         return [worker.pid for worker in self._workers if worker.pid is not None]
 
     def start(self) -> None:
@@ -124,7 +125,7 @@ class Engine:
             self._tasks = [asyncio.create_task(self._serve(number)) for number in range(len(self._workers))]
 
     async def stop(self) -> None:
-        """Ends the workers; what still waits is refused."""
+        """Stops the workers; requests that still wait are refused."""
         self._stopping = True
         for task in self._tasks:
             task.cancel()
@@ -137,27 +138,29 @@ class Engine:
             _settle(job, OverloadedError("the server is shutting down"))
 
     def queue_of(self, tokens: int) -> QueueName:
-        """Which queue a request of so many tokens belongs to."""
+        """The queue for a request of this many tokens."""
         return "interactive" if tokens <= INTERACTIVE_BATCHES * self.config.batch_tokens else "bulk"
 
     @contextlib.contextmanager
-    def admitted(self, tokens: int) -> Iterator[QueueName]:
-        """Finds room for a request, which is its own until it leaves.
+    def admitted(self, tokens: int, *, image_tokens: int = 0) -> Iterator[QueueName]:
+        """Reserves room in a queue for a request, until the block ends.
 
         Args:
             tokens: Of all its inputs.
+            image_tokens: Those of them that belong to images.
 
         Yields:
-            The queue it belongs to. An empty queue takes any request.
+            The queue for the request. An empty queue takes any request.
 
         Raises:
-            OverloadedError: Its queue holds more work than can be done in time; `retry_after` says when it may fit.
+            OverloadedError: The queue holds more work than can be done in time; `retry_after` says when to try again.
         """
         if self.state in ("failed", "stopped"):
-            raise OverloadedError(f"the model is not there: {self._reason}", retry_after=RETRY_SECONDS)
+            raise OverloadedError(f"the model is not available: {self._reason}", retry_after=RETRY_SECONDS)
         queue = self.queue_of(tokens)
         waiting = self.admitted_tokens[queue]
-        seconds = self._seconds(waiting + tokens, queue)
+        images = self._admitted_image_tokens[queue] + image_tokens
+        seconds = self._until_done(self._speeds.seconds(waiting + tokens - images, images), queue)
         if waiting and seconds > self.config.max_wait:
             self.figures.refusals += 1
             raise OverloadedError(
@@ -166,10 +169,12 @@ class Engine:
                 retry_after=max(1.0, seconds - self.config.max_wait),
             )
         self.admitted_tokens[queue] += tokens
+        self._admitted_image_tokens[queue] += image_tokens
         try:
             yield queue
         finally:
             self.admitted_tokens[queue] -= tokens
+            self._admitted_image_tokens[queue] -= image_tokens
 
     def submit(
         self, item: Item, queue: QueueName, *, owner: str, wants_tokens: bool
@@ -177,7 +182,7 @@ class Engine:
         """Queues one input of a request that was admitted.
 
         Returns:
-            Its embeddings, one or one a chunk; cancel it when nobody waits for it any longer.
+            Its embeddings: one, or one per chunk. Cancel it when nobody waits for it any longer.
         """
         future: asyncio.Future[list[Embedding]] = asyncio.get_running_loop().create_future()
         if self._stopping:
@@ -189,14 +194,14 @@ class Engine:
             event.set()
         return future
 
-    def _seconds(self, tokens: int, queue: QueueName) -> float:
-        """Until so many tokens of a queue are done, at its share of the speed if the other one has work too."""
+    def _until_done(self, seconds: float, queue: QueueName) -> float:
+        """How long so much work takes in a queue, which has only its share if the other one has work too."""
         others = any(self.admitted_tokens[name] for name in SHARES if name != queue)
         share = SHARES[queue] / sum(SHARES.values()) if others else 1.0
-        return tokens * self._seconds_per_token / len(self._workers) / share
+        return seconds / len(self._workers) / share
 
     async def _serve(self, number: int) -> None:
-        """One worker's life: start, then batch after batch; another process takes its place when it died."""
+        """Runs one worker: starts it, gives it batch after batch, and replaces its process when that has died."""
         arrived = self._arrived[number]
         await self._start(number)
         while True:
@@ -213,19 +218,20 @@ class Engine:
     async def _start(self, number: int) -> None:
         while True:
             try:
-                seconds = await in_thread(self._threads, self._workers[number].start)
+                speeds = await in_thread(self._threads, self._workers[number].start)
                 break
             except Died as died:
                 self._states[number], self._reason = "failed", str(died)
-                log.error("a model's process would not start: %s", died)
+                log.error("a model's process did not start: %s", died)
                 for job in self._queues.drain() if self.state == "failed" else ():
-                    _settle(job, OverloadedError(f"the model is not there: {died}", retry_after=RETRY_SECONDS))
+                    _settle(job, OverloadedError(f"the model is not available: {died}", retry_after=RETRY_SECONDS))
                 await asyncio.sleep(RETRY_SECONDS)
-        self._measure(seconds)
+        if self._speeds == Speeds():
+            self._speeds = speeds
         self._states[number], self._reason = "ready", ""
 
     async def _run(self, number: int, batch: list[Job]) -> None:
-        """Runs a batch; every job of it is settled in the end."""
+        """Runs a batch until every job in it has a result or an error."""
         self._running.update(batch)
         try:
             await self._run_or_split(number, batch)
@@ -233,9 +239,9 @@ class Engine:
             self._running.difference_update(batch)
 
     async def _run_or_split(self, number: int, batch: list[Job]) -> None:
-        tokens = sum(job.tokens for job in batch)
+        texts, images = _tokens_by_kind(batch)
         worker = self._workers[number]
-        timeout = self.config.stall_seconds + PATIENCE * tokens * self._seconds_per_token
+        timeout = self.config.stall_seconds + PATIENCE * self._speeds.seconds(texts, images)
         items, wants = [job.item for job in batch], [job.wants_tokens for job in batch]
         started = time.perf_counter()
         try:
@@ -252,13 +258,15 @@ class Engine:
             await self._run_or_split(number, batch[:middle])
             await self._run_or_split(number, batch[middle:])
             return
-        self._count(tokens, time.perf_counter() - started)
+        self._count(texts, images, time.perf_counter() - started)
         for job, embeddings in zip(batch, results, strict=True):
             _settle(job, embeddings)
 
     async def _after_death(self, number: int, batch: list[Job], died: Died) -> None:
-        """Tries each job of the batch by itself. A process may end for reasons of its own: only a job that ends two in
-        a row, or that one hangs over, is taken for the culprit."""
+        """Tries each job of the batch by itself.
+
+        A process may die for unrelated reasons: only a job that kills two in a row, or on which one hangs, is refused.
+        """
         if len(batch) == 1:
             batch[0].deaths += 1
             if died.hung or batch[0].deaths > 1:
@@ -270,7 +278,7 @@ class Engine:
 
     async def _replace(self, number: int, reason: str) -> None:
         self.figures.restarts += 1
-        log.error("a model's process is replaced: %s", reason)
+        log.error("replacing a model's process: %s", reason)
         self._states[number], self._reason = "loading", reason
         self._workers[number].stop()
         await self._start(number)
@@ -279,15 +287,43 @@ class Engine:
         self.figures.failures += 1
         _settle(job, WorkerError(str(error)))
 
-    def _count(self, tokens: int, seconds: float) -> None:
+    def _count(self, texts: int, images: int, seconds: float) -> None:
         self.figures.batches += 1
-        self.figures.tokens += tokens
+        self.figures.tokens += texts + images
         self.figures.seconds += seconds
-        self._measure(seconds / tokens)
+        self._speeds = updated(self._speeds, texts, images, seconds)
 
-    def _measure(self, seconds: float) -> None:
-        before = self._seconds_per_token
-        self._seconds_per_token = MEMORY * before + (1 - MEMORY) * seconds if before else seconds
+
+def updated(speeds: Speeds, texts: int, images: int, seconds: float) -> Speeds:
+    """Moving averages after one more batch. A batch of both kinds shifts both speeds by the same factor.
+
+    Args:
+        speeds: Before.
+        texts: Tokens of texts in the batch.
+        images: Tokens of images in it.
+        seconds: How long it took.
+
+    Example:
+        >>> updated(Speeds(text=1.0, image=4.0), 2, 2, 20.0)
+        Speeds(text=1.2, image=4.8)
+        >>> updated(Speeds(text=1.0, image=4.0), 0, 5, 10.0).text
+        1.0
+    """
+    expected = speeds.seconds(texts, images)
+    if not expected:  # nothing is known yet
+        mean = seconds / (texts + images)
+        return Speeds(text=speeds.text or mean, image=speeds.image or mean)
+    factor = MEMORY + (1 - MEMORY) * seconds / expected
+    return Speeds(
+        text=speeds.text * (factor if texts else 1.0),
+        image=speeds.image * (factor if images else 1.0),
+    )
+
+
+def _tokens_by_kind(batch: Sequence[Job]) -> tuple[int, int]:
+    """Tokens of the texts and of the images in a batch."""
+    images = sum(job.tokens for job in batch if job.item.patches is not None)
+    return sum(job.tokens for job in batch) - images, images
 
 
 def _settle(job: Job, outcome: list[Embedding] | Exception) -> None:

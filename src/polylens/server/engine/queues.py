@@ -1,6 +1,6 @@
-"""What waits for one model: two queues with fair shares, so that a long request never starves a short one.
+"""The jobs that wait for one model: two queues with fair shares, so that a long request never starves a short one.
 
-Nothing here waits or locks: the engine calls it from its event loop alone.
+Nothing here waits or locks: only the engine calls it, from its event loop.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ from polylens.types import Embedding
 QueueName = Literal["interactive", "bulk"]
 
 SHARES: dict[QueueName, int] = {"interactive": 3, "bulk": 1}
-"""Of the tokens of a batch while both queues have some waiting."""
+"""Shares of the tokens of a batch while both queues have jobs."""
 
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """One input on its way through the model."""
+    """One input that waits for the model, or is in it."""
 
     item: Item
     wants_tokens: bool
-    """Whether anyone will look at its multi-vector."""
+    """Whether its multi-vector is needed."""
     owner: str
-    """Whose it is; owners take turns within a queue."""
+    """Name of the key that sent it; owners take turns within a queue."""
     future: asyncio.Future[list[Embedding]]
-    """Its embeddings, or why there are none. Cancelled where the client went away."""
+    """Its embeddings or an error. Cancelled if the client went away."""
     deaths: int = 0
-    """Processes that ended while they had nothing but this."""
+    """Number of processes that died with this as their only input."""
 
     @property
     def tokens(self) -> int:
@@ -44,13 +44,13 @@ class FairQueue:
     def __init__(self) -> None:
         self.waiting: dict[str, deque[Job]] = {}
         self.served = 0.0
-        """Tokens taken so far over the queue's share: the queue that has had less is next."""
+        """Tokens taken so far, divided by the queue's share: the queue with the smaller figure is next."""
 
     def put(self, job: Job) -> None:
         self.waiting.setdefault(job.owner, deque()).append(job)
 
     def peek(self) -> Job | None:
-        """The next job that somebody still waits for; those of clients that went away are dropped."""
+        """The next job; jobs of clients that went away are dropped."""
         while self.waiting:
             owner, jobs = next(iter(self.waiting.items()))
             while jobs and jobs[0].future.done():
@@ -61,7 +61,7 @@ class FairQueue:
         return None
 
     def take(self) -> Job:
-        """Removes the job that `peek` showed; the next owner's turn has come."""
+        """Removes the job that `peek` returned; the next owner is next."""
         owner, jobs = next(iter(self.waiting.items()))
         job = jobs.popleft()
         del self.waiting[owner]
@@ -71,7 +71,7 @@ class FairQueue:
 
 
 class PriorityQueue:
-    """The queue of one model."""
+    """The interactive and the bulk queue of one model."""
 
     def __init__(self) -> None:
         self._queues: dict[QueueName, FairQueue] = {name: FairQueue() for name in SHARES}
@@ -88,10 +88,10 @@ class PriorityQueue:
         """The jobs of the next batch.
 
         Args:
-            budget: Most tokens; a job above it goes alone.
+            budget: Limit in tokens; a larger job makes a batch of its own.
 
         Returns:
-            At least one job where any waits.
+            At least one job if any is waiting.
         """
         batch: list[Job] = []
         left = budget
@@ -110,5 +110,5 @@ class PriorityQueue:
             batch.append(job)
 
     def drain(self) -> list[Job]:
-        """Takes everything out."""
+        """Removes and returns all jobs."""
         return self.take(budget=10**18)

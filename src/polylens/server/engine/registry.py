@@ -1,4 +1,4 @@
-"""The models that a server has, and the names they answer to."""
+"""The models of a server, and their names."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Served:
     header: Header
     engine: Engine
     entry: CatalogEntry | None
-    """What the catalog knows of it; None for a folder."""
+    """Its catalog entry; None for a folder."""
     model_id: str
     """Name and fingerprint: vectors of different ids cannot be compared."""
 
@@ -39,12 +39,12 @@ class Registry:
     """All models of a server.
 
     Args:
-        settings: Which, under which names, and how they run.
+        settings: Which models to serve, under which names, and how.
 
     Raises:
-        ModelNotFoundError: A model is not known, or an alias leads to one that is not served.
-        HubUnavailableError: Its files are not here and cannot be fetched.
-        CheckpointError: They do not fit.
+        ModelNotFoundError: A model is unknown, or an alias refers to one that is not served.
+        HubUnavailableError: The files of a model are not on this machine and cannot be fetched.
+        CheckpointError: The files do not fit the model.
         InputError: The device does not exist.
     """
 
@@ -68,32 +68,32 @@ class Registry:
         return iter(self._models)
 
     def open(self, name: str) -> Served:
-        """A model that is not served yet: its files are looked at, and fetched where they are not here. Takes a while.
+        """Opens a model that is not served yet, fetching its files if they are not on this machine. Takes a while.
 
         Raises:
-            PolylensError: As when a server begins.
+            PolylensError: As for the models at the start.
         """
         return _open(name, self._settings, self._device)
 
     def add(self, served: Served) -> None:
-        """Serves a model besides the others, which keep their names."""
+        """Serves one more model; the others keep their names."""
         self._models.append(served)
         for name in _names(served):
             self._by_name.setdefault(name, served)
 
     def made(self, model_id: str) -> Served | None:
-        """The model that made vectors of an id, if it is served."""
+        """The served model with this id, which vectors in an index carry; None if it is not served."""
         return next((served for served in self._models if served.model_id == model_id), None)
 
     def names(self) -> list[str]:
-        """Every name that `find` understands, but for those with a prefix."""
+        """Every name that `find` understands, without those that carry the prefix."""
         return [name for name in self._by_name if not name.startswith(PREFIX)]
 
     def find(self, name: str) -> Served:
-        """The model of a name.
+        """The model with this name.
 
         Raises:
-            ModelNotFoundError: None has it; the message lists those there are.
+            ModelNotFoundError: No model has this name; the message lists those that are served.
         """
         served = self._by_name.get(name) or self._by_name.get(name.removeprefix(PREFIX))
         if served is None:
@@ -124,7 +124,7 @@ def _open(name: str, settings: Settings, device: torch.device) -> Served:
 
 
 def _places(device: torch.device, settings: Settings) -> list[str]:
-    """Where each worker computes: on GPUs in turn, unless a certain one was named."""
+    """The device of each worker: the GPUs in turn, unless one was named."""
     if device.type != "cuda" or device.index is not None:
         return [str(device)] * settings.workers
     return [f"cuda:{number % torch.cuda.device_count()}" for number in range(settings.workers)]

@@ -1,7 +1,7 @@
 """One process that holds a model, and the parent's handle on it.
 
-A process rather than a thread: whatever an input does to it, it can be ended and started anew, and the server in front
-of it keeps answering.
+A process rather than a thread: whatever an input does to it, it can be killed and started again, while the server in
+front of it keeps responding.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,8 +23,29 @@ from polylens.errors import WorkerError
 from polylens.models.protocol import Item, Modality
 from polylens.types import Embedding
 
+if TYPE_CHECKING:
+    from polylens.models.description import Header
+
 START_SECONDS = 900.0  # to load the largest checkpoint from a slow disk
-WARM_UP_TOKENS = 128  # in one text; the longest there is in a batch, and a short one, are tried too
+WARM_UP_TOKENS = 128  # of the text that is timed; a short one runs before it
+WARM_UP_PIXELS = 448  # per side of the image that is timed
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Speeds:
+    """Seconds per token. One of an image costs several times one of a text: the vision tower runs before it."""
+
+    text: float = 0.0
+    image: float = 0.0
+
+    def seconds(self, text_tokens: int, image_tokens: int) -> float:
+        """How long so many tokens of each take.
+
+        Example:
+            >>> Speeds(text=0.5, image=2.0).seconds(4, 3)
+            8.0
+        """
+        return text_tokens * self.text + image_tokens * self.image
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,11 +60,11 @@ class WorkerConfig:
 
 
 class Died(Exception):
-    """The process ended, or had to be ended, before it answered.
+    """The process ended, or had to be killed, before it returned a result.
 
     Args:
-        message: How.
-        hung: Whether it had to be ended, because it took far too long.
+        message: What happened.
+        hung: Whether it was killed because it took far too long.
     """
 
     def __init__(self, message: str, *, hung: bool = False) -> None:
@@ -63,14 +84,14 @@ class Worker:
         self._process: Any = None
         self._pipe: Any = None
 
-    def start(self) -> float:
+    def start(self) -> Speeds:
         """Starts the process and waits until its model is loaded and warm.
 
         Returns:
-            Seconds a token took in the warm-up.
+            Seconds per token, measured during warm-up.
 
         Raises:
-            Died: It could not; the message says what the process said.
+            Died: The process could not start; the message says why.
         """
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
@@ -81,7 +102,8 @@ class Worker:
         if kind != "ready":
             self.stop()
             raise Died(f"the model could not be loaded: {value}")
-        return float(value)
+        speeds: Speeds = value
+        return speeds
 
     @property
     def alive(self) -> bool:
@@ -97,12 +119,12 @@ class Worker:
 
         Args:
             items: The batch.
-            wants_tokens: For each whether its multi-vector is to come back; it is empty otherwise.
+            wants_tokens: Whether to return the multi-vector of each item; it is empty otherwise.
             timeout: Seconds after which the process counts as hung.
 
         Raises:
-            WorkerError: The model failed; the process goes on.
-            Died: The process ended or hung; it has to be started again.
+            WorkerError: The model failed; the process continues.
+            Died: The process ended or hung; start it again.
         """
         try:
             self._pipe.send([(packed(item), wants) for item, wants in zip(items, wants_tokens, strict=True)])
@@ -114,7 +136,7 @@ class Worker:
         return [[Embedding(*parts) for parts in chunks] for chunks in value]
 
     def stop(self) -> None:
-        """Ends the process, whatever it is doing; a call that waits for it raises `Died`."""
+        """Kills the process, whatever it is doing; a call that waits for it raises `Died`."""
         process, self._process = self._process, None
         if process is not None:
             process.kill()
@@ -124,10 +146,10 @@ class Worker:
     def _receive(self, timeout: float) -> tuple[str, Any]:
         pipe, process = self._pipe, self._process
         if process is None:
-            raise Died("the model's process was ended")
+            raise Died("the model's process was killed")
         if not multiprocessing.connection.wait([pipe, process.sentinel], timeout):
             self.stop()
-            raise Died(f"the model gave no answer within {timeout:.0f} s, its process was ended", hung=True)
+            raise Died(f"the model gave no result within {timeout:.0f} s, its process was killed", hung=True)
         try:
             answer: tuple[str, Any] = pipe.recv()
         except (EOFError, OSError) as gone:
@@ -138,8 +160,8 @@ class Worker:
 
 
 ONEDNN_CACHE = "64"
-"""Compiled products that oneDNN keeps, instead of 1,024. Packed batches have ever new shapes, so hardly one is used
-again: with a small model the process held 770 MB instead of 1,100, at the same speed (docs/log.md)."""
+"""Number of compiled products that oneDNN keeps, instead of 1,024. Packed batches rarely repeat a shape, so hardly any
+is used again: with a small model the process held 770 MB instead of 1,100, at the same speed (docs/log.md)."""
 
 Packed = tuple[
     npt.NDArray[np.int64],
@@ -152,13 +174,13 @@ Packed = tuple[
 
 
 def packed(item: Item) -> Packed:
-    """An item as plain arrays: torch would send its tensors through shared memory, one file a tensor."""
+    """An item as plain arrays: torch would send its tensors through shared memory, one file per tensor."""
     patches = None if item.patches is None else item.patches.numpy()
     return item.token_ids, item.pool, item.task, patches, item.grid, item.chunks
 
 
 def unpacked(parts: Packed) -> Item:
-    """The way back."""
+    """The item that `packed` turned into plain arrays."""
     import torch
 
     token_ids, pool, task, patches, grid, chunks = parts
@@ -167,16 +189,16 @@ def unpacked(parts: Packed) -> Item:
 
 
 def serve(pipe: Any, config: WorkerConfig) -> None:
-    """The process: loads the model, then answers batches until the pipe closes."""
+    """Runs in the process: loads the model, then computes batches until the pipe closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when to stop, and closes the pipe
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", ONEDNN_CACHE)  # read when the first product is compiled
     try:
-        run, seconds = _load(config)
-    except BaseException as error:  # noqa: BLE001  whatever it was, the parent has to hear of it
+        run, speeds = _load(config)
+    except BaseException as error:  # noqa: BLE001  whatever it was, the parent must be told
         pipe.send(("failed", f"{type(error).__name__}: {error}"))
         return
-    pipe.send(("ready", seconds))
+    pipe.send(("ready", speeds))
     while True:
         try:
             batch = pipe.recv()
@@ -189,7 +211,7 @@ def serve(pipe: Any, config: WorkerConfig) -> None:
         pipe.send(answer)
 
 
-def _load(config: WorkerConfig) -> tuple[Any, float]:
+def _load(config: WorkerConfig) -> tuple[Any, Speeds]:
     import torch
 
     from polylens.checkpoints.loading import load_model, read_header
@@ -211,12 +233,31 @@ def _load(config: WorkerConfig) -> tuple[Any, float]:
             for chunks, want in zip(engine.run([unpacked(parts) for parts, _ in batch]), wants, strict=True)
         ]
 
+    return run, _warm_up(run, header)
+
+
+def _warm_up(run: Any, header: Header) -> Speeds:
+    """Runs texts and images, of which the last of each is timed: by then all is warm."""
+    import PIL.Image
+
+    processor = header.processor
+    adapter, prompt = processor.role(None, None)
+    texts, images = [], []
+    if "text" in header.modalities:
+        texts = [
+            processor.text("warm " * length, task=adapter, prompt_name=prompt, max_length=length)
+            for length in (4, WARM_UP_TOKENS, WARM_UP_TOKENS)
+        ]
+    if "image" in header.modalities:
+        image = PIL.Image.new("RGB", (WARM_UP_PIXELS, WARM_UP_PIXELS), "white")
+        images = [processor.image(image, task=adapter, max_pixels=None)] * 2
+    return Speeds(text=_last_seconds_per_token(run, texts), image=_last_seconds_per_token(run, images))
+
+
+def _last_seconds_per_token(run: Any, items: Sequence[Item]) -> float:
     seconds = 0.0
-    if "text" in config.modalities:
-        adapter, prompt = header.processor.role(None, None)
-        for length in (4, WARM_UP_TOKENS, WARM_UP_TOKENS):  # the last one counts: by then all is warm
-            text = header.processor.text("warm " * length, task=adapter, prompt_name=prompt, max_length=length)
-            started = time.perf_counter()
-            run([(packed(text), False)])
-            seconds = (time.perf_counter() - started) / text.num_tokens
-    return run, seconds
+    for item in items:
+        started = time.perf_counter()
+        run([(packed(item), False)])
+        seconds = (time.perf_counter() - started) / item.num_tokens
+    return seconds

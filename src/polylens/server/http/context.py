@@ -1,4 +1,4 @@
-"""One request while it is answered: who asks, the memory it holds, the result."""
+"""The context of one request: whose it is, the memory it holds, its result."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class RequestContext:
 
     Args:
         owner: Name of its key.
-        memory: Where what it holds is counted.
+        memory: Counts the bytes that the request holds.
     """
 
     owner: str
@@ -24,22 +24,22 @@ class RequestContext:
     held: int = 0
 
     def hold(self, nbytes: int) -> None:
-        """Counts bytes that stay in memory until the answer is there.
+        """Counts bytes that stay in memory until the response is made.
 
         Raises:
             TooLargeError: The request alone would hold too much.
-            OverloadedError: All requests together would.
+            OverloadedError: All requests together would hold too much.
         """
         self.memory.take(self.held, nbytes)
         self.held += nbytes
 
 
 class MemoryBudget:
-    """Bytes that requests hold: bodies, fetched files, rendered pages.
+    """The bytes that requests may hold: bodies, fetched files, rendered pages.
 
     Args:
-        of_one: Most bytes of one request.
-        of_all: Most bytes of all requests under way.
+        of_one: Limit in bytes per request.
+        of_all: Limit in bytes for all requests under way.
     """
 
     def __init__(self, of_one: int, of_all: int) -> None:
@@ -47,7 +47,7 @@ class MemoryBudget:
 
     @contextmanager
     def request(self, owner: str) -> Iterator[RequestContext]:
-        """The context of a request; its bytes are free again when the block ends."""
+        """The context of a request; its bytes are released when the block ends."""
         context = RequestContext(owner, self)
         try:
             yield context
@@ -55,19 +55,21 @@ class MemoryBudget:
             self.held -= context.held
 
     def take(self, before: int, nbytes: int) -> None:
-        """Counts bytes of a request that holds `before` already."""
+        """Counts bytes of a request that already holds `before`."""
         if before + nbytes > self.of_one:
             raise TooLargeError(
                 f"the request holds more than {self.of_one:,} bytes of files and pages in memory; send several"
             )
         if self.held + nbytes > self.of_all:
-            raise OverloadedError("the server holds as much in memory as it may; try again in a moment")
+            raise OverloadedError(
+                "the requests under way hold as much memory as the server allows; try again in a moment"
+            )
         self.held += nbytes
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What goes back, and what it is counted as."""
+    """The result of an endpoint, and what it is counted as."""
 
     value: Any
     tokens: int

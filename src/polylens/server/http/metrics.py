@@ -1,4 +1,4 @@
-"""Figures for Prometheus. Labels are names of routes, models and queues, never inputs or keys."""
+"""Metrics for Prometheus. Labels are names of routes, models and queues, never inputs or keys."""
 
 from __future__ import annotations
 
@@ -15,48 +15,51 @@ SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 
 
 
 class Metrics:
-    """The figures of one server.
+    """The metrics of one server.
 
     Args:
-        models: Whose engines are read when somebody asks.
-        cache: Likewise.
+        models: Their engines are read when the metrics are asked for.
+        cache: Read likewise.
     """
 
     def __init__(self, models: Registry, cache: Cache) -> None:
         self._registry = CollectorRegistry()
         self._requests = Counter(
-            "polylens_requests", "Requests answered.", ("route", "status"), registry=self._registry
+            "polylens_requests",
+            "HTTP requests completed, by route and status.",
+            ("route", "status"),
+            registry=self._registry,
         )
         self._seconds = Histogram(
             "polylens_request_seconds",
-            "From a request's head to its answer.",
+            "Seconds from the head of a request to its response.",
             ("route",),
             buckets=SECONDS,
             registry=self._registry,
         )
-        self._inputs = Counter("polylens_inputs", "Inputs embedded.", ("model",), registry=self._registry)
+        self._inputs = Counter("polylens_inputs", "Inputs processed, by model.", ("model",), registry=self._registry)
         self._tokens = Counter(
-            "polylens_usage_tokens", "Tokens as usage counts them.", ("model",), registry=self._registry
+            "polylens_usage_tokens", "Tokens billed in `usage`, by model.", ("model",), registry=self._registry
         )
         self._registry.register(_Engines(models, cache))
 
     def count(self, route: str, status: int, seconds: float) -> None:
-        """Counts an answered request."""
+        """Counts a completed request."""
         self._requests.labels(route, str(status)).inc()
         self._seconds.labels(route).observe(seconds)
 
     def count_usage(self, model: str, inputs: int, tokens: int) -> None:
-        """Counts what a request came to."""
+        """Counts the inputs and tokens of a completed request."""
         self._inputs.labels(model).inc(inputs)
         self._tokens.labels(model).inc(tokens)
 
     def text(self) -> bytes:
-        """All of them, in Prometheus's text format."""
+        """All metrics, in Prometheus's text format."""
         return generate_latest(self._registry)
 
 
 class _Engines(Collector):
-    """What engines and cache count for themselves."""
+    """The counters that the engines and the cache keep themselves."""
 
     def __init__(self, models: Registry, cache: Cache) -> None:
         self._models, self._cache = models, cache
@@ -64,26 +67,28 @@ class _Engines(Collector):
     def collect(self) -> Iterable[Metric]:
         yield from self._of_engines()
         for name, value in (("hits", self._cache.hits), ("misses", self._cache.misses)):
-            yield CounterMetricFamily(f"polylens_cache_{name}", f"Inputs: {name} in the cache.", value=value)
-        yield GaugeMetricFamily("polylens_cache_bytes", "Of the vectors in the cache.", value=self._cache.nbytes)
+            yield CounterMetricFamily(f"polylens_cache_{name}", f"Cache {name}.", value=value)
+        yield GaugeMetricFamily("polylens_cache_bytes", "Bytes held by cached vectors.", value=self._cache.nbytes)
 
     def _of_engines(self) -> Iterator[Metric]:
         counters = {
             "batches": "Forward passes.",
-            "tokens": "Tokens that went through the model.",
-            "seconds": "Seconds that the model ran.",
-            "restarts": "Processes that were replaced.",
+            "tokens": "Tokens processed by the model.",
+            "seconds": "Seconds spent in forward passes.",
+            "restarts": "Worker processes that were replaced.",
             "failures": "Inputs that the model failed on.",
-            "refusals": "Requests for which there was no room.",
+            "refusals": "Requests refused because a queue was full.",
         }
         for field, meaning in counters.items():
             counter = CounterMetricFamily(f"polylens_engine_{field}", meaning, labels=("model",))
             for served in self._models:
                 counter.add_metric((served.name,), getattr(served.engine.figures, field))
             yield counter
-        ready = GaugeMetricFamily("polylens_engine_ready", "1 where the model can answer.", labels=("model",))
+        ready = GaugeMetricFamily(
+            "polylens_engine_ready", "1 if the model can serve requests, 0 otherwise.", labels=("model",)
+        )
         waiting = GaugeMetricFamily(
-            "polylens_engine_admitted_tokens", "Tokens of the requests under way.", labels=("model", "queue")
+            "polylens_engine_admitted_tokens", "Tokens of the requests under way, by queue.", labels=("model", "queue")
         )
         for served in self._models:
             ready.add_metric((served.name,), float(served.engine.state == "ready"))

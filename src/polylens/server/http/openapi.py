@@ -1,26 +1,30 @@
-"""The document at /openapi.json: what FastAPI knows of the routes, and the bodies that the handlers read and write
-themselves."""
+"""The document at /openapi.json, written from the list of operations and the schemas of their bodies."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from fastapi import FastAPI
-
+from polylens import __version__
 from polylens.server.http import schemas
 
-REQUESTS: tuple[type[schemas.Request], ...] = (
-    schemas.EmbeddingsRequest,
-    schemas.RerankRequest,
-    schemas.ClassifyRequest,
-    schemas.TrainRequest,
-    schemas.SegmentRequest,
-    schemas.InvocationRequest,
-)
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Operation:
+    """One method of one path, as the document describes it."""
+
+    method: str
+    path: str  # with its parameters, as the router writes them: /v1/models/{model_id:path}
+    summary: str
+    response: str  # schema of a good response: a key of RESPONSES
+    request: type[schemas.Request] | None = None  # schema of the body; None for an operation without one
+
 
 _VALUE = {
-    "description": "Numbers, base64 of little-endian float32, or bytes of one bit a number; with several types an "
-    "object with a field for each.",
+    "description": "Numbers, base64 of little-endian float32, or bytes with one bit per number. With several types, an "
+    "object with one field per type.",
     "anyOf": [{"type": "array", "items": {"type": "number"}}, {"type": "string"}, {"type": "object"}],
 }
 
@@ -78,7 +82,7 @@ _RERANKING = _object(
 )
 _EMBEDDING = _object({"model": _STR, "object": {"const": "list"}, "usage": _USAGE, "data": _list(_ROW)})
 
-ANSWERS: dict[str, dict[str, Any]] = {
+RESPONSES: dict[str, dict[str, Any]] = {
     "EmbeddingResponse": _EMBEDDING,
     "RerankingResponse": _RERANKING,
     "ClassificationResponse": _object({"usage": _USAGE, "data": _list(_PREDICTION)}),
@@ -103,50 +107,83 @@ ANSWERS: dict[str, dict[str, Any]] = {
         {"detail": _STR, "code": _STR, "request_id": _STR},
         {
             "errors": _list(_object({"field": _STR, "message": _STR, "type": _STR, "input": {}})),
-            "error": {"type": "object", "description": "OpenAI's form, for its clients."},
+            "error": {"type": "object", "description": "The same in OpenAI's form, for its clients."},
         },
     ),
 }
 
 ERRORS = {
     400: "The model is not served, or the labels do not fit.",
-    401: "No API key, or not a known one.",
-    404: "There is no such thing, or not for this key.",
-    409: "It is being changed, or belongs to another model.",
-    413: "More than one request may hold.",
-    422: "A field cannot be used as it came; `errors` names it.",
-    429: "Too much for this minute; Retry-After says when to try again.",
-    500: "Our own fault.",
-    503: "Busy, not ready or shutting down; Retry-After says when to try again.",
-    504: "It took too long.",
+    401: "The API key is missing or unknown.",
+    404: "Not found, or not visible to this key.",
+    409: "The classifier is being changed, or belongs to another model.",
+    413: "Request too large.",
+    422: "A field is invalid; `errors` names it.",
+    429: "Rate limit exceeded; Retry-After says when to try again.",
+    500: "Internal error.",
+    503: "Busy, starting up or shutting down; Retry-After says when to try again.",
+    504: "Request timed out.",
+    507: "The server has no room to store a classifier.",
 }
 
 
-def responses(answer: str) -> dict[int | str, dict[str, Any]]:
-    """The answers of a route.
+def document(operations: Sequence[Operation]) -> dict[str, Any]:
+    """The OpenAPI document of a server."""
+    paths: dict[str, dict[str, Any]] = {}
+    components = dict(RESPONSES)
+    for each in operations:
+        paths.setdefault(_plain(each.path), {})[each.method.lower()] = _operation(each)
+        if each.request is not None:
+            described = each.request.model_json_schema(ref_template="#/components/schemas/{model}")
+            components.update(described.pop("$defs", {}))
+            components[each.request.__name__] = described
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "polylens",
+            "version": __version__,
+            "description": "Universal embeddings one can run oneself, behind the interface of the published models.",
+        },
+        "paths": paths,
+        "components": {"schemas": components, "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}}},
+        "security": [{"key": []}],
+    }
+
+
+def _operation(operation: Operation) -> dict[str, Any]:
+    described: dict[str, Any] = {
+        "summary": operation.summary,
+        "operationId": f"{operation.method.lower()}_{re.sub(r'[^a-z0-9]+', '_', _plain(operation.path)).strip('_')}",
+        "responses": _responses(operation.response),
+    }
+    names = re.findall(r"{(\w+)", operation.path)
+    if names:
+        described["parameters"] = [{"name": name, "in": "path", "required": True, "schema": _STR} for name in names]
+    if operation.request is not None:
+        described["requestBody"] = {"required": True, "content": _json(operation.request.__name__)}
+    return described
+
+
+def _responses(good: str) -> dict[str, dict[str, Any]]:
+    """The responses of an operation, by status.
 
     Args:
-        answer: Name of the schema of a good one.
+        good: Schema of status 200.
     """
-    good: dict[int | str, dict[str, Any]] = {200: {"description": "As asked.", "content": _json(answer)}}
-    if answer == "Readiness":
-        return {**good, 503: {"description": "Not yet, or no more.", "content": _json(answer)}}
-    if answer == "Status":
-        return good
-    return {**good, **{status: {"description": text, "content": _json("Error")} for status, text in ERRORS.items()}}
+    found = {"200": {"description": "OK.", "content": _json(good)}}
+    if good == "Readiness":
+        return {**found, "503": {"description": "Starting up or shutting down.", "content": _json(good)}}
+    if good == "Status":
+        return found
+    return {
+        **found,
+        **{str(status): {"description": text, "content": _json("Error")} for status, text in ERRORS.items()},
+    }
 
 
-def describe(app: FastAPI) -> None:
-    """Adds the schemas of bodies, and the key, to the document."""
-    document = app.openapi()
-    components = document.setdefault("components", {}).setdefault("schemas", {})
-    components.update(ANSWERS)
-    for schema in REQUESTS:
-        described = schema.model_json_schema(ref_template="#/components/schemas/{model}")
-        components.update(described.pop("$defs", {}))
-        components[schema.__name__] = described
-    document["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
-    document["security"] = [{"key": []}]
+def _plain(path: str) -> str:
+    """A path without the types of its parameters."""
+    return re.sub(r"{(\w+):\w+}", r"{\1}", path)
 
 
 def _json(schema: str) -> dict[str, Any]:

@@ -1,6 +1,6 @@
-"""Errors as bodies of answers, in the published form and, where a client expects it, in OpenAI's as well.
+"""Errors as response bodies, in the published form and, for clients that expect it, also in OpenAI's.
 
-jina_http_api facts, section 3: every client reads `detail`, which therefore is a plain string.
+Every client of the published interface reads `detail`, which therefore is a plain string.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 from polylens.errors import FieldError, PolylensError, http_status, wire_code
 from polylens.server.http.wire import to_json
 
-SHOWN = 100  # characters of a wrong value that an answer repeats
+SHOWN = 100  # characters of an invalid value that a response repeats
 
 OPENAI_TYPES = {401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error"}
 
@@ -21,8 +21,8 @@ def problem(error: PolylensError, request_id: str, *, as_openai: bool) -> tuple[
 
     Args:
         error: What went wrong.
-        request_id: By which the logs know the request.
-        as_openai: Whether OpenAI's `error` object is to stand beside the published fields.
+        request_id: Identifies the request in the log.
+        as_openai: Whether to add OpenAI's `error` object to the published fields.
     """
     status = http_status(error)
     body: dict[str, Any] = {"detail": _detail(error), "code": wire_code(error), "request_id": request_id}
@@ -45,7 +45,7 @@ def problem(error: PolylensError, request_id: str, *, as_openai: bool) -> tuple[
 
 
 def _detail(error: PolylensError) -> str:
-    return str(error).encode("utf-8", "replace").decode()  # a lone surrogate may stand in what it quotes
+    return str(error).encode("utf-8", "replace").decode()  # the quoted input may contain a lone surrogate
 
 
 def _field(error: PolylensError) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The interface as a page to read, from its own OpenAPI document: no script, nothing from any other host."""
+"""The interface as an HTML page, made from its OpenAPI document: without scripts, and without files of other hosts."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ tr + tr td { border-top: 1px solid color-mix(in srgb, currentColor 15%, transpar
 
 
 def reference_page(document: Mapping[str, Any]) -> str:
-    """HTML.
+    """The page as HTML.
 
     Args:
-        document: What `/openapi.json` gives.
+        document: The document at `/openapi.json`.
     """
     head = f"<!doctype html><html lang=en><meta charset=utf-8><title>{escape(document['info']['title'])}</title>"
     intro = (
@@ -37,12 +37,12 @@ def _operations(document: Mapping[str, Any]) -> Iterator[str]:
             yield f"<h2><span class=verb>{method.upper()}</span> <code>{escape(path)}</code></h2>"
             yield f"<p>{escape(operation.get('summary', ''))}</p>"
             yield from _fields(document, operation)
-            statuses = ((code, answer["description"]) for code, answer in operation["responses"].items())
+            statuses = ((code, found["description"]) for code, found in operation["responses"].items())
             yield "<p>" + " ".join(f"<b>{code}</b> {escape(text)}" for code, text in statuses) + "</p>"
 
 
 def _fields(document: Mapping[str, Any], operation: Mapping[str, Any]) -> Iterator[str]:
-    """A table of the fields of a request's body."""
+    """A table of the fields of a request body."""
     if "requestBody" not in operation:
         return
     reference = operation["requestBody"]["content"]["application/json"]["schema"]["$ref"]
@@ -50,7 +50,7 @@ def _fields(document: Mapping[str, Any], operation: Mapping[str, Any]) -> Iterat
     required = schema.get("required", ())
     yield "<table>"
     for name, field in schema["properties"].items():
-        needed = " (needed)" if name in required else ""
+        needed = " (required)" if name in required else ""
         meaning = escape(field.get("description", ""))
         yield f"<tr><td><code>{escape(name)}</code>{needed}<td>{escape(_type(field))}<td>{meaning}"
     yield "</table>"

@@ -1,4 +1,4 @@
-"""What every request goes through: key, limits, body, errors as answers, a line in the log."""
+"""The steps of every request: key, limits, body, result or error as a response, a log line."""
 
 from __future__ import annotations
 
@@ -12,48 +12,62 @@ from typing import TypeVar, cast
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
+from starlette.routing import Match, Route
+from starlette.types import Scope
 
 from polylens.errors import OverloadedError, PolylensError, TooLargeError
 from polylens.server.http import schemas
-from polylens.server.http.access import Keys, RateLimits
+from polylens.server.http.access import Keys, Sessions
 from polylens.server.http.context import MemoryBudget, RequestContext, Result
 from polylens.server.http.metrics import Metrics
 from polylens.server.http.problems import problem
+from polylens.server.http.rates import RateLimits
 from polylens.server.http.wire import to_json
 
 log = logging.getLogger("polylens.server")
 
 JSON = "application/json"
-CLIENT_GONE = 499  # what logs and metrics call a request whose client went away
+CLIENT_GONE = 499  # the status in logs and metrics of a request whose client went away
+SESSION_COOKIE = "polylens_session"
+INLINE_BYTES = 8 * 1024  # a body up to this size is parsed on the event loop: in well under a millisecond
 
 R = TypeVar("R", bound=schemas.Request)
 
 
 @dataclass(slots=True)
 class RequestRecord:
-    """One request under way, and what the log will say of it."""
+    """One request under way, as the log will describe it."""
 
     request_id: str
     route: str
     started: float
-    owner: str | None = None  # None until the key was looked at
-    as_openai: bool = False  # whether errors are to have OpenAI's object as well
-    answer: Result | None = None
+    owner: str | None = None  # None until the key was checked
+    as_openai: bool = False  # whether errors also carry OpenAI's object
+    result: Result | None = None
+
+
+class NamedRoute(Route):
+    """A route that tells its handler the path it was declared with, which logs and metrics call it by."""
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        match, found = super().matches(scope)
+        return match, {**found, "declared_path": self.path}
 
 
 class Responder:
-    """Answers requests.
+    """Responds to requests.
 
     Args:
-        keys: Who may ask.
-        rates: How much.
-        memory: What requests may hold.
+        keys: Who may send them.
+        rates: How many.
+        memory: What they may hold in memory.
         metrics: Where they are counted.
-        max_body: Bytes of one body.
+        max_body: Bytes per body.
     """
 
     def __init__(self, keys: Keys, rates: RateLimits, memory: MemoryBudget, metrics: Metrics, max_body: int) -> None:
         self.keys = keys
+        self.sessions = Sessions()
         self.rates = rates
         self.memory = memory
         self.metrics = metrics
@@ -61,30 +75,36 @@ class Responder:
         self.stopping = False
 
     async def respond(
-        self, request: Request, schema: type[R] | None, work: Callable[[R, RequestContext], Awaitable[Result]]
+        self,
+        request: Request,
+        schema: type[R] | None,
+        work: Callable[[R, RequestContext], Awaitable[Result]],
+        *,
+        session_suffices: bool = False,
     ) -> Response:
-        """Runs an endpoint: asks for the key, reads the body, turns errors into answers, ends with a line in the log.
+        """Runs an endpoint: asks for the key, reads the body, turns errors into responses, ends with a log line.
 
         Args:
             request: As it came.
             schema: Of its body; None for one without, whose `work` gets an empty request.
-            work: Request and caller -> answer; cancelled if the client goes away.
+            work: Request and its context -> result; cancelled if the client goes away.
+            session_suffices: Whether the search page's cookie may stand in for the key.
         """
-        record = RequestRecord(secrets.token_hex(8), request.scope["route"].path, time.perf_counter())
+        record = RequestRecord(secrets.token_hex(8), request.scope["declared_path"], time.perf_counter())
         try:
-            record.owner = self.keys.owner(request.headers.get("authorization"))
+            record.owner = self._owner(request, session_suffices=session_suffices)
             self.rates.take_request(record.owner)
             if self.stopping:
                 raise OverloadedError("the server is shutting down")
             with self.memory.request(record.owner) as context:
                 parsed = await self._parsed(request, schema, record, context)
-                record.answer = await _unless_gone(request, work(parsed, context))
-                response = self._answered(record)
+                record.result = await _unless_gone(request, work(parsed, context))
+                response = await self._response(record)
         except ClientDisconnect:
             response = Response(status_code=CLIENT_GONE)
         except PolylensError as error:
             response = self._problem(record, error)
-        except Exception:  # whatever it was, it is ours, and no reason to tell a client how we are built
+        except Exception:  # a defect of ours: the log gets the details, the client none of them
             log.exception("request %s failed", record.request_id)
             response = self._problem(record, PolylensError("An unexpected error occurred."))
         response.headers["X-Request-ID"] = record.request_id
@@ -93,16 +113,25 @@ class Responder:
         self._note(record, response.status_code)
         return response
 
-    def _answered(self, record: RequestRecord) -> Response:
-        answer = record.answer
-        if answer is None:
+    def _owner(self, request: Request, *, session_suffices: bool) -> str:
+        authorization = request.headers.get("authorization")
+        if session_suffices and not authorization:
+            owner = self.sessions.owner(request.cookies.get(SESSION_COOKIE))
+            if owner is not None:
+                return owner
+        return self.keys.owner(authorization)
+
+    async def _response(self, record: RequestRecord) -> Response:
+        result = record.result
+        if result is None:
             return Response(status_code=CLIENT_GONE)
-        self.rates.take_tokens(record.owner or "", answer.tokens)
-        if answer.inputs:
-            self.metrics.count_usage(answer.model, answer.inputs, answer.tokens)
-        if isinstance(answer.value, Response):
-            return answer.value
-        return Response(to_json(answer.value), media_type=JSON)
+        self.rates.take_tokens(record.owner or "", result.tokens)
+        if result.inputs:
+            self.metrics.count_usage(result.model, result.inputs, result.tokens)
+        if isinstance(result.value, Response):
+            return result.value
+        # In a thread, whatever the size: nothing tells how long it will be before it is written.
+        return Response(await asyncio.to_thread(to_json, result.value), media_type=JSON)
 
     async def _parsed(
         self, request: Request, schema: type[R] | None, record: RequestRecord, context: RequestContext
@@ -111,10 +140,11 @@ class Responder:
         if schema is None:
             return cast("R", schemas.Request())
         body = await self._body(request, context)
-        record.as_openai = record.as_openai or b'"encoding_format"' in body
-        return schemas.parse(body, schema)
+        if len(body) <= INLINE_BYTES:
+            return _parse(body, schema, record)
+        return await asyncio.to_thread(_parse, body, schema, record)
 
-    async def _body(self, request: Request, context: RequestContext) -> bytes:
+    async def _body(self, request: Request, context: RequestContext) -> bytearray:
         limit = self.max_body
         length = request.headers.get("content-length", "")
         received = bytearray()
@@ -125,8 +155,8 @@ class Responder:
                 if len(received) > limit:
                     break
             else:
-                return bytes(received)
-        raise TooLargeError(f"the body is longer than {limit:,} bytes, the limit for one request; send several")
+                return received
+        raise TooLargeError(f"the body is longer than {limit:,} bytes, the limit per request; send several")
 
     def _problem(self, record: RequestRecord, error: PolylensError) -> Response:
         status, body, headers = problem(error, record.request_id, as_openai=record.as_openai)
@@ -135,7 +165,7 @@ class Responder:
     def _note(self, record: RequestRecord, status: int) -> None:
         seconds = time.perf_counter() - record.started
         self.metrics.count(record.route, status, seconds)
-        answer = record.answer
+        result = record.result
         log.info(
             "%s %d",
             record.route,
@@ -146,13 +176,18 @@ class Responder:
                 "status": status,
                 "seconds": round(seconds, 4),
                 "owner": record.owner,
-                **({"model": answer.model, "inputs": answer.inputs, "tokens": answer.tokens} if answer else {}),
+                **({"model": result.model, "inputs": result.inputs, "tokens": result.tokens} if result else {}),
             },
         )
 
 
+def _parse(body: bytearray, schema: type[R], record: RequestRecord) -> R:
+    record.as_openai = record.as_openai or b'"encoding_format"' in body
+    return schemas.parse(body, schema)
+
+
 async def _unless_gone(request: Request, work: Awaitable[Result]) -> Result | None:
-    """The work's answer, or None, the work being cancelled, if the client goes away before it is there."""
+    """The result of the work; None if the client goes away first, which cancels the work."""
     task, gone = asyncio.ensure_future(work), asyncio.ensure_future(_disconnected(request))
     try:
         await asyncio.wait([task, gone], return_when=asyncio.FIRST_COMPLETED)

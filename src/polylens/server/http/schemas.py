@@ -1,4 +1,4 @@
-"""Requests as clients send them. Fields that are not listed are ignored, as the published interface does."""
+"""Requests as clients send them. Unknown fields are ignored, as the published interface does."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ MAX_GROUPS, MAX_GROUP_LABELS = 8, 64
 _TEXT = {"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]}
 _IMAGE = {
     "type": "object",
-    "properties": {"image": {"type": "string", "description": "http(s) URL, data: URI or base64"}},
+    "properties": {"image": {"type": "string", "description": "An http(s) URL, a data: URI or base64."}},
     "required": ["image"],
 }
 _PDF = {
     "type": "object",
-    "properties": {"pdf": {"type": "string", "description": "http(s) URL, data: URI or base64"}},
+    "properties": {"pdf": {"type": "string", "description": "An http(s) URL, a data: URI or base64."}},
     "required": ["pdf"],
 }
-_IDS = {"type": "array", "items": {"type": "integer"}, "description": "token ids of the model's own tokenizer"}
+_IDS = {"type": "array", "items": {"type": "integer"}, "description": "Token ids of the model's own tokenizer."}
 _ITEM = {"anyOf": [{"type": "string"}, _TEXT, _IMAGE]}
 _LIST = {"type": "array", "minItems": 1, "items": {"anyOf": [*_ITEM["anyOf"], _IDS]}}
 
@@ -35,12 +35,12 @@ def _listed(value: Any) -> Any:
 
 
 def _numeric(value: Any) -> Any:
-    """A number that came as a string, as in Jina's own examples."""
+    """Accepts a number as a string, as in Jina's own examples."""
     return int(value) if isinstance(value, str) and value.strip().isascii() and value.strip().isdigit() else value
 
 
 Input = Annotated[Any, WithJsonSchema({"anyOf": [*_ITEM["anyOf"], _PDF, _IDS, _LIST]})]
-"""Sorted by `polylens.server.intake.sources`, whose messages name the item."""
+"""Read by `polylens.server.intake.sources`, whose messages name the item."""
 
 Item = Annotated[Any, WithJsonSchema(_ITEM)]
 Types = Annotated[list[EmbeddingType], BeforeValidator(_listed), Field(min_length=1)]
@@ -49,20 +49,22 @@ Flag = Annotated[bool, Field(strict=True)]
 
 
 class Request(BaseModel):
-    """What all requests share."""
+    """The base of all requests."""
 
     model_config = ConfigDict(extra="ignore", populate_by_name=True)
 
 
 class EmbeddingsRequest(Request):
-    """POST /v1/embeddings. jina_http_api facts, section 1; the fields of OpenAI's interface besides."""
+    """Embed texts, images or a PDF."""
 
     model: str
     input: Input
     task: str | None = None
     dimensions: Dimensions | None = None
-    normalized: Flag | None = Field(default=None, description="Unit vectors; true if nothing is said.")
-    truncate: Flag | None = Field(default=None, description="Cut texts that are too long instead of refusing them.")
+    normalized: Flag | None = Field(default=None, description="Whether vectors have unit length; default true.")
+    truncate: Flag | None = Field(
+        default=None, description="Whether texts that are too long are cut instead of refused."
+    )
     embedding_type: Types | None = Field(
         default=None, validation_alias=AliasChoices("embedding_type", "encoding_type", "encoding_format")
     )
@@ -72,7 +74,7 @@ class EmbeddingsRequest(Request):
 
 
 class RerankRequest(Request):
-    """POST /v1/rerank. Section 5."""
+    """Rank documents by their relevance to a query."""
 
     model: str
     query: Item
@@ -81,11 +83,13 @@ class RerankRequest(Request):
     ]
     top_n: Annotated[int, Field(strict=True, ge=1)] | None = None
     return_documents: Flag | None = True
-    truncation: Flag | None = Field(default=True, description="Cut texts that are too long instead of refusing them.")
+    truncation: Flag | None = Field(
+        default=True, description="Whether texts that are too long are cut instead of refused."
+    )
 
 
 class ClassifyRequest(Request):
-    """POST /v1/classify: zero-shot with `model` and `labels`, few-shot with `classifier_id`. Section 5."""
+    """Classify inputs: zero-shot with `model` and `labels`, few-shot with `classifier_id`."""
 
     input: Input
     model: str | None = None
@@ -98,7 +102,7 @@ class ClassifyRequest(Request):
 
 
 class TrainRequest(Request):
-    """POST /v1/train: a new classifier with `model`, more for one that is there with `classifier_id`. Section 5."""
+    """Train a new classifier with `model`, or an existing one further with `classifier_id`."""
 
     input: Annotated[
         Any,
@@ -124,7 +128,7 @@ class TrainRequest(Request):
 
 
 class SegmentRequest(Request):
-    """POST /v1/segment, and the published POST /. Section 5."""
+    """Split a text into tokens and chunks."""
 
     content: str
     tokenizer: str | None = None
@@ -136,7 +140,7 @@ class SegmentRequest(Request):
 
 
 class InvocationParameters(Request):
-    """`parameters` of SageMaker's form."""
+    """The `parameters` of SageMaker's form."""
 
     model: str | None = None
     task: str | None = None
@@ -149,7 +153,7 @@ class InvocationParameters(Request):
 
 
 class InvocationRequest(Request):
-    """POST /invocations, as jina-sagemaker's client sends it: a list of inputs, `{"pdf"}`, or a query to rank by."""
+    """Embed a list of inputs or `{"pdf"}`, or rank by a query, as jina-sagemaker's client sends it."""
 
     data: Any
     parameters: InvocationParameters = Field(default_factory=InvocationParameters)
@@ -158,11 +162,11 @@ class InvocationRequest(Request):
 R = TypeVar("R", bound=Request)
 
 
-def parse(body: bytes, schema: type[R]) -> R:
-    """The body of a request.
+def parse(body: bytes | bytearray, schema: type[R]) -> R:
+    """Reads the body of a request.
 
     Raises:
-        FieldError: It is not JSON, or a field is missing or of a wrong kind.
+        FieldError: The body is not JSON, or a field is missing or of a wrong type.
     """
     try:
         value = orjson.loads(body)
@@ -174,10 +178,10 @@ def parse(body: bytes, schema: type[R]) -> R:
 
 
 def checked(value: Mapping[str, Any], schema: type[R]) -> R:
-    """A JSON object as a request.
+    """Reads a JSON object as a request.
 
     Raises:
-        FieldError: A field is missing or of a wrong kind; the first one is named.
+        FieldError: A field is missing or of a wrong type; the first one is named.
     """
     try:
         return schema.model_validate(value)

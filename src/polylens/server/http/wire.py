@@ -1,7 +1,7 @@
-"""Vectors as they go over the wire: lists of numbers, base64, or one bit a number.
+"""Vectors in responses: lists of numbers, base64, or one bit per number.
 
-jina_http_api facts, section 1.4. Answers are built here as bytes, not through response models: a list of 256 vectors of
-1,024 numbers takes orjson 6 ms from the array, and a validating model four times as long.
+Responses are written from arrays, not through response models: orjson takes 6 ms for 256 vectors of 1,024 numbers, and
+a validating model four times as long.
 """
 
 from __future__ import annotations
@@ -20,20 +20,21 @@ EmbeddingType = Literal["float", "base64", "binary", "ubinary"]
 
 
 def to_json(value: Any) -> bytes:
-    """JSON, numpy arrays as lists."""
+    """A value as JSON, with numpy arrays as lists."""
     return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS)
 
 
 def sized(embedding: Embedding, dimensions: int | None, *, normalised: bool) -> FloatArray:
-    """The dense vector as asked for.
+    """The dense vector of an input in the size and length that were asked for.
 
     Args:
         embedding: Of one input.
-        dimensions: How many of its first numbers; None is all.
-        normalised: Whether it has unit length, also after cutting; otherwise it has the length that the model gave.
+        dimensions: Number of leading values to keep; None keeps all.
+        normalised: Whether the vector has unit length, also after cutting; otherwise it has the length that the model
+            gave.
 
     Raises:
-        InputError: It has fewer numbers.
+        InputError: The vector has fewer numbers than `dimensions`.
 
     Example:
         >>> found = Embedding(np.array([0.6, 0.8], np.float32), np.zeros((0, 0), np.float32), norm=10.0)
@@ -51,7 +52,7 @@ def sized(embedding: Embedding, dimensions: int | None, *, normalised: bool) -> 
 
 
 def encoded(vector: FloatArray, kinds: Sequence[EmbeddingType]) -> Any:
-    """A vector in one type, or in several as an object with a field for each.
+    """A vector in one type, or an object with one field per type.
 
     Example:
         >>> encoded(np.array([1.0, -1.0, 0.5, 0.0, 0.0, 0.0, 0.0, 2.0], np.float32), ["ubinary"]).tolist()
@@ -63,14 +64,14 @@ def encoded(vector: FloatArray, kinds: Sequence[EmbeddingType]) -> Any:
 
 
 def single(index: int, vector: FloatArray, kinds: Sequence[EmbeddingType]) -> dict[str, Any]:
-    """One row of an answer with dense vectors."""
+    """One row of a response with dense vectors."""
     return {"object": "embedding", "index": index, "embedding": encoded(vector, kinds)}
 
 
 def multi(
     index: int, vectors: FloatArray, kinds: Sequence[EmbeddingType], tokens: Sequence[str] | None
 ) -> dict[str, Any]:
-    """One row of an answer with multi-vectors."""
+    """One row of a response with multi-vectors."""
     row = {"object": "embeddings", "index": index, "embeddings": [encoded(vector, kinds) for vector in vectors]}
     return row if tokens is None else {**row, "tokenized_input": tokens}
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import FastAPI, Request, Response
-from fastapi.responses import FileResponse
 from pydantic import Field
-from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import Request
+from starlette.responses import FileResponse, Response
+from starlette.routing import BaseRoute
 
 from polylens import types
 from polylens.errors import InputError, NotFoundError
@@ -20,7 +21,7 @@ from polylens.index.search import By
 from polylens.media.image import inline_image
 from polylens.server.http import schemas
 from polylens.server.http.context import RequestContext, Result
-from polylens.server.http.responding import Responder
+from polylens.server.http.responding import JSON, SESSION_COOKIE, NamedRoute, Responder
 from polylens.server.http.wire import to_json
 from polylens.server.search_page.service import LibraryService
 from polylens.types import Kind
@@ -75,37 +76,6 @@ class WhyRequest(PageRef):
     query: str
 
 
-def add_library(app: FastAPI, library: LibraryService, responder: Responder, host: str) -> None:
-    """Adds the routes of the search page.
-
-    Args:
-        app: The application.
-        library: The library that is searched.
-        responder: Answers the requests.
-        host: The address that the server listens on. Requests to other host names are refused: otherwise a page
-            elsewhere could let its own name lead here, and read the library.
-    """
-    app.add_middleware(TrustedHostMiddleware, allowed_hosts=_allowed_hosts(host))
-    page = PageFiles()
-    routes = LibraryRoutes(library, responder)
-    app.state.index_page = page.index
-    for path, handler in (
-        ("/page/{name}", page.get),
-        ("/library", routes.get_state),
-        ("/library/page", routes.get_image),
-        ("/library/text", routes.get_text),
-        ("/library/file", routes.get_file),
-    ):
-        app.add_api_route(path, handler, methods=["GET"], include_in_schema=False)
-    app.add_api_route("/library/search", routes.post_search, methods=["POST"], include_in_schema=False)
-    app.add_api_route("/library/why", routes.post_why, methods=["POST"], include_in_schema=False)
-
-
-def _allowed_hosts(host: str) -> list[str]:
-    local = ["127.0.0.1", "localhost", "[::1]"]
-    return local if host in ("127.0.0.1", "localhost", "::1") else ["*"]
-
-
 class PageFiles:
     """The files that the search page itself is made of."""
 
@@ -117,49 +87,94 @@ class PageFiles:
         """The page."""
         return Response(self._files["index.html"], media_type="text/html", headers=PAGE_HEADERS)
 
-    async def get(self, name: str) -> Response:
-        """Answers GET /page/{name}: a script, a style sheet or an icon."""
+    async def get(self, request: Request) -> Response:
+        """Responds to GET /page/{name}: a script, a style sheet or an icon."""
+        name = request.path_params["name"]
         if name not in self._files:
             error = {"detail": f"the search page has no file {name!r}", "code": "RESOURCE_NOT_FOUND", "request_id": ""}
-            return Response(to_json(error), status_code=404, media_type="application/json")
+            return Response(to_json(error), status_code=404, media_type=JSON)
         return Response(self._files[name], media_type=MEDIA_TYPES[Path(name).suffix], headers=PAGE_HEADERS)
 
 
 class LibraryRoutes:
-    """The requests that the search page sends.
+    """The search page and the requests that it sends.
+
+    With keys, each request brings one in its header, as any client's does. Images and downloads are loaded by their
+    URL, which cannot carry a header: for these two a session suffices, whose cookie `POST /library/login` sets in
+    exchange for the key. The cookie is `HttpOnly` and `SameSite=Strict` and opens nothing else, so a page of another
+    site can neither read it nor have requests sent with it (docs/decisions/0016).
 
     Args:
         library: The library that is searched.
-        responder: Answers the requests.
+        responder: Responds to the requests.
     """
 
     def __init__(self, library: LibraryService, responder: Responder) -> None:
         self._library = library
         self._responder = responder
+        self._page = PageFiles()
+
+    def index_page(self) -> Response:
+        """The page itself."""
+        return self._page.index()
+
+    def all_routes(self) -> Sequence[BaseRoute]:
+        """The routes, all below /page and /library."""
+        return [
+            NamedRoute("/page/{name}", self._page.get),
+            NamedRoute("/library", self.get_state),
+            NamedRoute("/library/login", self.get_login),
+            NamedRoute("/library/login", self.post_login, methods=["POST"]),
+            NamedRoute("/library/search", self.post_search, methods=["POST"]),
+            NamedRoute("/library/why", self.post_why, methods=["POST"]),
+            NamedRoute("/library/page", self.get_image),
+            NamedRoute("/library/text", self.get_text),
+            NamedRoute("/library/file", self.get_file),
+        ]
+
+    async def get_login(self, _request: Request) -> Response:
+        """Responds to GET /library/login: whether the page has to ask for a key. This needs none."""
+        return Response(to_json({"needed": self._responder.keys.required}), media_type=JSON)
+
+    async def post_login(self, request: Request) -> Response:
+        """Responds to POST /library/login with the cookie of a session."""
+        return await self._responder.respond(request, None, partial(self._login, request.url.scheme == "https"))
 
     async def get_state(self, request: Request) -> Response:
-        """Answers GET /library."""
+        """Responds to GET /library."""
         return await self._responder.respond(request, None, self._state)
 
     async def post_search(self, request: Request) -> Response:
-        """Answers POST /library/search."""
+        """Responds to POST /library/search."""
         return await self._responder.respond(request, SearchRequest, self._search)
 
     async def post_why(self, request: Request) -> Response:
-        """Answers POST /library/why."""
+        """Responds to POST /library/why."""
         return await self._responder.respond(request, WhyRequest, self._why)
 
     async def get_image(self, request: Request) -> Response:
-        """Answers GET /library/page?file=...&page=...&width=..."""
-        return await self._responder.respond(request, None, partial(self._image, request))
+        """Responds to GET /library/page?file=...&page=...&width=..."""
+        return await self._responder.respond(request, None, partial(self._image, request), session_suffices=True)
 
     async def get_text(self, request: Request) -> Response:
-        """Answers GET /library/text?file=...&page=..."""
+        """Responds to GET /library/text?file=...&page=..."""
         return await self._responder.respond(request, None, partial(self._text, request))
 
     async def get_file(self, request: Request) -> Response:
-        """Answers GET /library/file?file=..."""
-        return await self._responder.respond(request, None, partial(self._file, request))
+        """Responds to GET /library/file?file=..."""
+        return await self._responder.respond(request, None, partial(self._file, request), session_suffices=True)
+
+    async def _login(self, secure: bool, _asked: schemas.Request, context: RequestContext) -> Result:
+        response = Response(to_json({}), media_type=JSON)
+        response.set_cookie(
+            SESSION_COOKIE,
+            self._responder.sessions.open(context.owner),
+            path="/library",
+            secure=secure,
+            httponly=True,
+            samesite="strict",
+        )
+        return Result(response, 0)
 
     async def _state(self, _asked: schemas.Request, _context: RequestContext) -> Result:
         return Result(await self._library.state(), 0)

@@ -1,14 +1,20 @@
 // What the page asks of the server. Every error is an Error whose message the server wrote for people.
 
+import { askForKey, authorized } from "./login.js";
+
 async function ask(address, options) {
   let response;
   try {
-    response = await fetch(address, options);
+    response = await fetch(address, authorized(options));
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw new Error("The server does not answer. Is it still running?");
   }
   if (response.ok) return response.json();
+  if (response.status === 401) {
+    await askForKey(); // the server was started anew, with other keys
+    return ask(address, options);
+  }
   const problem = await response.json().catch(() => ({}));
   throw new Error(problem.detail || `The server answered ${response.status}.`);
 }

@@ -1,11 +1,12 @@
 // polylens: search a folder. The address says what is shown; this file keeps the two together.
 // The other modules: state (address), results, viewer and heat (an opened page), library (its state),
-// facets (what it can be narrowed by), playground.
+// facets (what it can be narrowed by), playground, login (a server with keys).
 
 import * as api from "./api.js";
 import { find, icon, later, make, sentence, tell } from "./dom.js";
 import { listenToFacets, showFacets } from "./facets.js";
 import { watchLibrary } from "./library.js";
+import { enter } from "./login.js";
 import { picturesForPlayground, preparePlayground } from "./playground.js";
 import { readPicture, watchForPictures } from "./picture.js";
 import { showResults } from "./results.js";
@@ -241,5 +242,6 @@ prepareViewer({
   alike,
 });
 watchForPictures(takePicture);
+await enter();
 watchLibrary(libraryChanged);
 show();

@@ -2,6 +2,7 @@
 
 import * as api from "./api.js";
 import { counted, find, icon, later, make, tell } from "./dom.js";
+import { hasKey } from "./login.js";
 import { readPicture } from "./picture.js";
 import { asCurl, asPython } from "./request.js";
 
@@ -176,14 +177,14 @@ function cell(value) {
 function showRequest(wish) {
   const address = `${location.origin}/v1/embeddings`;
   for (const [id, write] of [["curl", asCurl], ["python", asPython]]) {
-    find(id).textContent = write(address, wish, { short: true });
+    find(id).textContent = write(address, wish, { short: true, keyed: hasKey() });
   }
 }
 
 async function copy(button) {
   const id = button.dataset.copy;
   const write = id === "curl" ? asCurl : asPython;
-  const written = write(`${location.origin}/v1/embeddings`, body());
+  const written = write(`${location.origin}/v1/embeddings`, body(), { keyed: hasKey() });
   const label = button.querySelector(".label");
   try {
     await navigator.clipboard.writeText(written);

@@ -1,21 +1,26 @@
 // A request of the playground as something to run elsewhere.
 
-/** @param short Pictures cut short, to be read rather than run. */
-export function asCurl(address, body, { short = false } = {}) {
+/**
+ * @param short Pictures cut short, to be read rather than run.
+ * @param keyed Whether the server asks for a key, which is then read from the environment: it is not for the screen.
+ */
+export function asCurl(address, body, { short = false, keyed = false } = {}) {
   const written = json(body, short).replaceAll("'", String.raw`'\''`);
-  return `curl ${address} \\\n  -H 'Content-Type: application/json' \\\n  -d '${written}'`;
+  const key = keyed ? ` \\\n  -H "Authorization: Bearer $POLYLENS_KEY"` : "";
+  return `curl ${address}${key} \\\n  -H 'Content-Type: application/json' \\\n  -d '${written}'`;
 }
 
 /** JSON of texts and numbers is Python as well. */
-export function asPython(address, body, { short = false } = {}) {
-  return `import json
+export function asPython(address, body, { short = false, keyed = false } = {}) {
+  const key = keyed ? `, "Authorization": f"Bearer {os.environ['POLYLENS_KEY']}"` : "";
+  return `import json${keyed ? "\nimport os" : ""}
 from urllib.request import Request, urlopen
 
 body = ${json(body, short)}
 request = Request(
     "${address}",
     data=json.dumps(body).encode(),
-    headers={"Content-Type": "application/json"},
+    headers={"Content-Type": "application/json"${key}},
 )
 for row in json.load(urlopen(request))["data"]:
     print(row["index"], row["embedding"][:4])`;

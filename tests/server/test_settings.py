@@ -1,0 +1,183 @@
+"""The settings of a server: each has a flag, a variable and a row in the reference, and wrong ones are named."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import fields
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+from tests.support.root import ROOT
+from typer.main import get_command
+
+from polylens.cli import app
+from polylens.errors import InputError
+from polylens.server.settings import FetchPolicy, Setting, Settings, all_settings, read_settings
+
+PAGE = ROOT / "docs/reference/settings.md"
+MARK = "<!-- from here on written by tests/server/test_settings.py -->\n"
+
+SETTINGS = list(all_settings())
+
+OTHER: dict[str, tuple[str, Any]] = {
+    "models": ("nano, jina-clip-v2", ("nano", "jina-clip-v2")),
+    "aliases": ("a=nano,b=nano", {"a": "nano", "b": "nano"}),
+    "library": ("s3://papers/all", "s3://papers/all"),
+    "host": ("0.0.0.0", "0.0.0.0"),
+    "lazy": ("true", True),
+    "device": ("cuda:1", "cuda:1"),
+    "dtype": ("float32", "float32"),
+    "keys": ("/etc/keys", Path("/etc/keys")),
+    "classifiers": ("~/kept", Path.home() / "kept"),
+    "cors_origins": ("https://a.example,https://b.example", ("https://a.example", "https://b.example")),
+    "fetch": ("allow", "allow"),
+    "fetch_hosts": ("a.example,[::1]:80", frozenset({"a.example", "[::1]:80"})),
+}
+"""Field -> a value as it is written, and as it is read. Numbers are not listed: 7 suits each of them."""
+
+WRONG = {"aliases": "ab", "lazy": "perhaps", "fetch": "sometimes", "fetch_hosts": "A.EXAMPLE"}
+"""Field -> a value that can be told to be wrong; of numbers it is a word."""
+
+
+def other(setting: Setting) -> tuple[str, Any]:
+    return OTHER.get(setting.name, ("7", 7))
+
+
+@pytest.fixture(autouse=True)
+def no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    for setting in SETTINGS:
+        monkeypatch.delenv(setting.variable, raising=False)
+
+
+@cache
+def options() -> dict[str, Any]:
+    """Flag -> the option of `polylens serve`."""
+    group: Any = get_command(app)
+    context = group.make_context("polylens", ["models"], resilient_parsing=True)
+    command = group.commands["serve"]
+    return {flag: option for option in command.get_params(context) for flag in option.opts}
+
+
+@pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.name)
+class TestEach:
+    def test_has_a_meaning_a_flag_and_a_row(self, setting: Setting) -> None:
+        assert setting.meaning.endswith(".")
+        option = options()[setting.flag]
+        assert setting.meaning in option.help and setting.variable in option.help
+        assert f"| `{setting.name}` | `{setting.variable}` | `{setting.flag}` |" in PAGE.read_text(encoding="utf-8")
+
+    def test_is_read_from_its_variable(self, setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
+        written, expected = other(setting)
+        assert getattr(read_settings({}), setting.name) != expected
+        monkeypatch.setenv(setting.variable, written)
+        assert getattr(read_settings({}), setting.name) == expected
+        monkeypatch.setenv(setting.variable, "")
+        assert getattr(read_settings({}), setting.name) != expected
+
+    def test_its_flag_reaches_it(self, setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
+        given: list[Settings] = []
+        monkeypatch.setattr("polylens.server.run.run", given.append)
+        monkeypatch.setattr("polylens.cli.serving._model_of", lambda _library: "nano")
+        written, expected = other(setting)
+        values = [part.strip() for part in written.split(",")] if setting.is_list else [written]
+        arguments = [part for value in values for part in (setting.flag, value)]
+        group: Any = get_command(app)
+        group.main(["serve", *([setting.flag] if setting.is_switch else arguments)], standalone_mode=False)
+        assert getattr(given[0], setting.name) == expected
+        changed = {name for name in Settings.model_fields if getattr(given[0], name) != getattr(Settings(), name)}
+        assert changed == {setting.name}
+
+
+@pytest.mark.parametrize(
+    ("setting", "wrong"),
+    [(each, "-1x") for each in SETTINGS if "number" in each.value]
+    + [(each, WRONG[each.name]) for each in SETTINGS if each.name in WRONG],
+    ids=lambda value: value.name if isinstance(value, Setting) else "",
+)
+def test_a_wrong_value_is_named_with_its_variable_or_flag(
+    setting: Setting, wrong: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(setting.variable, wrong)
+    with pytest.raises(InputError, match=f"^{setting.variable} must be .*, got '{wrong}'$"):
+        read_settings({})
+    with pytest.raises(InputError, match=f"^{setting.flag} must be .*, got "):
+        read_settings({setting.name: [wrong] if setting.is_list else wrong})
+
+
+class TestOrder:
+    def test_flags_win_over_variables_and_variables_over_defaults(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        assert read_settings({}).port == 8000
+        monkeypatch.setenv("POLYLENS_PORT", "1")
+        assert read_settings({}).port == 1
+        assert read_settings({"port": "2"}).port == 2
+
+    def test_they_cannot_be_changed(self) -> None:
+        with pytest.raises(ValidationError):
+            Settings().port = 1  # type: ignore[misc]
+        with pytest.raises(TypeError):
+            Settings(aliases={"a": "b"}).aliases["a"] = "c"  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("port", "65536"), ("port", "-1"), ("workers", "0"), ("max_wait", "nan"), ("max_wait", "inf")]
+)
+def test_numbers_out_of_bounds(name: str, value: str) -> None:
+    with pytest.raises(InputError, match=f"must be a .*number.*, got '{value}'"):
+        read_settings({name: value})
+
+
+def test_every_limit_and_every_part_of_the_fetch_policy_can_be_set() -> None:
+    changed = Settings(**{setting.name: other(setting)[1] for setting in SETTINGS})
+    for before, after in ((Settings().limits, changed.limits), (Settings().fetch_policy, changed.fetch_policy)):
+        for field in fields(before):
+            assert getattr(before, field.name) != getattr(after, field.name), field.name
+
+
+def test_the_defaults_of_fetching_are_those_of_the_policy() -> None:
+    assert Settings().fetch_policy == FetchPolicy(mode="public")
+
+
+def test_a_wrong_variable_ends_the_command_with_one_line() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "polylens.cli", "serve"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "POLYLENS_WORKERS": "many"},
+    )
+    assert ended.returncode == 2
+    assert ended.stderr == "polylens: POLYLENS_WORKERS must be a whole number, at least 1, got 'many'\n"
+
+
+def test_other_commands_do_without_pydantic() -> None:
+    code = "import sys; from polylens.cli import app; from typer.main import get_command; get_command(app); "
+    ended = subprocess.run(
+        [sys.executable, "-c", code + "print([name for name in ('pydantic', 'starlette') if name in sys.modules])"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert ended.stdout == "[]\n"
+
+
+def test_the_reference_is_what_the_settings_are() -> None:
+    """POLYLENS_WRITE_DOCS=1 writes the page anew instead."""
+    introduction, mark, _ = PAGE.read_text(encoding="utf-8").partition(MARK)
+    head = "| setting | variable | flag | value | default | meaning |\n|---|---|---|---|---|---|\n"
+    rows = [
+        f"| `{each.name}` | `{each.variable}` | `{each.flag}` | {each.value} | "
+        f"{f'`{each.default}`' if each.default else ''} | {each.meaning} |\n"
+        for each in SETTINGS
+    ]
+    current = f"{introduction}{mark}\n{head}{''.join(rows)}"
+    if os.environ.get("POLYLENS_WRITE_DOCS"):
+        PAGE.write_text(current, encoding="utf-8")
+    assert mark
+    assert PAGE.read_text(encoding="utf-8") == current, (
+        "run POLYLENS_WRITE_DOCS=1 .venv/bin/python -m pytest tests/server/test_settings.py tests/test_docs.py"
+    )
