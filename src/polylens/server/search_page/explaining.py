@@ -73,13 +73,13 @@ def explain(embedder: ServedEmbedder, query: str, image: PIL.Image.Image) -> Exp
 
 
 def words_of(processor: JinaV4Processor, query: str, prefix: str, num_tokens: int) -> list[tuple[str, list[int]]]:
-    """The words of a query, each with the indices of its tokens. The prompt is not among them.
+    """The words of a query, and which of its tokens each is made of; the prompt is none of them.
 
     Args:
-        processor: The processor that made the tokens.
-        query: The query without its prompt.
+        processor: Whose tokens they are.
+        query: As it was asked.
         prefix: The prompt before it.
-        num_tokens: Number of tokens that the model saw, as a long query is cut.
+        num_tokens: How many of the tokens there are: a long query was cut.
     """
     encoded = processor.tokenizer.encode(prefix + query, add_special_tokens=False)
     spans = encoded.offsets[:num_tokens]
