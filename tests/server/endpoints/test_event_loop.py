@@ -15,7 +15,7 @@ from typing import Any
 import httpx2
 import numpy as np
 import pytest
-from fastapi import FastAPI
+from starlette.applications import Starlette
 
 from polylens.server.app import create_app
 from polylens.server.classifiers.record import Classifier
@@ -93,11 +93,11 @@ async def made_up(
 
 
 @pytest.fixture
-def app(tmp_path: Path) -> FastAPI:
+def app(tmp_path: Path) -> Starlette:
     return create_app(Settings(lazy=True, classifiers=tmp_path / "classifiers"))
 
 
-async def answered_meanwhile(app: FastAPI, hold: Hold, path: str, body: dict[str, Any]) -> httpx2.Response:
+async def answered_meanwhile(app: Starlette, hold: Hold, path: str, body: dict[str, Any]) -> httpx2.Response:
     """The answer to a request that is held still until `/health` and `/v1/models` have answered."""
     async with (
         app.router.lifespan_context(app),
@@ -113,7 +113,7 @@ async def answered_meanwhile(app: FastAPI, hold: Hold, path: str, body: dict[str
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_health_answers_during(name: str, app: FastAPI, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_health_answers_during(name: str, app: Starlette, monkeypatch: pytest.MonkeyPatch) -> None:
     owner, function, path, body = CASES[name]
     monkeypatch.setattr(EmbeddingService, "embed", made_up)
     if name == "few-shot scores":
@@ -124,7 +124,7 @@ def test_health_answers_during(name: str, app: FastAPI, monkeypatch: pytest.Monk
     assert response.status_code == 200, response.text
 
 
-def test_health_answers_while_token_ids_are_decoded(app: FastAPI, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_health_answers_while_token_ids_are_decoded(app: Starlette, monkeypatch: pytest.MonkeyPatch) -> None:
     """One of the ids is unknown, so that no model is asked."""
     hold = Hold(reading.texts_of)
     monkeypatch.setattr(reading, "texts_of", hold.method())
@@ -144,7 +144,7 @@ def test_health_answers_while_an_image_for_the_search_page_is_decoded(
     assert response.status_code == 422 and "base64" in response.text
 
 
-def trained(app: FastAPI) -> str:
+def trained(app: Starlette) -> str:
     """The id of a classifier of made-up vectors."""
     served = next(iter(app.state.server.models))
     vectors = np.random.default_rng(0).standard_normal((2, served.header.dim)).astype(np.float32)
