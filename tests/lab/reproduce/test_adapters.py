@@ -12,17 +12,20 @@ from tests.support import tiny
 import polylens
 from polylens.lab.benchmarks.synthetic import PageTask
 from polylens.lab.reproduce.adapters import ADAPTERS, adapters, measure, text_task
-from polylens.lab.synthetic.page import Page
-from polylens.lab.synthetic.queries import Kind, Query
+from polylens.lab.synthetic.page import SyntheticPage
+from polylens.lab.synthetic.queries import Query, QueryKind
 from polylens.runtime.embedder import Embedder
 
 WORDS = ["harbour", "winter", "bread", "tower", "salt", "letter", "goose", "lens"]
-KINDS: tuple[Kind, ...] = ("key phrase", "instruction", "question")
+KINDS: tuple[QueryKind, ...] = ("key phrase", "instruction", "question")
 
 
 def task(name: str, words: list[str]) -> PageTask:
     """A page a word, asked for in three ways; the last page has no instruction."""
-    pages = [Page(name, "en", "", "", (), (), np.zeros((0, 0, 3), dtype=np.uint8), (word, name), ()) for word in words]
+    pages = [
+        SyntheticPage(name, "en", "", "", (), (), np.zeros((0, 0, 3), dtype=np.uint8), (word, name), ())
+        for word in words
+    ]
     asked = [(i, kind) for i in range(len(words)) for kind in KINDS if (i, kind) != (len(words) - 1, "instruction")]
     queries = [Query(kind, f"{kind} {words[i]}", "en", frozenset()) for i, kind in asked]
     about = np.array([i for i, _ in asked])

@@ -16,7 +16,7 @@ from polylens.lab.reproduce.material import DUAL, UNIFIED, WITHOUT_KL, CropVecto
 from polylens.lab.reproduce.matryoshka import Search, curve, cut, matryoshka
 from polylens.lab.reproduce.modality import modality
 from polylens.lab.reproduce.plots import Lines
-from polylens.lab.synthetic.page import Page
+from polylens.lab.synthetic.page import SyntheticPage
 from polylens.lab.synthetic.queries import Query
 
 NUM_TASKS, PAGES, CROPS, WIDTH = 3, 12, 40, 32
@@ -32,7 +32,7 @@ def noise(count: int) -> np.ndarray:
 
 
 def task(name: str) -> PageTask:
-    page = Page(name, "en", "", "", (), (), np.zeros((0, 0, 3), dtype=np.uint8), ("words",), ())
+    page = SyntheticPage(name, "en", "", "", (), (), np.zeros((0, 0, 3), dtype=np.uint8), ("words",), ())
     query = Query("key phrase", "words", "en", frozenset())
     return PageTask(name, [page] * PAGES, [query] * PAGES, np.arange(PAGES), np.eye(PAGES, dtype=bool))
 

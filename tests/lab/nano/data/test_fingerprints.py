@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from tests.support.drawing import need_fonts
 
-from polylens.lab.nano.data import found
+from polylens.lab.nano.data import fingerprints
 from polylens.lab.nano.nano_clip_recipe import nano_clip
 from polylens.lab.nano.nano_recipe import nano
 from polylens.lab.synthetic import fonts
@@ -15,7 +15,7 @@ from polylens.lab.synthetic.lexicon import LANGUAGES
 
 
 def test_the_kinds_are_those_that_the_recipe_draws_from() -> None:
-    of_nano, of_clip = found.data_fingerprints(nano()), found.data_fingerprints(nano_clip())
+    of_nano, of_clip = fingerprints.data_fingerprints(nano()), fingerprints.data_fingerprints(nano_clip())
     assert set(of_clip) == {"words", "fonts"}
     assert set(of_nano) == {"words", "fonts", "pictograms", "catalogues", "functions", "manuals"}
     assert all(of_nano[kind] == of_clip[kind] for kind in of_clip)
@@ -40,7 +40,7 @@ def test_names_and_contents_tell_machines_apart_but_folders_do_not(
         for path in paths:
             path.write_text(files[path.name])
         monkeypatch.setattr(fonts, "files", lambda _: paths)
-        return found.data_fingerprints(nano_clip())["fonts"]
+        return fingerprints.data_fingerprints(nano_clip())["fonts"]
 
     here = summed("here", a="ink", b="paper")
     assert here["files"] == 2
