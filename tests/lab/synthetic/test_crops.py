@@ -13,6 +13,7 @@ from polylens.errors import InputError
 from polylens.lab.synthetic import crops as render
 from polylens.lab.synthetic import fonts
 from polylens.lab.synthetic.lexicon import LANGUAGES, is_held_out
+from polylens.lab.synthetic.rendered import Rendered
 
 SCRIPTS = {script: language for language, script in reversed(LANGUAGES.items())}
 
@@ -70,7 +71,7 @@ def test_a_scan_lies_askew_as_it_says() -> None:
         turned = np.asarray(Image.fromarray(sheet).rotate(degrees, Image.Resampling.BICUBIC), dtype=float)
         down, across = np.indices(turned.shape) + 0.5
         found = (turned * across).sum() / turned.sum(), (turned * down).sum() / turned.sum()
-        drawn = render.Rendered(np.zeros((120, 200, 3), dtype=np.uint8), [], "en", degrees)
+        drawn = Rendered(np.zeros((120, 200, 3), dtype=np.uint8), [], "en", degrees)
         assert drawn.tilted(160.5, 25.5) == pytest.approx(found, abs=0.1)
         assert drawn.upright(*drawn.tilted(160.5, 25.5)) == pytest.approx((160.5, 25.5))
 
