@@ -318,8 +318,7 @@ class TestUnderStress:
         answers: list[httpx2.Response] = []
         thread = threading.Thread(target=lambda: answers.append(own.post("/v1/embeddings", body)))
         thread.start()
-        while 'polylens_engine_admitted_tokens{model="nano",queue="bulk"} 0' in own.http.get("/metrics").text:
-            time.sleep(0.01)
+        until(lambda: _figure(own, BULK_TOKENS) > 0)
         done = sum(own.embed(f"short {number}")["usage"]["total_tokens"] > 0 for number in range(3))
         assert done == 3 and thread.is_alive()  # answered while the long one was still under way
         thread.join()
@@ -368,8 +367,7 @@ class TestUnderStress:
         answers: list[httpx2.Response] = []
         thread = threading.Thread(target=lambda: answers.append(own.post("/v1/embeddings", body)))
         thread.start()
-        while _figure(own, 'polylens_engine_admitted_tokens{model="nano",queue="bulk"}') == 0:
-            time.sleep(0.01)
+        until(lambda: _figure(own, BULK_TOKENS) > 0)
         own.process.terminate()
         thread.join()
         assert len(answers[0].json()["data"]) == 1_000
