@@ -125,7 +125,7 @@ HomePath = Annotated[Path, AfterValidator(_expanded)]
 
 def _set(default: Any, description: str, form: Form | str, **bounds: float) -> Any:
     form = Form(metavar=form) if isinstance(form, str) else form
-    return Field(default=default, description=description, json_schema_extra={"form": form}, **bounds)  # type: ignore[arg-type, dict-item, call-overload]
+    return Field(default=default, description=description, json_schema_extra={"form": form}, **bounds)  # type: ignore[call-overload]
 
 
 class Settings(BaseSettings):
