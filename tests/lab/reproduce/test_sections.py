@@ -158,7 +158,7 @@ class TestMatryoshka:
         section = matryoshka(study(unified=whole))
         verdicts = {claim.name: claim.shows for claim in section.claims}
         assert verdicts["unified decoder, text: a quarter of the components keeps over 99 %"] == "yes"
-        assert verdicts["unified decoder, image to text: a sixteenth of the numbers keeps 93 %"] == "yes"
+        assert verdicts["unified decoder, image to text: a sixteenth of the components keeps 93 %"] == "yes"
         cut_off = CropVectors(front[:, ::-1], front[:, ::-1], front[:, ::-1])
         section = matryoshka(study(unified=replace(whole, crops=cut_off)))
         verdicts = {claim.name: claim.shows for claim in section.claims}
