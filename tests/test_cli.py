@@ -319,7 +319,7 @@ class TestEval:
         assert "got 'tabel'" in refusal("eval", "synthetic", "--tasks", "table,tabel", code=2)
         assert "got ''" in refusal("eval", "synthetic", "--tasks", ",", code=2)
         nowhere = tmp_path / "missing" / "figures.json"
-        assert "--json must be a file in a folder" in refusal("eval", "synthetic", "--json", nowhere, code=2)
+        assert "--json must be a file in an existing folder" in refusal("eval", "synthetic", "--json", nowhere, code=2)
         assert "missing-model" in refusal("eval", "synthetic", "--model", "missing-model", code=3)
 
 
@@ -343,7 +343,7 @@ class TestReproduce:
 
     def test_what_cannot_be_compared_is_one_line(self, model: Path, dual: Path, tmp_path: Path) -> None:
         nowhere = tmp_path / "missing" / "report.html"
-        assert "--out must be a file in a folder" in refusal("reproduce", "--out", nowhere, code=2)
+        assert "--out must be a file in an existing folder" in refusal("reproduce", "--out", nowhere, code=2)
         assert "--out must be a file" in refusal("reproduce", "--out", tmp_path, code=2)
         assert "--model must be of jina-embeddings-v4's" in refusal("reproduce", "--model", dual, code=2)
         assert "--dual must be of jina-clip-v2's" in refusal("reproduce", "--model", model, "--dual", model, code=2)
