@@ -327,7 +327,7 @@ def test_a_folder_that_lacks_a_file_is_told_so(lacking: str, tmp_path: Path) -> 
 
 def test_a_damaged_index_is_told_so(tmp_path: Path) -> None:
     (model_folder(tmp_path) / "model.safetensors.index.json").write_text('{"weight_map"', encoding="utf-8")
-    with pytest.raises(CheckpointError, match="is no index of shards"):
+    with pytest.raises(CheckpointError, match="is not an index of shards"):
         resolve(tmp_path)
 
 
@@ -345,7 +345,7 @@ def test_a_file_is_not_a_model(tmp_path: Path) -> None:
 
 
 def test_a_revision_of_a_folder_means_nothing(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="revision belongs to models on the hub"):
+    with pytest.raises(InputError, match="a revision applies only to models on the hub"):
         resolve(model_folder(tmp_path), revision="main")
 
 

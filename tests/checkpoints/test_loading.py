@@ -354,8 +354,8 @@ class TestRefusing:
         [
             ({"vision_config": None}, "lacks the field"),
             ({"rope_scaling": None}, "lacks the field 'mrope_section'"),
-            ({"rope_scaling": {"mrope_section": 5}}, "of a wrong kind"),
-            ({"vision_config": [1]}, "of a wrong kind"),
+            ({"rope_scaling": {"mrope_section": 5}}, "has the wrong type"),
+            ({"vision_config": [1]}, "has the wrong type"),
             ({"num_attention_heads": "4"}, "num_heads"),  # the shape checker of the tests may see it first
             ({"num_attention_heads": 0}, "num_heads of DecoderConfig must be a whole number above 0, .* 0"),
             ({"num_key_value_heads": 3}, r"num_attention_heads \(4\) must be divisible by the 3 heads"),
@@ -442,7 +442,7 @@ class TestWriting:
         def fail(*_: object) -> None:
             raise OSError("no space left on device")
 
-        monkeypatch.setattr(export, "_write_processor", fail)
+        monkeypatch.setattr(export, "_write_tokenizer", fail)
         with pytest.raises(OSError, match="no space"):
             save_checkpoint(folder, loaded.family, loaded.model, loaded.processor)
         assert not (folder / "config.json").exists()

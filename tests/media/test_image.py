@@ -229,6 +229,7 @@ class TestErrors:
             ("no_such_file.png", "is not an existing file"),
             (Path("no_such_file.png"), "No such file"),
             (Path(), "is a folder"),
+            (".", "is a folder"),
             ("", "is not an existing file"),
             ("data:image/png;base64", "has no comma"),
             ("data:image/png;base64,$$$$", "valid base64"),

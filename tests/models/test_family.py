@@ -22,7 +22,8 @@ from tests.support.root import ROOT
 from tests.support.serving import serving
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from polylens.checkpoints.catalog import CATALOG
+from polylens.checkpoints.catalog import find
+from polylens.checkpoints.fetch import resolve
 from polylens.checkpoints.loading import read_header
 from polylens.errors import CheckpointError
 from polylens.models.family import FOLDERS, families, family_of
@@ -35,10 +36,10 @@ def test_each_line_of_the_table_is_a_folder_of_that_name() -> None:
     assert all(family.outputs <= {"dense", "multi", "score"} and family.outputs for family in families())
 
 
-def test_every_row_of_the_catalog_belongs_to_a_family() -> None:
-    outputs = {family.name: family.outputs for family in families()}
-    for entry in CATALOG:
-        assert ("multi" in outputs[entry.family]) == (entry.multivector_dim is not None), entry.name
+def test_the_row_of_nano_says_what_its_checkpoint_says() -> None:
+    header, entry = read_header(resolve("nano")), find("nano")
+    assert (header.multivector_dim, header.context, header.modalities) == (128, entry.context, entry.modalities)
+    assert sorted(header.matryoshka_dims) == list(entry.dims) and header.family.outputs == {"dense", "multi"}
 
 
 def test_checkpoints_find_their_family(tmp_path: Path) -> None:
@@ -51,7 +52,9 @@ def test_checkpoints_find_their_family(tmp_path: Path) -> None:
 def test_a_checkpoint_of_an_unknown_family_is_named(tmp_path: Path, config: dict[str, object]) -> None:
     """Not taken for jina-embeddings-v4, whose adapters it would be said to lack."""
     (tmp_path / "config.json").write_text(json.dumps(config))
-    with pytest.raises(CheckpointError, match=f"has model_type {config.get('model_type')!r}.* known are 'qwen2_5_vl'"):
+    with pytest.raises(
+        CheckpointError, match=f"supports the model_type {config.get('model_type')!r} .*supported: 'qwen2_5_vl'"
+    ):
         read_header(tmp_path)
     with pytest.raises(CheckpointError):
         family_of(config)
@@ -147,5 +150,18 @@ def test_a_third_family_served_with_a_heat_map(
         assert found["file"] in ("red.png", "half.png")
         why = running.post("/library/why", {"query": "red", "file": "half.png", "page": 1}).json()
         assert (why["rows"], why["columns"]) == (4, 4)
-        heat = why["words"][0]["heat"]
-        assert heat == pytest.approx([1.0, 1.0, 0.0, 0.0] * 4, abs=0.02)  # the edge is blurred by the resizing
+        assert why["words"][0]["heat"] == [1.0, 1.0, 0.0, 0.0] * 4
+
+
+def test_a_model_that_only_scores_is_no_embedder(
+    package: Path, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores = tmp_path / "scores"
+    shutil.copytree(package / "polylens", scores / "polylens")
+    family = scores / "polylens/models/toy/family.py"
+    family.write_text(family.read_text().replace('frozenset({"dense", "multi", "score"})', 'frozenset({"score"})'))
+    monkeypatch.setenv("PYTHONPATH", str(scores))
+    command = [sys.executable, "-m", "polylens.cli", "embed", "red", "--model", str(checkpoint)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "polylens: this model scores pairs of inputs and produces no vectors\n"

@@ -42,7 +42,9 @@ class ToyProcessor:
         return SIDE * SIDE
 
     def image(self, image: PIL.Image.Image, *, task: str | None, max_pixels: int | None) -> Item:
-        squares = np.asarray(image.resize((SIDE, SIDE)), dtype=np.float32).reshape(-1, 3) / 255
+        squares = (
+            np.asarray(image.resize((SIDE, SIDE), PIL.Image.Resampling.BOX), dtype=np.float32).reshape(-1, 3) / 255
+        )
         return Item(
             token_ids=np.full(len(squares), -1, dtype=np.int64),
             pool=(0, len(squares)),

@@ -15,7 +15,6 @@ class CatalogEntry:
 
     name: str
     aliases: tuple[str, ...]  # other names that mean the same model
-    family: str  # the folder in `polylens.models` that computes it
     repository: str | None  # on the hub; None where the weights ship inside the package
     revision: str | None  # commit of the repository, so that a name always means the same weights
     licence: str  # of the weights; the code is Apache-2.0
@@ -31,7 +30,6 @@ CATALOG: tuple[CatalogEntry, ...] = (
     CatalogEntry(
         name="nano",
         aliases=(),
-        family="jina_v4",
         repository=None,
         revision=None,
         licence="Apache-2.0",
@@ -45,7 +43,6 @@ CATALOG: tuple[CatalogEntry, ...] = (
     CatalogEntry(
         name="jinaai/jina-embeddings-v4",
         aliases=("jina-embeddings-v4",),
-        family="jina_v4",
         repository="jinaai/jina-embeddings-v4",
         revision="26239889730c735ed7e9a4db9180c8935faf4ba0",
         licence="Qwen Research License (non-commercial)",
@@ -59,7 +56,6 @@ CATALOG: tuple[CatalogEntry, ...] = (
     CatalogEntry(
         name="jinaai/jina-clip-v2",
         aliases=("jina-clip-v2",),
-        family="jina_clip_v2",
         repository="jinaai/jina-clip-v2",
         revision="344d954da76eb8ad47a7aaff42d012e30c15b8fe",
         licence="CC BY-NC 4.0 (non-commercial)",
@@ -73,7 +69,6 @@ CATALOG: tuple[CatalogEntry, ...] = (
     CatalogEntry(
         name="jinaai/jina-embeddings-v3",
         aliases=("jina-embeddings-v3",),
-        family="jina_clip_v2",
         repository="jinaai/jina-embeddings-v3",
         revision="343dbf534c76fe845f304fa5c2d1fd87e1e78918",
         licence="CC BY-NC 4.0 (non-commercial)",

@@ -32,10 +32,10 @@ def save_checkpoint(
     """Writes a family's published layout: what `load_model` reads, each tensor as the model holds it.
 
     Args:
-        folder: Made where it is missing; files of the same names are replaced.
-        family: Of the model.
-        model: On any device.
-        processor: Of the same checkpoint.
+        folder: Folder to write to, created where it is missing; files of the same names are replaced.
+        family: The family of the model.
+        model: The model, on any device.
+        processor: The processor of the same checkpoint.
         scalars: The family's numbers that the model does not hold; see `Family.scalars`.
 
     Raises:
@@ -53,10 +53,10 @@ def save_adapters(folder: Path, base: Path, family: Family, model: Model) -> Non
     jina-embeddings-v4's 7.9 GB.
 
     Args:
-        folder: Made where it is missing; files of the same names are replaced.
-        base: Of the checkpoint that the model was loaded from.
-        family: Of the model.
-        model: Its adapters are written in the type of the backbone.
+        folder: Folder to write to, created where it is missing; files of the same names are replaced.
+        base: Folder of the checkpoint that the model was loaded from.
+        family: The family of the model.
+        model: The model; its adapters are written in the type of the backbone.
 
     Raises:
         InputError: The family has no adapters to train.
@@ -77,11 +77,11 @@ def export_merged(folder: Path, family: Family, model: Model, processor: Process
     """Writes a checkpoint with one task's adapter merged in, in the layout of the stock network that vLLM serves.
 
     Args:
-        folder: Made where it is missing; files of the same names are replaced.
-        family: Of the model.
-        model: On any device.
-        processor: Of the same checkpoint.
-        task: Whose adapter is merged.
+        folder: Folder to write to, created where it is missing; files of the same names are replaced.
+        family: The family of the model.
+        model: The model, on any device.
+        processor: The processor of the same checkpoint.
+        task: The task whose adapter is merged.
 
     Raises:
         InputError: The checkpoint has no such task, or the family has no adapters.

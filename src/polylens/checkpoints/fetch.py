@@ -60,7 +60,9 @@ def resolve(name_or_folder: str | Path, *, revision: str | None = None, local_fi
             return _download(name_or_folder, revision, local_files_only=local_files_only)
         raise catalog.unknown(str(name_or_folder))
     if revision is not None:
-        raise InputError(f"revision belongs to models on the hub, {str(name_or_folder)!r} is not one; got {revision!r}")
+        raise InputError(
+            f"a revision applies only to models on the hub, and {str(name_or_folder)!r} is not one; got {revision!r}"
+        )
     _require_files(folder)
     return folder
 
@@ -79,7 +81,7 @@ def _require_files(folder: Path) -> None:
         try:
             wanted += sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise CheckpointError(f"{str(index)!r} is no index of shards: {error!r}") from error
+            raise CheckpointError(f"{str(index)!r} is not an index of shards: {error!r}") from error
     if missing := [name for name in wanted if not (folder / name).is_file()]:
         found = sorted(path.name for path in folder.iterdir())[:8]
         raise CheckpointError(

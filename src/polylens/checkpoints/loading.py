@@ -44,9 +44,9 @@ def load_model(header: Header, *, device: torch.device, dtype: torch.dtype) -> M
     """Reads the weights that belong to a header.
 
     Args:
-        header: Of the same folder.
-        device: Where the weights go.
-        dtype: In which type they are held.
+        header: The header of the checkpoint.
+        device: The device that the weights go to.
+        dtype: The type in which they are held.
 
     Raises:
         CheckpointError: A tensor is missing, left over or of the wrong shape; the message names it.
@@ -79,8 +79,8 @@ def fingerprint(folder: Path, family: Family) -> str:
     a few bytes from many places.
 
     Args:
-        folder: Of the checkpoint.
-        family: Says which files it has besides the common ones.
+        folder: The folder of the checkpoint.
+        family: The family of the checkpoint, which says which files it has besides the common ones.
     """
     digest = hashlib.sha256()
     for name in ("config.json", *family.identifying, "preprocessor_config.json", "tokenizer.json"):

@@ -48,8 +48,8 @@ def read_tensors(
     Args:
         files: Between them they hold every published tensor once.
         rules: What becomes what.
-        device: Where the tensors go.
-        dtype: In which type they are held.
+        device: The device that the tensors go to.
+        dtype: The type in which they are held.
         skipped: Beginnings of names that may stay in the files.
 
     Raises:

@@ -87,5 +87,5 @@ def needing_the_train_extra(what: str) -> Iterator[None]:
         yield
     except ModuleNotFoundError as missing:
         raise InputError(
-            f"{what} needs {missing.name}, which is not installed; install it with pip install -e '.[train]'"
+            f"{what} needs {missing.name}, which is not installed; install it with pip install 'polylens[train]'"
         ) from missing

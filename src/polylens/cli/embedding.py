@@ -91,7 +91,9 @@ def _lines(file: Path | None) -> list[str]:
     try:
         text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as unreadable:
-        raise InputError(f"--file must be a UTF-8 text file with one text per line: {unreadable}") from unreadable
+        reason = getattr(unreadable, "strerror", None) or unreadable
+        rule = "--file must be a UTF-8 text file with one text per line"
+        raise InputError(f"{rule}, got {file}: {reason}") from unreadable
     return [line for line in text.splitlines() if line.strip()]
 
 

@@ -31,4 +31,4 @@ def require_some_of(known: Sequence[str], names: Sequence[str], what: str = "tas
     """
     for name in names or [""]:
         if name not in known:
-            raise InputError(f"{what} must be some of {', '.join(known)}, got {name!r}")
+            raise InputError(f"{what} must be among {', '.join(known)}, got {name!r}")

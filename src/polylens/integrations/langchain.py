@@ -1,4 +1,4 @@
-"""LangChain: a library as a retriever, a model as embeddings. `pip install polylens[langchain]`.
+"""LangChain: a library as a retriever, a model as embeddings. `pip install 'polylens[langchain]'`.
 
 >>> PolylensRetriever(library=Library("~/Documents"), filters=Filters.of(kinds=["pdf"]))  # doctest: +SKIP
 """
@@ -11,7 +11,7 @@ try:
     from langchain_core.embeddings import Embeddings
     from langchain_core.retrievers import BaseRetriever
 except ImportError as error:
-    raise ImportError("this needs langchain-core: pip install polylens[langchain]") from error
+    raise ImportError("this needs langchain-core: pip install 'polylens[langchain]'") from error
 
 from polylens.index.ranking.filters import Filters
 from polylens.integrations.found import identity, metadata

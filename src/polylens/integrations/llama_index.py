@@ -1,4 +1,4 @@
-"""LlamaIndex: a library as a retriever, a model as an embedding. `pip install polylens[llama-index]`.
+"""LlamaIndex: a library as a retriever, a model as an embedding. `pip install 'polylens[llama-index]'`.
 
 >>> PolylensRetriever(Library("~/Documents"), filters=Filters.of(kinds=["pdf"]))  # doctest: +SKIP
 """
@@ -14,7 +14,7 @@ try:
     from llama_index.core.retrievers import BaseRetriever
     from llama_index.core.schema import NodeWithScore, QueryBundle, TextNode
 except ImportError as error:
-    raise ImportError("this needs llama-index-core: pip install polylens[llama-index]") from error
+    raise ImportError("this needs llama-index-core: pip install 'polylens[llama-index]'") from error
 
 from polylens.index.ranking.filters import Filters
 from polylens.integrations.found import identity, metadata

@@ -104,7 +104,8 @@ class Library:
         """
         if self._folder is None:
             raise NotFoundError(
-                f"the files of {self.storage} are not on this machine, only their index can be searched"
+                f"the files of {self.storage} are not on this machine, only their index can be searched; to update it, "
+                f"run `polylens index FOLDER --index {self.storage}` where the files are"
             )
         return self._folder
 
@@ -275,9 +276,10 @@ class Library:
         if exists and not rebuild:
             known = read_manifest(self.storage).pool
             if pool not in (None, known):
+                kept = "every vector" if known == 1 else f"one of every {known} vectors"
                 raise InputError(
-                    f"the index keeps one vector in {known}, got pool {pool}; make it anew with `polylens index "
-                    f"--rebuild --pool {pool}`"
+                    f"the index keeps {kept} of a page, got pool {pool}; rebuild it with `polylens index --rebuild "
+                    f"--pool {pool}`"
                 )
             return Store.open(self.storage, model_id=embedder.model_id, write=True)
         [one] = embedder.embed(["?"], task="retrieval", prompt_name="passage")  # shows the widths of its vectors

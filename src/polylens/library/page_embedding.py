@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 MAX_EMBEDDED_CHARS = 6_000  # of a page's text layer; the rest is kept for display only
 
 
+@runtime_checkable
 class PageEmbedder(Protocol):
     """What a library asks of an embedder; `polylens.load` gives one."""
 

@@ -196,7 +196,7 @@ def _open_bytes(source: object) -> io.BufferedIOBase:
         return io.BytesIO(fetch(source))
     if source[:5].lower() == "data:":
         return io.BytesIO(_data_uri(source))
-    if _is_file(source):
+    if _exists(source):
         return _open_file(Path(source))
     decoded = _base64(source)
     if decoded is None:
@@ -204,9 +204,9 @@ def _open_bytes(source: object) -> io.BufferedIOBase:
     return io.BytesIO(decoded)
 
 
-def _is_file(name: str) -> bool:
+def _exists(name: str) -> bool:
     try:
-        return Path(name).is_file()
+        return bool(name) and Path(name).exists()
     except (OSError, ValueError):  # too long for a file name, or with a NUL in it: perhaps base64
         return False
 

@@ -105,7 +105,7 @@ class Layout:
     """A checkpoint as files: what `export` writes and the same family reads again."""
 
     tensors: Mapping[str, Tensor]
-    """Of the checkpoint's own weights, by published name."""
+    """The checkpoint's own weights, by published name."""
     config: Json
     """`config.json`."""
     tokenizer: Tokenizer
@@ -153,7 +153,7 @@ class Family:
     """A network, its processing, and its published layout."""
 
     name: str
-    """Of its folder in `polylens.models`."""
+    """The name of its folder in `polylens.models`."""
     model_types: tuple[str, ...]
     """Values of `model_type` in `config.json` that name it, for messages."""
     outputs: frozenset[Output]

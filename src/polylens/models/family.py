@@ -39,6 +39,5 @@ def family_of(config: Mapping[str, Any]) -> Family:
             return family
     known = ", ".join(repr(kind) for family in families() for kind in family.model_types)
     raise CheckpointError(
-        f"config.json has model_type {config.get('model_type')!r}, which no model family here computes; "
-        f"known are {known}"
+        f"no model family here supports the model_type {config.get('model_type')!r} of config.json; supported: {known}"
     )

@@ -43,7 +43,7 @@ class Item:
 
     @property
     def spans(self) -> tuple[tuple[int, int], ...]:
-        """Those that the dense vectors are the means of."""
+        """The spans whose means are the dense vectors."""
         return self.chunks or (self.pool,)
 
     @property
@@ -53,7 +53,7 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Outputs:
-    """Of a packed batch of N items with T tokens and S spans together."""
+    """The outputs for a packed batch of N items with T tokens and S spans together."""
 
     dense: Tensor
     """`[S, dim]` float32, unit rows: one for each span of each item, which mostly has one."""
@@ -90,7 +90,7 @@ class Model(Protocol):
         ...
 
     def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
-        """As of any `nn.Module`."""
+        """The parameters by name, as of any `nn.Module`."""
         ...
 
 

@@ -15,7 +15,10 @@ from polylens.nn.packing import Packing
 SHORT = 128  # tokens; up to here plain batched products beat PyTorch's fused kernel on a CPU
 SHORT_WITH_GRAD = 512  # tokens; the fused kernel's backward pass on a CPU is several times slower than plain products
 
-AMPERE = (8, 0)  # CUDA compute capability of the first GPUs that variable-length flash attention runs on
+AMPERE = (
+    8,
+    0,
+)  # compute capability of the first GPUs with bfloat16 arithmetic and variable-length flash attention
 
 
 def has_flash(device: torch.device, dtype: torch.dtype) -> bool:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import torch
 
 from polylens.errors import InputError
+from polylens.nn.attention import AMPERE
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-
-AMPERE = (8, 0)  # CUDA compute capability of the first GPUs with bfloat16 arithmetic; older ones only emulate it
 
 CPU_BFLOAT16 = ("avx512_bf16", "amx_bf16", "bf16")  # instruction sets; "bf16" is ARM's name (Graviton 3, Apple M2)
 

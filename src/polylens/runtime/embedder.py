@@ -59,7 +59,7 @@ def load(
         ModelNotFoundError: Neither the catalog nor the disk has this name.
         HubUnavailableError: The weights are not on this machine and cannot be fetched.
         CheckpointError: The files of the checkpoint are broken or do not belong together.
-        InputError: The model cannot run on this device or in this dtype, or has no such modality.
+        InputError: The model cannot run on this device or in this dtype, has no such modality, or gives no vectors.
 
     Example:
         >>> import polylens
@@ -69,8 +69,19 @@ def load(
     folder = resolve(name, revision=revision, local_files_only=local_files_only)
     target = choose_device(device)
     header = read_header(folder, modalities=modalities)  # before the weights: what is cheap to refuse comes first
+    require_vectors(header)
     held_in = choose_dtype(dtype, target, float16_overflows=header.family.overflows_in_float16)
     return Embedder(header, load_model(header, device=target, dtype=held_in), model_stem(name))
+
+
+def require_vectors(header: Header) -> None:
+    """Refuses a model that only scores pairs.
+
+    Raises:
+        InputError: It produces no vectors.
+    """
+    if "dense" not in header.family.outputs:
+        raise InputError("this model scores pairs of inputs and produces no vectors")
 
 
 def model_stem(name: str | Path) -> str:

@@ -227,9 +227,7 @@ class FinetuneRun(PairRun):
 def _require_adapter(header: Header, task: str) -> None:
     tasks = header.processor.tasks
     if header.family.adapters is None:
-        raise InputError(
-            f"models of the family {header.family.name} have no adapters to fine-tune; jina-embeddings-v4 and nano have"
-        )
+        raise InputError(f"models of the family {header.family.name} have no adapters, so they cannot be fine-tuned")
     if task not in tasks:
         raise InputError(f"task must be one of {', '.join(tasks)}, got {task!r}")
 

@@ -133,7 +133,7 @@ def test_the_twenty_languages_have_enough_on_a_machine_with_the_catalogues() -> 
 
 @pytest.mark.parametrize("names", [["de", "xx"], []])
 def test_a_name_that_is_no_language_and_a_size_that_is_none_are_refused(names: list[str]) -> None:
-    with pytest.raises(InputError, match=r"tasks of languages must be some of de, .*, got '(xx)?'"):
+    with pytest.raises(InputError, match=r"tasks of languages must be among de, .*, got '(xx)?'"):
         texts.run(LANGUAGES, cast("Embedder", Reader()), names)
     with pytest.raises(InputError, match="at least 2"):
         texts.run(LANGUAGES, cast("Embedder", Reader()), ["de"], 1)

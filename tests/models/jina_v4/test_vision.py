@@ -11,7 +11,7 @@ from tests.support import tiny
 
 from polylens.models.jina_v4.vision import Grid, VisionTower, patch_positions, window_order
 
-MERGE, WINDOW = 2, 4  # patches a side of a token, tokens a side of a window
+MERGE, WINDOW = 2, 4  # patches per side of a token, tokens per side of a window
 
 GRIDS: list[Grid] = [
     (2, 2),

@@ -55,7 +55,7 @@ def pool_tokens(vectors: FloatArray, factor: int) -> FloatArray:
         from scipy.cluster.hierarchy import fcluster, ward
     except ModuleNotFoundError as missing:
         raise InputError(
-            "pooling needs scipy, which is not installed; it comes with pip install -e '.[pool]'"
+            "pooling needs scipy, which is not installed; it comes with pip install 'polylens[pool]'"
         ) from missing
     labels = fcluster(ward(vectors.astype(np.float64)), wanted, criterion="maxclust")
     _, first, cluster = np.unique(labels, return_index=True, return_inverse=True)

@@ -53,7 +53,7 @@ class BucketStorage(Storage):
             from obstore.store import S3Store
         except ModuleNotFoundError as missing:
             raise InputError(
-                f"{address} needs {missing.name}, which is not installed; it comes with pip install -e '.[s3]'"
+                f"{address} needs {missing.name}, which is not installed; it comes with pip install 'polylens[s3]'"
             ) from missing
         self.name = found["name"]
         self.prefix = (found["prefix"] or "").strip("/")

@@ -1,4 +1,7 @@
-"""Adds to an index of an earlier version what that version did not write."""
+"""Adds to an index of an earlier version what that version did not write.
+
+No released version lacks the column of languages: delete this file once 0.1.0 is out.
+"""
 
 from __future__ import annotations
 

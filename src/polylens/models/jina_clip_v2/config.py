@@ -128,7 +128,7 @@ def parse_config(config: Json) -> JinaClipConfig:
     except KeyError as missing:
         raise CheckpointError(f"config.json lacks the field {missing}") from missing
     except (TypeError, ValueError, AttributeError) as wrong:
-        raise CheckpointError(f"a field of config.json is of a wrong kind: {wrong}") from wrong
+        raise CheckpointError(f"a field of config.json has the wrong type: {wrong}") from wrong
     _check(parsed)
     return parsed
 

@@ -40,7 +40,7 @@ class JinaClip(nn.Module):
         """Takes pictures of another size from now on; its weights are for training to fit to it.
 
         Args:
-            image_size: Pixels a side.
+            image_size: Pixels per side.
         """
         assert self.vision is not None
         self.vision.resize(image_size)

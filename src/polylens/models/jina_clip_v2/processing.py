@@ -73,7 +73,7 @@ def square(image: PIL.Image.Image, size: int) -> PIL.Image.Image:
 
     Args:
         image: RGB, of any size.
-        size: Pixels a side.
+        size: Pixels per side.
 
     Example:
         >>> square(PIL.Image.new("RGB", (300, 200)), 512).size
@@ -145,7 +145,7 @@ class JinaClipProcessor:
         """For the same model once it takes pictures of another size.
 
         Args:
-            image_size: Pixels a side.
+            image_size: Pixels per side.
         """
         assert self.image_config is not None and self.config.vision is not None
         config = replace(self.config, vision=replace(self.config.vision, image_size=image_size))

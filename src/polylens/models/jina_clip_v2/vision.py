@@ -44,7 +44,7 @@ def resized_positions(positions: Float[Tensor, "P W"], grid: int) -> Float[Tenso
 
     Args:
         positions: Of the class token, which stays, and of a square of patches, row by row.
-        grid: Patches a side that are wanted.
+        grid: Patches per side that are wanted.
 
     Example:
         >>> resized_positions(torch.ones(5, 8), 3).shape
@@ -140,7 +140,7 @@ class VisionTower(nn.Module):
         """Takes pictures of another size from now on; rotary positions go with the size, learned ones are resized.
 
         Args:
-            image_size: Pixels a side.
+            image_size: Pixels per side.
         """
         self.config = replace(self.config, image_size=image_size)
         self.positions = nn.Parameter(resized_positions(self.positions, self.config.grid), self.positions.requires_grad)

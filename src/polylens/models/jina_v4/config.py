@@ -137,7 +137,7 @@ def parse_config(config: Json, adapter: Json) -> JinaV4Config:
     except KeyError as missing:
         raise CheckpointError(f"the checkpoint's configuration lacks the field {missing}") from missing
     except (TypeError, ValueError, AttributeError) as wrong:
-        raise CheckpointError(f"a field of the checkpoint's configuration is of a wrong kind: {wrong}") from wrong
+        raise CheckpointError(f"a field of the checkpoint's configuration has the wrong type: {wrong}") from wrong
     _check(parsed, adapter)
     return parsed
 

@@ -33,7 +33,7 @@ def token_positions(
         token_ids: Of one input, image placeholders expanded.
         grids: Rows and columns of patches of its images, in order.
         image_token_id: The placeholder.
-        merge: Patches a side that became one token.
+        merge: Patches per side that became one token.
 
     Example:
         >>> token_positions(torch.tensor([1, 9, 9, 2]), [(2, 4)], image_token_id=9, merge=2).tolist()

@@ -45,7 +45,7 @@ class ImageConfig:
 
     @property
     def factor(self) -> int:
-        """Pixels a side of one visual token; both sides of a resized image are multiples of it."""
+        """Pixels per side of one visual token; both sides of a resized image are multiples of it."""
         return self.patch_size * self.merge_size
 
 
@@ -65,7 +65,7 @@ def parse_image_config(preprocessor: Mapping[str, Any]) -> ImageConfig:
     except KeyError as missing:
         raise CheckpointError(f"preprocessor_config.json lacks the field {missing}") from missing
     except (TypeError, AttributeError) as wrong:
-        raise CheckpointError(f"a field of preprocessor_config.json is of a wrong kind: {wrong}") from wrong
+        raise CheckpointError(f"a field of preprocessor_config.json has the wrong type: {wrong}") from wrong
 
 
 def render_image_config(config: ImageConfig) -> dict[str, Any]:
@@ -97,7 +97,7 @@ def smart_resize(height: int, width: int, *, factor: int, min_pixels: int, max_p
     Args:
         height: Pixels.
         width: Pixels.
-        factor: Pixels a side of one visual token.
+        factor: Pixels per side of one visual token.
         min_pixels: Least area.
         max_pixels: Largest area.
 

@@ -49,8 +49,8 @@ def window_order(grid: Grid, merge: int, window: int) -> tuple[Int[Tensor, " M"]
 
     Args:
         grid: Rows and columns of patches.
-        merge: Patches a side that become one token.
-        window: Tokens a side of a full window.
+        merge: Patches per side that become one token.
+        window: Tokens per side of a full window.
 
     Example:
         >>> order, sizes = window_order((4, 6), 2, 2)

@@ -46,7 +46,9 @@ def published_tokenizer(name: str) -> TiktokenTokenizer:
     try:
         tiktoken = importlib.import_module("tiktoken")
     except ImportError as error:
-        raise InputError(f"tokenizer {name} requires tiktoken, which is not installed; pip install tiktoken") from error
+        raise InputError(
+            f"tokenizer {name} requires tiktoken, which is not installed; pip install 'polylens[segment]'"
+        ) from error
     _require_vocabulary(name)
     try:
         return TiktokenTokenizer(tiktoken.get_encoding(name))
