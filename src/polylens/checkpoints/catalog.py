@@ -11,19 +11,19 @@ from polylens.errors import ModelNotFoundError
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CatalogEntry:
-    """What is known about a model before any of its files is opened."""
+    """Facts about a model that are known before any of its files is opened."""
 
     name: str
-    aliases: tuple[str, ...]  # other names that mean the same model
+    aliases: tuple[str, ...]  # other names of the same model
     repository: str | None  # on the hub; None where the weights ship inside the package
     revision: str | None  # commit of the repository, so that a name always means the same weights
     licence: str  # of the weights; the code is Apache-2.0
     parameters: int  # numbers in the checkpoint, every adapter counted
-    dims: tuple[int, ...]  # widths a dense vector may be cut to, ascending; the last is its full width
+    dims: tuple[int, ...]  # widths to which a dense vector may be truncated, ascending; the last is its full width
     multivector_dim: int | None  # width of each vector of a multi-vector; None where there is no late interaction
     context: int  # tokens of the longest input
     modalities: tuple[Literal["text", "image"], ...]
-    languages: str  # those it was trained for, as its card says
+    languages: str  # number of languages, as its model card says
 
 
 CATALOG: tuple[CatalogEntry, ...] = (
@@ -85,15 +85,15 @@ _BY_NAME = {name: entry for entry in CATALOG for name in (entry.name, *entry.ali
 
 
 def known_names() -> tuple[str, ...]:
-    """Every name and alias that `find` understands."""
+    """Returns every name and alias that `find` understands."""
     return tuple(_BY_NAME)
 
 
 def find(name: str) -> CatalogEntry:
-    """The catalog's entry for a name or an alias.
+    """Returns the entry of the catalog for a name or an alias.
 
     Raises:
-        ModelNotFoundError: Nothing goes by that name; the message lists what does.
+        ModelNotFoundError: No model has this name; the message lists the known names.
 
     Example:
         >>> find("jina-embeddings-v4").repository
@@ -105,7 +105,7 @@ def find(name: str) -> CatalogEntry:
 
 
 def unknown(name: str) -> ModelNotFoundError:
-    """The error for an unknown name; it says the closest name, every known name, and that a folder works too."""
+    """Returns the error for an unknown name, with the closest name, all known names, and a hint that a folder works."""
     close = get_close_matches(name, _BY_NAME, n=1)
     hint = f"Did you mean {close[0]!r}? " if close else ""
     return ModelNotFoundError(

@@ -1,6 +1,6 @@
-"""A model to a folder: its published layout, or one task merged in. The family says what is in the files.
+"""Writes a model to a folder, in its published layout or with one task merged. The family says what is in the files.
 
-Files are written beside their place and renamed, `config.json` last: its being there means that the folder is complete.
+Each file is written beside its place and then renamed, `config.json` last: a folder that has `config.json` is complete.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ SHARD_BYTES = 5_000_000_000
 def save_checkpoint(
     folder: Path, family: Family, model: Model, processor: Processor, scalars: Mapping[str, float] | None = None
 ) -> None:
-    """Writes a family's published layout: what `load_model` reads, each tensor as the model holds it.
+    """Writes a model in the published layout of its family, which `load_model` reads; no tensor changes its dtype.
 
     Args:
-        folder: Folder to write to, created where it is missing; files of the same names are replaced.
+        folder: Created if it is missing; files of the same names are replaced.
         family: The family of the model.
         model: The model, on any device.
         processor: The processor of the same checkpoint.
-        scalars: The family's numbers that the model does not hold; see `Family.scalars`.
+        scalars: Published numbers that the model does not hold; see `Family.scalars`.
 
     Raises:
         InputError: The family has no layout to write.
@@ -47,16 +47,16 @@ def save_checkpoint(
 
 
 def save_adapters(folder: Path, base: Path, family: Family, model: Model) -> None:
-    """Writes a checkpoint with the model's adapters, and everything else as it lies in another folder.
+    """Writes a checkpoint that has the model's adapters, and all other files from the folder of its base checkpoint.
 
-    The backbone's files are linked where that is possible and copied where it is not: fine-tuning changes 60 MB of
+    The files of the backbone are linked if possible and copied otherwise: fine-tuning changes 60 MB of
     jina-embeddings-v4's 7.9 GB.
 
     Args:
-        folder: Folder to write to, created where it is missing; files of the same names are replaced.
+        folder: Created if it is missing; files of the same names are replaced.
         base: Folder of the checkpoint that the model was loaded from.
         family: The family of the model.
-        model: The model; its adapters are written in the type of the backbone.
+        model: The model; its adapters are written in the dtype of the backbone.
 
     Raises:
         InputError: The family has no adapters to train.
@@ -77,7 +77,7 @@ def export_merged(folder: Path, family: Family, model: Model, processor: Process
     """Writes a checkpoint with one task's adapter merged in, in the layout of the stock network that vLLM serves.
 
     Args:
-        folder: Folder to write to, created where it is missing; files of the same names are replaced.
+        folder: Created if it is missing; files of the same names are replaced.
         family: The family of the model.
         model: The model, on any device.
         processor: The processor of the same checkpoint.
@@ -115,12 +115,12 @@ def _link(source: Path, target: Path) -> None:
     with write_beside(target) as beside:
         try:
             os.link(source.resolve(), beside)
-        except OSError:  # another disk, or one without links
+        except OSError:  # another disk, or a file system without hard links
             shutil.copyfile(source, beside)
 
 
 def _write_base(folder: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Writes one file, or shards of at most 5 GB with an index over them, and removes files of the other form."""
+    """Writes one file, or shards of at most 5 GB and their index, and removes the files of the other form."""
     shards: list[dict[str, Tensor]] = [{}]
     room = SHARD_BYTES
     for name, tensor in tensors.items():

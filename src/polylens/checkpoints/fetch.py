@@ -1,7 +1,7 @@
-"""From a name to a folder of weights on this machine.
+"""Finds the folder of a model's files on this machine, and downloads them first if necessary.
 
-What is fetched is data: JSON and safetensors. Code (`*.py`) and pickles (`*.bin`, `*.pt`) that lie beside it on the hub
-are never downloaded, so nothing that came over the network can run.
+Only data are downloaded: JSON and safetensors. Code (`*.py`) and pickles (`*.bin`, `*.pt`) in the same repository are
+never downloaded, so nothing that came over the network can run.
 """
 
 from __future__ import annotations
@@ -25,30 +25,30 @@ WANTED_FILES = (
     "adapters/*.json",
     "adapters/*.safetensors",
 )
-"""The files of a repository that polylens reads, in the manner of `fnmatch`."""
+"""The files of a repository that polylens reads, as patterns of `fnmatch`."""
 
 _HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
 
 
 def resolve(name_or_folder: str | Path, *, revision: str | None = None, local_files_only: bool = False) -> Path:
-    """The folder that holds a model's files, downloaded first where it is not on this machine yet.
+    """Returns the folder that holds a model's files, and downloads them first if they are not on this machine.
 
-    A name of the catalog always means the catalog's model, whatever lies in the current folder (write `./nano` for a
-    folder of that name). Then a folder that exists is itself. Then `user/name` is looked up on the hub.
+    A name of the catalog always means the catalog's model, even if the current folder has a folder of that name (which
+    is `./nano`). Next, a folder that exists is used as it is. Last, `user/name` is looked up on the hub.
 
     Args:
         name_or_folder: A name of the catalog, a folder in the official layout, or `user/name` of a hub repository.
         revision: Branch, tag or commit on the hub. The default is the commit pinned in the catalog; for a
             repository that the catalog does not know, the head of its default branch, which may change from one day
             to the next.
-        local_files_only: Use what earlier downloads left on this machine and stay off the network.
+        local_files_only: Use only the files of earlier downloads, without the network.
 
     Raises:
         ModelNotFoundError: No such name, folder, repository or revision, or no permission to read the repository.
-        HubUnavailableError: The weights are not here and could not be fetched. The next attempt keeps every file
-            that is complete; a connection that drops within a file is taken up where it broke.
+        HubUnavailableError: The weights are not on this machine and could not be downloaded. The next attempt keeps
+            every complete file, and continues a file whose download was interrupted.
         CheckpointError: The folder lacks a file that every model has.
-        InputError: A revision was asked of something that does not come from the hub.
+        InputError: A revision was given for a model that does not come from the hub.
     """
     entry = catalog.find(name_or_folder) if name_or_folder in catalog.known_names() else None
     if entry is not None and entry.repository is not None:
@@ -72,7 +72,7 @@ def _packaged(name: str) -> Path:
 
 
 def _require_files(folder: Path) -> None:
-    """Refuses an incomplete or wrong folder before anything is loaded from it, and names the missing files."""
+    """Refuses an incomplete or wrong folder before anything is loaded from it. The error names the missing files."""
     if not folder.is_dir():
         raise ModelNotFoundError(f"{str(folder)!r} is a file; a model is the folder with config.json in it")
     wanted = ["config.json"]
@@ -145,7 +145,7 @@ def _how_to_do_without(repository: str, revision: str | None, error: Exception) 
 
 
 def _progress_bar() -> Any:
-    """The hub's own bar, silent where standard error is not a terminal."""
+    """Returns the hub's own progress bar, which is silent unless standard error is a terminal."""
     from huggingface_hub.utils.tqdm import tqdm
 
     class TerminalBar(tqdm):

@@ -1,4 +1,4 @@
-"""A folder in a published layout to a model. The family says which files, rules and network; nothing here names one.
+"""Loads a model from a folder in a published layout. The family provides the files, rules and network.
 
 The model is built on the meta device, every published tensor is used exactly once, and nothing may be left on meta.
 """
@@ -23,15 +23,15 @@ from polylens.models.rules import rename
 
 
 def read_header(folder: Path, *, modalities: Sequence[Modality] | None = None) -> Header:
-    """Reads what is known about a checkpoint without its weights; a matter of milliseconds.
+    """Reads the header of a checkpoint: all but its weights. This takes milliseconds.
 
     Args:
-        folder: Holds `config.json`, `tokenizer.json`, one or several safetensors files with the published names, and
-            whatever else the layout of its family has.
-        modalities: What is wanted of a model with a network for each; None is all there is.
+        folder: Folder with `config.json`, `tokenizer.json`, one or several safetensors files with the published
+            names, and the other files of its family's layout.
+        modalities: The modalities to load, for a model that has a network for each; None loads all.
 
     Raises:
-        CheckpointError: A file is missing or broken, the files do not belong together, or no family computes it.
+        CheckpointError: A file is missing or broken, the files do not belong together, or no family claims it.
         InputError: The model does not take these modalities, or cannot be loaded in part.
     """
     published = read_json(folder / "config.json")
@@ -41,12 +41,12 @@ def read_header(folder: Path, *, modalities: Sequence[Modality] | None = None) -
 
 
 def load_model(header: Header, *, device: torch.device, dtype: torch.dtype) -> Model:
-    """Reads the weights that belong to a header.
+    """Builds the model of a header and reads its weights.
 
     Args:
         header: The header of the checkpoint.
-        device: The device that the weights go to.
-        dtype: The type in which they are held.
+        device: The device for the weights.
+        dtype: The dtype of the weights.
 
     Raises:
         CheckpointError: A tensor is missing, left over or of the wrong shape; the message names it.
@@ -63,10 +63,10 @@ def load_model(header: Header, *, device: torch.device, dtype: torch.dtype) -> M
 
 
 def read_scalars(header: Header) -> dict[str, float]:
-    """The published numbers that training uses and no vector needs, by name; see `Family.scalars`.
+    """Reads the published numbers that only training uses, by name; see `Family.scalars`.
 
     Raises:
-        CheckpointError: The folder's weights lack one.
+        CheckpointError: The weights lack one of these numbers.
     """
     rules = [rename(name, (), name) for name in header.family.scalars]
     cpu = torch.device("cpu")
@@ -75,12 +75,13 @@ def read_scalars(header: Header) -> dict[str, float]:
 
 
 def fingerprint(folder: Path, family: Family) -> str:
-    """The identity of a model, twelve hexadecimal digits: a hash of its small files, and of its weights the sizes and
-    a few bytes from many places.
+    """Returns the identity of a model as twelve hexadecimal digits.
+
+    It is a hash of the small files, and of the sizes and a few bytes from many places of the files of weights.
 
     Args:
-        folder: The folder of the checkpoint.
-        family: The family of the checkpoint, which says which files it has besides the common ones.
+        folder: Folder of the checkpoint.
+        family: Its family, which names the files besides the common ones.
     """
     digest = hashlib.sha256()
     for name in ("config.json", *family.identifying, "preprocessor_config.json", "tokenizer.json"):

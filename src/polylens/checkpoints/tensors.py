@@ -1,7 +1,7 @@
-"""Safetensors files to a model's parameters, by the family's rules.
+"""Reads safetensors files into a model's parameters, by the family's rules.
 
-Each published tensor is used exactly once, and what is missing, left over or of the wrong shape is named. Tensors are
-memory-mapped: those that a rule only renames and that already have the wanted type are never copied.
+Each published tensor is used exactly once. An error names tensors that are missing, left over or of the wrong shape.
+Tensors are memory-mapped: one that a rule only renames, and that already has the right dtype, is never copied.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
 
 MAPPED_BYTES = 64 * 1024**2
-"""Bytes read after which a file is opened anew, so that mapped pages of converted tensors leave the memory."""
+"""Number of bytes read after which a file is reopened, so that the mapped pages of converted tensors leave memory."""
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The one file of weights, or the shards that an index names."""
+    """Returns the paths of the weights: one file, or the shards that an index names."""
     if not (folder / INDEX).exists():
         return [folder / SINGLE]
     shards = read_json(folder / INDEX).get("weight_map")
@@ -43,17 +43,20 @@ def read_tensors(
     dtype: torch.dtype,
     skipped: tuple[str, ...] = (),
 ) -> dict[str, Tensor]:
-    """Our names to tensors.
+    """Reads the tensors of the rules.
 
     Args:
-        files: Between them they hold every published tensor once.
-        rules: What becomes what.
-        device: The device that the tensors go to.
-        dtype: The type in which they are held.
-        skipped: Beginnings of names that may stay in the files.
+        files: Safetensors files that together hold every published tensor once.
+        rules: The rules by which published tensors become ours.
+        device: The device for the tensors.
+        dtype: The dtype of the tensors.
+        skipped: Prefixes of names that may stay unread.
+
+    Returns:
+        Our name -> tensor.
 
     Raises:
-        CheckpointError: A file or a tensor is missing, left over, there twice, or of the wrong shape.
+        CheckpointError: A file or a tensor is missing, or a tensor is left over, there twice, or of the wrong shape.
     """
     rules = list(rules)
     home = _homes(files)
@@ -75,7 +78,7 @@ def read_tensors(
 
 
 def assign(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Gives a model that was built on meta its parameters, and makes sure that all of them were given."""
+    """Assigns the parameters of a model that was built on meta, and checks that none is left there."""
     model.load_state_dict(tensors, strict=True, assign=True)
     left = [name for name, parameter in model.named_parameters() if parameter.is_meta]
     if left:
@@ -84,7 +87,7 @@ def assign(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
 
 
 class _Reader:
-    """Reads tensors by name from whichever file has them."""
+    """Reads tensors by name, each from the file that holds it."""
 
     def __init__(self, home: Mapping[str, Path]) -> None:
         self._home = home
@@ -107,7 +110,7 @@ class _Reader:
 
 
 def names_in(files: Sequence[Path]) -> frozenset[str]:
-    """The names of all tensors in these files.
+    """Returns the names of all tensors in these files.
 
     Raises:
         CheckpointError: A file is missing or broken.
@@ -116,7 +119,7 @@ def names_in(files: Sequence[Path]) -> frozenset[str]:
 
 
 def _homes(files: Sequence[Path]) -> dict[str, Path]:
-    """Published name -> the file that holds it."""
+    """Returns published name -> the file that holds it."""
     home: dict[str, Path] = {}
     twice: list[str] = []
     for path in files:
@@ -136,6 +139,6 @@ def _homes(files: Sequence[Path]) -> dict[str, Path]:
 
 
 def some(names: Iterable[str]) -> str:
-    """The first few of many names."""
+    """Returns the first few of many names, for an error message."""
     names = list(names)
     return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "") if names else "none"

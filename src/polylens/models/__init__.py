@@ -1,1 +1,1 @@
-"""One folder a model family; families never import each other."""
+"""The model families: one folder per family. Families never import each other."""

@@ -1,4 +1,4 @@
-"""Late chunking: the span of tokens that each text takes in the one sequence made of all of them.
+"""Late chunking: all texts become one sequence, and each text is a span of tokens in it.
 
 Günther et al. 2024, "Late Chunking", https://arxiv.org/abs/2409.04701.
 """
@@ -12,7 +12,7 @@ from polylens.errors import InputError
 
 
 def joined(texts: Sequence[str]) -> list[str]:
-    """The texts with a blank before each that would otherwise run into the one before it.
+    """Puts a blank before each text that would otherwise run into the one before it.
 
     Example:
         >>> joined(["One.", "Two.\\n", "Three."])
@@ -23,15 +23,15 @@ def joined(texts: Sequence[str]) -> list[str]:
 
 
 def chunk_spans(sizes: Sequence[int], *, start: int, limit: int) -> tuple[tuple[int, int], ...]:
-    """First token of each text, and one past its last.
+    """Returns the span of each text: its first token, and one past its last.
 
     Args:
-        sizes: Tokens of each text.
-        start: Tokens before the first of them.
-        limit: Most tokens of all together, with those before.
+        sizes: Number of tokens of each text.
+        start: Number of tokens before the first text.
+        limit: Largest number of tokens of all texts together, including those before.
 
     Raises:
-        InputError: A text has no token, or together they have too many.
+        InputError: A text has no token, or all of them together have too many.
 
     Example:
         >>> chunk_spans([3, 2], start=1, limit=8)

@@ -1,4 +1,4 @@
-"""What every configuration of a model is held to, whatever its family."""
+"""A check that the configurations of all families share."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from polylens.errors import CheckpointError
 
 
 def require_counts(part: Any) -> None:
-    """Every field of a configuration's dataclass that is an `int` counts something, so it is at least 1.
+    """Checks that every `int` field of a configuration's dataclass is at least 1, because each counts something.
 
     Raises:
-        CheckpointError: One is not; the message names it.
+        CheckpointError: A field is not; the message names it.
     """
     for field in fields(part):
         value = getattr(part, field.name)

@@ -1,4 +1,4 @@
-"""What a family says about itself: the files that are its own, what it puts out, how it is counted and explained.
+"""The description of a model family: its files, its outputs, how its tokens are counted, and how results are explained.
 
 A family is one folder with a `FAMILY`, and one line in `models/family.py`. Loading, export, the server's token
 accounting, heat maps and training ask the family; none of them knows one by name.
@@ -21,7 +21,7 @@ from polylens.models.protocol import Item, Modality, Model, Processor
 from polylens.models.rules import Rule
 
 Output = Literal["dense", "multi", "score"]
-"""What a model can give: one vector per input, one vector per token, one number per pair of inputs."""
+"""An output of a model: one vector per input, one vector per token, or one number per pair of inputs."""
 
 Json = Mapping[str, Any]
 
@@ -56,7 +56,7 @@ class Usage:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Header:
-    """What a checkpoint's small files say: everything but the weights."""
+    """A checkpoint without its weights: everything that its small files say."""
 
     family: Family
     folder: Path
@@ -66,37 +66,37 @@ class Header:
     dim: int
     """Width of the dense vectors."""
     matryoshka_dims: tuple[int, ...]
-    """Widths to which they may be cut."""
+    """Widths to which the dense vectors may be truncated."""
     multivector_dim: int | None
     """Width of each vector of a multi-vector; None where there is no late interaction."""
     modalities: tuple[Modality, ...]
-    """What the loaded model takes."""
+    """Kinds of input that the loaded model takes."""
     context: int
     """Tokens of the longest text."""
     usage: Usage
     has_towers: bool = False
-    """Whether texts and images have a network each, so that one may be loaded without the other."""
+    """Whether texts and images each have a network of their own, so that one may be loaded without the other."""
     fingerprint: str = ""
     """Twelve hexadecimal digits that change when the weights do."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WeightPart:
-    """Some of a checkpoint's tensors, and the rules by which they become parameters."""
+    """A part of a checkpoint's tensors, and the rules by which they become parameters."""
 
     rules: Sequence[Rule]
     file: str | None = None
-    """Path below the folder; None means the checkpoint's own weights, in one file or in shards."""
+    """Path below the folder; None means the checkpoint's main weights, in one file or in shards."""
     skipped: tuple[str, ...] = ()
-    """Prefixes of the names that are left in the file knowingly."""
+    """Prefixes of the names that are left unread on purpose."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ExtraFiles:
-    """Files that a family has beside the common ones, by their path below the folder."""
+    """Files that only this family has, by their path below the folder."""
 
     tensors: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
-    """Safetensors files, each by published name."""
+    """Safetensors files: path -> published name -> tensor."""
     json: Mapping[str, Json] = field(default_factory=dict)
 
 
@@ -105,7 +105,7 @@ class Layout:
     """A checkpoint as files: what `export` writes and the same family reads again."""
 
     tensors: Mapping[str, Tensor]
-    """The checkpoint's own weights, by published name."""
+    """The main weights, by published name."""
     config: Json
     """`config.json`."""
     tokenizer: Tokenizer
@@ -116,7 +116,7 @@ class Layout:
 
 @dataclass(frozen=True, slots=True)
 class HeatGrid:
-    """Where the tokens of an image lie on it, for maps of their likeness to a query."""
+    """Where the tokens of an image lie on it, for heat maps of their similarity to a query."""
 
     rows: int
     columns: int
@@ -126,7 +126,7 @@ class HeatGrid:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class HeatMaps:
-    """How a family's multi-vectors lie on an image and in a query: what shows why a page was found."""
+    """How a family's multi-vectors map to places in an image and in a query, to show why a page was found."""
 
     grid: Callable[[Processor, Item], HeatGrid]
     """An image's item -> where its tokens lie on it."""
@@ -137,15 +137,16 @@ class HeatMaps:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Adapters:
-    """What a family with one LoRA adapter per task can do besides embedding: be fine-tuned, and be merged.
+    """What a family with one LoRA adapter per task needs to be fine-tuned, and to have a task merged into its weights.
 
     The parameters of a task's adapter are those whose names end in `lora_a.TASK` and `lora_b.TASK`.
     """
 
     files: Callable[[Model], ExtraFiles]
-    """The adapters of a model, in the type of its backbone: what fine-tuning writes beside the base's own files."""
+    """Model -> its adapters, in the dtype of its backbone; fine-tuning writes them beside the base model's files."""
     merged: Callable[[Model, Processor, str], Layout]
-    """A checkpoint with one task's adapter merged, in the layout of the stock network that other engines serve."""
+    """Model, processor and task -> a checkpoint with the task's adapter merged, in the layout of the stock network that
+    other engines serve."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -153,29 +154,30 @@ class Family:
     """A network, its processing, and its published layout."""
 
     name: str
-    """The name of its folder in `polylens.models`."""
+    """Name of its folder in `polylens.models`."""
     model_types: tuple[str, ...]
-    """Values of `model_type` in `config.json` that name it, for messages."""
+    """Values of `model_type` in `config.json` that belong to it, for error messages."""
     outputs: frozenset[Output]
     claims: Callable[[Json], bool]
     """`config.json` -> whether the checkpoint is one of this family."""
     read: Callable[[Path, Json], Header]
-    """Folder and its `config.json` -> the header, without the fingerprint, with every modality there is."""
+    """Folder and its `config.json` -> the header, without the fingerprint, with every modality of the checkpoint."""
     build: Callable[[Header], nn.Module]
-    """The network with empty parameters; called on the meta device. It is a `protocol.Model`."""
+    """Header -> the network with empty parameters, a `protocol.Model`; called on the meta device."""
     weights: Callable[[Header, frozenset[str]], Sequence[WeightPart]]
     """Header and the published names of its tensors -> where its parameters come from."""
     layout: Callable[[Model, Processor, Mapping[str, float]], Layout] | None = None
     """Model, processor and `scalars` -> the published layout; None for a family that is only read."""
     scalars: tuple[str, ...] = ()
-    """Published tensors of one number that training uses and no vector needs, such as CLIP's logit scale."""
+    """Published tensors of one number that only training uses, such as CLIP's logit scale."""
     identifying: tuple[str, ...] = ()
-    """Small files besides `config.json`, `preprocessor_config.json` and `tokenizer.json` that tell weights apart."""
+    """Small files whose content enters the fingerprint, besides `config.json`, `preprocessor_config.json` and
+    `tokenizer.json`."""
     weight_files: tuple[str, ...] = ()
-    """Files of weights besides the checkpoint's own."""
+    """Files of weights besides the main ones."""
     overflows_in_float16: bool = False
     """Whether its activations exceed 65,504, the largest float16."""
     heat_maps: HeatMaps | None = None
-    """None for a family whose vectors have no place on the image."""
+    """None for a family whose vectors belong to no place in an image."""
     adapters: Adapters | None = None
     """None for a family without adapters that can be trained."""

@@ -21,18 +21,18 @@ FOLDERS = (
 
 @cache
 def families() -> tuple[Family, ...]:
-    """Every family, in the order of the table; imported on first use."""
+    """Returns every family in the order of the table, and imports them on first use."""
     return tuple(import_module(f"polylens.models.{folder}.family").FAMILY for folder in FOLDERS)
 
 
 def family_of(config: Mapping[str, Any]) -> Family:
-    """The family that a checkpoint belongs to.
+    """Returns the family that a checkpoint belongs to: the first in the table that claims it.
 
     Args:
         config: Its `config.json`.
 
     Raises:
-        CheckpointError: No family here computes it; the message names its `model_type` and those that are known.
+        CheckpointError: No family claims it; the message names its `model_type` and the known ones.
     """
     for family in families():
         if family.claims(config):

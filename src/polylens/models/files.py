@@ -13,10 +13,10 @@ from polylens.errors import CheckpointError
 
 
 def read_json(path: Path) -> Mapping[str, Any]:
-    """A JSON object.
+    """Reads a JSON object from a file.
 
     Raises:
-        CheckpointError: It is missing, or not a JSON object.
+        CheckpointError: The file is missing, or is not a JSON object.
     """
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
@@ -30,10 +30,10 @@ def read_json(path: Path) -> Mapping[str, Any]:
 
 
 def read_tokenizer(folder: Path) -> Tokenizer:
-    """`tokenizer.json` of a folder.
+    """Reads the `tokenizer.json` of a folder.
 
     Raises:
-        CheckpointError: It is missing, or no tokenizer.
+        CheckpointError: The file is missing, or is no tokenizer.
     """
     path = folder / "tokenizer.json"
     try:

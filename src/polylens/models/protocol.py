@@ -29,21 +29,21 @@ class Item:
     token_ids: npt.NDArray[np.int64]
     """`[tokens]`; an image's placeholder is already repeated once per visual token."""
     pool: tuple[int, int]
-    """First row and one past the last row that the dense vector is the mean of."""
+    """First row, and one past the last row, of those whose mean is the dense vector."""
     task: str | None
-    """Whose adapter; None is the model without any, as its first training stage knows it."""
+    """Task whose adapter is used; None uses no adapter, as in the first stage of training."""
     patches: Tensor | None = None
     """`[patches, numbers per patch]` float32, None for a text."""
     grid: tuple[int, int] | None = None
     """Rows and columns of patches, None for a text."""
     chunks: tuple[tuple[int, int], ...] = ()
-    """Spans of rows that get a dense vector each instead of one for `pool`: late chunking."""
+    """For late chunking: spans of rows that get one dense vector each, instead of one vector for `pool`."""
     truncated: bool = False
-    """Whether a text had more tokens than these."""
+    """Whether a text had more tokens and was cut."""
 
     @property
     def spans(self) -> tuple[tuple[int, int], ...]:
-        """The spans whose means are the dense vectors."""
+        """The spans of rows whose means are the dense vectors."""
         return self.chunks or (self.pool,)
 
     @property
@@ -53,12 +53,12 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Outputs:
-    """The outputs for a packed batch of N items with T tokens and S spans together."""
+    """The outputs for a packed batch of N items, with T tokens and S spans in all."""
 
     dense: Tensor
-    """`[S, dim]` float32, unit rows: one for each span of each item, which mostly has one."""
+    """`[S, dim]` float32, unit rows: one per span of each item; most items have one span."""
     norms: Tensor
-    """`[S]` float32: how long they were before."""
+    """`[S]` float32: the lengths of the dense vectors before they were normalised."""
     multivector: Tensor | None
     """`[T, 128]` float32, unit rows; None from a family without late interaction."""
     lengths: tuple[int, ...]
@@ -66,7 +66,7 @@ class Outputs:
 
 
 def packed_spans(items: Sequence[Item]) -> tuple[Tensor, Tensor]:
-    """First rows, and one past the last rows, of every span of every item in the packed batch, `[S]` each.
+    """Returns the first rows, and one past the last rows, of all spans in the packed batch, `[S]` each.
 
     Example:
         >>> item = Item(token_ids=np.zeros(5, dtype=np.int64), pool=(1, 5), task=None)
@@ -86,11 +86,11 @@ class Model(Protocol):
     """The maths of a family."""
 
     def embed(self, items: Sequence[Item]) -> Outputs:
-        """Both outputs for a batch; an item's vectors do not depend on what shares its batch."""
+        """Computes all outputs for a batch. An item's vectors do not depend on the others in its batch."""
         ...
 
     def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
-        """The parameters by name, as of any `nn.Module`."""
+        """The parameters by name, as for any `nn.Module`."""
         ...
 
 
@@ -99,11 +99,11 @@ class Scorer(Protocol):
     """The maths of a family whose output is `score`: a reranker."""
 
     def score(self, pairs: Sequence[tuple[Item, Item]]) -> Tensor:
-        """`[N]` float32: how well the second of each pair answers the first; more is better.
+        """Computes how well the second of each pair answers the first: `[N]` float32, higher is better.
 
         Args:
-            pairs: A query and a document each, texts or images on either side. A pair's score does not depend on what
-                shares its batch.
+            pairs: Each a query and a document, with texts or images on either side. A pair's score does not depend on
+                the others in its batch.
         """
         ...
 
@@ -113,17 +113,17 @@ class Processor(Protocol):
     """Tokens and pixels of a family."""
 
     tokenizer: Tokenizer
-    """Of its `tokenizer.json`; neither cuts nor pads."""
+    """From the checkpoint's `tokenizer.json`, without truncation and padding."""
     max_pixels: int
-    """Largest area to which an image is resized, unless a call says otherwise."""
+    """Largest area of a resized image, unless a call names another."""
 
     @property
     def tasks(self) -> tuple[str, ...]:
-        """The names that `role` understands, the short ones."""
+        """The short names that `role` understands."""
         ...
 
     def role(self, task: str | None, prompt_name: str | None) -> tuple[str | None, str]:
-        """What a caller asks for -> (adapter, prompt) as `text` and `image` take them; None stands for the default.
+        """Translates a caller's names to (adapter, prompt), as `text` and `image` take them; None means the default.
 
         Raises:
             InputError: The checkpoint has no such task or prompt; the message lists those it has.
@@ -133,15 +133,17 @@ class Processor(Protocol):
     def text(self, text: str, *, task: str | None, prompt_name: str, max_length: int | None) -> Item: ...
 
     def chunks(self, texts: Sequence[str], *, task: str | None, prompt_name: str, max_length: int | None) -> Item:
-        """The texts in one sequence, each seeing all others, a span for each. Günther et al. 2024, "Late Chunking".
+        """Puts the texts into one sequence, in which each attends to all others, with one span per text.
+
+        Günther et al. 2024, "Late Chunking", https://arxiv.org/abs/2409.04701.
 
         Raises:
-            InputError: A text has no token, or together they have more than `max_length`.
+            InputError: A text has no token, or all of them together have more than `max_length`.
         """
         ...
 
     def num_image_tokens(self, width: int, height: int) -> int:
-        """Tokens that the model sees of an image of so many pixels, at the checkpoint's own `max_pixels`.
+        """Returns how many tokens an image of this size has for the model, at the checkpoint's own `max_pixels`.
 
         Raises:
             ImageError: No image may have such a shape.

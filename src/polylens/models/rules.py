@@ -1,4 +1,4 @@
-"""Rules between published tensors and our parameters: each names both sides and the functions between them.
+"""Rules between published tensors and our parameters: each names both sides, and the functions that convert them.
 
 Most rules only rename. Some reshape, permute or split, and one kind merges an adapter; each is a pure function.
 """
@@ -18,7 +18,7 @@ Unfold = Callable[[Sequence[Tensor]], Sequence[Tensor]]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rule:
-    """Some published tensors and the parameters that they become."""
+    """One or several published tensors, and the parameters that they become."""
 
     published: Mapping[str, Shape]
     """Name -> shape, in the order in which `fold` takes them."""
@@ -30,13 +30,13 @@ class Rule:
 
 
 def rename(published: str, shape: Shape, ours: str, ours_shape: Shape | None = None) -> Rule:
-    """The same numbers in the same order under another name.
+    """A rule that only renames: the same numbers in the same order.
 
     Args:
         published: Name in the file.
-        shape: There.
+        shape: Shape in the file.
         ours: Name of our parameter.
-        ours_shape: Its shape where it differs, as a convolution's kernel does from the matrix that it is.
+        ours_shape: Shape of our parameter where it differs, as for a convolution's kernel that we hold as a matrix.
     """
 
     def fold(tensors: Sequence[Tensor], dtype: torch.dtype) -> Sequence[Tensor]:

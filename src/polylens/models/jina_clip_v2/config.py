@@ -1,4 +1,4 @@
-"""Sizes of a model of this family, as `config.json` states them: of jina-clip-v2 and of jina-embeddings-v3."""
+"""The sizes of a model of this family, jina-clip-v2 or jina-embeddings-v3, from `config.json`."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ BACKBONE: Json = {
     },
     "matryoshka_dimensions": [32, 64, 128, 256, 512, 768, 1024],
 }
-"""The published config.json of jina-embeddings-v3. jina-clip-v2's names that repository instead of stating the sizes of
-its text tower, and says only what differs. jina_clip_v2 facts, section 1.2 and 3."""
+"""The published config.json of jina-embeddings-v3. That of jina-clip-v2 names this repository instead of the sizes of
+its text tower, and states only the differences. jina_clip_v2 facts, section 1.2 and 3."""
 
 
 def adapter_key(task: str) -> str:
-    """What a task's adapter is called among the parameters, whose names cannot hold a dot.
+    """Returns the name of a task's adapter among the parameters, where a name cannot contain a dot.
 
     >>> adapter_key("retrieval.query")
     'retrieval_query'
@@ -57,10 +57,10 @@ class TextConfig:
     norm_eps: float
     theta: float
     lora: LoRAConfig  # the adapters of the checkpoint
-    always_on: str | None  # the one that every text goes through: merged when loading; None where a text chooses
-    instructions: tuple[tuple[str, str], ...]  # task -> what is put before its texts
+    always_on: str | None  # the adapter of every text, merged while loading; None if each text chooses one
+    instructions: tuple[tuple[str, str], ...]  # task -> the instruction before its texts
     max_length: int  # tokens of the longest text
-    default_length: int  # tokens at which a text is cut when nothing is said
+    default_length: int  # tokens at which a text is cut by default
 
     @property
     def head_dim(self) -> int:
@@ -68,7 +68,7 @@ class TextConfig:
 
     @property
     def chosen(self) -> LoRAConfig:
-        """The adapters that stay beside the weights, one of them chosen for each text."""
+        """The adapters that are not merged, of which each text chooses one."""
         tasks = () if self.always_on is not None else tuple(map(adapter_key, self.lora.tasks))
         return LoRAConfig(tasks=tasks, rank=self.lora.rank, alpha=self.lora.alpha)
 
@@ -83,7 +83,7 @@ class VisionConfig:
     mlp_width: int
     image_size: int  # pixels per side
     patch_size: int  # pixels per side
-    pretrained_grid: int  # patches per side in the first training: positions are scaled to span as many
+    pretrained_grid: int  # patches per side in pretraining; rotary positions are scaled to this span
     num_channels: int = 3
     norm_eps: float = 1e-6
     theta: float = 10_000.0
@@ -94,12 +94,12 @@ class VisionConfig:
 
     @property
     def grid(self) -> int:
-        """Whole patches per side; pixels left over at the right and lower edges are not seen."""
+        """Whole patches per side; the model does not see the remaining pixels at the right and the lower edge."""
         return self.image_size // self.patch_size
 
     @property
     def num_tokens(self) -> int:
-        """Patches and the class token."""
+        """Tokens per image: the patches and the class token."""
         return self.grid**2 + 1
 
     @property
@@ -155,7 +155,7 @@ def _parse_clip(config: Json) -> JinaClipConfig:
         width=vision["width"],
         num_layers=vision["layers"],
         num_heads=vision["width"] // vision["head_width"],
-        mlp_width=int(vision["width"] * vision["mlp_ratio"] + 1e-6),  # which may be a fraction that was divided out
+        mlp_width=int(vision["width"] * vision["mlp_ratio"] + 1e-6),  # the ratio may be a rounded quotient
         image_size=vision["image_size"],
         patch_size=vision["patch_size"],
         pretrained_grid=vision["pt_hw_seq_len"],
@@ -200,7 +200,7 @@ def _text(backbone: Json, *, always_on: str | None, default_length: int) -> Text
 
 
 def render_config(config: JinaClipConfig) -> dict[str, Any]:
-    """The `config.json` of a model with both towers; the sizes of its text tower stand where it differs from v3."""
+    """Returns the `config.json` of a model with both towers. It states the text tower's differences from v3."""
     text, vision = config.text, config.vision
     assert vision is not None
     return {

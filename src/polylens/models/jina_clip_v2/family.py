@@ -1,4 +1,4 @@
-"""What jina-clip-v2 and jina-embeddings-v3 say about themselves: their files, their outputs, how they are counted."""
+"""The description of jina-clip-v2 and jina-embeddings-v3: files, outputs, and how their tokens are counted."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from polylens.models.jina_clip_v2.state_dict import (
 from polylens.models.protocol import Model, Processor
 
 _ONE_INSTRUCTION = ("text-matching", "retrieval.passage", "classification", "separation")
-"""Tasks that clients send to jina-clip-v2, whose only instruction is that of `retrieval.query`."""
+"""Tasks that clients send to jina-clip-v2 and that have no effect: its one instruction is that of `retrieval.query`."""
 
 
 def _claims(config: Json) -> bool:
@@ -63,12 +63,12 @@ def _weights(header: Header, names: frozenset[str]) -> Sequence[WeightPart]:
         is_saved = any(name.startswith("encoder.") for name in names)
         rules = (saved_rules if is_saved else native_rules)(config.text)
         return (WeightPart(rules=rules, skipped=("pooler.",)),)
-    # The pooler is of the first training; no vector comes from it.
+    # The pooler is a remnant of pretraining; no vector depends on it.
     return (WeightPart(rules=v3_rules(config.text), skipped=("roberta.pooler.",)),)
 
 
 def _layout(model: Model, processor: Processor, scalars: Mapping[str, float]) -> Layout:
-    """jina-clip-v2's layout. Its adapter was merged when loading and stays so: an adapter of zeros lies beside."""
+    """Returns jina-clip-v2's layout. The adapter stays merged into the weights; the file gets an adapter of zeros."""
     clip, processing = cast("JinaClip", model), cast("JinaClipProcessor", processor)
     assert processing.image_config is not None
     ours = {name: parameter.detach().cpu() for name, parameter in clip.named_parameters()}

@@ -1,4 +1,4 @@
-"""jina-clip-v2: texts through one tower, images through the other, one vector each in one space.
+"""jina-clip-v2: one tower for texts and one for images, each giving one vector per input in one shared space.
 
 Shapes: N inputs, S spans and T tokens of all texts together, E width.
 """
@@ -26,8 +26,8 @@ class JinaClip(nn.Module):
     """Both towers, or one of them: jina-embeddings-v3 is the text tower alone.
 
     Args:
-        config: Sizes.
-        modalities: For which of them towers are built.
+        config: The sizes of the model.
+        modalities: The modalities whose towers are built.
     """
 
     def __init__(self, config: JinaClipConfig, modalities: Sequence[Modality]) -> None:
@@ -37,7 +37,7 @@ class JinaClip(nn.Module):
         self.vision = VisionTower(config.vision) if "image" in modalities and config.vision is not None else None
 
     def resize(self, image_size: int) -> None:
-        """Takes pictures of another size from now on; its weights are for training to fit to it.
+        """Changes the image size from now on; training then has to fit the weights to it.
 
         Args:
             image_size: Pixels per side.
@@ -47,9 +47,9 @@ class JinaClip(nn.Module):
         self.config = replace(self.config, vision=self.vision.config)
 
     def embed(self, items: Sequence[Item]) -> Outputs:
-        """Dense vectors of a batch of texts and images; there is no late interaction in this family.
+        """Computes the dense vectors of a batch of texts and images; this family has no late interaction.
 
-        A text's vector is the mean over its tokens, `<s>` and `</s>` among them, an image's the class token.
+        A text's vector is the mean over its tokens, including `<s>` and `</s>`; that of an image is the class token.
         jina_clip_v2 facts, sections 1.4 and 1.5.
         """
         is_image = [item.patches is not None for item in items for _ in item.spans]

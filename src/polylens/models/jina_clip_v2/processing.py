@@ -1,4 +1,4 @@
-"""What a text and an image become before the towers see them: tokens, and pixels in patches.
+"""Processing of inputs: from texts to tokens, and from images to patches.
 
 jina_clip_v2 facts, sections 1.4 and 1.6.
 """
@@ -24,13 +24,13 @@ from polylens.models.files import read_json, read_tokenizer
 from polylens.models.jina_clip_v2.config import JinaClipConfig, adapter_key
 from polylens.models.protocol import Item
 
-LONGEST = 32  # sides of a picture that is resized whole: 25 MB at 512 pixels
-PLACEHOLDER = -1  # stands for a token of an image, none of which is in the vocabulary
+LONGEST = 32  # largest aspect ratio of an image that is resized whole: 25 MB at 512 pixels
+PLACEHOLDER = -1  # the id of an image's tokens, none of which is in the vocabulary
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ImageConfig:
-    """What `preprocessor_config.json` says."""
+    """How images are processed, from `preprocessor_config.json`."""
 
     size: int  # pixels per side
     mean: tuple[float, float, float]  # of red, green and blue, from 0 to 1
@@ -41,7 +41,7 @@ def parse_image_config(config: Mapping[str, Any]) -> ImageConfig:
     """Reads `preprocessor_config.json`.
 
     Raises:
-        CheckpointError: A field is missing or asks for another way of bringing pictures to size.
+        CheckpointError: A field is missing, or asks for another way to resize images.
     """
     for field, wanted in (("resize_mode", "shortest"), ("interpolation", "bicubic")):
         if config.get(field, wanted) != wanted:
@@ -59,17 +59,17 @@ def parse_image_config(config: Mapping[str, Any]) -> ImageConfig:
 
 
 def render_image_config(config: ImageConfig) -> dict[str, Any]:
-    """The `preprocessor_config.json` of a checkpoint."""
+    """Returns the `preprocessor_config.json` of a checkpoint."""
     shared = {"resize_mode": "shortest", "interpolation": "bicubic", "fill_color": 0}
     return {**asdict(config), "mean": list(config.mean), "std": list(config.std), **shared}
 
 
 def square(image: PIL.Image.Image, size: int) -> PIL.Image.Image:
-    """The middle of a picture whose shorter side was brought to `size` pixels, bicubic.
+    """Resizes the shorter side of an image to `size` pixels, bicubically, and returns the middle square.
 
-    What torchvision's `Resize` and `CenterCrop` give for a PIL picture, to the pixel. Of a strip more than `LONGEST`
-    times as long as wide only the middle is computed, which may differ by two levels of 255 (each of two passes
-    rounds): the whole of it would have to become thousands of times as wide first.
+    The pixels equal those of torchvision's `Resize` and `CenterCrop` for a PIL image. Of an image more than `LONGEST`
+    times as long as wide only the middle is computed, because the whole would first have to be enlarged to an enormous
+    length. That may differ by two levels of 255, since each of two passes rounds.
 
     Args:
         image: RGB, of any size.
@@ -91,19 +91,19 @@ def square(image: PIL.Image.Image, size: int) -> PIL.Image.Image:
 
 
 def to_patches(pixels: Float[Tensor, "C H W"], patch_size: int) -> Float[Tensor, "P D"]:
-    """Cuts a picture into patches, row by row, each as channel, row, column; an incomplete last row or column goes."""
+    """Cuts an image into patches, row by row, each as channel, row, column. Incomplete patches are dropped."""
     rows, columns = pixels.shape[1] // patch_size, pixels.shape[2] // patch_size
     whole = pixels[:, : rows * patch_size, : columns * patch_size]
     return rearrange(whole, "c (h ph) (w pw) -> (h w) (c ph pw)", ph=patch_size, pw=patch_size)
 
 
 class JinaClipProcessor:
-    """Tokens and pixels of one checkpoint.
+    """The processor of one checkpoint: from texts to tokens, and from images to patches.
 
     Args:
-        config: Of the model.
-        image: Of `preprocessor_config.json`; None for a checkpoint without a vision tower.
-        tokenizer: Of `tokenizer.json`.
+        config: The sizes of the model.
+        image: The content of `preprocessor_config.json`; None for a checkpoint without a vision tower.
+        tokenizer: The content of `tokenizer.json`.
     """
 
     def __init__(self, config: JinaClipConfig, image: ImageConfig | None, tokenizer: Tokenizer) -> None:
@@ -142,7 +142,7 @@ class JinaClipProcessor:
         return cls(config, image, read_tokenizer(folder))
 
     def resized(self, image_size: int) -> JinaClipProcessor:
-        """For the same model once it takes pictures of another size.
+        """Returns the processor of the same model for another image size.
 
         Args:
             image_size: Pixels per side.
@@ -152,8 +152,11 @@ class JinaClipProcessor:
         return JinaClipProcessor(config, replace(self.image_config, size=image_size), self.tokenizer)
 
     def role(self, task: str | None, prompt_name: str | None) -> tuple[str | None, str]:
-        """(adapter, name of the instruction). Nothing said is the published default: no instruction, and in
-        jina-embeddings-v3 no adapter either. A passage has no instruction in jina-clip-v2."""
+        """Translates a task and a prompt to (adapter, name of the instruction).
+
+        The default is that of the published models: no instruction, and in jina-embeddings-v3 no adapter. In
+        jina-clip-v2 a passage has no instruction.
+        """
         if task is None and prompt_name is None:
             return None, ""
         name = "retrieval" if task is None else task
@@ -167,11 +170,11 @@ class JinaClipProcessor:
         return (adapter_key(name) if self.config.text.always_on is None else None), name
 
     def text(self, text: str, *, task: str | None, prompt_name: str, max_length: int | None) -> Item:
-        """A text behind its instruction, `<s>` before and `</s>` behind both.
+        """Puts a text after its instruction, between `<s>` and `</s>`.
 
-        It is cut to `max_length` tokens, these two counted; nothing said is 512 in jina-clip-v2 and the longest there
-        is in jina-embeddings-v3. A `<pad>` that the text itself spells out is dropped: the published code takes every
-        such token for padding.
+        It is cut to `max_length` tokens, including these two. The default is 512 tokens in jina-clip-v2, and the
+        model's limit in jina-embeddings-v3. A literal `<pad>` in the text is dropped, because the published code takes
+        every such token for padding.
         """
         limits = self.config.text
         limit = min(max_length or limits.default_length, limits.max_length)
@@ -183,7 +186,7 @@ class JinaClipProcessor:
         return Item(token_ids=np.asarray(ids, dtype=np.int64), pool=(0, len(ids)), task=task, truncated=truncated)
 
     def chunks(self, texts: Sequence[str], *, task: str | None, prompt_name: str, max_length: int | None) -> Item:
-        """Texts behind one instruction, `<s>` before and `</s>` behind all of them, a span for each."""
+        """Puts texts after one instruction, all between `<s>` and `</s>`, with one span per text."""
         instruction = self.instructions.get(prompt_name, "")
         before = self.tokenizer.encode(instruction).ids[:-1]
         parts = [self._words(text) for text in texts]
@@ -197,13 +200,13 @@ class JinaClipProcessor:
         return [token for token in ids if token != self._pad]
 
     def num_image_tokens(self, width: int, height: int) -> int:  # noqa: ARG002
-        """The same for every picture."""
+        """Returns the number of tokens of an image, which is the same for every image."""
         if self.config.vision is None:
             raise InputError("this model takes texts only, it has no vision tower")
         return self.config.vision.num_tokens
 
     def image(self, image: PIL.Image.Image, *, task: str | None, max_pixels: int | None) -> Item:
-        """An RGB image: its middle square, normalised, in patches. The tower takes this one size."""
+        """Normalises the middle square of an RGB image and cuts it into patches. The tower takes this one size."""
         if self.image_config is None or self.config.vision is None:
             raise InputError("this model takes texts only, it has no vision tower")
         if max_pixels is not None:
@@ -215,7 +218,7 @@ class JinaClipProcessor:
         return self.pixels(torch.from_numpy(middle).permute(2, 0, 1), task=task)
 
     def pixels(self, pixels: UInt8[Tensor, "3 H W"], *, task: str | None) -> Item:  # noqa: ARG002
-        """An image that already has the size the tower takes."""
+        """Normalises an image that already has the size of the tower, and cuts it into patches."""
         assert self.image_config is not None and self.config.vision is not None
         mean, std = (torch.tensor(each)[:, None, None] for each in (self.image_config.mean, self.image_config.std))
         patches = to_patches((pixels.float() / 255 - mean) / std, self.config.vision.patch_size)

@@ -1,8 +1,8 @@
-"""Published tensor names to ours: jina-clip-v2's file, and jina-embeddings-v3's in both forms.
+"""The published tensor names and ours, for jina-clip-v2's file and for both forms of jina-embeddings-v3's.
 
-jina_clip_v2 facts, section 1.3. Three things happen on the way: an adapter that is always on is merged, adapters that
-lie on one another in one tensor are taken apart, and the channels of the vision tower's queries and keys are put in an
-order in which the pairs that rotate together stand half a head apart, as everywhere else in this package.
+jina_clip_v2 facts, section 1.3. Three kinds of tensor change: an adapter that is always on is merged; adapters that are
+stacked in one tensor are separated; and the channels of the vision tower's queries and keys are reordered, so that the
+two channels that rotate together are half a head apart, as everywhere else in this package.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from polylens.models.jina_clip_v2.config import JinaClipConfig, TextConfig, Visi
 from polylens.models.protocol import Modality
 from polylens.models.rules import Rule, rename
 
-MERGE_ROWS = 128  # of a matrix, in float32 at a time: larger pieces, freed between weights, leave holes in the memory
+MERGE_ROWS = 128  # rows merged in float32 at a time; larger pieces, freed between weights, fragment the memory
 
 LOGIT_SCALE = "logit_scale"
-"""What training multiplies cosines by; no vector needs it."""
+"""The factor by which training multiplies cosines; embedding does not need it."""
 
 _TEXT_LINEAR = (("mixer.Wqkv", "attention.qkv"), ("mixer.out_proj", "attention.out"), ("mlp.fc1", "mlp.up"),
                 ("mlp.fc2", "mlp.down"))  # fmt: skip
 
 
 def clip_rules(config: JinaClipConfig, modalities: Sequence[Modality]) -> list[Rule]:
-    """The rules of jina-clip-v2's `model.safetensors` for the towers that are wanted."""
+    """Returns the rules of jina-clip-v2's `model.safetensors` for the towers that are loaded."""
     rules: list[Rule] = []
     if "text" in modalities:
         rules += _official_text(config.text, "text_model.transformer.roberta.")
@@ -36,18 +36,18 @@ def clip_rules(config: JinaClipConfig, modalities: Sequence[Modality]) -> list[R
 
 
 def skipped_names(modalities: Sequence[Modality]) -> tuple[str, ...]:
-    """Beginnings of the names that stay in the file: of a tower that is not wanted, and of the logit scale."""
+    """Returns the prefixes of the names that stay unread: those of a tower that is not loaded, and the logit scale."""
     unwanted = [("text", "text_model."), ("image", "vision_model.")]
     return (LOGIT_SCALE, *(prefix for modality, prefix in unwanted if modality not in modalities))
 
 
 def v3_rules(config: TextConfig) -> list[Rule]:
-    """The rules of jina-embeddings-v3's `model.safetensors`, in its official layout."""
+    """Returns the rules of jina-embeddings-v3's `model.safetensors` in its official layout."""
     return list(_official_text(config, "roberta."))
 
 
 def native_rules(config: TextConfig) -> list[Rule]:
-    """The rules of a checkpoint with the names of transformers' own `JinaEmbeddingsV3Model`: no adapters in it."""
+    """Returns the rules of a checkpoint with the names of transformers' `JinaEmbeddingsV3Model`; it has no adapters."""
     width = config.width
     rules = [*_plain_tables(config), *_norm("embeddings.LayerNorm", "text.embed_norm", width)]
     for i in range(config.num_layers):
@@ -64,7 +64,7 @@ def native_rules(config: TextConfig) -> list[Rule]:
 
 
 def saved_rules(config: TextConfig) -> list[Rule]:
-    """The rules of what `save_pretrained` of that class writes: official names without adapters and prefix."""
+    """Returns the rules of what `save_pretrained` of that class writes: official names, no adapters, no prefix."""
     width = config.width
     rules = [*_plain_tables(config), *_norm("emb_ln", "text.embed_norm", width)]
     for i in range(config.num_layers):
@@ -77,13 +77,13 @@ def saved_rules(config: TextConfig) -> list[Rule]:
 
 
 def _plain_tables(config: TextConfig) -> Iterator[Rule]:
-    """The embeddings of a checkpoint without adapters."""
+    """Yields the rules of the embeddings of a checkpoint without adapters."""
     yield rename("embeddings.word_embeddings.weight", (config.vocab_size, config.width), "text.embed.weight")
     yield rename("embeddings.token_type_embeddings.weight", (1, config.width), "text.segment.weight")
 
 
 def _text_shapes(config: TextConfig) -> tuple[tuple[int, int], ...]:
-    """Outputs and inputs of each of `_TEXT_LINEAR`."""
+    """Returns the number of outputs and inputs of each layer in `_TEXT_LINEAR`."""
     width = config.width
     return ((3 * width, width), (width, width), (config.mlp_width, width), (width, config.mlp_width))
 
@@ -105,7 +105,7 @@ def _official_text(config: TextConfig, prefix: str) -> Iterator[Rule]:
 
 
 def _adapted(config: TextConfig, published: str, ours: str, shape: tuple[int, int], *, table: bool) -> Rule:
-    """A weight with its adapters, `[tasks, ...]` each half; a table of embeddings has A and B the other way round."""
+    """Returns the rule of a weight and its adapters, with `[tasks, ...]` per half; embeddings have A and B swapped."""
     lora = config.lora
     count, rank = len(lora.tasks), lora.rank
     halves = ((shape[0], rank), (rank, shape[1])) if table else ((rank, shape[1]), (shape[0], rank))
@@ -122,7 +122,7 @@ def _adapted(config: TextConfig, published: str, ours: str, shape: tuple[int, in
             return (merged(weight, left, right, lora.scaling, dtype),)
 
         def part(tensors: Sequence[Tensor]) -> Sequence[Tensor]:
-            """What was merged stays in the weight, and the adapter beside it corrects nothing."""
+            """Leaves the merged adapter in the weight, and writes an adapter of zeros beside it."""
             return [tensors[0], *(tensors[0].new_zeros(count, *half) for half in halves)]
 
         return Rule(published=shapes, ours=(f"{ours}.weight",), fold=merge, unfold=part)
@@ -139,7 +139,7 @@ def _adapted(config: TextConfig, published: str, ours: str, shape: tuple[int, in
 
 
 def merged(weight: Tensor, left: Tensor, right: Tensor, scaling: float, dtype: torch.dtype) -> Tensor:
-    """W + scaling * left @ right, summed in float32 and then cast, a stretch of rows at a time."""
+    """Returns W + scaling * left @ right, summed in float32 and then cast, some rows at a time."""
     result = torch.empty(weight.shape, dtype=dtype)
     for start in range(0, len(weight), MERGE_ROWS):
         rows = slice(start, start + MERGE_ROWS)
@@ -174,9 +174,10 @@ def _vision(config: VisionConfig) -> Iterator[Rule]:
 
 
 def _paired(published: str, shape: tuple[int, ...], ours: str, config: VisionConfig) -> Rule:
-    """The file rotates channels 2i and 2i + 1 of a head together, `nn.rope.rotate` i and i + C/2.
+    """Returns the rule that reorders the channels of queries or keys.
 
-    A dot product does not mind the order, so queries and keys are reordered alike.
+    In the file, channels 2i and 2i + 1 of a head rotate together; in `nn.rope.rotate`, i and i + C/2 do. A dot product
+    does not depend on the order of channels, so queries and keys are reordered in the same way.
     """
 
     def fold(tensors: Sequence[Tensor], dtype: torch.dtype) -> Sequence[Tensor]:
@@ -193,7 +194,7 @@ def _paired(published: str, shape: tuple[int, ...], ours: str, config: VisionCon
 
 
 def _stacked(published: dict[str, tuple[int, ...]], ours: str) -> Rule:
-    """Several published matrices one below the other."""
+    """Returns the rule that stacks several published matrices, one below the other."""
 
     def fold(tensors: Sequence[Tensor], dtype: torch.dtype) -> Sequence[Tensor]:
         return (torch.cat([tensor.to(dtype) for tensor in tensors]),)

@@ -20,7 +20,7 @@ from polylens.nn.rope import axial_angles, rotate
 
 
 class TextAttention(nn.Module):
-    """Every token of a text sees every other."""
+    """Attention in which every token of a text attends to every other."""
 
     def __init__(self, config: TextConfig) -> None:
         super().__init__()
@@ -37,7 +37,7 @@ class TextAttention(nn.Module):
 
 
 class TextMLP(nn.Module):
-    """Two layers with GELU, the exact one."""
+    """An MLP of two layers with the exact GELU."""
 
     def __init__(self, config: TextConfig) -> None:
         super().__init__()
@@ -66,24 +66,26 @@ class TextBlock(nn.Module):
 
 
 class TextTower(nn.Module):
-    """Tokens to hidden states; `<s>` and `</s>` are ordinary tokens, and there is no padding."""
+    """The text tower: from tokens to hidden states. `<s>` and `</s>` are ordinary tokens, and there is no padding."""
 
     def __init__(self, config: TextConfig) -> None:
         super().__init__()
         self.config = config
         self.embed = LoRAEmbedding(config.vocab_size, config.width, lora=config.chosen)
-        self.segment = LoRAEmbedding(1, config.width, lora=config.chosen)  # the one "token type" there is
+        self.segment = LoRAEmbedding(
+            1, config.width, lora=config.chosen
+        )  # "token type" embeddings, of which there is one
         self.embed_norm = nn.LayerNorm(config.width, config.norm_eps)
         self.blocks = nn.ModuleList(TextBlock(config) for _ in range(config.num_layers))
 
     def forward(
         self, token_ids: Int[Tensor, " T"], packing: Packing, adapters: list[AdapterRows]
     ) -> Float[Tensor, "T W"]:
-        """Last hidden states of a packed batch.
+        """Returns the last hidden states of a packed batch.
 
         Args:
-            token_ids: Of all texts, one after the other.
-            packing: The texts; none sees another.
+            token_ids: The tokens of all texts, one text after the other.
+            packing: The texts; none attends to another.
             adapters: Which tokens use which task's adapter.
         """
         config = self.config

@@ -1,4 +1,4 @@
-"""The vision tower: EVA02 at one fixed size of picture, its answer the class token.
+"""The vision tower: EVA02 at one fixed image size, with the class token as its output.
 
 Shapes: P tokens of all images together, N images, G patches per side, W width, D numbers per patch, R rotated pairs
 per head.
@@ -26,10 +26,9 @@ from polylens.nn.rope import axial_angles, rotate
 
 @lru_cache(maxsize=8)
 def token_angles(config: VisionConfig) -> Float[Tensor, "P R"]:
-    """Angles of one image's tokens: none for the class token, row and column for the patches, row by row.
+    """Returns the angles of an image's tokens: 0 for the class token, then those of row and column, patch by patch.
 
-    A grid larger than the one of the first training is scaled down to span as many positions, so that they lie between
-    whole numbers.
+    The positions of a grid larger than that of pretraining are scaled down to its span, so they are no whole numbers.
     """
     at = torch.arange(config.grid)
     places = torch.stack(torch.meshgrid(at, at, indexing="ij"), dim=-1).flatten(0, 1)
@@ -38,13 +37,13 @@ def token_angles(config: VisionConfig) -> Float[Tensor, "P R"]:
 
 
 def resized_positions(positions: Float[Tensor, "P W"], grid: int) -> Float[Tensor, "Q W"]:
-    """Learned positions for another number of patches per side: bicubic between those that were learned.
+    """Interpolates learned positions bicubically for another number of patches per side.
 
-    As open_clip resizes them (Q is the new number of tokens), where towers go on at another size of picture.
+    open_clip does the same when a tower continues training at another image size. Q is the new number of tokens.
 
     Args:
-        positions: Of the class token, which stays, and of a square of patches, row by row.
-        grid: Patches per side that are wanted.
+        positions: Those of the class token, which does not change, and of a square of patches, row by row.
+        grid: New number of patches per side.
 
     Example:
         >>> resized_positions(torch.ones(5, 8), 3).shape
@@ -59,7 +58,10 @@ def resized_positions(positions: Float[Tensor, "P W"], grid: int) -> Float[Tenso
 
 
 class VisionAttention(nn.Module):
-    """Every token of an image sees every other; a norm before the way out (sub-LN), no bias on the keys."""
+    """Attention in which every token of an image attends to every other.
+
+    It has a norm before the output projection (sub-LN), and no bias on the keys.
+    """
 
     def __init__(self, config: VisionConfig) -> None:
         super().__init__()
@@ -79,7 +81,7 @@ class VisionAttention(nn.Module):
 
 
 class VisionMLP(nn.Module):
-    """SwiGLU, https://arxiv.org/abs/2002.05202, with a norm before the way out."""
+    """SwiGLU, https://arxiv.org/abs/2002.05202, with a norm before the output projection."""
 
     def __init__(self, config: VisionConfig) -> None:
         super().__init__()
@@ -93,7 +95,7 @@ class VisionMLP(nn.Module):
 
 
 class VisionBlock(nn.Module):
-    """Pre-norm block."""
+    """One pre-norm block of the vision tower: attention, then MLP."""
 
     def __init__(self, config: VisionConfig) -> None:
         super().__init__()
@@ -108,7 +110,7 @@ class VisionBlock(nn.Module):
 
 
 class VisionTower(nn.Module):
-    """Patches of any number of images, packed, to one vector per image."""
+    """The vision tower: from the packed patches of any number of images to one vector per image."""
 
     def __init__(self, config: VisionConfig) -> None:
         super().__init__()
@@ -120,10 +122,10 @@ class VisionTower(nn.Module):
         self.norm = nn.LayerNorm(config.width, config.norm_eps)
 
     def forward(self, patches: Float[Tensor, "N G D"]) -> Float[Tensor, "N W"]:
-        """One vector an image, not of unit length.
+        """Returns one vector per image, not of unit length.
 
         Args:
-            patches: Of each image, row by row, normalised; each as channel, row, column.
+            patches: The normalised patches of each image, row by row; each as channel, row, column.
         """
         count, device = len(patches), patches.device
         first = self.class_token.expand(count, 1, -1)
@@ -137,7 +139,7 @@ class VisionTower(nn.Module):
 
     @torch.no_grad()
     def resize(self, image_size: int) -> None:
-        """Takes pictures of another size from now on; rotary positions go with the size, learned ones are resized.
+        """Changes the image size from now on. Rotary positions follow the size; learned ones are interpolated.
 
         Args:
             image_size: Pixels per side.

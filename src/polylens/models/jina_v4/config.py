@@ -1,4 +1,4 @@
-"""Sizes of a model of this family, as `config.json` and `adapters/adapter_config.json` state them."""
+"""The sizes of a model of this family, from `config.json` and `adapters/adapter_config.json`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class VisionConfig:
     mlp_width: int
     output_width: int  # the decoder's width
     patch_size: int  # pixels per side
-    num_frames: int  # frames per patch; a still image is shown that often
+    num_frames: int  # frames per patch; a still image is repeated that often
     merge_size: int  # patches per side that become one token
     window_size: int  # pixels per side of an attention window
     full_attention_layers: tuple[int, ...]  # layers that see the whole image
@@ -81,11 +81,11 @@ class JinaV4Config:
 
 
 def parse_config(config: Json, adapter: Json) -> JinaV4Config:
-    """Reads the official layout, whose text fields lie flat or, as newer writers do it, under `text_config`.
+    """Reads the official layout, whose text fields are flat or, from newer writers, under `text_config`.
 
     Args:
-        config: `config.json`.
-        adapter: `adapters/adapter_config.json`.
+        config: The content of `config.json`.
+        adapter: The content of `adapters/adapter_config.json`.
 
     Raises:
         CheckpointError: A field is missing, of the wrong kind, or contradicts another.
@@ -166,7 +166,7 @@ def _check(config: JinaV4Config, adapter: Json) -> None:
 
 
 def render_config(config: JinaV4Config) -> dict[str, Any]:
-    """The `config.json` of a model: flat text fields, as the published file has them."""
+    """Returns the `config.json` of a model, with flat text fields as in the published file."""
     vision, decoder = config.vision, config.decoder
     return {
         "architectures": ["JinaEmbeddingsV4Model"],
@@ -214,7 +214,7 @@ def render_config(config: JinaV4Config) -> dict[str, Any]:
 
 
 def render_adapter_config(lora: LoRAConfig) -> dict[str, Any]:
-    """The `adapters/adapter_config.json` of a model."""
+    """Returns the `adapters/adapter_config.json` of a model."""
     return {
         "peft_type": "LORA",
         "r": lora.rank,

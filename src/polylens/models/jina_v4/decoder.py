@@ -1,4 +1,4 @@
-"""The language model of Qwen2.5-VL, with the task adapters on its seven projections. Causal for texts and images alike.
+"""The language model of Qwen2.5-VL, with task adapters on its seven projections; causal for texts and images alike.
 
 Shapes: T tokens of all inputs together, W width, R rotated pairs per head.
 """
@@ -19,7 +19,7 @@ from polylens.nn.rope import rotate, sectioned_angles
 
 
 class DecoderAttention(nn.Module):
-    """Grouped-query attention: biases on queries, keys and values, none on the way out."""
+    """Grouped-query attention, with biases on queries, keys and values, and none on the output projection."""
 
     def __init__(self, config: DecoderConfig, lora: LoRAConfig) -> None:
         super().__init__()
@@ -54,7 +54,7 @@ class DecoderMLP(nn.Module):
 
 
 class DecoderBlock(nn.Module):
-    """Pre-norm block."""
+    """One pre-norm block of the decoder: attention, then MLP."""
 
     def __init__(self, config: DecoderConfig, lora: LoRAConfig) -> None:
         super().__init__()
@@ -71,12 +71,12 @@ class DecoderBlock(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Token embeddings to last hidden states, after the final norm."""
+    """The decoder: from token embeddings to the last hidden states, after the final norm."""
 
     def __init__(self, config: DecoderConfig, lora: LoRAConfig) -> None:
         super().__init__()
         self.config = config
-        # given its weight, or it would draw one, which on the meta device imports a second of torch's compiler
+        # without `_weight` it would draw random weights, which on the meta device imports torch's compiler (1 s)
         self.embed = nn.Embedding(config.vocab_size, config.width, _weight=torch.empty(config.vocab_size, config.width))
         self.blocks = nn.ModuleList(DecoderBlock(config, lora) for _ in range(config.num_layers))
         self.norm = RMSNorm(config.width, config.norm_eps)
@@ -84,12 +84,12 @@ class Decoder(nn.Module):
     def forward(
         self, x: Float[Tensor, "T W"], positions: Int[Tensor, "T 3"], packing: Packing, adapters: list[AdapterRows]
     ) -> Float[Tensor, "T W"]:
-        """Hidden states of a packed batch.
+        """Returns the last hidden states of a packed batch.
 
         Args:
-            x: Token embeddings, the images' tokens already among them.
+            x: Token embeddings, with the visual tokens already in their places.
             positions: Time, row and column of each token.
-            packing: The inputs; none sees another.
+            packing: The inputs; none attends to another.
             adapters: Which tokens use which task's adapter.
         """
         config = self.config

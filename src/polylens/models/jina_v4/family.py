@@ -1,4 +1,4 @@
-"""What jina-embeddings-v4 says about itself: its files, its outputs, how it is counted and explained."""
+"""The description of jina-embeddings-v4: its files, its outputs, how its tokens are counted, its heat maps."""
 
 from __future__ import annotations
 
@@ -95,10 +95,10 @@ def _adapter_files(model: Model) -> ExtraFiles:
 
 
 def _merged(model: Model, processor: Processor, task: str) -> Layout:
-    """Stock `Qwen2_5_VLForConditionalGeneration`: W + (alpha / r) B A, summed in float32, cast to the type of W.
+    """Returns the layout of stock `Qwen2_5_VLForConditionalGeneration`, with the adapter of a task merged.
 
-    The projector is not in it: such a checkpoint gives dense vectors only, as the published `-vllm-` ones do
-    (jina_embeddings_v4 facts, section 2).
+    A merged weight is W + (alpha / r) B A, summed in float32 and cast to the dtype of W. The projector is left out, so
+    the checkpoint gives dense vectors only, as the published `-vllm-` ones do (jina_embeddings_v4 facts, section 2).
 
     Raises:
         InputError: The checkpoint has no such task.
@@ -133,7 +133,7 @@ def _merged(model: Model, processor: Processor, task: str) -> Layout:
 
 
 def _published(model: JinaV4, names: Mapping[str, str]) -> dict[str, Tensor]:
-    """Published name -> tensor, in the type in which the model holds it."""
+    """Returns published name -> tensor, in the dtype in which the model holds it."""
     ours = {name: parameter.detach().cpu() for name, parameter in model.named_parameters()}
     return {
         published: ours[name].reshape(published_shape(model.config, name, tuple(ours[name].shape))).contiguous()

@@ -1,4 +1,4 @@
-"""jina-embeddings-v4: texts and images through one decoder, to a dense vector and to one vector per token.
+"""jina-embeddings-v4: one decoder turns texts and images into a dense vector and into one vector per token.
 
 Shapes: N inputs, T tokens of all of them together, E dense width, V multi-vector width.
 """
@@ -24,16 +24,17 @@ from polylens.nn.pooling import span_mean
 def token_positions(
     token_ids: Int[Tensor, " T"], grids: Sequence[Grid], *, image_token_id: int, merge: int
 ) -> Int[Tensor, "T 3"]:
-    """M-RoPE positions of one input: time, row and column of each token.
+    """Returns the M-RoPE positions of one input: time, row and column of each token.
 
-    A text token advances all three. An image stands still in time while its rows and columns count from where it
-    begins; the text after it goes on one past the largest of them. jina_embeddings_v4 facts, section 1.7.
+    Each text token increases all three by one. Within an image the time is constant, and rows and columns count from
+    where the image begins; the text after it continues one past the largest position so far.
+    jina_embeddings_v4 facts, section 1.7.
 
     Args:
-        token_ids: Of one input, image placeholders expanded.
+        token_ids: The tokens of one input, with one placeholder per visual token.
         grids: Rows and columns of patches of its images, in order.
-        image_token_id: The placeholder.
-        merge: Patches per side that became one token.
+        image_token_id: The id of the placeholder.
+        merge: Patches per side that become one token.
 
     Example:
         >>> token_positions(torch.tensor([1, 9, 9, 2]), [(2, 4)], image_token_id=9, merge=2).tolist()
@@ -54,7 +55,7 @@ def token_positions(
 
 
 class JinaV4(nn.Module):
-    """The whole network."""
+    """The whole network: vision tower, decoder and projector."""
 
     def __init__(self, config: JinaV4Config) -> None:
         super().__init__()
@@ -64,10 +65,10 @@ class JinaV4(nn.Module):
         self.projector = LoRALinear(config.decoder.width, config.multivector_dim, bias=True, lora=config.lora)
 
     def embed(self, items: Sequence[Item]) -> Outputs:
-        """Both outputs for a batch of texts and images of any sizes and tasks.
+        """Computes both outputs for a batch of texts and images of any sizes and tasks.
 
         The dense vector is the mean of the last hidden states over a text, or from `<|vision_start|>` to
-        `<|vision_end|>` inclusive for an image; a multi-vector has a row for every token, the prompt's among them.
+        `<|vision_end|>` inclusive for an image; a multi-vector has one row per token, including those of the prompt.
         jina_embeddings_v4 facts, section 1.10.
         """
         device = self.decoder.embed.weight.device
@@ -80,7 +81,7 @@ class JinaV4(nn.Module):
         return Outputs(F.normalize(dense, dim=-1), dense.norm(dim=-1), F.normalize(multivector, dim=-1), lengths)
 
     def hidden_states(self, items: Sequence[Item]) -> Tensor:
-        """Last hidden states after the final norm, `[T, E]`."""
+        """Returns the last hidden states after the final norm, `[T, E]`."""
         config, device = self.config, self.decoder.embed.weight.device
         token_ids = [torch.from_numpy(item.token_ids) for item in items]
         lengths = [len(ids) for ids in token_ids]
@@ -90,7 +91,7 @@ class JinaV4(nn.Module):
         if images:
             patches = torch.cat([patches for patches, _ in images]).to(device=device, dtype=x.dtype)
             visual = self.vision(patches, [grid for _, grid in images])
-            # a text may spell the placeholder out: no visual token belongs there
+            # a text may contain the placeholder literally: no visual token belongs there
             is_visual = torch.cat(
                 [
                     (ids == config.image_token_id) & (item.grid is not None)

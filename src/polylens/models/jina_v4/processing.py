@@ -1,4 +1,4 @@
-"""Texts to tokens, pictures to patches. Knows no weights.
+"""Processing of inputs: from texts to tokens, and from images to patches.
 
 Shapes: H, W pixels; h, w patches.
 """
@@ -33,14 +33,14 @@ MAX_ASPECT = 200  # longer to shorter side; the published processor refuses more
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ImageConfig:
-    """What `preprocessor_config.json` says."""
+    """How images are processed, from `preprocessor_config.json`."""
 
     patch_size: int  # pixels per side
     merge_size: int  # patches per side that become one token
     num_frames: int  # frames per patch
     min_pixels: int  # an image is enlarged to at least this area
     max_pixels: int  # and shrunk to at most this one
-    mean: tuple[float, ...]  # of each channel, on the scale 0 to 1
+    mean: tuple[float, ...]  # per channel, on a scale from 0 to 1
     std: tuple[float, ...]
 
     @property
@@ -69,7 +69,7 @@ def parse_image_config(preprocessor: Mapping[str, Any]) -> ImageConfig:
 
 
 def render_image_config(config: ImageConfig) -> dict[str, Any]:
-    """The `preprocessor_config.json` of a model."""
+    """Returns the `preprocessor_config.json` of a model."""
     return {
         "image_processor_type": "Qwen2VLImageProcessorFast",
         "processor_class": "Qwen2_5_VLProcessor",
@@ -90,16 +90,17 @@ def render_image_config(config: ImageConfig) -> dict[str, Any]:
 
 
 def smart_resize(height: int, width: int, *, factor: int, min_pixels: int, max_pixels: int) -> tuple[int, int]:
-    """Size to which an image is brought: multiples of `factor`, the area within bounds, the aspect nearly kept.
+    """Returns the size to which an image is resized.
 
-    Qwen2-VL image processor; the rounding is Python's, halves to even.
+    Both sides are multiples of `factor`, the area is within the bounds, and the aspect ratio is nearly kept. This is
+    the function of Qwen2-VL's image processor; as in Python, halves are rounded to even.
 
     Args:
-        height: Pixels.
-        width: Pixels.
+        height: Pixels of the image.
+        width: Pixels of the image.
         factor: Pixels per side of one visual token.
-        min_pixels: Least area.
-        max_pixels: Largest area.
+        min_pixels: Smallest area after resizing.
+        max_pixels: Largest area after resizing.
 
     Raises:
         ImageError: One side is more than 200 times the other.
@@ -125,7 +126,7 @@ def smart_resize(height: int, width: int, *, factor: int, min_pixels: int, max_p
 
 
 def resize(pixels: UInt8[Tensor, "3 H W"], height: int, width: int) -> UInt8[Tensor, "3 H2 W2"]:
-    """Bicubic with antialiasing on bytes: the operation that the published processor's resize comes down to."""
+    """Resizes bytes bicubically with antialiasing, the same operation as the published processor's resize."""
     if pixels.shape[1:] == (height, width):
         return pixels
     return F.interpolate(pixels[None], size=(height, width), mode="bicubic", antialias=True, align_corners=False)[0]
@@ -145,19 +146,19 @@ def to_patches(pixels: Float[Tensor, "3 H W"], config: ImageConfig) -> Float[Ten
 
 
 def normalise(pixels: UInt8[Tensor, "3 H W"], config: ImageConfig) -> Float[Tensor, "3 H W"]:
-    """Bytes to the scale the weights expect; rescaling and normalising are one step, as in the published processor."""
+    """Normalises bytes to the scale of the weights. Rescaling is part of that step, as in the published processor."""
     mean = torch.tensor(config.mean)[:, None, None] * 255
     std = torch.tensor(config.std)[:, None, None] * 255
     return (pixels.float() - mean) / std
 
 
 class JinaV4Processor:
-    """Tokens and pixels of one checkpoint.
+    """The processor of one checkpoint: from texts to tokens, and from images to patches.
 
     Args:
-        config: Of the model.
-        image: Of `preprocessor_config.json`.
-        tokenizer: Of `tokenizer.json`.
+        config: The sizes of the model.
+        image: The content of `preprocessor_config.json`.
+        tokenizer: The content of `tokenizer.json`.
     """
 
     def __init__(self, config: JinaV4Config, image: ImageConfig, tokenizer: Tokenizer) -> None:
@@ -185,15 +186,17 @@ class JinaV4Processor:
 
     @property
     def tasks(self) -> tuple[str, ...]:
-        """Names of the adapters."""
+        """The names of the adapters."""
         return self.config.lora.tasks
 
     def role(self, task: str | None, prompt_name: str | None) -> tuple[str | None, str]:
-        """(adapter, prompt). Understands the card's names and the HTTP API's, which bring their prompt along; nothing
-        said is retrieval, and a query.
+        """Translates a task and a prompt to (adapter, prompt).
+
+        It understands the names of the model card and those of the HTTP API, which include the prompt. The default is
+        retrieval, and the prompt of a query.
 
         Raises:
-            InputError: No such task or prompt.
+            InputError: There is no such task or prompt.
         """
         asked = "query" if prompt_name is None else prompt_name
         if asked not in PREFIXES:
@@ -227,7 +230,7 @@ class JinaV4Processor:
         return Item(token_ids=kept, pool=(0, len(kept)), task=task, truncated=len(ids) > limit)
 
     def chunks(self, texts: Sequence[str], *, task: str | None, prompt_name: str, max_length: int | None) -> Item:
-        """Texts behind one prompt, one span per text; a blank is put between two that would otherwise run together."""
+        """Puts texts after one prompt, one span per text, with a blank between two that would run together."""
         prefix = PREFIXES["query" if task == "text-matching" else prompt_name]
         before = self.tokenizer.encode(prefix, add_special_tokens=False).ids
         parts = [self.tokenizer.encode(text, add_special_tokens=False).ids for text in joined(texts)]
@@ -237,7 +240,7 @@ class JinaV4Processor:
         return Item(token_ids=np.asarray(ids, dtype=np.int64), pool=(0, len(ids)), task=task, chunks=spans)
 
     def num_image_tokens(self, width: int, height: int) -> int:
-        """The template's tokens and one for each square of merged patches after resizing."""
+        """Returns the number of tokens of the template, plus one per square of merged patches after resizing."""
         config = self.image_config
         rows, columns = smart_resize(
             height, width, factor=config.factor, min_pixels=config.min_pixels, max_pixels=config.max_pixels
@@ -245,7 +248,10 @@ class JinaV4Processor:
         return len(self._before) + rows * columns // config.factor**2 + len(self._after)
 
     def image(self, image: PIL.Image.Image, *, task: str | None, max_pixels: int | None) -> Item:
-        """An RGB image in the published template; its dense vector is pooled over the vision span, marks included."""
+        """Puts an RGB image into the published template.
+
+        Its dense vector is pooled over the visual tokens and the mark on either side.
+        """
         config = self.image_config
         least = config.factor**2
         if max_pixels is not None and max_pixels < least:
@@ -258,7 +264,7 @@ class JinaV4Processor:
         return self.pixels(resize(pixels, height, width), task=task)
 
     def pixels(self, pixels: UInt8[Tensor, "3 H W"], *, task: str | None) -> Item:
-        """An image that already has a size the model takes."""
+        """Puts an image into the template that already has a size the model takes."""
         config = self.image_config
         grid = (pixels.shape[1] // config.patch_size, pixels.shape[2] // config.patch_size)
         num_visual = grid[0] * grid[1] // config.merge_size**2

@@ -1,7 +1,7 @@
-"""Published tensor names to ours, both ways: one rule per tensor, none of them changes a number.
+"""The published tensor names and ours: one rule per tensor, and none changes a number.
 
 jina_embeddings_v4 facts, sections 1.3 and 1.4. The base file has the names of the first Qwen2.5-VL release (`model.*`,
-`visual.*`); the adapter file has PEFT's, where the decoder appears once more as `language_model`.
+`visual.*`). The adapter file has PEFT's names, where the decoder is `language_model`.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ _VISION_LINEAR = {
 
 
 def base_names(config: JinaV4Config) -> dict[str, str]:
-    """Published name -> our name for every tensor of the base checkpoint."""
+    """Returns published name -> our name, for every tensor of the base checkpoint."""
     return {theirs: ours for theirs, ours in _base_rules(config)}
 
 
 def adapter_names(config: JinaV4Config) -> dict[str, str]:
-    """Published name -> our name for every tensor of `adapters/adapter_model.safetensors`."""
+    """Returns published name -> our name, for every tensor of `adapters/adapter_model.safetensors`."""
     return {theirs: ours for theirs, ours in _adapter_rules(config)}
 
 
@@ -85,8 +85,11 @@ def _adapter_rules(config: JinaV4Config) -> Iterator[tuple[str, str]]:
 
 
 def published_shape(config: JinaV4Config, name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Shape under which the published file holds a tensor of ours: the patch embedding lies there as a convolution's
-    kernel `[width, channels, frames, side, side]`, which read row by row is our matrix."""
+    """Returns the shape in which the published file holds a tensor of ours.
+
+    Only the patch embedding differs: the file has a convolution's kernel `[width, channels, frames, side, side]`, whose
+    numbers in the same order are our matrix.
+    """
     if name != "vision.patch_embed.weight":
         return shape
     vision = config.vision

@@ -1,10 +1,9 @@
-"""The vision tower of Qwen2.5-VL: patches of images of any size in, one token for each 2 x 2 patches out.
+"""The vision tower of Qwen2.5-VL: from the patches of images of any size to one token per 2 x 2 patches.
 
 Shapes: P patches of all images together, M = P / merge^2 merged tokens, W width, D numbers per patch, O decoder width.
 
-Patches arrive in merge order: the four patches that become one token stand together, tokens row by row. Most layers
-attend inside windows of 4 x 4 tokens, so the tower works on tokens brought into window order, and undoes that at the
-end.
+Patches arrive in merge order: the four patches of a token are adjacent, and tokens come row by row. Most layers attend
+within windows of 4 x 4 tokens, so the tower reorders the tokens by window, and restores their order at the end.
 jina_embeddings_v4 facts, section 1.6; Qwen2.5-VL, https://arxiv.org/abs/2502.13923, section 2.1.1.
 """
 
@@ -30,7 +29,7 @@ Grid = tuple[int, int]
 
 @lru_cache(maxsize=256)
 def patch_positions(grid: Grid, merge: int) -> Int[Tensor, "P 2"]:
-    """Row and column of each patch, in merge order.
+    """Returns the row and the column of each patch, in merge order.
 
     >>> patch_positions((2, 4), 2).tolist()
     [[0, 0], [0, 1], [1, 0], [1, 1], [0, 2], [0, 3], [1, 2], [1, 3]]
@@ -43,9 +42,9 @@ def patch_positions(grid: Grid, merge: int) -> Int[Tensor, "P 2"]:
 
 @lru_cache(maxsize=256)
 def window_order(grid: Grid, merge: int, window: int) -> tuple[Int[Tensor, " M"], tuple[int, ...]]:
-    """Merged tokens of one image in window order, and the tokens of each window.
+    """Returns the merged tokens of one image in window order, and the number of tokens per window.
 
-    Windows are laid from the top left, row by row; those at the right and bottom edge are smaller.
+    Windows start at the top left and go row by row; those at the right and the bottom edge may be smaller.
 
     Args:
         grid: Rows and columns of patches.
@@ -68,7 +67,7 @@ def window_order(grid: Grid, merge: int, window: int) -> tuple[Int[Tensor, " M"]
 
 
 class VisionAttention(nn.Module):
-    """Attention inside the sequences it is given: windows or whole images."""
+    """Attention within the given sequences: windows or whole images."""
 
     def __init__(self, width: int, num_heads: int) -> None:
         super().__init__()
@@ -96,7 +95,7 @@ class VisionMLP(nn.Module):
 
 
 class VisionBlock(nn.Module):
-    """Pre-norm block."""
+    """One pre-norm block of the vision tower: attention, then MLP."""
 
     def __init__(self, width: int, num_heads: int, mlp_width: int, norm_eps: float) -> None:
         super().__init__()
@@ -111,7 +110,7 @@ class VisionBlock(nn.Module):
 
 
 class Merger(nn.Module):
-    """Puts the patches of a token side by side and maps them to the decoder's width."""
+    """The merger: concatenates the patches of a token and projects them to the decoder's width."""
 
     def __init__(self, width: int, merged: int, outputs: int, norm_eps: float) -> None:
         super().__init__()
@@ -125,7 +124,7 @@ class Merger(nn.Module):
 
 
 class VisionTower(nn.Module):
-    """Patches of any number of images, packed, to visual tokens."""
+    """The vision tower: from the packed patches of any number of images to visual tokens."""
 
     def __init__(self, config: VisionConfig) -> None:
         super().__init__()
@@ -139,7 +138,7 @@ class VisionTower(nn.Module):
         self.merger = Merger(config.width, merged, config.output_width, config.norm_eps)
 
     def forward(self, patches: Float[Tensor, "P D"], grids: Sequence[Grid]) -> Float[Tensor, "M O"]:
-        """Visual tokens, image after image, each row by row.
+        """Returns the visual tokens, image after image, each row by row.
 
         Args:
             patches: In merge order, normalised.
@@ -159,7 +158,7 @@ class VisionTower(nn.Module):
         return self.merger(x).index_select(0, torch.argsort(token_order).to(device))
 
     def window_order(self, grids: Sequence[Grid]) -> tuple[Int[Tensor, " M"], list[int]]:
-        """The order in which the blocks see the tokens of all images, and the tokens of each window."""
+        """Returns the order in which the blocks see the tokens of all images, and the number of tokens per window."""
         orders: list[Tensor] = []
         windows: list[int] = []
         start = 0
@@ -171,6 +170,6 @@ class VisionTower(nn.Module):
         return torch.cat(orders), windows
 
     def patches_of(self, tokens: Int[Tensor, " M"]) -> Int[Tensor, " P"]:
-        """The patches that became these tokens, in merge order."""
+        """Returns the patches that become these tokens, in merge order."""
         per_token = self.config.merge_size**2
         return (tokens[:, None] * per_token + torch.arange(per_token)).flatten()
