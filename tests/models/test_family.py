@@ -36,6 +36,21 @@ def test_each_line_of_the_table_is_a_folder_of_that_name() -> None:
     assert all(family.outputs <= {"dense", "multi", "score"} and family.outputs for family in families())
 
 
+def test_who_knows_a_family_from_the_inside() -> None:
+    """Beside the families themselves, the training of one family and the recipes and kits of nano's two."""
+    package = ROOT / "src/polylens"
+    inside = ("from polylens.models import", *(f"polylens.models.{folder}" for folder in FOLDERS))
+    files = [path for path in package.rglob("*.py") if not path.is_relative_to(package / "models")]
+    found = {str(path.relative_to(package)) for path in files if any(name in path.read_text() for name in inside)}
+    assert found == {
+        "lab/nano/kits/jina_clip_v2.py",
+        "lab/nano/kits/jina_v4.py",
+        "lab/nano/nano_clip_recipe.py",
+        "lab/nano/nano_recipe.py",
+        "train/clip_stages.py",
+    }
+
+
 def test_the_row_of_nano_says_what_its_checkpoint_says() -> None:
     header, entry = read_header(resolve("nano")), find("nano")
     assert (header.multivector_dim, header.context, header.modalities) == (128, entry.context, entry.modalities)

@@ -350,9 +350,12 @@ class TestRefusals:
 
     def test_models_and_sizes_that_do_not_do(self, base: Path, files: Files, tmp_path: Path) -> None:
         refuses: Callable[..., Any] = partial(pytest.raises, InputError)
-        for other in (tiny.write(tmp_path / "v4"), tiny_clip.write(tmp_path / "v3", tiny_clip.V3)):
-            with refuses(match="two towers"):
+        v4, v3 = tiny.write(tmp_path / "v4"), tiny_clip.write(tmp_path / "v3", tiny_clip.V3)
+        for other, what in ((v4, "of the family jina_v4"), (v3, "of the family jina_clip_v2 and takes texts$")):
+            with refuses(match=f"two towers.*{other} is {what}"):
                 run_clip_stages(files.recipe(other), tmp_path / "run", report=lambda _: None)
+            with refuses(match=f"two towers.*{other} is {what}"):
+                run_of(files.recipe(other).parts[0], other)
         with refuses(match="a patch of 14 pixels.*got 28, which makes them 12"):
             run_clip_stages(files.recipe(base, image_size=28), tmp_path / "run", report=lambda _: None)
         empty = replace(files.recipe(base).parts[0], captions=())

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +21,7 @@ from polylens.checkpoints.fetch import resolve
 from polylens.checkpoints.loading import load_model, read_header, read_scalars
 from polylens.errors import InputError
 from polylens.models.description import Header
+from polylens.models.jina_clip_v2.family import FAMILY
 from polylens.models.jina_clip_v2.model import JinaClip
 from polylens.models.jina_clip_v2.processing import JinaClipProcessor
 from polylens.models.jina_clip_v2.state_dict import LOGIT_SCALE
@@ -47,8 +49,8 @@ def run_clip_stages(
 
     Args:
         recipe: The recipe.
-        folder: Of the whole run; each part has one in it, such as `1-short`, with `recipe.json`, `log.jsonl`,
-            `tensorboard/`, `checkpoint/` and at the end `model/`, which `polylens.load` takes.
+        folder: The folder of the whole run; each part has its own in it, such as `1-short`, with `recipe.json`,
+            `log.jsonl`, `tensorboard/`, `checkpoint/` and at the end `model/`, which `polylens.load` takes.
         report: Called after each step, with steps of the whole.
         max_seconds: Stop after a checkpoint once this much time has passed within a part.
 
@@ -82,10 +84,9 @@ def image_size_of(model: str) -> int:
     Raises:
         InputError: The checkpoint is not of jina-clip-v2's family, or has no vision tower.
     """
-    processor = read_header(resolve(model)).processor
-    if not isinstance(processor, JinaClipProcessor) or processor.image_config is None:
-        raise InputError(f"the stages of jina-clip-v2 train a model with two towers, which {model} is not")
-    return processor.image_config.size
+    header = read_header(resolve(model))
+    _require_two_towers(header, model)
+    return header.config.vision.image_size
 
 
 class ClipRun(PairRun):
@@ -96,6 +97,7 @@ class ClipRun(PairRun):
     processor: JinaClipProcessor
 
     def __init__(self, part: ClipPart, header: Header, data: ClipData) -> None:
+        _require_two_towers(header, part.model)
         device = processes().device
         model, processor = _at_size(header, part.image_size, device)
         temperature = part.image_temperature
@@ -213,12 +215,11 @@ class ClipRun(PairRun):
 
 def _at_size(header: Header, image_size: int, device: torch.device) -> tuple[JinaClip, JinaClipProcessor]:
     """Model and processor for pictures of that size; all weights are float32 and trained."""
-    model = load_model(header, device=device, dtype=torch.float32)
-    assert isinstance(model, JinaClip) and isinstance(header.processor, JinaClipProcessor)
+    model = cast("JinaClip", load_model(header, device=device, dtype=torch.float32))
     model.resize(image_size)
     for parameter in model.parameters():
         parameter.data = parameter.data.clone()  # it may be a view of the file that it was read from
-    return model.requires_grad_(True), header.processor.resized(image_size)
+    return model.requires_grad_(True), cast("JinaClipProcessor", header.processor).resized(image_size)
 
 
 def _optimiser(part: ClipPart, parameters: Sequence[nn.Parameter]) -> torch.optim.Optimizer:
@@ -230,14 +231,24 @@ def _optimiser(part: ClipPart, parameters: Sequence[nn.Parameter]) -> torch.opti
     return torch.optim.AdamW(groups, lr=part.learning_rate, betas=part.betas, eps=part.epsilon)
 
 
+def _require_two_towers(header: Header, model: str) -> None:
+    """Refuses a checkpoint that these stages cannot train: one of another family, or without a vision tower."""
+    if header.family is not FAMILY or "image" not in header.modalities:
+        takes = " and ".join(f"{modality}s" for modality in header.modalities)
+        raise InputError(
+            f"the stages of jina-clip-v2 train a model of the family {FAMILY.name} with two towers, for texts and "
+            f"images; {model} is of the family {header.family.name} and takes {takes}"
+        )
+
+
 def _require_sizes(recipe: ClipRecipe) -> None:
     model = recipe.parts[0].model
-    image_size_of(model)  # or its refusal
-    vision = read_header(resolve(model)).config.vision
-    assert vision is not None
+    header = read_header(resolve(model))
+    _require_two_towers(header, model)
+    patch_size = header.config.vision.patch_size
     smallest = min(part.image_size for part in recipe.parts)
-    if smallest < vision.patch_size:
+    if smallest < patch_size:
         raise InputError(
-            f"image_size must leave the smallest pictures, 224/512 of it, a patch of {vision.patch_size} pixels; "
+            f"image_size must leave the smallest pictures, 224/512 of it, a patch of {patch_size} pixels; "
             f"got {recipe.parts[-1].image_size}, which makes them {smallest}"
         )

@@ -19,9 +19,9 @@ import polylens
 from polylens.errors import InputError
 from polylens.lab.nano import loop
 from polylens.lab.nano.initial_weights import initialise
+from polylens.lab.nano.kits.table import kit_of
 from polylens.lab.nano.loop import make_optimisers, train
 from polylens.lab.nano.schedule import Blend
-from polylens.lab.nano.trainee import make_trainee
 from polylens.train.progress import TrainingProgress
 from polylens.train.state import load_state
 
@@ -92,14 +92,14 @@ class TestResume:
         (tmp_path / "checkpoint.old").mkdir()
         for name in ("state.safetensors", "step.json"):
             shutil.copy(expected / "checkpoint" / name, tmp_path / "checkpoint.old" / name)
-        trainee = make_trainee(small())
+        trainee = kit_of(small()).make_trainee(small())
         named, optimisers = dict(trainee.named_parameters()), make_optimisers(trainee, small())
         assert load_state(tmp_path / "checkpoint", named, optimisers) == 4
         state = load_file(expected / STATE)
         assert all(torch.equal(tensor, state[f"weights.{name}"]) for name, tensor in trainee.named_parameters())
 
     def test_nothing_to_resume(self, tmp_path: Path) -> None:
-        trainee = make_trainee(small())
+        trainee = kit_of(small()).make_trainee(small())
         named, optimisers = dict(trainee.named_parameters()), make_optimisers(trainee, small())
         assert load_state(tmp_path / "checkpoint", named, optimisers) == 0
 
@@ -166,7 +166,7 @@ class TestRun:
 
     def test_every_part_that_is_trained_has_moved(self, straight: Run) -> None:
         state = load_file(straight[0] / STATE)
-        fresh = make_trainee(small())
+        fresh = kit_of(small()).make_trainee(small())
         initialise(fresh, small().seed, loop._tokenizer(small(), straight[0]))
         still = [name for name, tensor in fresh.named_parameters() if torch.equal(state[f"weights.{name}"], tensor)]
         assert all("lora" in name for name in still)  # the first stage trains the model without any adapter

@@ -18,8 +18,9 @@ from polylens.lab.nano import loop, objective, tokenizer
 from polylens.lab.nano.data.batches import Batches
 from polylens.lab.nano.data.examples import placeless_batch
 from polylens.lab.nano.initial_weights import initialise
+from polylens.lab.nano.kits.table import kit_of
 from polylens.lab.nano.loop import make_optimisers, train
-from polylens.lab.nano.trainee import Trainee, capture_inputs, make_processor, make_trainee
+from polylens.lab.nano.trainee import Trainee, capture_inputs
 from polylens.lab.synthetic import fonts
 from polylens.models.protocol import Item, Outputs
 from polylens.train.losses import caption_nce
@@ -62,7 +63,7 @@ class TestDualEncoder:
 
     def test_every_part_has_moved(self, finished: Path) -> None:
         state = load_file(finished / STATE)
-        fresh = make_trainee(small_clip())
+        fresh = kit_of(small_clip()).make_trainee(small_clip())
         initialise(fresh, small_clip().seed, loop._tokenizer(small_clip(), finished))
         still = [name for name, tensor in fresh.named_parameters() if torch.equal(state[f"weights.{name}"], tensor)]
         assert still == []
@@ -78,7 +79,7 @@ class TestDualEncoder:
 
     def test_a_querys_words_stand_in_its_own_picture(self, finished: Path) -> None:
         recipe = small_clip()
-        processor = make_processor(recipe, loop._tokenizer(recipe, finished))
+        processor = kit_of(recipe).make_processor(recipe, loop._tokenizer(recipe, finished))
         batch = Batches(recipe, processor)[4]
         assert batch.here.shape == batch.same.shape == (7, 3 * 64)  # six queries of pictures, one of a text
         assert not (batch.here & ~batch.same).any()
@@ -112,7 +113,7 @@ class TestDualEncoder:
 
     def test_grounding_compares_queries_with_patches_as_the_class_token_is_read(self) -> None:
         """Through the tower's last norm, class tokens left out, to unit length."""
-        trainee = make_trainee(small_clip())
+        trainee = kit_of(small_clip()).make_trainee(small_clip())
         torch.manual_seed(0)
         rows, dense = torch.randn(2 * 65, 32), torch.nn.functional.normalize(torch.randn(5, 32), dim=1)
         norm = trainee.tower.get_submodule("norm")
@@ -128,7 +129,7 @@ class TestDualEncoder:
 
     def test_what_is_read_and_what_is_searched(self) -> None:
         """Letters come out of the first block, queries look at what goes into the last."""
-        trainee = make_trainee(small_clip())
+        trainee = kit_of(small_clip()).make_trainee(small_clip())
         assert trainee.reading_module is trainee.tower.blocks[1]
         assert trainee.grounding_module is trainee.tower.blocks[2]
         trainee.freeze(reading=True, task=None)
@@ -138,14 +139,14 @@ class TestDualEncoder:
 
     def test_a_settled_tower_says_the_same_at_unit_size(self, finished: Path) -> None:
         recipe = small_clip()
-        trainee = make_trainee(recipe)
+        trainee = kit_of(recipe).make_trainee(recipe)
         tokens = loop._tokenizer(recipe, finished)
         initialise(trainee, recipe.seed, tokens)
         torch.manual_seed(1)
         with torch.no_grad():
             for parameter in trainee.tower.parameters():  # so that blocks write, and much
                 parameter.add_(torch.randn_like(parameter) * 0.5)
-        images = Batches(recipe, make_processor(recipe, tokens))[4].images
+        images = Batches(recipe, kit_of(recipe).make_processor(recipe, tokens))[4].images
         before = self.out_of_the_reading_block(trainee, images), trainee.model.embed(images).dense
         trainee.finalize_reading(images)
         after = self.out_of_the_reading_block(trainee, images), trainee.model.embed(images).dense
@@ -162,7 +163,7 @@ class TestDualEncoder:
 
     def test_rates(self) -> None:
         """The text tower's blocks take a tenth of a step's rate, its tokens' vectors all of it, other vectors less."""
-        trainee = make_trainee(small_clip())
+        trainee = kit_of(small_clip()).make_trainee(small_clip())
         names = {id(parameter): name for name, parameter in trainee.named_parameters()}
         muon, adam = make_optimisers(trainee, small_clip())
         shares = {
@@ -177,7 +178,7 @@ class TestDualEncoder:
 
     def test_letters_stand_row_by_row(self) -> None:
         recipe = small_clip()
-        trainee = make_trainee(recipe)
+        trainee = kit_of(recipe).make_trainee(recipe)
         images = [object(), object()]
         rows = torch.arange(2 * 65, dtype=torch.float32)[:, None]
         patches, letters = trainee.align_letters(rows, torch.zeros(128, 2), images)  # type: ignore[arg-type]

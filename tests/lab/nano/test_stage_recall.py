@@ -17,10 +17,11 @@ import polylens
 from polylens.lab.nano.data.batches import draw
 from polylens.lab.nano.data.grounding import bare
 from polylens.lab.nano.data.unseen import with_queries
+from polylens.lab.nano.kits.table import kit_of
 from polylens.lab.nano.nano_recipe import nano
 from polylens.lab.nano.schedule import Stage
 from polylens.lab.nano.stage_recall import PICTURES, StageRecall
-from polylens.lab.nano.trainee import Trainee, make_processor, make_trainee
+from polylens.lab.nano.trainee import Trainee
 from polylens.lab.synthetic.lexicon import is_held_out
 from polylens.lab.synthetic.rendered import Rendered
 
@@ -39,9 +40,10 @@ def crops() -> Stage:
 @pytest.fixture(scope="module")
 def shipped() -> tuple[Trainee, StageRecall]:
     """The model that ships, as one that is trained."""
-    trainee = make_trainee(nano())
+    kit = kit_of(nano())
+    trainee = kit.make_trainee(nano())
     trainee.model = polylens.load("nano", dtype="float32").model
-    return trainee, StageRecall(SEED, make_processor(nano(), Tokenizer.from_file(str(ROOT / "tokenizer.json"))))
+    return trainee, StageRecall(SEED, kit.make_processor(nano(), Tokenizer.from_file(str(ROOT / "tokenizer.json"))))
 
 
 def drawn(stage: Stage) -> tuple[list[Rendered], list[str]]:

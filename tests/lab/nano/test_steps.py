@@ -18,10 +18,11 @@ from polylens.lab.nano import loop
 from polylens.lab.nano.data.batches import Batches
 from polylens.lab.nano.data.text_pairs import check_pairs, make_pair_batch
 from polylens.lab.nano.initial_weights import initialise, spelling_embeddings
+from polylens.lab.nano.kits.table import kit_of
 from polylens.lab.nano.loop import learning_rate, make_optimisers, train, train_step
 from polylens.lab.nano.nano_recipe import nano
 from polylens.lab.nano.schedule import Recipe, stage_at
-from polylens.lab.nano.trainee import Trainee, make_processor, make_trainee
+from polylens.lab.nano.trainee import Trainee
 from polylens.models.jina_v4.processing import JinaV4Processor
 
 # Python from 3.12 on warns of a fork while threads run; the loader's worker is forked on purpose.
@@ -45,8 +46,8 @@ class TestPairs:
         write_catalogue(tmp_path, "de", "git", sentences())
         monkeypatch.setattr(f"{BATCHES}.make_pair_batch", partial(make_pair_batch, folder=tmp_path))
         tokenizer = loop._tokenizer(recipe, prepared)
-        batches = Batches(recipe, make_processor(recipe, tokenizer))
-        trainee = make_trainee(recipe)
+        batches = Batches(recipe, kit_of(recipe).make_processor(recipe, tokenizer))
+        trainee = kit_of(recipe).make_trainee(recipe)
         initialise(trainee, 0, tokenizer)
         optimisers = make_optimisers(trainee, recipe)
         losses = [train_step(trainee, batches[step], optimisers, recipe, step) for step in range(30)]
@@ -62,9 +63,9 @@ class TestPairs:
         monkeypatch.setattr(f"{BATCHES}.make_pair_batch", partial(make_pair_batch, folder=tmp_path))
         recipe = replace(recipe, stages=(replace(recipe.stages[0], task="text-matching"),))
         tokenizer = loop._tokenizer(recipe, prepared)
-        processor = make_processor(recipe, tokenizer)
+        processor = kit_of(recipe).make_processor(recipe, tokenizer)
         batches = Batches(recipe, processor)
-        trainee = make_trainee(recipe)
+        trainee = kit_of(recipe).make_trainee(recipe)
         initialise(trainee, 0, tokenizer)
         optimisers = make_optimisers(trainee, recipe)
         before = {name: tensor.detach().clone() for name, tensor in trainee.named_parameters()}
@@ -105,7 +106,7 @@ class TestSteps:
         self, prepared: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         recipe = small()
-        trainee = make_trainee(recipe)
+        trainee = kit_of(recipe).make_trainee(recipe)
         initialise(trainee, 0, loop._tokenizer(recipe, prepared))
         optimisers = make_optimisers(trainee, recipe)
         before = {name: tensor.detach().clone() for name, tensor in trainee.named_parameters()}
@@ -120,7 +121,7 @@ class TestSteps:
 
     def test_a_seed_decides_the_weights(self, prepared: Path) -> None:
         learned = loop._tokenizer(small(), prepared)
-        first, second, third = (make_trainee(small()) for _ in range(3))
+        first, second, third = (kit_of(small()).make_trainee(small()) for _ in range(3))
         initialise(first, 7, learned)
         disturb()
         initialise(second, 7, learned)
@@ -147,9 +148,9 @@ class TestSteps:
         """In the last stage of the four, and in no other, the tower's blocks and the reader stay what they were."""
         recipe = small()
         learned = loop._tokenizer(recipe, prepared)
-        trainee = make_trainee(recipe)
+        trainee = kit_of(recipe).make_trainee(recipe)
         initialise(trainee, 0, learned)
-        batch = Batches(recipe, make_processor(recipe, learned))[step]
+        batch = Batches(recipe, kit_of(recipe).make_processor(recipe, learned))[step]
         before = {name: tensor.detach().clone() for name, tensor in trainee.named_parameters()}
         losses = train_step(trainee, batch, make_optimisers(trainee, recipe), recipe, step)
         moved = {name for name, tensor in trainee.named_parameters() if not torch.equal(tensor, before[name])}

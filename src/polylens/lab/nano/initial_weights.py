@@ -27,10 +27,11 @@ def initialise(trainee: Trainee, seed: int, tokenizer: Tokenizer) -> None:
                 parameter.copy_(spelling_embeddings(tokenizer, parameter.shape[1], generator))
             else:
                 parameter.normal_(0.0, parameter.shape[-1] ** -0.5, generator=generator)
-        tower, vision = trainee.tower, trainee.tower.config
-        shown = vision.patch_dim // vision.patch_size**2  # how often each pixel comes: in every channel and frame
-        basis = cosine_basis(vision.patch_size)[: vision.width].repeat(1, shown) / shown
-        tower.patch_embed.weight[: len(basis)] = basis
+        embed, side = trainee.tower.get_parameter("patch_embed.weight"), trainee.patch_size
+        width, patch_dim = embed.shape
+        shown = patch_dim // side**2  # how often each pixel comes: in every channel and frame
+        basis = cosine_basis(side)[:width].repeat(1, shown) / shown
+        embed[: len(basis)] = basis
         trainee.reader.weight.zero_()
 
 

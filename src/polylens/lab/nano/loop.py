@@ -21,15 +21,17 @@ from torch import nn
 from polylens.atomic import write_beside
 from polylens.errors import InputError
 from polylens.lab.nano.data.batches import Batches
-from polylens.lab.nano.data.examples import AnyProcessor, ImageBatch
+from polylens.lab.nano.data.examples import ImageBatch
 from polylens.lab.nano.data.fingerprints import data_fingerprints
 from polylens.lab.nano.data.grounding import letters
 from polylens.lab.nano.data.text_pairs import check_pairs
 from polylens.lab.nano.initial_weights import initialise
+from polylens.lab.nano.kits.kit import PixelProcessor
+from polylens.lab.nano.kits.table import kit_of
 from polylens.lab.nano.objective import compute_losses
 from polylens.lab.nano.schedule import Recipe, Stage, stage_at
 from polylens.lab.nano.stage_recall import StageRecall
-from polylens.lab.nano.trainee import Trainee, make_processor, make_tokenizer, make_trainee
+from polylens.lab.nano.trainee import Trainee
 from polylens.train.distributed import processes
 from polylens.train.pair_run import LOG_EVERY
 from polylens.train.progress import TrainingProgress
@@ -61,9 +63,8 @@ def train(
             were started.
     """
     _begin(recipe, folder)
-    tokenizer = _tokenizer(recipe, folder)
-    processor = make_processor(recipe, tokenizer)
-    trainee = make_trainee(recipe)
+    kit, tokenizer = kit_of(recipe), _tokenizer(recipe, folder)
+    processor, trainee = kit.make_processor(recipe, tokenizer), kit.make_trainee(recipe)
     initialise(trainee, recipe.seed, tokenizer)
     trainee.to(processes().device)
     _compile(trainee, recipe.reading_blocks)
@@ -120,7 +121,7 @@ def _compile(trainee: Trainee, reading_blocks: int) -> None:
     """Compiles the reading blocks, where there is a compiler: fused operations halve the tower's memory traffic."""
     if shutil.which("c++"):
         logging.getLogger("torch._dynamo").setLevel(logging.ERROR)  # that a size is not compiled is no news
-        for block in list(trainee.tower.blocks)[:reading_blocks]:
+        for block in trainee.blocks[:reading_blocks]:
             block.compile()
 
 
@@ -180,7 +181,7 @@ def train_step(
     return {name: float(loss.detach()) for name, loss in losses.items()} | {"gradient": float(norm), "rate": rate}
 
 
-def _batches(recipe: Recipe, processor: AnyProcessor, start: int, total: int) -> Iterator[tuple[int, ImageBatch]]:
+def _batches(recipe: Recipe, processor: PixelProcessor, start: int, total: int) -> Iterator[tuple[int, ImageBatch]]:
     letters()  # before the fork, so that no worker counts them again
     loader = torch.utils.data.DataLoader(
         Batches(recipe, processor),
@@ -198,5 +199,5 @@ def _tokenizer(recipe: Recipe, folder: Path) -> Tokenizer:
     path = folder / "tokenizer.json"
     if not path.exists():
         with write_beside(path) as beside:
-            make_tokenizer(recipe).save(str(beside))
+            kit_of(recipe).make_tokenizer(recipe).save(str(beside))
     return Tokenizer.from_file(str(path))

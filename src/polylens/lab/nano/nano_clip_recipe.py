@@ -83,6 +83,7 @@ def nano_clip() -> Recipe:
     return replace(
         like,
         name="nano-clip",
+        family="jina_clip_v2",
         model=MODEL,
         images=ImageConfig(size=SIDE, mean=(0.9, 0.9, 0.9), std=(0.3, 0.3, 0.3)),
         stages=STAGES,

@@ -387,6 +387,7 @@ def nano() -> Recipe:
     """The model that ships, trained from random weights."""
     return Recipe(
         name="nano",
+        family="jina_v4",
         model=MODEL,
         images=IMAGES,
         stages=STAGES,

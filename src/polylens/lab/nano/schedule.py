@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from polylens.errors import InputError
-from polylens.models.jina_clip_v2 import config as clip_config
-from polylens.models.jina_clip_v2 import processing as clip_processing
-from polylens.models.jina_v4.config import JinaV4Config
-from polylens.models.jina_v4.processing import ImageConfig
 
 PAIR_KINDS = (*("translations",) * 8, "functions", "functions", "manuals")
 """Kinds of text pairs, each repeated as often as it is drawn: there are 27 natural languages and one of code."""
@@ -71,8 +67,9 @@ class Recipe:
     """The whole configuration of a training run."""
 
     name: str
-    model: JinaV4Config | clip_config.JinaClipConfig
-    images: ImageConfig | clip_processing.ImageConfig  # of the same family
+    family: str  # its name in the table of training kits
+    model: Any  # the family's own configuration of a model
+    images: Any  # the family's own configuration of pictures
     stages: tuple[Stage, ...]
     weights: Weights
     late_temperature: float

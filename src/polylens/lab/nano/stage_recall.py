@@ -10,8 +10,9 @@ import torch
 
 from polylens.errors import InputError
 from polylens.lab.nano.data.batches import draw
-from polylens.lab.nano.data.examples import AnyProcessor, picture_item
+from polylens.lab.nano.data.examples import picture_item
 from polylens.lab.nano.data.unseen import with_queries
+from polylens.lab.nano.kits.kit import PixelProcessor
 from polylens.lab.nano.schedule import Stage
 from polylens.lab.nano.trainee import Trainee
 from polylens.lab.synthetic.fonts import faces
@@ -32,7 +33,7 @@ class StageRecall:
         processor: Of the model that is trained.
     """
 
-    def __init__(self, seed: int, processor: AnyProcessor) -> None:
+    def __init__(self, seed: int, processor: PixelProcessor) -> None:
         self._seed, self._processor = seed, processor
         self._stage: Stage | None = None
         self._drawn: tuple[list[Item], list[Item]] = ([], [])

@@ -19,9 +19,9 @@ from polylens.lab.nano.data.batches import Batches
 from polylens.lab.nano.data.documents import ask_for
 from polylens.lab.nano.data.examples import ImageBatch
 from polylens.lab.nano.initial_weights import initialise
+from polylens.lab.nano.kits.table import kit_of
 from polylens.lab.nano.loop import make_optimisers, train, train_step
 from polylens.lab.nano.schedule import Recipe
-from polylens.lab.nano.trainee import make_trainee
 from polylens.lab.synthetic import pictograms
 from polylens.lab.synthetic.pages import alike
 from polylens.models.jina_v4.processing import JinaV4Processor
@@ -99,7 +99,7 @@ class TestDocuments:
         assert batch.here.shape == (sum(item.num_tokens for item in batch.queries), 0) and not len(batch.letters)
 
     def test_losses_without_places(self, recipe: Recipe, batch: ImageBatch, prepared: Path) -> None:
-        trainee = make_trainee(recipe)
+        trainee = kit_of(recipe).make_trainee(recipe)
         initialise(trainee, 0, loop._tokenizer(recipe, prepared))
         losses = train_step(trainee, batch, make_optimisers(trainee, recipe), recipe, 0)
         assert {"late", "dense"} < losses.keys() and not {"grounding", "reading"} & losses.keys()

@@ -13,7 +13,9 @@ from tests.support.drawing import need_fonts
 
 import polylens
 from polylens.lab.nano.data.examples import pick_query
-from polylens.lab.nano.data.grounding import READING_POINTS, ground, letter_grid, letters
+from polylens.lab.nano.data.grounding import READING_POINTS, letter_grid, letters
+from polylens.lab.nano.kits.table import kit_of
+from polylens.lab.nano.nano_recipe import nano
 from polylens.lab.synthetic import fonts
 from polylens.lab.synthetic.crops import render_crop
 from polylens.lab.synthetic.lexicon import sample_text
@@ -136,7 +138,8 @@ def test_a_token_is_grounded_where_its_letters_are_and_from_right_to_left_in_its
     query = pick_query(random.Random(1), drawn, words=(3, 3))
     assert query is not None
     item = processor.text(query.text, task=None, prompt_name="query", max_length=None)
-    here, same = ground([query], [item], [drawn], [0], processor)
+    here, same = kit_of(nano()).ground([query], [drawn], [0], processor)
+    assert len(here) == len(same) == item.num_tokens
     columns = drawn.image.shape[1] // side
     prefix = "Query: "
     spans = processor.tokenizer.encode(prefix + query.text).offsets

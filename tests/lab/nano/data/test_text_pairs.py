@@ -13,7 +13,7 @@ from polylens.errors import InputError
 from polylens.lab.corpora import functions
 from polylens.lab.corpora.text import TextPair
 from polylens.lab.nano.data import text_pairs
-from polylens.lab.nano.data.examples import AnyProcessor
+from polylens.lab.nano.kits.kit import PixelProcessor
 from polylens.lab.nano.schedule import PAIR_KINDS
 
 COUNT = 12
@@ -31,7 +31,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def processor() -> AnyProcessor:
+def processor() -> PixelProcessor:
     return polylens.load("nano").processor  # type: ignore[return-value]
 
 
@@ -72,7 +72,7 @@ def test_a_batch_is_of_the_kinds_that_are_wanted(folder: Path, pages: tuple[Text
 
 @pytest.mark.parametrize("task", [None, "code"])
 def test_what_is_asked_stands_beside_its_answer_and_no_picture(
-    folder: Path, processor: AnyProcessor, task: str | None
+    folder: Path, processor: PixelProcessor, task: str | None
 ) -> None:
     for seed in range(4):
         drawn = text_pairs.draw_pairs(random.Random(seed), COUNT, PAIR_KINDS, folder)

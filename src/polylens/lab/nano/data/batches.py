@@ -9,21 +9,22 @@ import torch
 
 from polylens.lab.corpora.split import Split
 from polylens.lab.nano.data.documents import make_document_batch
-from polylens.lab.nano.data.examples import AnyProcessor, ImageBatch, make_batch, make_reading_batch
+from polylens.lab.nano.data.examples import ImageBatch, make_batch, make_reading_batch
 from polylens.lab.nano.data.pictograms import make_pictogram_batch
 from polylens.lab.nano.data.text_pairs import make_pair_batch
+from polylens.lab.nano.kits.kit import PixelProcessor
+from polylens.lab.nano.kits.table import kit_of
 from polylens.lab.nano.schedule import Recipe, Stage, stage_at
 from polylens.lab.synthetic import pictograms
 from polylens.lab.synthetic.crops import render_crop, render_page
 from polylens.lab.synthetic.rendered import Rendered
-from polylens.models.jina_v4.processing import JinaV4Processor
 
 
 class Batches(torch.utils.data.Dataset[ImageBatch]):
     """Step -> batch. A process of its own makes batches ahead of the training."""
 
-    def __init__(self, recipe: Recipe, processor: AnyProcessor) -> None:
-        self.recipe = recipe
+    def __init__(self, recipe: Recipe, processor: PixelProcessor) -> None:
+        self.recipe, self.kit = recipe, kit_of(recipe)
         self.processor = processor
 
     def __getitem__(self, step: int) -> ImageBatch:
@@ -32,7 +33,7 @@ class Batches(torch.utils.data.Dataset[ImageBatch]):
         rng = random.Random(seed)
         if stage.kind == "read":
             render = partial(draw, stage=stage, languages=stage.languages)
-            return make_reading_batch(seed, processor=self.processor, render=render, images=stage.images)
+            return make_reading_batch(seed, kit=self.kit, processor=self.processor, render=render, images=stage.images)
         # one language per batch, or telling languages apart would win most of the contrast
         render = partial(draw, stage=stage, languages=(rng.choice(stage.languages),))
         share = rng.random()
@@ -45,9 +46,9 @@ class Batches(torch.utils.data.Dataset[ImageBatch]):
             if pictograms.can_be_drawn():
                 return make_pictogram_batch(seed, processor=self.processor, texts=stage.texts, words=stage.query_words)
         elif share < stage.pictograms + stage.documents:
-            assert isinstance(self.processor, JinaV4Processor)
             return make_document_batch(
                 seed,
+                kit=self.kit,
                 processor=self.processor,
                 images=stage.images,
                 queries_per_image=stage.queries_per_image,
@@ -56,6 +57,7 @@ class Batches(torch.utils.data.Dataset[ImageBatch]):
             )
         return make_batch(
             seed,
+            kit=self.kit,
             processor=self.processor,
             render=render,
             images=stage.images,

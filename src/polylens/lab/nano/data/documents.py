@@ -14,10 +14,10 @@ import torch
 from PIL import Image
 
 from polylens.lab.nano.data.examples import ImageBatch, draw_texts, placeless_batch
+from polylens.lab.nano.kits.kit import PixelProcessor, TrainingKit
 from polylens.lab.synthetic.page import SyntheticPage
 from polylens.lab.synthetic.pages import alike
 from polylens.lab.synthetic.queries import KINDS, Query, ask
-from polylens.models.jina_v4.processing import JinaV4Processor
 from polylens.models.protocol import Item
 
 _SHARES = {
@@ -38,7 +38,8 @@ _SMALLEST = 0.7  # of a page's size
 def make_document_batch(
     seed: int,
     *,
-    processor: JinaV4Processor,
+    kit: TrainingKit,
+    processor: PixelProcessor,
     images: int,
     queries_per_image: int,
     texts: int,
@@ -48,13 +49,15 @@ def make_document_batch(
 
     Args:
         seed: Decides everything.
+        kit: Of the family that is trained; it takes pictures of any size.
         processor: Of the model that is trained.
         images: Number of pages.
         queries_per_image: Queries per page.
         texts: Number of further texts, in one of all languages, each with a query.
         words: Fewest and most words of a query about a text.
     """
-    rng = random.Random(seed)
+    assert kit.takes_any_size
+    rng, side = random.Random(seed), kit.cells(processor).side
     kind = rng.choices(list(_SHARES), weights=list(_SHARES.values()))[0]
     pages = alike(rng, kind, "train", images)
     queries = [ask_for(rng, pages, number) for number in range(images) for _ in range(queries_per_image)]
@@ -63,7 +66,7 @@ def make_document_batch(
     items = [processor.text(text, task=None, max_length=None, prompt_name="query") for text in wanted]
     return placeless_batch(
         items,
-        [_item(rng, page, processor) for page in pages],
+        [_item(rng, page, side, processor) for page in pages],
         [processor.text(text, task=None, max_length=None, prompt_name="passage") for text in passages],
         image_of=[number for number in range(images) for _ in range(queries_per_image)],
         passage_of=[*[None] * len(queries), *range(texts)],
@@ -79,9 +82,9 @@ def ask_for(rng: random.Random, pages: Sequence[SyntheticPage], number: int) -> 
             return query
 
 
-def _item(rng: random.Random, page: SyntheticPage, processor: JinaV4Processor) -> Item:
-    """The model's input for a page, at a random size at which its small print is still legible."""
-    side, scale = processor.image_config.factor, rng.uniform(_SMALLEST, 1.0)
+def _item(rng: random.Random, page: SyntheticPage, side: int, processor: PixelProcessor) -> Item:
+    """The model's input for a page, at a random size in whole cells at which its small print is still legible."""
+    scale = rng.uniform(_SMALLEST, 1.0)
     height, width = (max(side, round(pixels * scale / side) * side) for pixels in page.image.shape[:2])
     image = Image.fromarray(page.image).resize((width, height), Image.Resampling.BICUBIC)
     return processor.pixels(torch.from_numpy(np.array(image)).permute(2, 0, 1), task=None)

@@ -14,14 +14,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from polylens.lab.nano.data.grounding import READING_POINTS, PlacedQuery, bare, ground, ground_whole, letter_grid
+from polylens.lab.nano.data.grounding import READING_POINTS, PlacedQuery, bare, letter_grid
+from polylens.lab.nano.kits.kit import Cells, PixelProcessor, TrainingKit
 from polylens.lab.synthetic.lexicon import LANGUAGES, UNSPACED, is_held_out, sample_text
 from polylens.lab.synthetic.rendered import PlacedWord, Rendered
-from polylens.models.jina_clip_v2.processing import JinaClipProcessor
-from polylens.models.jina_v4.processing import JinaV4Processor
 from polylens.models.protocol import Item
 
-AnyProcessor = JinaV4Processor | JinaClipProcessor
 _NO_PIXELS = np.zeros((0, 0, 3), dtype=np.uint8)
 
 
@@ -93,7 +91,8 @@ def transcript(rendered: Rendered) -> str:
 def make_batch(
     seed: int,
     *,
-    processor: AnyProcessor,
+    kit: TrainingKit,
+    processor: PixelProcessor,
     render: Callable[[random.Random], Rendered],
     images: int,
     queries_per_image: int,
@@ -105,6 +104,7 @@ def make_batch(
 
     Args:
         seed: Decides everything.
+        kit: Of the family that is trained.
         processor: Of the model that is trained.
         render: Draws one picture; its sides are multiples of a cell.
         images: Number of pictures.
@@ -129,10 +129,7 @@ def make_batch(
     passages += written_texts
     text = functools.partial(processor.text, task=None, max_length=None)
     items = [text(query.text, prompt_name="query") for query in queries]
-    if isinstance(processor, JinaV4Processor):
-        here, same = ground(queries, items, rendered, image_of, processor)
-    else:
-        here, same = ground_whole(queries, rendered, image_of, processor)
+    here, same = kit.ground(queries, rendered, image_of, processor)
     return ImageBatch(
         queries=items,
         images=[picture_item(each, processor) for each in rendered],
@@ -141,7 +138,7 @@ def make_batch(
         passage_of=[*(i if i < transcripts else None for i in image_of), *range(transcripts, transcripts + texts)],
         here=here,
         same=same,
-        letters=_grids(rendered, processor),
+        letters=_letters(rendered, kit.cells(processor)),
     )
 
 
@@ -174,7 +171,12 @@ def draw_texts(rng: random.Random, count: int, words: tuple[int, int]) -> tuple[
 
 
 def make_reading_batch(
-    seed: int, *, processor: AnyProcessor, render: Callable[[random.Random], Rendered], images: int
+    seed: int,
+    *,
+    kit: TrainingKit,
+    processor: PixelProcessor,
+    render: Callable[[random.Random], Rendered],
+    images: int,
 ) -> ImageBatch:
     """Makes a batch of pictures and their letters, without queries. Arguments are those of `make_batch`."""
     rng = random.Random(seed)
@@ -188,18 +190,16 @@ def make_reading_batch(
         passage_of=[],
         here=none,
         same=none,
-        letters=_grids(rendered, processor),
+        letters=_letters(rendered, kit.cells(processor)),
     )
 
 
-def picture_item(rendered: Rendered, processor: AnyProcessor) -> Item:
+def picture_item(rendered: Rendered, processor: PixelProcessor) -> Item:
     """The model's input for a picture."""
     return processor.pixels(torch.from_numpy(rendered.image).permute(2, 0, 1), task=None)
 
 
-def _grids(rendered: Sequence[Rendered], processor: AnyProcessor) -> Tensor:
-    vision = processor.config.vision
-    assert vision is not None
-    merge = processor.image_config.merge_size if isinstance(processor, JinaV4Processor) else 1
+def _letters(rendered: Sequence[Rendered], cells: Cells) -> Tensor:
+    """`ImageBatch.letters` of the pictures."""
     none = np.zeros((0, READING_POINTS), dtype=np.int64)
-    return torch.from_numpy(np.concatenate([none, *(letter_grid(r, vision.patch_size, merge) for r in rendered)]))
+    return torch.from_numpy(np.concatenate([none, *(letter_grid(each, cells.patch, cells.merge) for each in rendered)]))

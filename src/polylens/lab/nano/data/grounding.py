@@ -19,9 +19,6 @@ from torch import Tensor
 
 from polylens.lab.synthetic.lexicon import LANGUAGES, sample_text
 from polylens.lab.synthetic.rendered import PlacedWord, Rendered
-from polylens.models.jina_clip_v2.processing import JinaClipProcessor
-from polylens.models.jina_v4.processing import JinaV4Processor
-from polylens.models.protocol import Item
 
 NUM_LETTERS = 1536  # the most frequent letters of training text
 READING_POINTS = 2  # per patch, side by side; a patch is about two letters wide
@@ -57,30 +54,34 @@ def bare(word: str) -> str:
     return word.strip(_EDGE)
 
 
-def ground(
+def ground_tokens(
     queries: Sequence[PlacedQuery],
-    items: Sequence[Item],
+    tokens: Sequence[Sequence[tuple[int, int]]],
     rendered: Sequence[Rendered],
     image_of: Sequence[int],
-    processor: JinaV4Processor,
+    side: int,
 ) -> tuple[Tensor, Tensor]:
-    """`ImageBatch.here` and `ImageBatch.same`; queries beyond those of pictures are about texts, drawn nowhere.
+    """Finds the cells of each query token: `ImageBatch.here` and `ImageBatch.same`.
 
     A token is grounded in the cells of its letters; in a right-to-left word, in all cells of the word. The decoder is
     causal and reads a picture from the left, so in such a word a letter's cell has seen the letters after it, which the
     token has not, and none before it, which the token has. Only the cell where the word begins has seen all of it, so
     the model is free to choose among the cells of the word.
+
+    Args:
+        queries: The queries; those beyond `image_of` are about texts and drawn nowhere.
+        tokens: For each query, the first letter of each of its tokens and one past the last.
+        rendered: The pictures.
+        image_of: The picture of each of the first queries.
+        side: Pixels per side of a cell.
     """
-    side = processor.image_config.factor
     offsets, places = _places(rendered, side)
-    here = np.zeros((sum(item.num_tokens for item in items), offsets[-1]), dtype=bool)
+    here = np.zeros((sum(map(len, tokens)), offsets[-1]), dtype=bool)
     same = np.zeros_like(here)
     row = 0
-    for i, query, item in zip(image_of, queries, items, strict=False):
+    for i, query, spans in zip(image_of, queries, tokens, strict=False):
         drawn = rendered[i]
-        encoding = processor.tokenizer.encode("Query: " + query.text, add_special_tokens=False)
-        for token, (start, stop) in enumerate(encoding.offsets):
-            first, last = start - len("Query: "), stop - len("Query: ")
+        for token, (first, last) in enumerate(spans):
             for begin, end, index in query.spans:
                 low, high = max(first, begin), min(last, end)
                 if low >= high:
@@ -93,16 +94,17 @@ def ground(
                 here[row + token, _cells(drawn, word, left, right, side) + offsets[i]] = True
                 for cells in places[query.text[begin:end].casefold()]:
                     same[row + token, cells] = True
-        row += item.num_tokens
+        row += len(spans)
     return torch.from_numpy(here), torch.from_numpy(same)
 
 
-def ground_whole(
-    queries: Sequence[PlacedQuery], rendered: Sequence[Rendered], image_of: Sequence[int], processor: JinaClipProcessor
+def ground_queries(
+    queries: Sequence[PlacedQuery], rendered: Sequence[Rendered], image_of: Sequence[int], side: int
 ) -> tuple[Tensor, Tensor]:
-    """`ImageBatch.here` and `ImageBatch.same` for a model with one vector per query."""
-    assert processor.config.vision is not None
-    side = processor.config.vision.patch_size
+    """Finds the cells of each whole query: `ImageBatch.here` and `ImageBatch.same` without late interaction.
+
+    Arguments are those of `ground_tokens`.
+    """
     offsets, places = _places(rendered, side)
     here = np.zeros((len(queries), offsets[-1]), dtype=bool)
     same = np.zeros_like(here)

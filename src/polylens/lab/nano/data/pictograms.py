@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 import torch
 
-from polylens.lab.nano.data.examples import AnyProcessor, ImageBatch, draw_texts, placeless_batch
+from polylens.lab.nano.data.examples import ImageBatch, draw_texts, placeless_batch
+from polylens.lab.nano.kits.kit import PixelProcessor
 from polylens.lab.synthetic.lexicon import LANGUAGES
 from polylens.lab.synthetic.pictograms import Pictogram, flags, picture, things
 from polylens.models.protocol import Item
@@ -20,7 +21,7 @@ QUERIES = 5  # per picture
 _ASKED = ("{}", "{}", "a picture of {}", "show me {}", "{} please", "where is there {}")
 
 
-def make_pictogram_batch(seed: int, *, processor: AnyProcessor, texts: int, words: tuple[int, int]) -> ImageBatch:
+def make_pictogram_batch(seed: int, *, processor: PixelProcessor, texts: int, words: tuple[int, int]) -> ImageBatch:
     """Makes a batch of pictures and texts: things with English queries, or flags with queries in all languages.
 
     No pictogram is on two pictures of a batch.
@@ -70,6 +71,6 @@ def _ask(rng: random.Random, shown: Sequence[Pictogram]) -> str:
     return " ".join(names)
 
 
-def _item(rng: random.Random, shown: Sequence[Pictogram], processor: AnyProcessor) -> Item:
+def _item(rng: random.Random, shown: Sequence[Pictogram], processor: PixelProcessor) -> Item:
     pixels = picture(rng, shown, width=WIDTH, height=HEIGHT)
     return processor.pixels(torch.from_numpy(pixels).permute(2, 0, 1), task=None)

@@ -13,7 +13,8 @@ from pathlib import Path
 from polylens.errors import InputError
 from polylens.lab.corpora import catalogues, functions, manuals
 from polylens.lab.corpora.text import TextPair
-from polylens.lab.nano.data.examples import AnyProcessor, ImageBatch, placeless_batch
+from polylens.lab.nano.data.examples import ImageBatch, placeless_batch
+from polylens.lab.nano.kits.kit import PixelProcessor
 
 PASSAGE_LENGTH = 4  # sentences that have as many tokens as a function or a passage
 LONGEST = 160  # tokens per text; a longer one is cut
@@ -36,7 +37,7 @@ def check_pairs(folder: Path = catalogues.FOLDER) -> None:
 def make_pair_batch(
     seed: int,
     *,
-    processor: AnyProcessor,
+    processor: PixelProcessor,
     count: int,
     kinds: Sequence[str],
     task: str | None,

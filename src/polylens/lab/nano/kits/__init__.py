@@ -1,0 +1,1 @@
+"""What training from random weights needs of each model family."""
