@@ -336,7 +336,7 @@ class TestBrokenFiles:
         assert whole(folder) == ALL
         reasons = dict(report.failed)
         assert sorted(reasons) == ["broken.pdf", "circle.txt", "cut.png", "junk.txt", "locked.pdf", "nowhere.txt"]
-        assert "a broken one" in reasons["broken.pdf"]
+        assert "is broken" in reasons["broken.pdf"]
         assert "password" in reasons["locked.pdf"]
         assert "not a complete image" in reasons["cut.png"]
         assert "not text" in reasons["junk.txt"]

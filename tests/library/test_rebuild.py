@@ -177,7 +177,7 @@ def test_a_server_that_does_not_find_the_new_model_says_what_to_do(tmp_path: Pat
         assert running.post("/library/search", search).json()["results"][0]["file"] == "a.txt"
         rebuild(folder, other)
         answer = running.post("/library/search", search)
-        assert answer.status_code == 409 and "start it again" in answer.json()["detail"]
+        assert answer.status_code == 409 and "Restart the server with --model" in answer.json()["detail"]
         (folder / "b.txt").write_text("another")
         until(lambda: state(running)["problem"])
         assert "start it again" in state(running)["problem"]

@@ -208,7 +208,7 @@ class LibraryService:
                 return served
             reason = f"the model of that name here is {served.model_id}"
         except PolylensError as error:
-            reason = str(error)
+            reason = str(error).removesuffix(".")
         self._status.message = (
             f"the index of {self.name} was rebuilt with another model, {manifest.model_id}, which this server cannot "
             f"load: {reason}. Restart the server with --model"
