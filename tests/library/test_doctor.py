@@ -183,11 +183,12 @@ def test_what_has_changed_since_is_a_note(library: Library) -> None:
     assert "1 changed (0.txt); 1 gone or ignored (1.txt); 1 not in the index (new.txt)" in message
 
 
-def test_who_is_writing(library: Library) -> None:
+def test_who_is_writing(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["/usr/bin/polylens", "watch", "papers"])
     with Store.open(library.index_path, write=True):
         [finding] = examine(library).findings
     assert (finding.level, finding.check) == ("note", "lock")
-    assert f"process {os.getpid()} is writing" in finding.message and "pytest" in finding.message
+    assert f"process {os.getpid()} is writing" in finding.message and "`polylens watch papers`" in finding.message
 
 
 def test_little_space(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
