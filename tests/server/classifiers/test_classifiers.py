@@ -390,7 +390,7 @@ class TestDisk:
             raise OSError(28, "No space left on device")
 
         with monkeypatch.context() as patch:
-            patch.setattr(Path, "replace", full)
+            patch.setattr("os.replace", full)
             with pytest.raises(OSError, match="No space"):
                 store.update(made.classifier_id, owner="ann", **more())
         assert [path.name for path in (tmp_path / "classifiers").iterdir()] == [npz(made, tmp_path).name]
@@ -406,7 +406,7 @@ class TestDisk:
         def full(*_: Any) -> None:
             raise OSError(28, "No space left on device")
 
-        monkeypatch.setattr(Path, "replace", full)
+        monkeypatch.setattr("os.replace", full)
         store.used(made.classifier_id)
         assert "No space left on device" in caplog.text
         assert store.get(made.classifier_id, owner="ann").used_number == 1
