@@ -137,7 +137,7 @@ def test_health_answers_while_an_image_for_the_search_page_is_decoded(
 ) -> None:
     """The image is not one, so that no model is asked."""
     (tmp_path / "papers").mkdir()
-    app = create_app(Settings(lazy=True, classifiers=tmp_path / "classifiers", library=tmp_path / "papers"))
+    app = create_app(Settings(lazy=True, classifiers=tmp_path / "classifiers", library=str(tmp_path / "papers")))
     hold = Hold(routes.inline_image)
     monkeypatch.setattr(routes, "inline_image", hold.method())
     response = asyncio.run(answered_meanwhile(app, hold, "/library/search", {"image": "not base64!"}))
