@@ -88,3 +88,12 @@ def test_the_stages_of_nano_are_the_recipes() -> None:
         if stage.blend:
             assert f"{100 - 100 * sum(blended.share for blended in stage.blend):.0f} % of its own" in guide
     assert f"A checkpoint is written every {recipe.checkpoint_every} steps." in guide
+
+
+def test_two_hops_lead_there() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| .*\? \| `(\S+/)` \| `(\w+\.py)(?:: ([\w.]+))?` \|$", text, flags=re.MULTILINE)
+    assert len(rows) == 10
+    for folder, file, name in rows:
+        source = (ROOT / "src/polylens" / folder / file).read_text(encoding="utf-8")
+        assert re.search(rf"^ *(def|class|async def)? ?{name.rpartition('.')[2]}\b", source, flags=re.MULTILINE), name
