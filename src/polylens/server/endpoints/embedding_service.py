@@ -1,4 +1,4 @@
-"""The way of a request's inputs to their vectors: read, tokenise, ask the cache, ask the engine, count the tokens."""
+"""From the inputs of a request to their vectors: read, tokenise, ask the cache, ask the scheduler, count the tokens."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ class EmbeddingService:
         image_tokens = sum(_num_image_tokens(served, loaded[i]) for i in missing if i not in items)
         tokens = image_tokens + sum(item.num_tokens for item in items.values())
         self._refuse_too_many(tokens)
-        with served.engine.admitted(tokens, image_tokens=image_tokens) as queue:
+        with served.scheduler.admitted(tokens, image_tokens=image_tokens) as queue:
             computed = await together(
                 [
                     self._embed_text(served, items[i], queue, options)
@@ -186,7 +186,7 @@ class EmbeddingService:
         item = await self.in_thread(
             served.header.processor.chunks, chunks, task=adapter, prompt_name=prompt, max_length=limit
         )
-        with served.engine.admitted(item.num_tokens) as queue:
+        with served.scheduler.admitted(item.num_tokens) as queue:
             embeddings = await self._compute(served, item, queue, options)
         sizes = [stop - start for start, stop in item.chunks]
         sizes[0] += item.num_tokens - sum(sizes)  # the prompt's tokens stand before the first
@@ -216,7 +216,9 @@ class EmbeddingService:
         return Embedded(embedding, served.header.usage.image_tokens(*image.size), is_image=True)
 
     async def _compute(self, served: Served, item: Item, queue: QueueName, options: EmbedOptions) -> list[Embedding]:
-        return await served.engine.submit(item, queue, owner=options.context.owner, wants_tokens=options.wants_tokens)
+        return await served.scheduler.submit(
+            item, queue, owner=options.context.owner, wants_tokens=options.wants_tokens
+        )
 
     def _cache_key(
         self, served: Served, adapter_and_prompt: tuple[str | None, str], options: EmbedOptions, loaded: LoadedInput

@@ -1,6 +1,6 @@
 """The jobs that wait for one model: two queues with fair shares, so that a long request never starves a short one.
 
-Nothing here waits or locks: only the engine calls it, from its event loop.
+Nothing here waits or locks: only the scheduler calls it, from its event loop.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from polylens.errors import InputError, ModelNotFoundError
 from polylens.models.description import Header
 from polylens.runtime.devices import choose_device
 from polylens.runtime.embedder import model_stem
-from polylens.server.engine.engine import CPU_BATCH_TOKENS, GPU_BATCH_TOKENS, Engine, EngineConfig
+from polylens.server.engine.scheduler import CPU_BATCH_TOKENS, GPU_BATCH_TOKENS, ModelScheduler, SchedulerConfig
 from polylens.server.engine.worker import WorkerConfig
 from polylens.server.settings import Settings
 
@@ -28,7 +28,7 @@ class Served:
 
     name: str
     header: Header
-    engine: Engine
+    scheduler: ModelScheduler
     entry: CatalogEntry | None
     """Its catalog entry; None for a folder."""
     model_id: str
@@ -114,13 +114,13 @@ def _open(name: str, settings: Settings, device: torch.device) -> Served:
         WorkerConfig(folder=folder, modalities=header.modalities, device=place, dtype=settings.dtype, threads=threads)
         for place in _places(device, settings)
     ]
-    engine = Engine(
+    scheduler = ModelScheduler(
         workers,
-        EngineConfig(batch_tokens=budget, max_wait=settings.max_wait, stall_seconds=settings.stall_seconds),
+        SchedulerConfig(batch_tokens=budget, max_wait=settings.max_wait, stall_seconds=settings.stall_seconds),
     )
     entry = find(name) if name in known_names() else None
     stem = entry.name if entry is not None else model_stem(name)
-    return Served(name=stem, header=header, engine=engine, entry=entry, model_id=f"{stem}@{header.fingerprint}")
+    return Served(name=stem, header=header, scheduler=scheduler, entry=entry, model_id=f"{stem}@{header.fingerprint}")
 
 
 def _places(device: torch.device, settings: Settings) -> list[str]:

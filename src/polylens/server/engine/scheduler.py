@@ -51,8 +51,8 @@ State = Literal["idle", "loading", "ready", "failed", "stopped"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class EngineConfig:
-    """How an engine runs its workers."""
+class SchedulerConfig:
+    """How a scheduler runs its workers."""
 
     batch_tokens: int
     max_wait: float  # seconds of work that a queue may hold
@@ -61,7 +61,7 @@ class EngineConfig:
 
 @dataclass(slots=True)
 class Figures:
-    """Counters of an engine's work."""
+    """Counters of a scheduler's work."""
 
     batches: int = 0
     tokens: int = 0
@@ -71,7 +71,7 @@ class Figures:
     refusals: int = 0  # requests refused because a queue was full
 
 
-class Engine:
+class ModelScheduler:
     """One model, its queues and its workers.
 
     Args:
@@ -83,7 +83,7 @@ class Engine:
     def __init__(
         self,
         workers: Sequence[WorkerConfig],
-        config: EngineConfig,
+        config: SchedulerConfig,
         make_worker: Callable[[WorkerConfig], Worker] = Worker,
     ) -> None:
         self.config = config
@@ -96,7 +96,7 @@ class Engine:
         self._reason = ""
         self._queues = PriorityQueue()
         self._arrived = [asyncio.Event() for _ in self._workers]
-        self._threads = ThreadPoolExecutor(max_workers=len(workers), thread_name_prefix="polylens-engine")
+        self._threads = ThreadPoolExecutor(max_workers=len(workers), thread_name_prefix="polylens-scheduler")
         self._tasks: list[asyncio.Task[None]] = []
         self._speeds = Speeds()
         self._running: set[Job] = set()
