@@ -46,7 +46,7 @@ class Server:
         self.classifiers = ClassifierStore(settings.classifiers)
         self.embeddings = EmbeddingsEndpoint(self.models, self.embedding, settings.limits.inputs)
         self.rerank = RerankEndpoint(self.models, self.embedding, settings.limits.inputs)
-        self.invocations = InvocationsEndpoint(self.models, self.embeddings, self.rerank)
+        self.invocations = InvocationsEndpoint(self.models, self.embedding, self.embeddings, self.rerank)
         self.classify = ClassifyEndpoint(self.models, self.embedding, self.classifiers)
         self.train = TrainEndpoint(self.models, self.embedding, self.classifiers)
         self.segment = SegmentEndpoint(self.models, self.embedding)

@@ -17,10 +17,11 @@ import numpy as np
 import pytest
 from starlette.applications import Starlette
 
+from polylens.index.ranking.filters import Filters
 from polylens.server.app import create_app
 from polylens.server.classifiers.record import Classifier
 from polylens.server.classifiers.store import ClassifierStore
-from polylens.server.endpoints import classify, embeddings, rerank, segment
+from polylens.server.endpoints import classify, embeddings, invocations, rerank, segment, train
 from polylens.server.endpoints.embedding_service import Embedded, EmbeddingService
 from polylens.server.engine.registry import Served
 from polylens.server.intake import reading
@@ -39,6 +40,10 @@ SAMPLES = [{"text": "a", "label": "x"}, {"text": "b", "label": "y"}]
 Case = tuple[Any, str, str, dict[str, Any]]
 CASES: dict[str, Case] = {
     "sorting the inputs": (embeddings, "parse_input", "/v1/embeddings", NANO),
+    "sorting the query of a ranking": (rerank, "parse_item", "/v1/rerank", RANKING),
+    "sorting samples": (train, "parse_item", "/v1/train", {"model": "nano", "input": SAMPLES}),
+    "reading SageMaker's form": (invocations, "checked", "/invocations", {"data": ["a", "b"]}),
+    "reading a ranking in SageMaker's form": (invocations, "checked", "/invocations", {"data": RANKING}),
     "dense rows": (embeddings, "single", "/v1/embeddings", {**NANO, "embedding_type": "base64"}),
     "multi-vector rows": (embeddings, "multi", "/v1/embeddings", ROWS),
     "texts of the tokens": (embeddings, "token_texts", "/v1/embeddings", ROWS),
@@ -137,11 +142,22 @@ def test_health_answers_while_an_image_for_the_search_page_is_decoded(
 ) -> None:
     """The image is not one, so that no model is asked."""
     (tmp_path / "papers").mkdir()
-    app = create_app(Settings(lazy=True, classifiers=tmp_path / "classifiers", library=tmp_path / "papers"))
+    app = create_app(Settings(lazy=True, classifiers=tmp_path / "classifiers", library=str(tmp_path / "papers")))
     hold = Hold(routes.inline_image)
     monkeypatch.setattr(routes, "inline_image", hold.method())
     response = asyncio.run(answered_meanwhile(app, hold, "/library/search", {"image": "not base64!"}))
     assert response.status_code == 422 and "base64" in response.text
+
+
+def test_health_answers_while_the_filters_of_a_search_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One of them is wrong, so that no model is asked."""
+    (tmp_path / "papers").mkdir()
+    app = create_app(Settings(lazy=True, classifiers=tmp_path / "classifiers", library=str(tmp_path / "papers")))
+    hold = Hold(Filters.of)
+    monkeypatch.setattr(Filters, "of", hold.method())
+    body = {"query": "a", "languages": ["german"]}
+    response = asyncio.run(answered_meanwhile(app, hold, "/library/search", body))
+    assert response.status_code == 422 and "ISO 639" in response.text
 
 
 def trained(app: Starlette) -> str:

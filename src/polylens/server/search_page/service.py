@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import PIL.Image
 
-from polylens.errors import InputError, ModelMismatchError, NotFoundError, PolylensError
+from polylens.errors import FieldError, ModelMismatchError, NotFoundError, PolylensError
 from polylens.index.facets import Facets
 from polylens.index.table.manifest import Manifest, read_manifest
 from polylens.index.table.store import Store
@@ -292,7 +292,7 @@ def require_query(parts: Sequence[Any]) -> None:
     """Refuses an empty query.
 
     Raises:
-        InputError: There is no text and no image.
+        FieldError: There is no text and no image.
     """
     if not any(part.strip() if isinstance(part, str) else True for part in parts):
-        raise InputError("the query is empty; say what to look for, or send an image")
+        raise FieldError("is empty; say what to look for, or send an image", "query")
