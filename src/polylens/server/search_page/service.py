@@ -153,13 +153,7 @@ class LibraryService:
 
     async def text(self, file: str, page: int) -> dict[str, Any]:
         """The text of a page and the number of pages of its file, with a note where the file is not on this machine."""
-        library = self._open()
-        pages = (await self._call(lambda: self._open().num_pages([file]))).get(file)
-        if not library.has_files:
-            stored = await self._call(lambda: self._open().stored(file, page))
-            return {"text": stored.text, "picture": False, "pages": pages, "note": ONLY_TEXT}
-        found = await self._call(lambda: library.page(file, page))
-        return {"text": found.text, "picture": found.image is not None, "pages": pages, "note": ""}
+        return await self._call(lambda: self._text(file, page))
 
     async def file(self, name: str) -> Path:
         """The path of a file of the index.
@@ -266,6 +260,16 @@ class LibraryService:
         buffer = io.BytesIO()
         image.save(buffer, "PNG")
         return buffer.getvalue()
+
+    def _text(self, name: str, number: int) -> dict[str, Any]:
+        """The text of a page and the number of pages of its file, both from one view of the index."""
+        library = self._open()
+        view = library.view()
+        pages = view.num_pages([name]).get(name)
+        if not library.has_files:
+            return {"text": view.stored(name, number).text, "picture": False, "pages": pages, "note": ONLY_TEXT}
+        page = library.page(name, number, view=view)
+        return {"text": page.text, "picture": page.image is not None, "pages": pages, "note": ""}
 
     def _why(self, query: str, name: str, number: int) -> dict[str, Any]:
         page = self._open().page(name, number)
