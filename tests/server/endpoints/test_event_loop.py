@@ -1,7 +1,7 @@
 """The event loop never computes: while the work of a large request is held still, other requests are answered.
 
 The application runs in this process, its vectors are made up, and one function of each endpoint is held by an event
-that is set only after `/health` has answered. On the event loop the function would wait for itself.
+that is set only after `/health` has answered. On the event loop the function fails, as it would wait for itself.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import httpx2
 import numpy as np
 import pytest
 from starlette.applications import Starlette
+from tests.support.waiting import HANG
 
 from polylens.index.ranking.filters import Filters
 from polylens.server.app import create_app
@@ -28,8 +29,6 @@ from polylens.server.intake import reading
 from polylens.server.search_page import routes
 from polylens.server.settings import Settings
 from polylens.types import Embedding
-
-LONGEST_WAIT = 20  # seconds after which a held function gives up, and its request fails
 
 NANO = {"model": "nano", "input": ["a", "b"]}
 ROWS = {**NANO, "return_multivector": True, "return_tokenized_input": True}
@@ -72,7 +71,8 @@ class Hold:
 
         def held(*args: Any, **options: Any) -> Any:
             self.reached.set()
-            assert self.let_go.wait(LONGEST_WAIT), "it was never let go"
+            assert asyncio._get_running_loop() is None, "it runs on the event loop"
+            assert self.let_go.wait(HANG), "it was never let go"
             return self.function(*args, **options)
 
         return held
@@ -109,7 +109,7 @@ async def answered_meanwhile(app: Starlette, hold: Hold, path: str, body: dict[s
         httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://localhost") as client,
     ):
         large = asyncio.create_task(client.post(path, json=body))
-        assert await asyncio.to_thread(hold.reached.wait, LONGEST_WAIT), "it was never reached"
+        assert await asyncio.to_thread(hold.reached.wait, HANG), "it was never reached"
         for cheap in ("/health", "/v1/models"):
             assert (await client.get(cheap)).status_code == 200
         assert not large.done() and not hold.let_go.is_set()
