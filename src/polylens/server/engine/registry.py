@@ -13,7 +13,7 @@ from polylens.checkpoints.fetch import resolve
 from polylens.checkpoints.loading import read_header
 from polylens.errors import InputError, ModelNotFoundError
 from polylens.models.description import Header
-from polylens.runtime.devices import choose_device
+from polylens.runtime.devices import choose_device, choose_dtype
 from polylens.runtime.embedder import model_stem
 from polylens.server.engine.scheduler import CPU_BATCH_TOKENS, GPU_BATCH_TOKENS, ModelScheduler, SchedulerConfig
 from polylens.server.engine.worker import WorkerConfig
@@ -45,7 +45,7 @@ class Registry:
         ModelNotFoundError: A model is unknown, or an alias refers to one that is not served.
         HubUnavailableError: The files of a model are not on this machine and cannot be fetched.
         CheckpointError: The files do not fit the model.
-        InputError: The device does not exist.
+        InputError: The device does not exist, or a model cannot run in the number format.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -60,7 +60,7 @@ class Registry:
         for public, target in settings.aliases.items():
             if target not in self._by_name:
                 raise ModelNotFoundError(
-                    f"--alias {public}={target}: no model {target!r} is served; served are {', '.join(self.names())}"
+                    f"the alias {public}={target}: no model {target!r} is served; served are {', '.join(self.names())}"
                 )
         self._by_name.update({public: self._by_name[target] for public, target in settings.aliases.items()})
 
@@ -107,6 +107,7 @@ class Registry:
 def _open(name: str, settings: Settings, device: torch.device) -> Served:
     folder = resolve(name)
     header = read_header(folder)
+    choose_dtype(settings.dtype, device, float16_overflows=header.family.overflows_in_float16)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     threads = settings.threads or (max(1, cores // settings.workers) if device.type == "cpu" else None)
     budget = settings.batch_tokens or (CPU_BATCH_TOKENS if device.type == "cpu" else GPU_BATCH_TOKENS)
