@@ -6,9 +6,10 @@ row in `docs/reference/settings.md`. Flags win over variables, variables win ove
 
 from __future__ import annotations
 
+import difflib
 import ipaddress
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -21,6 +22,12 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from polylens.errors import InputError
 
 PREFIX = "POLYLENS_"  # before the name of every environment variable
+
+OTHER_VARIABLES = frozenset(
+    {"POLYLENS_KEY", "POLYLENS_SCREENSHOTS", "POLYLENS_TEST_HIDE", "POLYLENS_WEIGHTS", "POLYLENS_WRITE_DOCS"}
+)
+"""Variables with the prefix that are no settings: the key in the search page's examples, and those of the tests."""
+
 MB = 1024 * 1024
 FETCH_SECONDS, FETCH_REDIRECTS = 20.0, 3
 
@@ -337,11 +344,39 @@ def read_settings(given: Mapping[str, Any]) -> Settings:
         first = invalid.errors(include_url=False, include_context=False)[0]
         setting = next(each for each in all_settings() if each.name == first["loc"][0])
         by_flag = setting.name in given
+        wrong = _wrong_entry(setting, first["input"]) if setting.is_list else first["input"]
         several = ", several separated by commas" if setting.is_list and not by_flag else ""
         raise InputError(
             f"{setting.flag if by_flag else setting.variable} must be {setting.value.replace('`', '')}{several}, "
-            f"got {first['input']!r}"
+            f"got {wrong!r}"
         ) from invalid
+
+
+def _wrong_entry(setting: Setting, value: Any) -> Any:
+    """The first entry of a list that cannot be used by itself; the whole value where all can."""
+    for entry in _split(value):
+        alone: dict[str, Any] = {setting.name: [entry]}
+        try:
+            Settings(**alone)
+        except ValidationError as invalid:
+            if any(error["loc"][0] == setting.name for error in invalid.errors()):
+                return entry
+    return value
+
+
+def unknown_variables(names: Iterable[str]) -> dict[str, str]:
+    """The variables among these that look like settings and are none, each with the one that it resembles most.
+
+    Example:
+        >>> unknown_variables(["POLYLENS_PROT", "POLYLENS_HOST", "PATH"])
+        {'POLYLENS_PROT': 'POLYLENS_PORT'}
+    """
+    known = [setting.variable for setting in all_settings()]
+    return {
+        name: difflib.get_close_matches(name.upper(), known, n=1, cutoff=0.0)[0]
+        for name in sorted(names)
+        if name.upper().startswith(PREFIX) and name.upper() not in {*known, *OTHER_VARIABLES}
+    }
 
 
 def is_loopback(host: str) -> bool:
