@@ -58,7 +58,7 @@ def run(settings: Settings, *, show: Callable[[str], None] | None = None) -> Non
     """Serves until SIGTERM or Ctrl-C; then finishes the requests under way and accepts no new ones.
 
     Args:
-        settings: How it runs; the first line of the log names the address.
+        settings: The settings of the server; the first line of the log names the address.
         show: Called with the address once the server listens; then only warnings and errors are logged.
 
     Raises:

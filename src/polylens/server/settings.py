@@ -43,8 +43,8 @@ class FetchPolicy:
     Args:
         mode: "public": any host whose addresses are all public. "allow": only the listed hosts, whatever their
             addresses. "off": none.
-        allowed_hosts: For mode "allow", in lower case: `host`, `host:port`, `*.example.org` for every name below
-            example.org; IPv6 in brackets. Without a port, every port is allowed.
+        allowed_hosts: The hosts of mode "allow", in lower case: `host`, `host:port`, `*.example.org` for every name
+            below example.org; IPv6 in brackets. Without a port, every port is allowed.
 
     Raises:
         InputError: An entry of `allowed_hosts` could never match.
@@ -67,14 +67,14 @@ class FetchPolicy:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Limits:
-    """What one request may ask for, and what one key may ask for per minute; `Settings` has the defaults."""
+    """The limits of one request, and of one key per minute; `Settings` has the defaults."""
 
-    body_bytes: int  # of a request body
+    body_bytes: int  # per request body
     inputs: int  # items per list
     input_tokens: int  # per text; a model may take fewer
     request_tokens: int  # per request, as the model sees them, images counted
-    request_bytes: int  # of the body, fetched files and rendered pages of one request
-    held_bytes: int  # likewise of all requests under way
+    request_bytes: int  # for the body, fetched files and rendered pages of one request
+    held_bytes: int  # the same for all requests under way
     image_bytes: int  # per image file
     image_pixels: int  # per image, read from its header
     pdf_pages: int  # per PDF
@@ -89,8 +89,8 @@ class Form:
     """How a setting is written by the person who sets it.
 
     Args:
-        metavar: What stands behind its flag in `--help`; of a number its unit.
-        text: What a value looks like; "" derives it from the type and its bounds.
+        metavar: The word behind its flag in `--help`; the unit of a number.
+        text: A description of its values; "" derives one from the type and the bounds.
         flag: The flag, where it is not the field's name: flags of lists are singular and may be repeated.
     """
 
@@ -136,7 +136,7 @@ def _set(default: Any, description: str, form: Form | str, **bounds: float) -> A
 
 
 class Settings(BaseSettings):
-    """How a server runs. Immutable; reads the environment for what is not given."""
+    """The settings of a server. They are immutable; what is not given is read from the environment."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX, env_ignore_empty=True, frozen=True, extra="forbid", allow_inf_nan=False
@@ -333,7 +333,7 @@ def read_settings(given: Mapping[str, Any]) -> Settings:
     """The settings of a server that is started from a command line.
 
     Args:
-        given: Field -> value of the flags that were given; the environment and the defaults say the rest.
+        given: The values of the flags that were given, by field; the environment and the defaults say the rest.
 
     Raises:
         InputError: A value cannot be used; the message names its flag or variable.

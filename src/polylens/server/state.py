@@ -32,7 +32,7 @@ class Server:
     """Everything behind the routes.
 
     Args:
-        settings: How it runs.
+        settings: The settings of the server.
 
     Raises:
         PolylensError: A model, the file of keys or the library cannot be used.

@@ -54,8 +54,8 @@ class EmbeddingService:
     """Computes the vectors of a request's inputs.
 
     Args:
-        fetcher: Fetches URLs.
-        cache: Keeps finished vectors.
+        fetcher: The fetcher of URLs.
+        cache: The cache of finished vectors.
         limits: Upper bounds of one request.
     """
 
@@ -84,8 +84,8 @@ class EmbeddingService:
 
         Args:
             served: The model.
-            sources: At least one; a PDF is the only one and gives one result per page.
-            options: How to embed them.
+            sources: The inputs, at least one; a PDF is the only one and gives one result per page.
+            options: The options by which the model embeds them.
 
         Returns:
             One result per input, in input order.
@@ -234,7 +234,7 @@ class EmbeddingService:
         return cache_key(loaded.file.tobytes(), *conditions, "page", *loaded.size)
 
     def _max_tokens(self, served: Served) -> int:
-        """Most tokens of one text."""
+        """The most tokens of one text."""
         return min(self.limits.input_tokens, served.header.context)
 
     def _refuse_too_many(self, tokens: int) -> None:
@@ -250,6 +250,6 @@ def _image_item(served: Served, image: LoadedImage, adapter: str | None) -> Item
 
 
 def _num_image_tokens(served: Served, image: LoadedInput) -> int:
-    """Tokens that the model sees of an image."""
+    """The number of tokens that the model sees of an image."""
     assert isinstance(image, LoadedImage)
     return served.header.processor.num_image_tokens(*image.size)

@@ -15,9 +15,9 @@ class InvocationsEndpoint:
 
     Args:
         registry: The served models.
-        embedding: Its threads read the inner requests.
-        embeddings: Answers requests for vectors.
-        rerank: Answers requests for a ranking.
+        embedding: The service whose threads read the inner requests.
+        embeddings: The endpoint of requests for vectors.
+        rerank: The endpoint of requests for a ranking.
     """
 
     def __init__(

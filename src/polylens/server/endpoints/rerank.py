@@ -20,8 +20,8 @@ class RerankEndpoint:
 
     Args:
         registry: The served models.
-        embedding: Computes the vectors.
-        max_documents: Most documents in one request.
+        embedding: The service that computes the vectors.
+        max_documents: The most documents in one request.
     """
 
     def __init__(self, registry: Registry, embedding: EmbeddingService, max_documents: int) -> None:

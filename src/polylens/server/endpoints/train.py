@@ -24,8 +24,8 @@ class TrainEndpoint:
 
     Args:
         registry: The served models.
-        embedding: Computes the vectors.
-        classifiers: Keeps the classifiers.
+        embedding: The service that computes the vectors.
+        classifiers: The store of the classifiers.
     """
 
     def __init__(self, registry: Registry, embedding: EmbeddingService, classifiers: ClassifierStore) -> None:

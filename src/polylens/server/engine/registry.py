@@ -30,16 +30,16 @@ class Served:
     header: Header
     scheduler: ModelScheduler
     entry: CatalogEntry | None
-    """Its catalog entry; None for a folder."""
+    """The catalog entry of the model; None for a folder."""
     model_id: str
-    """Name and fingerprint: vectors of different ids cannot be compared."""
+    """The name and fingerprint of the model: vectors of different ids cannot be compared."""
 
 
 class Registry:
     """All models of a server.
 
     Args:
-        settings: Which models to serve, under which names, and how.
+        settings: The settings of the server: which models to serve, under which names, and how.
 
     Raises:
         ModelNotFoundError: A model is unknown, or an alias refers to one that is not served.
@@ -71,7 +71,7 @@ class Registry:
         """Opens a model that is not served yet, fetching its files if they are not on this machine. Takes a while.
 
         Raises:
-            PolylensError: As for the models at the start.
+            PolylensError: The model cannot be opened, for a reason that `Registry` lists.
         """
         return _open(name, self._settings, self._device)
 

@@ -107,7 +107,7 @@ class Keys:
         """The name of the key that a request brings.
 
         Args:
-            authorization: The header of that name.
+            authorization: The `Authorization` header of the request.
 
         Raises:
             UnauthorizedError: The request brings no key, or an unknown one.

@@ -19,7 +19,7 @@ class Metrics:
 
     Args:
         models: The counters of their schedulers are read when the metrics are asked for.
-        cache: Read likewise.
+        cache: Its counters are read at the same time.
     """
 
     def __init__(self, models: Registry, cache: Cache) -> None:

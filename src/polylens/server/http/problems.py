@@ -42,8 +42,8 @@ def problem(error: PolylensError, request_id: str, *, as_openai: bool) -> tuple[
     """Status, body and headers for an error.
 
     Args:
-        error: What went wrong.
-        request_id: Identifies the request in the log.
+        error: The error to report.
+        request_id: The id of the request in the log.
         as_openai: Whether to add OpenAI's `error` object to the published fields.
     """
     status = http_status(error)

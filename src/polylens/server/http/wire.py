@@ -1,4 +1,4 @@
-"""Vectors in responses: lists of numbers, base64, or one bit per number.
+"""The JSON of responses, and the vectors in it: lists of numbers, base64, or one bit per number.
 
 Responses are written from arrays, not through response models: orjson takes 6 ms for 256 vectors of 1,024 numbers, and
 a validating model four times as long.
@@ -67,7 +67,7 @@ def _slices(values: Sequence[Any]) -> Iterator[list[Any]]:
 
 
 def _num_numbers(value: Any) -> int:
-    """How many numbers take as long to write as a value, roughly."""
+    """The number of numbers that take about as long to write as a value."""
     if isinstance(value, np.ndarray):
         return value.size
     if isinstance(value, str):
@@ -85,7 +85,7 @@ def sized(embedding: Embedding, dimensions: int | None, *, normalised: bool) -> 
     """The dense vector of an input in the size and length that were asked for.
 
     Args:
-        embedding: Of one input.
+        embedding: The embedding of one input.
         dimensions: Number of leading values to keep; None keeps all.
         normalised: Whether the vector has unit length, also after cutting; otherwise it has the length that the model
             gave.

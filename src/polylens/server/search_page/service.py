@@ -144,7 +144,7 @@ class LibraryService:
         Args:
             file: A file of the index.
             page: The number of the page, from 1.
-            width: Most pixels per row.
+            width: The most pixels per row.
 
         Raises:
             NotFoundError: The page is a text without an image.
@@ -224,7 +224,7 @@ class LibraryService:
     def _rows(
         self, find: Callable[[View], list[Hit]], by: By, filters: Filters
     ) -> tuple[list[dict[str, Any]], str | None]:
-        """What was found, or why nothing: one view of the index answers both, and how many pages each file has."""
+        """The pages that were found, or the reason why there are none; one view of the index answers both."""
         library = self._open()
         view = library.view()
         hits = find(view)
