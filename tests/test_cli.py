@@ -26,7 +26,19 @@ import polylens
 from polylens.index.table.store import Store
 from polylens.runtime.embedder import Embedder
 
-HEAVY = ("torch", "numpy", "PIL", "tokenizers", "huggingface_hub", "lancedb", "pyarrow", "pypdfium2", "fastapi", "lxml")
+HEAVY = (
+    "torch",
+    "numpy",
+    "PIL",
+    "tokenizers",
+    "huggingface_hub",
+    "lancedb",
+    "pyarrow",
+    "pypdfium2",
+    "starlette",
+    "pydantic",
+    "lxml",
+)
 COMMAND = [str(Path(sys.executable).with_name("polylens"))]
 QUIET = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "PYTHONWARNINGS": "error", "COLUMNS": "200"}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Callable
 from datetime import timedelta
@@ -110,6 +111,14 @@ class TestReads:
     ) -> None:
         library, storage = counted
         assert ask(library)
+        assert storage.asked == ONCE
+
+    def test_a_page_as_the_search_page_reads_it(self, counted: tuple[Library, CountingStorage]) -> None:
+        library, storage = counted
+        service = service_of(library)
+        storage.asked.clear()
+        shown = asyncio.run(service.text("1.txt", 1))
+        assert shown["text"].startswith("word1") and shown["pages"] == 1
         assert storage.asked == ONCE
 
     def test_a_view_answers_several(self, counted: tuple[Library, CountingStorage]) -> None:

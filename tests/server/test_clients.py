@@ -59,7 +59,7 @@ FILES = {"/nQNGqL0/beach1.jpg": png(1, 112, 84), "/r5w8hG8/beach2.jpg": png(2, 5
 """What the local web server has; the paths are those in the published commands."""
 
 BEACHES = [{"image": base64.b64encode(data).decode()} for data in FILES.values()]
-BEACH_TOKENS = [4 * 3 * 10, 2 * 1 * 10]  # ten for each square of 28 pixels per side: jina_http_api facts, section 2
+BEACH_TOKENS = [4 * 3 * 10, 2 * 1 * 10]  # ten for each square of 28 x 28 pixels, as published
 
 
 class WebServer(BaseHTTPRequestHandler):

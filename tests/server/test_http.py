@@ -219,6 +219,7 @@ class TestLists:
         assert listed[3]["input_modalities"] == ["text"]
 
     def test_health(self, server: Running) -> None:
+        until(lambda: server.http.get("/ready").status_code == 200, lambda: server.http.get("/ready").text)
         for path in ("/health", "/live", "/ready", "/ping"):
             assert server.http.get(path).status_code == 200
         assert server.http.get("/ready").json()["models"]["nano"] == "ready"
@@ -416,11 +417,13 @@ class TestStarting:
             (["--alias", "ab"], 2, "PUBLISHED=NAME"),
             (["--keys", "/nowhere"], 2, "/nowhere"),
             (["--device", "quantum"], 2, "quantum"),
+            (["--dtype", "fp8"], 2, "dtype must be one of"),
+            (["--dtype", "float16"], 2, "float16 overflows"),
         ],
     )
     def test_wrong_options(self, arguments: list[str], code: int, says: str) -> None:
         command = [sys.executable, "-m", "polylens.cli", "serve", "--port", "0", *arguments]
-        ended = subprocess.run(command, capture_output=True, text=True, check=False)
+        ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=HANG)
         assert (ended.returncode, ended.stderr.count("\n")) == (code, 1), ended.stderr
         assert says in ended.stderr
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
+import socket
 import subprocess
 import sys
 from dataclasses import fields
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,7 +20,16 @@ from typer.main import get_command
 
 from polylens.cli import app
 from polylens.errors import InputError
-from polylens.server.settings import FetchPolicy, Setting, Settings, all_settings, read_settings
+from polylens.server import run
+from polylens.server.settings import (
+    OTHER_VARIABLES,
+    FetchPolicy,
+    Setting,
+    Settings,
+    all_settings,
+    read_settings,
+    unknown_variables,
+)
 
 PAGE = ROOT / "docs/reference/settings.md"
 MARK = "<!-- from here on written by tests/server/test_settings.py -->\n"
@@ -105,8 +117,17 @@ def test_a_wrong_value_is_named_with_its_variable_or_flag(
     monkeypatch.setenv(setting.variable, wrong)
     with pytest.raises(InputError, match=f"^{setting.variable} must be .*, got '{wrong}'$"):
         read_settings({})
-    with pytest.raises(InputError, match=f"^{setting.flag} must be .*, got "):
+    with pytest.raises(InputError, match=f"^{setting.flag} must be .*, got '{wrong}'$"):
         read_settings({setting.name: [wrong] if setting.is_list else wrong})
+
+
+def test_the_wrong_entry_of_a_list_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(InputError, match=r"^--fetch-host must be .*, got 'B\.EXAMPLE'$"):
+        read_settings({"fetch_hosts": ["a.example", "B.EXAMPLE"]})
+    monkeypatch.setenv("POLYLENS_WORKERS", "many")  # wrong as well, and no reason to blame the first host
+    monkeypatch.setenv("POLYLENS_ALIASES", "a=nano,b")
+    with pytest.raises(InputError, match=r"^POLYLENS_ALIASES must be .*, got 'b'$"):
+        read_settings({"workers": "1"})
 
 
 class TestOrder:
@@ -142,9 +163,11 @@ def test_the_defaults_of_fetching_are_those_of_the_policy() -> None:
     assert Settings().fetch_policy == FetchPolicy(mode="public")
 
 
-def test_a_wrong_variable_ends_the_command_with_one_line() -> None:
+@pytest.mark.parametrize("command", [["serve"], ["open"]], ids=lambda command: command[0])
+def test_a_wrong_variable_ends_the_command_with_one_line(command: list[str], tmp_path: Path) -> None:
     ended = subprocess.run(
-        [sys.executable, "-m", "polylens.cli", "serve"],
+        [sys.executable, "-m", "polylens.cli", *command],
+        cwd=tmp_path,
         capture_output=True,
         text=True,
         check=False,
@@ -152,6 +175,38 @@ def test_a_wrong_variable_ends_the_command_with_one_line() -> None:
     )
     assert ended.returncode == 2
     assert ended.stderr == "polylens: POLYLENS_WORKERS must be a whole number, at least 1, got 'many'\n"
+
+
+VARIABLE = re.compile(r"\bPOLYLENS_[A-Z_]*[A-Z]\b")
+
+
+def test_no_variable_of_the_project_is_unknown() -> None:
+    places = [
+        ROOT / "Makefile",
+        *(path for folder in ("src", "tests") for path in (ROOT / folder).rglob("*") if path.suffix in (".py", ".js")),
+    ]
+    used = {name for path in places for name in VARIABLE.findall(path.read_text(encoding="utf-8"))}
+    made_up = {"POLYLENS_API_KEYS", "POLYLENS_PROT"}
+    assert set(unknown_variables(used)) == made_up
+    assert set(OTHER_VARIABLES) < used
+
+
+def test_an_unknown_variable_is_warned_of(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    models = SimpleNamespace(names=lambda: ["nano"])
+    app = SimpleNamespace(state=SimpleNamespace(server=SimpleNamespace(models=models)))
+    monkeypatch.setattr(run, "create_app", lambda _settings: app)
+    monkeypatch.setattr(run, "_log_to_stderr", lambda _level: None)
+    monkeypatch.setattr(run, "_Server", lambda _config: SimpleNamespace(serve=served))
+    monkeypatch.setenv("POLYLENS_PROT", "8000")
+    monkeypatch.setenv("POLYLENS_WEIGHTS", "weights")
+    run.run(Settings(port=0))
+    warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert warnings == ["the variable POLYLENS_PROT is no setting and is ignored; the closest one is POLYLENS_PORT"]
+
+
+async def served(sockets: list[socket.socket]) -> None:
+    for each in sockets:
+        each.close()
 
 
 def test_other_commands_do_without_pydantic() -> None:

@@ -144,11 +144,11 @@ def search(
     ] = None,
     kind: Annotated[
         list[str] | None,
-        typer.Option(help="Only pages of this kind: pdf, image, text, document, slides or sheet. Repeatable."),
+        typer.Option(help="Only pages of this kind: pdf, image, text, document, slides or sheet. May be repeated."),
     ] = None,
     language: Annotated[
         list[str] | None,
-        typer.Option(metavar="CODE", help="Only texts in this language: an ISO 639 code (de, zh). Repeatable."),
+        typer.Option(metavar="CODE", help="Only texts in this language: an ISO 639 code (de, zh). May be repeated."),
     ] = None,
     since: Annotated[
         str | None, typer.Option(metavar="DATE", help="Only files modified on this day or later: 2026-11-01.")

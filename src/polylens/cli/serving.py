@@ -89,14 +89,14 @@ def open_page(
     import webbrowser
 
     from polylens.server.run import run
-    from polylens.server.settings import Settings
+    from polylens.server.settings import read_settings
 
     def show(address: str) -> None:
         print(f"{address}  (Ctrl-C ends it)", file=sys.stderr)
         webbrowser.open(address)
 
-    settings = Settings(models=(model or _model_of(folder),), library=folder, host="127.0.0.1", port=port, keys=None)
-    run(settings, show=show)
+    given = {"models": [model or _model_of(folder)], "library": folder, "host": "127.0.0.1", "port": port, "keys": None}
+    run(read_settings(given), show=show)
 
 
 @app.command()

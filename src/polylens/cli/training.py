@@ -18,7 +18,7 @@ Out = Annotated[
     Path | None, typer.Option(help="Folder of the run (default: runs/RECIPE). An unfinished run there is resumed.")
 ]
 Minutes = Annotated[float | None, typer.Option(help="Stop at the next checkpoint after this many minutes.")]
-Pairs = Annotated[list[str], typer.Option(metavar="FILE", help="File of pairs, as JSON lines; may be repeated.")]
+Pairs = Annotated[list[str], typer.Option(metavar="FILE", help="File of pairs, as JSON lines. May be repeated.")]
 HeldOut = Annotated[str | None, typer.Option("--eval", metavar="FILE", help="File of held-out pairs to evaluate on.")]
 Steps = Annotated[int, typer.Option(min=1, help="Number of training steps.")]
 BatchSize = Annotated[int, typer.Option(min=2, help="Pairs per batch; they compete with each other.")]
@@ -98,7 +98,7 @@ def jina_v4(
     data: Pairs,
     model: Model = "nano",
     task_data: Annotated[
-        list[str] | None, typer.Option(metavar="TASK=FILE", help="File of pairs for one task's phase; may be repeated.")
+        list[str] | None, typer.Option(metavar="TASK=FILE", help="File of pairs for one task's phase. May be repeated.")
     ] = None,
     steps: Annotated[int, typer.Option(min=1, help="Steps of phase 1; phase 2 has half as many per task.")] = 500,
     batch_size: BatchSize = 64,
@@ -126,16 +126,16 @@ def jina_v4(
 def jina_clip_v2(
     model: Annotated[str, typer.Option(help="Checkpoint to start from: a name or a folder.")],
     data: Annotated[
-        list[str], typer.Option(metavar="FILE", help="File of text pairs, as JSON lines; may be repeated.")
+        list[str], typer.Option(metavar="FILE", help="File of text pairs, as JSON lines. May be repeated.")
     ],
     captions: Annotated[
-        list[str], typer.Option(metavar="FILE", help="File of short captions and their images; may be repeated.")
+        list[str], typer.Option(metavar="FILE", help="File of short captions and their images. May be repeated.")
     ],
     long_captions: Annotated[
-        list[str], typer.Option(metavar="FILE", help="File of long captions and their images; may be repeated.")
+        list[str], typer.Option(metavar="FILE", help="File of long captions and their images. May be repeated.")
     ],
     triplets: Annotated[
-        list[str], typer.Option(metavar="FILE", help="File of text pairs with hard negatives; may be repeated.")
+        list[str], typer.Option(metavar="FILE", help="File of text pairs with hard negatives. May be repeated.")
     ],
     evaluation: HeldOut = None,
     image_size: Annotated[

@@ -177,15 +177,20 @@ class Library:
         """
         return self.view().stored(file, number)
 
-    def page(self, file: str, number: int) -> Page:
+    def page(self, file: str, number: int, *, view: View | None = None) -> Page:
         """A page of the index as its file has it now.
+
+        Args:
+            file: A file of the index.
+            number: The number of the page, from 1.
+            view: The state of the index that must have the page; None is the present one.
 
         Raises:
             InputError: The index has no such page.
             DocumentError: The file has gone or cannot be read any more.
             NotFoundError: The files are not on this machine.
         """
-        view = self.view()
+        view = view or self.view()
         view.require_page(file, number)
         with open_document(self.folder / file, max_pixels=view.embedder.max_pixels) as document:
             if number > document.num_pages:

@@ -28,10 +28,7 @@ Json = Mapping[str, Any]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Usage:
-    """How the published HTTP interface treats a model: its default task, and how it counts images.
-
-    jina_http_api facts, sections 1 and 2.
-    """
+    """How the published HTTP interface treats a model: its default task, and how it counts images."""
 
     default_task: str | None = None
     ignored_tasks: tuple[str, ...] = ()

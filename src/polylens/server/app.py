@@ -18,7 +18,7 @@ def create_app(settings: Settings) -> Starlette:
     """The application of a server, for any ASGI host; `polylens serve` runs it in uvicorn.
 
     Args:
-        settings: How it runs.
+        settings: The settings of the server.
 
     Raises:
         PolylensError: A model, the file of keys or the library cannot be used.

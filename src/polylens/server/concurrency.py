@@ -1,4 +1,4 @@
-"""Two helpers for asyncio: a call in a thread of a given pool, and a group of coroutines that fails as one."""
+"""Two helpers for asyncio: a call in a thread of a given executor, and a group of coroutines that fails as one."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-async def in_thread(pool: Executor, function: Callable[P, T], *args: P.args, **options: P.kwargs) -> T:
-    """Calls a function that blocks or computes in a thread of a pool, and returns its result."""
-    return await asyncio.get_running_loop().run_in_executor(pool, partial(function, *args, **options))
+async def in_thread(executor: Executor, function: Callable[P, T], *args: P.args, **options: P.kwargs) -> T:
+    """Calls a function that blocks or computes in a thread of an executor, and returns its result."""
+    return await asyncio.get_running_loop().run_in_executor(executor, partial(function, *args, **options))
 
 
 async def together(coroutines: Sequence[Coroutine[Any, Any, T]]) -> list[T]:

@@ -32,7 +32,7 @@ def all_routes(server: Server, index_page: Response | None) -> Sequence[BaseRout
     """The routes of a server, but for those of its library.
 
     Args:
-        server: What is behind them.
+        server: The server that the routes lead to.
         index_page: The response to `GET /`; None greets instead.
     """
     operations = [*_with_bodies(server), *_lists(server), *_health(server)]

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import os
 import signal
 import socket
 import sys
@@ -16,7 +17,7 @@ import uvicorn
 
 from polylens.errors import InputError
 from polylens.server.app import create_app
-from polylens.server.settings import Settings, require_keys_for_others
+from polylens.server.settings import Settings, require_keys_for_others, unknown_variables
 
 GRACE_SECONDS = 120  # for requests under way once the server is told to stop
 
@@ -57,7 +58,7 @@ def run(settings: Settings, *, show: Callable[[str], None] | None = None) -> Non
     """Serves until SIGTERM or Ctrl-C; then finishes the requests under way and accepts no new ones.
 
     Args:
-        settings: How it runs; the first line of the log names the address.
+        settings: The settings of the server; the first line of the log names the address.
         show: Called with the address once the server listens; then only warnings and errors are logged.
 
     Raises:
@@ -68,13 +69,16 @@ def run(settings: Settings, *, show: Callable[[str], None] | None = None) -> Non
     listener = _listen(settings.host, settings.port)
     app = create_app(settings)
     _log_to_stderr(logging.INFO if show is None else logging.WARNING)
+    log = logging.getLogger("polylens.server")
+    for name, closest in unknown_variables(os.environ).items():
+        log.warning("the variable %s is no setting and is ignored; the closest one is %s", name, closest)
     config = uvicorn.Config(
         app, log_config=None, access_log=False, timeout_graceful_shutdown=GRACE_SECONDS, server_header=False
     )
     address, bound = listener.getsockname()[:2]
     names = ", ".join(app.state.server.models.names())
     shown = f"[{address}]" if ":" in address else address
-    logging.getLogger("polylens.server").info(
+    log.info(
         "listening on http://%s:%d, serving %s; trained classifiers are kept in %s",
         shown,
         bound,

@@ -6,9 +6,10 @@ row in `docs/reference/settings.md`. Flags win over variables, variables win ove
 
 from __future__ import annotations
 
+import difflib
 import ipaddress
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -21,6 +22,12 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from polylens.errors import InputError
 
 PREFIX = "POLYLENS_"  # before the name of every environment variable
+
+OTHER_VARIABLES = frozenset(
+    {"POLYLENS_KEY", "POLYLENS_SCREENSHOTS", "POLYLENS_TEST_HIDE", "POLYLENS_WEIGHTS", "POLYLENS_WRITE_DOCS"}
+)
+"""Variables with the prefix that are no settings: the key in the search page's examples, and those of the tests."""
+
 MB = 1024 * 1024
 FETCH_SECONDS, FETCH_REDIRECTS = 20.0, 3
 
@@ -36,8 +43,8 @@ class FetchPolicy:
     Args:
         mode: "public": any host whose addresses are all public. "allow": only the listed hosts, whatever their
             addresses. "off": none.
-        allowed_hosts: For mode "allow", in lower case: `host`, `host:port`, `*.example.org` for every name below
-            example.org; IPv6 in brackets. Without a port, every port is allowed.
+        allowed_hosts: The hosts of mode "allow", in lower case: `host`, `host:port`, `*.example.org` for every name
+            below example.org; IPv6 in brackets. Without a port, every port is allowed.
 
     Raises:
         InputError: An entry of `allowed_hosts` could never match.
@@ -60,14 +67,14 @@ class FetchPolicy:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Limits:
-    """What one request may ask for, and what one key may ask for per minute; `Settings` has the defaults."""
+    """The limits of one request, and of one key per minute; `Settings` has the defaults."""
 
-    body_bytes: int  # of a request body
+    body_bytes: int  # per request body
     inputs: int  # items per list
     input_tokens: int  # per text; a model may take fewer
     request_tokens: int  # per request, as the model sees them, images counted
-    request_bytes: int  # of the body, fetched files and rendered pages of one request
-    held_bytes: int  # likewise of all requests under way
+    request_bytes: int  # for the body, fetched files and rendered pages of one request
+    held_bytes: int  # the same for all requests under way
     image_bytes: int  # per image file
     image_pixels: int  # per image, read from its header
     pdf_pages: int  # per PDF
@@ -82,8 +89,8 @@ class Form:
     """How a setting is written by the person who sets it.
 
     Args:
-        metavar: What stands behind its flag in `--help`; of a number its unit.
-        text: What a value looks like; "" derives it from the type and its bounds.
+        metavar: The word behind its flag in `--help`; the unit of a number.
+        text: A description of its values; "" derives one from the type and the bounds.
         flag: The flag, where it is not the field's name: flags of lists are singular and may be repeated.
     """
 
@@ -129,7 +136,7 @@ def _set(default: Any, description: str, form: Form | str, **bounds: float) -> A
 
 
 class Settings(BaseSettings):
-    """How a server runs. Immutable; reads the environment for what is not given."""
+    """The settings of a server. They are immutable; what is not given is read from the environment."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX, env_ignore_empty=True, frozen=True, extra="forbid", allow_inf_nan=False
@@ -326,7 +333,7 @@ def read_settings(given: Mapping[str, Any]) -> Settings:
     """The settings of a server that is started from a command line.
 
     Args:
-        given: Field -> value of the flags that were given; the environment and the defaults say the rest.
+        given: The values of the flags that were given, by field; the environment and the defaults say the rest.
 
     Raises:
         InputError: A value cannot be used; the message names its flag or variable.
@@ -337,11 +344,39 @@ def read_settings(given: Mapping[str, Any]) -> Settings:
         first = invalid.errors(include_url=False, include_context=False)[0]
         setting = next(each for each in all_settings() if each.name == first["loc"][0])
         by_flag = setting.name in given
+        wrong = _wrong_entry(setting, first["input"]) if setting.is_list else first["input"]
         several = ", several separated by commas" if setting.is_list and not by_flag else ""
         raise InputError(
             f"{setting.flag if by_flag else setting.variable} must be {setting.value.replace('`', '')}{several}, "
-            f"got {first['input']!r}"
+            f"got {wrong!r}"
         ) from invalid
+
+
+def _wrong_entry(setting: Setting, value: Any) -> Any:
+    """The first entry of a list that cannot be used by itself; the whole value where all can."""
+    for entry in _split(value):
+        alone: dict[str, Any] = {setting.name: [entry]}
+        try:
+            Settings(**alone)
+        except ValidationError as invalid:
+            if any(error["loc"][0] == setting.name for error in invalid.errors()):
+                return entry
+    return value
+
+
+def unknown_variables(names: Iterable[str]) -> dict[str, str]:
+    """The variables among these that look like settings and are none, each with the one that it resembles most.
+
+    Example:
+        >>> unknown_variables(["POLYLENS_PROT", "POLYLENS_HOST", "PATH"])
+        {'POLYLENS_PROT': 'POLYLENS_PORT'}
+    """
+    known = [setting.variable for setting in all_settings()]
+    return {
+        name: difflib.get_close_matches(name.upper(), known, n=1, cutoff=0.0)[0]
+        for name in sorted(names)
+        if name.upper().startswith(PREFIX) and name.upper() not in {*known, *OTHER_VARIABLES}
+    }
 
 
 def is_loopback(host: str) -> bool:

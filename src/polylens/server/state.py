@@ -32,7 +32,7 @@ class Server:
     """Everything behind the routes.
 
     Args:
-        settings: How it runs.
+        settings: The settings of the server.
 
     Raises:
         PolylensError: A model, the file of keys or the library cannot be used.
@@ -46,7 +46,7 @@ class Server:
         self.classifiers = ClassifierStore(settings.classifiers)
         self.embeddings = EmbeddingsEndpoint(self.models, self.embedding, settings.limits.inputs)
         self.rerank = RerankEndpoint(self.models, self.embedding, settings.limits.inputs)
-        self.invocations = InvocationsEndpoint(self.models, self.embeddings, self.rerank)
+        self.invocations = InvocationsEndpoint(self.models, self.embedding, self.embeddings, self.rerank)
         self.classify = ClassifyEndpoint(self.models, self.embedding, self.classifiers)
         self.train = TrainEndpoint(self.models, self.embedding, self.classifiers)
         self.segment = SegmentEndpoint(self.models, self.embedding)
@@ -59,7 +59,7 @@ class Server:
         """Starts the models, and stops them when the server ends."""
         for served in self.models:
             if not self.settings.lazy:
-                served.engine.start()
+                served.scheduler.start()
         if self.library is not None:
             self.library.start()
         try:
@@ -69,14 +69,14 @@ class Server:
             if self.library is not None:
                 await self.library.stop()
             for served in self.models:
-                await served.engine.stop()
+                await served.scheduler.stop()
             await self.embedding.close()
 
     def readiness(self) -> tuple[bool, dict[str, Any]]:
         """Whether requests can be served, and the state of each model."""
-        states = {served.name: served.engine.state for served in self.models}
+        states = {served.name: served.scheduler.state for served in self.models}
         ready = not self.responder.stopping and all(state in ("ready", "idle") for state in states.values())
-        reasons = {served.name: served.engine.reason for served in self.models if served.engine.reason}
+        reasons = {served.name: served.scheduler.reason for served in self.models if served.scheduler.reason}
         body: dict[str, Any] = {"status": "ready" if ready else "not ready", "models": states}
         return ready, {**body, "reasons": reasons} if reasons else body
 

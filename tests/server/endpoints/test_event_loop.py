@@ -1,7 +1,7 @@
 """The event loop never computes: while the work of a large request is held still, other requests are answered.
 
 The application runs in this process, its vectors are made up, and one function of each endpoint is held by an event
-that is set only after `/health` has answered. On the event loop the function would wait for itself.
+that is set only after `/health` has answered. On the event loop the function fails, as it would wait for itself.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ import httpx2
 import numpy as np
 import pytest
 from starlette.applications import Starlette
+from tests.support.waiting import HANG
 
+from polylens.index.ranking.filters import Filters
 from polylens.server.app import create_app
 from polylens.server.classifiers.record import Classifier
 from polylens.server.classifiers.store import ClassifierStore
-from polylens.server.endpoints import classify, embeddings, rerank, segment
+from polylens.server.endpoints import classify, embeddings, invocations, rerank, segment, train
 from polylens.server.endpoints.embedding_service import Embedded, EmbeddingService
 from polylens.server.engine.registry import Served
 from polylens.server.intake import reading
 from polylens.server.search_page import routes
 from polylens.server.settings import Settings
 from polylens.types import Embedding
-
-LONGEST_WAIT = 20  # seconds after which a held function gives up, and its request fails
 
 NANO = {"model": "nano", "input": ["a", "b"]}
 ROWS = {**NANO, "return_multivector": True, "return_tokenized_input": True}
@@ -39,6 +39,10 @@ SAMPLES = [{"text": "a", "label": "x"}, {"text": "b", "label": "y"}]
 Case = tuple[Any, str, str, dict[str, Any]]
 CASES: dict[str, Case] = {
     "sorting the inputs": (embeddings, "parse_input", "/v1/embeddings", NANO),
+    "sorting the query of a ranking": (rerank, "parse_item", "/v1/rerank", RANKING),
+    "sorting samples": (train, "parse_item", "/v1/train", {"model": "nano", "input": SAMPLES}),
+    "reading SageMaker's form": (invocations, "checked", "/invocations", {"data": ["a", "b"]}),
+    "reading a ranking in SageMaker's form": (invocations, "checked", "/invocations", {"data": RANKING}),
     "dense rows": (embeddings, "single", "/v1/embeddings", {**NANO, "embedding_type": "base64"}),
     "multi-vector rows": (embeddings, "multi", "/v1/embeddings", ROWS),
     "texts of the tokens": (embeddings, "token_texts", "/v1/embeddings", ROWS),
@@ -67,7 +71,8 @@ class Hold:
 
         def held(*args: Any, **options: Any) -> Any:
             self.reached.set()
-            assert self.let_go.wait(LONGEST_WAIT), "it was never let go"
+            assert asyncio._get_running_loop() is None, "it runs on the event loop"
+            assert self.let_go.wait(HANG), "it was never let go"
             return self.function(*args, **options)
 
         return held
@@ -104,7 +109,7 @@ async def answered_meanwhile(app: Starlette, hold: Hold, path: str, body: dict[s
         httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://localhost") as client,
     ):
         large = asyncio.create_task(client.post(path, json=body))
-        assert await asyncio.to_thread(hold.reached.wait, LONGEST_WAIT), "it was never reached"
+        assert await asyncio.to_thread(hold.reached.wait, HANG), "it was never reached"
         for cheap in ("/health", "/v1/models"):
             assert (await client.get(cheap)).status_code == 200
         assert not large.done() and not hold.let_go.is_set()
@@ -142,6 +147,17 @@ def test_health_answers_while_an_image_for_the_search_page_is_decoded(
     monkeypatch.setattr(routes, "inline_image", hold.method())
     response = asyncio.run(answered_meanwhile(app, hold, "/library/search", {"image": "not base64!"}))
     assert response.status_code == 422 and "base64" in response.text
+
+
+def test_health_answers_while_the_filters_of_a_search_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One of them is wrong, so that no model is asked."""
+    (tmp_path / "papers").mkdir()
+    app = create_app(Settings(lazy=True, classifiers=tmp_path / "classifiers", library=str(tmp_path / "papers")))
+    hold = Hold(Filters.of)
+    monkeypatch.setattr(Filters, "of", hold.method())
+    body = {"query": "a", "languages": ["german"]}
+    response = asyncio.run(answered_meanwhile(app, hold, "/library/search", body))
+    assert response.status_code == 422 and "ISO 639" in response.text
 
 
 def trained(app: Starlette) -> str:

@@ -53,6 +53,13 @@ class TestKeys:
         with pytest.raises(InputError, match="line 3"):
             read_keys(path)
 
+    def test_a_file_that_cannot_be_read(self, tmp_path: Path) -> None:
+        with pytest.raises(InputError, match=r"keys cannot be read: No such file or directory$"):
+            read_keys(tmp_path / "keys")
+        (tmp_path / "keys").write_bytes(b"\xff")
+        with pytest.raises(InputError, match=r"keys is not UTF-8 text; make keys with `polylens key`$"):
+            read_keys(tmp_path / "keys")
+
     def test_a_name_is_taken_once(self, tmp_path: Path) -> None:
         add_key(tmp_path / "keys", "alice")
         with pytest.raises(InputError, match="already"):

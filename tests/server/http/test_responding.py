@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx2
 import pytest
+from tests.support.waiting import HANG
 
 from polylens.server.app import create_app
 from polylens.server.http import responding, schemas
@@ -27,7 +28,8 @@ class Held:
     def __call__(self, *arguments: Any) -> Any:
         if self.is_large(arguments[0]):
             self.entered.set()
-            assert self.go_on.wait(30), "the event loop was held up"
+            assert asyncio._get_running_loop() is None, "it runs on the event loop"
+            assert self.go_on.wait(HANG), "it was never let go on"
         return self.function(*arguments)
 
 
@@ -37,11 +39,11 @@ async def health_while_held(held: Held, tmp_path: Path) -> tuple[int, int]:
     async with app.router.lifespan_context(app):
         transport = httpx2.ASGITransport(app=app)
         async with httpx2.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
-            asked = asyncio.create_task(client.post("/v1/embeddings", json=LARGE, timeout=120))
+            asked = asyncio.create_task(client.post("/v1/embeddings", json=LARGE, timeout=HANG))
             while not held.entered.is_set():
                 await asyncio.sleep(0.01)
                 assert not asked.done(), asked.result().text
-            health = await asyncio.wait_for(client.get("/health"), 20)
+            health = await asyncio.wait_for(client.get("/health"), HANG)
             held.go_on.set()
             return health.status_code, (await asked).status_code
 

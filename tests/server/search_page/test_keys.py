@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import pytest
 from tests.support.browsing import expect, watched
 from tests.support.root import ROOT
 from tests.support.serving import Running, serving
+from tests.support.waiting import until
 
 from polylens.server.app import _middleware
 from polylens.server.http.access import add_key
@@ -42,9 +42,7 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Running,
     with serving("--library", str(folder), "--host", "0.0.0.0", "--keys", str(home / "keys"), home=home) as running:
         running.url = running.url.replace("0.0.0.0", "127.0.0.1")
         running.http = httpx2.Client(base_url=running.url, trust_env=False, timeout=60)
-        deadline = time.monotonic() + 120
-        while running.http.get("/library", headers=bearer(key)).json()["files"] < 1 and time.monotonic() < deadline:
-            time.sleep(0.1)
+        until(lambda: running.http.get("/library", headers=bearer(key)).json()["files"] == 1)
         yield running, key
 
 

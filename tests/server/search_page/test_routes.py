@@ -149,31 +149,32 @@ class TestSearch:
         assert found["results"] == [] and "remove a filter" in found["reason"]
 
     @pytest.mark.parametrize(
-        ("body", "says"),
+        ("body", "says", "field"),
         [
-            ({}, "empty"),
-            ({"query": "a", "by": "bm25"}, "by"),
-            ({"image": PIXEL, "by": "text"}, "full text needs words"),
-            ({"like": {"file": "red-bicycle.jpg", "page": 1}, "by": "text"}, "full text needs words"),
-            ({"query": "  "}, "empty"),
-            ({"query": "a", "top": 0}, "top"),
-            ({"query": "a", "kinds": ["film"]}, "kinds"),
-            ({"query": "a", "languages": ["german"]}, "a language is named by its ISO 639 code"),
-            ({"query": "a", "languages": "de"}, "languages"),
-            ({"query": "a", "since": "yesterday"}, "since must be a date such as 2026-11-01"),
-            ({"query": "a", "until": "2026-02-30"}, "until must be a date such as 2026-11-01"),
-            ({"query": "a", "until": 20261101}, "until"),
-            ({"query": "a", "since": "2026-11-02", "until": "2026-11-01"}, "since must not be after until"),
-            ({"like": {"file": "red-bicycle.jpg", "page": 1}, "since": "x"}, "since must be a date"),
-            ({"image": "http://127.0.0.1/a.png"}, "data: URI"),
-            ({"image": "no image"}, "base64"),
-            ({"image": base64.b64encode(b"not an image at all").decode()}, "image"),
-            ({"query": 3}, "query"),
+            ({}, "empty", "query"),
+            ({"query": "a", "by": "bm25"}, "by", "by"),
+            ({"image": PIXEL, "by": "text"}, "full text needs words", "input"),
+            ({"like": {"file": "red-bicycle.jpg", "page": 1}, "by": "text"}, "full text needs words", "input"),
+            ({"query": "  "}, "empty", "query"),
+            ({"query": "a", "top": 0}, "top", "top"),
+            ({"query": "a", "kinds": ["film"]}, "kinds", "kinds.0"),
+            ({"query": "a", "languages": ["german"]}, "a language is named by its ISO 639 code", "languages"),
+            ({"query": "a", "languages": "de"}, "languages", "languages"),
+            ({"query": "a", "since": "yesterday"}, "since: must be a date such as 2026-11-01", "since"),
+            ({"query": "a", "until": "2026-02-30"}, "until: must be a date such as 2026-11-01", "until"),
+            ({"query": "a", "until": 20261101}, "until", "until"),
+            ({"query": "a", "since": "2026-11-02", "until": "2026-11-01"}, "since: must not be after until", "since"),
+            ({"like": {"file": "red-bicycle.jpg", "page": 1}, "since": "x"}, "since: must be a date", "since"),
+            ({"image": "http://127.0.0.1/a.png"}, "data: URI", "image"),
+            ({"image": "no image"}, "base64", "input"),
+            ({"image": base64.b64encode(b"not an image at all").decode()}, "image", "input.0"),
+            ({"query": 3}, "query", "query"),
         ],
     )
-    def test_refused(self, library: Running, body: dict[str, Any], says: str) -> None:
+    def test_refused(self, library: Running, body: dict[str, Any], says: str, field: str) -> None:
         response = library.post("/library/search", body)
         assert response.status_code == 422 and says in response.json()["detail"]
+        assert response.json()["errors"][0]["field"] == field
 
 
 class TestPages:

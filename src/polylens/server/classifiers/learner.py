@@ -41,7 +41,7 @@ def fit(weights: FloatArray, vectors: FloatArray, targets: Targets, num_iters: i
         weights: The weights learned before, with rows of zeros for new labels. They are not changed.
         vectors: Rows of unit length.
         targets: The row of `weights` that each sample belongs to.
-        num_iters: Passes over the samples, each in an order of its own that is the same at every call.
+        num_iters: The number of passes over the samples, each in an order of its own that is the same at every call.
 
     Returns:
         The new weights.
@@ -90,7 +90,7 @@ def probabilities(weights: FloatArray, vectors: FloatArray) -> FloatArray:
     """Computes how strongly each vector belongs to each label.
 
     Args:
-        weights: Learned by `fit`.
+        weights: The weights that `fit` learned.
         vectors: Rows of unit length.
 
     Returns:
@@ -110,7 +110,7 @@ def unit_rows(vectors: FloatArray, *, dim: int) -> FloatArray:
     """Scales vectors to unit length.
 
     Args:
-        vectors: `[N, dim]`, of any lengths above 0.
+        vectors: Vectors `[N, dim]` of any lengths above 0.
         dim: The width that they must have.
 
     Raises:

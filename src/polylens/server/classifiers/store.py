@@ -45,7 +45,7 @@ class ClassifierStore:
     Records are kept in memory, weights are not. A file that cannot be read is named in the log and skipped.
 
     Args:
-        folder: Where they are kept; it is created when the first one is trained.
+        folder: The folder of the classifiers; it is created when the first one is trained.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -71,9 +71,9 @@ class ClassifierStore:
             owner: The only one who may change it. It is stored on disk: a name or a fingerprint, not a key.
             model: Name of the embedding model.
             model_id: Fingerprint of the embedding model.
-            vectors: One per sample. Only their direction counts.
-            labels: One per sample.
-            num_iters: Passes over the samples.
+            vectors: One vector per sample. Only their direction counts.
+            labels: One label per sample.
+            num_iters: The number of passes over the samples.
             access: Whether others may use it.
 
         Raises:

@@ -28,7 +28,7 @@ class ClassifyEndpoint:
 
     Args:
         registry: The served models.
-        embedding: Computes the vectors.
+        embedding: The service that computes the vectors.
         classifiers: The trained classifiers.
     """
 
@@ -136,7 +136,7 @@ def _few_shot_rows(embedded: Sequence[Embedded], classifier: Classifier, model_i
 
 
 def softmax(scores: FloatArray) -> FloatArray:
-    """Softmax at temperature 1, as in the published answers (jina_http_api facts, section 5)."""
+    """Softmax at temperature 1, as in the published answers."""
     powers = np.exp(scores - scores.max())
     return powers / powers.sum()
 

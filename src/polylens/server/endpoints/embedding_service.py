@@ -1,4 +1,4 @@
-"""The way of a request's inputs to their vectors: read, tokenise, ask the cache, ask the engine, count the tokens."""
+"""From the inputs of a request to their vectors: read, tokenise, ask the cache, ask the scheduler, count the tokens."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ class EmbeddingService:
     """Computes the vectors of a request's inputs.
 
     Args:
-        fetcher: Fetches URLs.
-        cache: Keeps finished vectors.
+        fetcher: The fetcher of URLs.
+        cache: The cache of finished vectors.
         limits: Upper bounds of one request.
     """
 
@@ -84,8 +84,8 @@ class EmbeddingService:
 
         Args:
             served: The model.
-            sources: At least one; a PDF is the only one and gives one result per page.
-            options: How to embed them.
+            sources: The inputs, at least one; a PDF is the only one and gives one result per page.
+            options: The options by which the model embeds them.
 
         Returns:
             One result per input, in input order.
@@ -121,7 +121,7 @@ class EmbeddingService:
         image_tokens = sum(_num_image_tokens(served, loaded[i]) for i in missing if i not in items)
         tokens = image_tokens + sum(item.num_tokens for item in items.values())
         self._refuse_too_many(tokens)
-        with served.engine.admitted(tokens, image_tokens=image_tokens) as queue:
+        with served.scheduler.admitted(tokens, image_tokens=image_tokens) as queue:
             computed = await together(
                 [
                     self._embed_text(served, items[i], queue, options)
@@ -186,7 +186,7 @@ class EmbeddingService:
         item = await self.in_thread(
             served.header.processor.chunks, chunks, task=adapter, prompt_name=prompt, max_length=limit
         )
-        with served.engine.admitted(item.num_tokens) as queue:
+        with served.scheduler.admitted(item.num_tokens) as queue:
             embeddings = await self._compute(served, item, queue, options)
         sizes = [stop - start for start, stop in item.chunks]
         sizes[0] += item.num_tokens - sum(sizes)  # the prompt's tokens stand before the first
@@ -216,7 +216,9 @@ class EmbeddingService:
         return Embedded(embedding, served.header.usage.image_tokens(*image.size), is_image=True)
 
     async def _compute(self, served: Served, item: Item, queue: QueueName, options: EmbedOptions) -> list[Embedding]:
-        return await served.engine.submit(item, queue, owner=options.context.owner, wants_tokens=options.wants_tokens)
+        return await served.scheduler.submit(
+            item, queue, owner=options.context.owner, wants_tokens=options.wants_tokens
+        )
 
     def _cache_key(
         self, served: Served, adapter_and_prompt: tuple[str | None, str], options: EmbedOptions, loaded: LoadedInput
@@ -232,7 +234,7 @@ class EmbeddingService:
         return cache_key(loaded.file.tobytes(), *conditions, "page", *loaded.size)
 
     def _max_tokens(self, served: Served) -> int:
-        """Most tokens of one text."""
+        """The most tokens of one text."""
         return min(self.limits.input_tokens, served.header.context)
 
     def _refuse_too_many(self, tokens: int) -> None:
@@ -248,6 +250,6 @@ def _image_item(served: Served, image: LoadedImage, adapter: str | None) -> Item
 
 
 def _num_image_tokens(served: Served, image: LoadedInput) -> int:
-    """Tokens that the model sees of an image."""
+    """The number of tokens that the model sees of an image."""
     assert isinstance(image, LoadedImage)
     return served.header.processor.num_image_tokens(*image.size)

@@ -20,8 +20,8 @@ class EmbeddingsEndpoint:
 
     Args:
         registry: The served models.
-        embedding: Computes the vectors.
-        max_inputs: Most items in one list.
+        embedding: The service that computes the vectors.
+        max_inputs: The most items in one list.
     """
 
     def __init__(self, registry: Registry, embedding: EmbeddingService, max_inputs: int) -> None:

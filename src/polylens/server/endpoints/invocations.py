@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from polylens.server.endpoints.embedding_service import EmbeddingService
 from polylens.server.endpoints.embeddings import EmbeddingsEndpoint
 from polylens.server.endpoints.rerank import RerankEndpoint
 from polylens.server.engine.registry import Registry
@@ -14,12 +15,20 @@ class InvocationsEndpoint:
 
     Args:
         registry: The served models.
-        embeddings: Answers requests for vectors.
-        rerank: Answers requests for a ranking.
+        embedding: The service whose threads read the inner requests.
+        embeddings: The endpoint of requests for vectors.
+        rerank: The endpoint of requests for a ranking.
     """
 
-    def __init__(self, registry: Registry, embeddings: EmbeddingsEndpoint, rerank: RerankEndpoint) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        embedding: EmbeddingService,
+        embeddings: EmbeddingsEndpoint,
+        rerank: RerankEndpoint,
+    ) -> None:
         self._registry = registry
+        self._embedding = embedding
         self._embeddings = embeddings
         self._rerank = rerank
 
@@ -31,10 +40,11 @@ class InvocationsEndpoint:
         data = request.data
         ranking = data[0] if isinstance(data, list) and len(data) == 1 else data
         if isinstance(ranking, dict) and "query" in ranking:
-            result = await self._rerank.post(checked({"model": name, **ranking}, RerankRequest), context)
+            inner = await self._embedding.in_thread(checked, {"model": name, **ranking}, RerankRequest)
+            result = await self._rerank.post(inner, context)
             return Result({"data": [result.value], "parameters": {}}, result.tokens, served.name, result.inputs)
         normalised = parameters.normalized
         if normalised is None:
             normalised = served.header.usage.unit_vectors_in_batch_jobs
         fields = {**parameters.model_dump(exclude_none=True), "model": name, "input": data, "normalized": normalised}
-        return await self._embeddings.post(checked(fields, EmbeddingsRequest), context)
+        return await self._embeddings.post(await self._embedding.in_thread(checked, fields, EmbeddingsRequest), context)

@@ -18,7 +18,7 @@ _PRICES = {
 
 
 def model_info(served: Served) -> dict[str, Any]:
-    """The entry of a model in GET /v1/models (jina_http_api facts, section 5)."""
+    """The entry of a model in GET /v1/models."""
     header, entry = served.header, served.entry
     short = served.name.rpartition("/")[2]
     features = ["multi-vector"] if header.multivector_dim is not None else []

@@ -20,8 +20,8 @@ class RerankEndpoint:
 
     Args:
         registry: The served models.
-        embedding: Computes the vectors.
-        max_documents: Most documents in one request.
+        embedding: The service that computes the vectors.
+        max_documents: The most documents in one request.
     """
 
     def __init__(self, registry: Registry, embedding: EmbeddingService, max_documents: int) -> None:
@@ -32,7 +32,7 @@ class RerankEndpoint:
     async def post(self, request: RerankRequest, context: RequestContext) -> Result:
         """Answers POST /v1/rerank."""
         served = self._registry.find(request.model)
-        query_source = parse_item(request.query, "query")
+        query_source = await self._embedding.in_thread(parse_item, request.query, "query")
         sources = await self._embedding.in_thread(
             parse_input, request.documents, field="documents", max_items=self._max_documents
         )

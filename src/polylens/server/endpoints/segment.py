@@ -24,7 +24,7 @@ class SegmentEndpoint:
 
     Args:
         registry: The served models, whose tokenizers can be asked for.
-        embedding: Lends its threads.
+        embedding: The service in whose threads texts are segmented.
     """
 
     def __init__(self, registry: Registry, embedding: EmbeddingService) -> None:
@@ -78,10 +78,10 @@ def segment(
 
     Args:
         content: Any text.
-        tokenizer: Counts the tokens.
+        tokenizer: The tokenizer that counts the tokens.
         return_tokens: Return the tokens: one list per chunk, or one list for the text where there are no chunks.
         return_chunks: Return the chunks and their positions.
-        max_chunk_length: Most characters (Unicode code points) of a chunk, between 1 and `MAX_CHUNK_LENGTH`.
+        max_chunk_length: The most characters (Unicode code points) of a chunk, between 1 and `MAX_CHUNK_LENGTH`.
         head: Return at most this many tokens from the start. Pieces stay whole, and every chunk keeps its list.
         tail: Return at most this many tokens from the end. Excludes `head`.
 

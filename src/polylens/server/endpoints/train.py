@@ -24,8 +24,8 @@ class TrainEndpoint:
 
     Args:
         registry: The served models.
-        embedding: Computes the vectors.
-        classifiers: Keeps the classifiers.
+        embedding: The service that computes the vectors.
+        classifiers: The store of the classifiers.
     """
 
     def __init__(self, registry: Registry, embedding: EmbeddingService, classifiers: ClassifierStore) -> None:
@@ -36,7 +36,7 @@ class TrainEndpoint:
     async def post(self, request: TrainRequest, context: RequestContext) -> Result:
         """Answers POST /v1/train."""
         items = request.input if isinstance(request.input, list) else [request.input]
-        labels, sources = _parse_samples(items)
+        labels, sources = await self._embedding.in_thread(_parse_samples, items)
         if request.classifier_id is not None:
             classifier = await asyncio.to_thread(self._classifiers.get, request.classifier_id, owner=context.owner)
             served = model_of(classifier, self._registry)

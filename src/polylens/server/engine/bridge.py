@@ -20,7 +20,7 @@ class ServedEmbedder:
 
     Args:
         served: The model.
-        loop: The event loop of its engine. Never call from the thread of that loop.
+        loop: The event loop of its scheduler. Never call from the thread of that loop.
     """
 
     def __init__(self, served: Served, loop: asyncio.AbstractEventLoop) -> None:
@@ -53,8 +53,8 @@ class ServedEmbedder:
         return asyncio.run_coroutine_threadsafe(self._run(items), self._loop).result()
 
     async def _run(self, items: Sequence[Item]) -> list[Embedding]:
-        engine = self.served.engine
-        queue = engine.queue_of(sum(item.num_tokens for item in items))
-        waiting = [engine.submit(item, queue, owner=OWNER, wants_tokens=True) for item in items]
+        scheduler = self.served.scheduler
+        queue = scheduler.queue_of(sum(item.num_tokens for item in items))
+        waiting = [scheduler.submit(item, queue, owner=OWNER, wants_tokens=True) for item in items]
         found = await asyncio.gather(*waiting)
         return [embedding for (embedding,) in found]

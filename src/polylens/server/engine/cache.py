@@ -17,11 +17,11 @@ class Entry:
 
     embedding: Embedding
     tokens: int
-    """Tokens that `usage` counts for it."""
+    """The number of tokens that `usage` counts for it."""
 
     @property
     def nbytes(self) -> int:
-        """Bytes of memory that it takes."""
+        """The bytes of memory that the entry takes."""
         return self.embedding.dense.nbytes + self.embedding.multivector.nbytes + OVERHEAD
 
 
@@ -46,7 +46,7 @@ class Cache:
     """The most recently used entries, up to a number of bytes.
 
     Args:
-        max_bytes: Limit for all entries; 0 keeps none.
+        max_bytes: The limit for all entries together; 0 keeps none.
     """
 
     def __init__(self, max_bytes: int) -> None:

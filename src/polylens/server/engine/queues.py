@@ -1,6 +1,6 @@
 """The jobs that wait for one model: two queues with fair shares, so that a long request never starves a short one.
 
-Nothing here waits or locks: only the engine calls it, from its event loop.
+Nothing here waits or locks: only the scheduler calls it, from its event loop.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from polylens.types import Embedding
 QueueName = Literal["interactive", "bulk"]
 
 SHARES: dict[QueueName, int] = {"interactive": 3, "bulk": 1}
-"""Shares of the tokens of a batch while both queues have jobs."""
+"""The shares of the tokens of a batch while both queues have jobs."""
 
 
 @dataclass(slots=True, eq=False)
@@ -25,13 +25,13 @@ class Job:
 
     item: Item
     wants_tokens: bool
-    """Whether its multi-vector is needed."""
+    """Whether the multi-vector of the input is needed."""
     owner: str
-    """Name of the key that sent it; owners take turns within a queue."""
+    """The name of the key that sent the input; owners take turns within a queue."""
     future: asyncio.Future[list[Embedding]]
-    """Its embeddings or an error. Cancelled if the client went away."""
+    """The embeddings of the input, or an error. It is cancelled if the client went away."""
     deaths: int = 0
-    """Number of processes that died with this as their only input."""
+    """The number of processes that died with this as their only input."""
 
     @property
     def tokens(self) -> int:
@@ -44,7 +44,7 @@ class FairQueue:
     def __init__(self) -> None:
         self.waiting: dict[str, deque[Job]] = {}
         self.served = 0.0
-        """Tokens taken so far, divided by the queue's share: the queue with the smaller figure is next."""
+        """The tokens taken so far, divided by the queue's share: the queue with the smaller figure is next."""
 
     def put(self, job: Job) -> None:
         self.waiting.setdefault(job.owner, deque()).append(job)

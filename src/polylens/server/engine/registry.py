@@ -13,9 +13,9 @@ from polylens.checkpoints.fetch import resolve
 from polylens.checkpoints.loading import read_header
 from polylens.errors import InputError, ModelNotFoundError
 from polylens.models.description import Header
-from polylens.runtime.devices import choose_device
+from polylens.runtime.devices import choose_device, choose_dtype
 from polylens.runtime.embedder import model_stem
-from polylens.server.engine.engine import CPU_BATCH_TOKENS, GPU_BATCH_TOKENS, Engine, EngineConfig
+from polylens.server.engine.scheduler import CPU_BATCH_TOKENS, GPU_BATCH_TOKENS, ModelScheduler, SchedulerConfig
 from polylens.server.engine.worker import WorkerConfig
 from polylens.server.settings import Settings
 
@@ -28,24 +28,24 @@ class Served:
 
     name: str
     header: Header
-    engine: Engine
+    scheduler: ModelScheduler
     entry: CatalogEntry | None
-    """Its catalog entry; None for a folder."""
+    """The catalog entry of the model; None for a folder."""
     model_id: str
-    """Name and fingerprint: vectors of different ids cannot be compared."""
+    """The name and fingerprint of the model: vectors of different ids cannot be compared."""
 
 
 class Registry:
     """All models of a server.
 
     Args:
-        settings: Which models to serve, under which names, and how.
+        settings: The settings of the server: which models to serve, under which names, and how.
 
     Raises:
         ModelNotFoundError: A model is unknown, or an alias refers to one that is not served.
         HubUnavailableError: The files of a model are not on this machine and cannot be fetched.
         CheckpointError: The files do not fit the model.
-        InputError: The device does not exist.
+        InputError: The device does not exist, or a model cannot run in the number format.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -60,7 +60,7 @@ class Registry:
         for public, target in settings.aliases.items():
             if target not in self._by_name:
                 raise ModelNotFoundError(
-                    f"--alias {public}={target}: no model {target!r} is served; served are {', '.join(self.names())}"
+                    f"the alias {public}={target}: no model {target!r} is served; served are {', '.join(self.names())}"
                 )
         self._by_name.update({public: self._by_name[target] for public, target in settings.aliases.items()})
 
@@ -71,7 +71,7 @@ class Registry:
         """Opens a model that is not served yet, fetching its files if they are not on this machine. Takes a while.
 
         Raises:
-            PolylensError: As for the models at the start.
+            PolylensError: The model cannot be opened, for a reason that `Registry` lists.
         """
         return _open(name, self._settings, self._device)
 
@@ -107,6 +107,7 @@ class Registry:
 def _open(name: str, settings: Settings, device: torch.device) -> Served:
     folder = resolve(name)
     header = read_header(folder)
+    choose_dtype(settings.dtype, device, float16_overflows=header.family.overflows_in_float16)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     threads = settings.threads or (max(1, cores // settings.workers) if device.type == "cpu" else None)
     budget = settings.batch_tokens or (CPU_BATCH_TOKENS if device.type == "cpu" else GPU_BATCH_TOKENS)
@@ -114,13 +115,13 @@ def _open(name: str, settings: Settings, device: torch.device) -> Served:
         WorkerConfig(folder=folder, modalities=header.modalities, device=place, dtype=settings.dtype, threads=threads)
         for place in _places(device, settings)
     ]
-    engine = Engine(
+    scheduler = ModelScheduler(
         workers,
-        EngineConfig(batch_tokens=budget, max_wait=settings.max_wait, stall_seconds=settings.stall_seconds),
+        SchedulerConfig(batch_tokens=budget, max_wait=settings.max_wait, stall_seconds=settings.stall_seconds),
     )
     entry = find(name) if name in known_names() else None
     stem = entry.name if entry is not None else model_stem(name)
-    return Served(name=stem, header=header, engine=engine, entry=entry, model_id=f"{stem}@{header.fingerprint}")
+    return Served(name=stem, header=header, scheduler=scheduler, entry=entry, model_id=f"{stem}@{header.fingerprint}")
 
 
 def _places(device: torch.device, settings: Settings) -> list[str]:

@@ -33,13 +33,13 @@ WARM_UP_PIXELS = 448  # per side of the image that is timed
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Speeds:
-    """Seconds per token. One of an image costs several times one of a text: the vision tower runs before it."""
+    """Seconds per token. A token of an image costs several times one of a text, because of the vision tower."""
 
     text: float = 0.0
     image: float = 0.0
 
     def seconds(self, text_tokens: int, image_tokens: int) -> float:
-        """How long so many tokens of each take.
+        """The seconds that a number of tokens of texts and of images take.
 
         Example:
             >>> Speeds(text=0.5, image=2.0).seconds(4, 3)
@@ -50,7 +50,7 @@ class Speeds:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WorkerConfig:
-    """What a worker needs to load its model."""
+    """The parameters by which a worker loads its model."""
 
     folder: Path
     modalities: tuple[Modality, ...]
@@ -63,8 +63,8 @@ class Died(Exception):
     """The process ended, or had to be killed, before it returned a result.
 
     Args:
-        message: What happened.
-        hung: Whether it was killed because it took far too long.
+        message: A sentence that says what happened.
+        hung: Whether the process was killed because it took far too long.
     """
 
     def __init__(self, message: str, *, hung: bool = False) -> None:
@@ -76,7 +76,7 @@ class Worker:
     """Starts a process and talks to it; every method blocks, so call it from a thread of its own.
 
     Args:
-        config: What to load.
+        config: The model that the process loads, and how.
     """
 
     def __init__(self, config: WorkerConfig) -> None:
@@ -120,7 +120,7 @@ class Worker:
         Args:
             items: The batch.
             wants_tokens: Whether to return the multi-vector of each item; it is empty otherwise.
-            timeout: Seconds after which the process counts as hung.
+            timeout: The seconds after which the process counts as hung.
 
         Raises:
             WorkerError: The model failed; the process continues.
@@ -189,7 +189,7 @@ def unpacked(parts: Packed) -> Item:
 
 
 def serve(pipe: Any, config: WorkerConfig) -> None:
-    """Runs in the process: loads the model, then computes batches until the pipe closes."""
+    """The main function of the process: loads the model, then computes batches until the pipe closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when to stop, and closes the pipe
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", ONEDNN_CACHE)  # read when the first product is compiled
@@ -237,7 +237,7 @@ def _load(config: WorkerConfig) -> tuple[Any, Speeds]:
 
 
 def _warm_up(run: Any, header: Header) -> Speeds:
-    """Runs texts and images, of which the last of each is timed: by then all is warm."""
+    """Runs a few texts and images, and times the last of each, when caches are warm."""
     import PIL.Image
 
     processor = header.processor

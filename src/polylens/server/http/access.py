@@ -73,8 +73,10 @@ def read_keys(path: Path) -> dict[str, str]:
     """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as unreadable:
-        raise InputError(f"the file of keys {path} cannot be read: {unreadable}") from unreadable
+    except OSError as error:
+        raise InputError(f"the file of keys {path} cannot be read: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"the file of keys {path} is not UTF-8 text; make keys with `polylens key`") from error
     keys = {}
     for number, line in enumerate(lines, start=1):
         if not line.strip() or line.startswith("#"):
@@ -105,7 +107,7 @@ class Keys:
         """The name of the key that a request brings.
 
         Args:
-            authorization: The header of that name.
+            authorization: The `Authorization` header of the request.
 
         Raises:
             UnauthorizedError: The request brings no key, or an unknown one.

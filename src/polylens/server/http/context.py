@@ -15,8 +15,8 @@ class RequestContext:
     """One request under way.
 
     Args:
-        owner: Name of its key.
-        memory: Counts the bytes that the request holds.
+        owner: The name of its key.
+        memory: The budget from which the request takes the bytes that it holds.
     """
 
     owner: str
@@ -38,8 +38,8 @@ class MemoryBudget:
     """The bytes that requests may hold: bodies, fetched files, rendered pages.
 
     Args:
-        of_one: Limit in bytes per request.
-        of_all: Limit in bytes for all requests under way.
+        of_one: The limit in bytes per request.
+        of_all: The limit in bytes for all requests under way.
     """
 
     def __init__(self, of_one: int, of_all: int) -> None:

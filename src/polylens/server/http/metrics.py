@@ -18,8 +18,8 @@ class Metrics:
     """The metrics of one server.
 
     Args:
-        models: Their engines are read when the metrics are asked for.
-        cache: Read likewise.
+        models: The counters of their schedulers are read when the metrics are asked for.
+        cache: Its counters are read at the same time.
     """
 
     def __init__(self, models: Registry, cache: Cache) -> None:
@@ -41,7 +41,7 @@ class Metrics:
         self._tokens = Counter(
             "polylens_usage_tokens", "Tokens billed in `usage`, by model.", ("model",), registry=self._registry
         )
-        self._registry.register(_Engines(models, cache))
+        self._registry.register(_Schedulers(models, cache))
 
     def count(self, route: str, status: int, seconds: float) -> None:
         """Counts a completed request."""
@@ -58,19 +58,19 @@ class Metrics:
         return generate_latest(self._registry)
 
 
-class _Engines(Collector):
-    """The counters that the engines and the cache keep themselves."""
+class _Schedulers(Collector):
+    """The counters that the schedulers and the cache keep themselves."""
 
     def __init__(self, models: Registry, cache: Cache) -> None:
         self._models, self._cache = models, cache
 
     def collect(self) -> Iterable[Metric]:
-        yield from self._of_engines()
+        yield from self._scheduler_metrics()
         for name, value in (("hits", self._cache.hits), ("misses", self._cache.misses)):
             yield CounterMetricFamily(f"polylens_cache_{name}", f"Cache {name}.", value=value)
         yield GaugeMetricFamily("polylens_cache_bytes", "Bytes held by cached vectors.", value=self._cache.nbytes)
 
-    def _of_engines(self) -> Iterator[Metric]:
+    def _scheduler_metrics(self) -> Iterator[Metric]:
         counters = {
             "batches": "Forward passes.",
             "tokens": "Tokens processed by the model.",
@@ -82,7 +82,7 @@ class _Engines(Collector):
         for field, meaning in counters.items():
             counter = CounterMetricFamily(f"polylens_engine_{field}", meaning, labels=("model",))
             for served in self._models:
-                counter.add_metric((served.name,), getattr(served.engine.figures, field))
+                counter.add_metric((served.name,), getattr(served.scheduler.figures, field))
             yield counter
         ready = GaugeMetricFamily(
             "polylens_engine_ready", "1 if the model can serve requests, 0 otherwise.", labels=("model",)
@@ -91,8 +91,8 @@ class _Engines(Collector):
             "polylens_engine_admitted_tokens", "Tokens of the requests under way, by queue.", labels=("model", "queue")
         )
         for served in self._models:
-            ready.add_metric((served.name,), float(served.engine.state == "ready"))
-            for queue, tokens in served.engine.admitted_tokens.items():
+            ready.add_metric((served.name,), float(served.scheduler.state == "ready"))
+            for queue, tokens in served.scheduler.admitted_tokens.items():
                 waiting.add_metric((served.name, queue), tokens)
         yield ready
         yield waiting

@@ -6,6 +6,8 @@ Every client of the published interface reads `detail`, which therefore is a pla
 from __future__ import annotations
 
 import math
+import reprlib
+from itertools import islice
 from typing import Any
 
 from polylens.errors import FieldError, PolylensError, http_status, wire_code
@@ -16,12 +18,32 @@ SHOWN = 100  # characters of an invalid value that a response repeats
 OPENAI_TYPES = {401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error"}
 
 
+class _Start(reprlib.Repr):
+    """Shows the start of a value: problems are written on the event loop, whatever a body of megabytes holds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlevel, self.maxlist, self.maxdict = 3, 6, 6
+
+    def repr_str(self, x: str, level: int) -> str:  # noqa: ARG002  reprlib's would show the end as well
+        return repr(x[:SHOWN])
+
+    def repr_dict(self, x: dict[Any, Any], level: int) -> str:  # reprlib's would sort all keys
+        if x and level <= 0:
+            return "{...}"
+        parts = [
+            f"{self.repr1(key, level - 1)}: {self.repr1(value, level - 1)}"
+            for key, value in islice(x.items(), self.maxdict)
+        ]
+        return "{" + ", ".join([*parts, "..."] if len(x) > self.maxdict else parts) + "}"
+
+
 def problem(error: PolylensError, request_id: str, *, as_openai: bool) -> tuple[int, bytes, dict[str, str]]:
     """Status, body and headers for an error.
 
     Args:
-        error: What went wrong.
-        request_id: Identifies the request in the log.
+        error: The error to report.
+        request_id: The id of the request in the log.
         as_openai: Whether to add OpenAI's `error` object to the published fields.
     """
     status = http_status(error)
@@ -57,5 +79,5 @@ def _field(error: PolylensError) -> dict[str, Any]:
             "type": "value_error",
             "input": None,
         }
-    shown = repr(error.value).encode("utf-8", "replace").decode()
+    shown = _Start().repr(error.value).encode("utf-8", "replace").decode()
     return {"field": error.field, "message": error.message, "type": error.kind, "input": shown[:SHOWN]}

@@ -1,4 +1,4 @@
-"""How much each key may send per minute."""
+"""Rate limits: how much each key may send per minute."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ class TokenBucket:
         self.at = now
 
     def seconds_until(self, amount: float) -> float:
-        """Time until the bucket holds an amount again; of more than one minute's worth, until it is full."""
+        """The seconds until the bucket holds an amount again, or is full where the amount is more than it can hold."""
         return max(0.0, min(amount, self.per_minute) - self.left) * 60 / self.per_minute
 
 
 class RateLimits:
-    """How much each owner may send per minute.
+    """The rate limits of all owners.
 
     Args:
         requests: Requests per minute; None sets no limit.

@@ -58,11 +58,11 @@ class Responder:
     """Responds to requests.
 
     Args:
-        keys: Who may send them.
-        rates: How many.
-        memory: What they may hold in memory.
-        metrics: Where they are counted.
-        max_body: Bytes per body.
+        keys: The keys that may send requests.
+        rates: The requests and tokens per minute that each key may send.
+        memory: The bytes that requests may hold in memory.
+        metrics: The metrics in which requests are counted.
+        max_body: The most bytes in one body.
     """
 
     def __init__(self, keys: Keys, rates: RateLimits, memory: MemoryBudget, metrics: Metrics, max_body: int) -> None:
@@ -85,9 +85,10 @@ class Responder:
         """Runs an endpoint: asks for the key, reads the body, turns errors into responses, ends with a log line.
 
         Args:
-            request: As it came.
-            schema: Of its body; None for one without, whose `work` gets an empty request.
-            work: Request and its context -> result; cancelled if the client goes away.
+            request: The HTTP request.
+            schema: The schema of its body; None for a request without one, whose `work` gets an empty request.
+            work: The endpoint, which turns the request and its context into a result. It is cancelled if the client
+                goes away.
             session_suffices: Whether the search page's cookie may stand in for the key.
         """
         record = RequestRecord(secrets.token_hex(8), request.scope["declared_path"], time.perf_counter())

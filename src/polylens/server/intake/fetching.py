@@ -45,7 +45,7 @@ class Fetcher:
 
     Args:
         policy: The URLs that may be fetched, and the limits.
-        resolve: Resolves hosts; None is the system's resolver.
+        resolve: The function that resolves hosts; None is the system's resolver.
     """
 
     def __init__(self, policy: FetchPolicy, *, resolve: Resolve | None = None) -> None:
@@ -223,7 +223,7 @@ def _header_values(response: httpcore2.Response, name: bytes) -> list[str]:
 
 
 def _connection_failure(error: Exception) -> str:
-    """Why a connection failed. The error's own words would reveal the address behind the host."""
+    """The reason why a connection failed. The error's own words would reveal the address behind the host."""
     if any(isinstance(cause, ssl.SSLError) for cause in (error, *error.args)):
         return "its certificate or encryption is not accepted"
     if isinstance(error, (httpcore2.ConnectError, httpcore2.ConnectTimeout)):

@@ -37,7 +37,7 @@ async def render_pdf(data: bytes, *, max_pages: int, max_pixels: int, timeout: f
         data: The bytes of the file.
         max_pages: Upper bound of the pages; a PDF with more is refused as a whole.
         max_pixels: Upper bound of the pixels of one page.
-        timeout: Seconds for all of it, the start of the process included.
+        timeout: The seconds for the whole rendering, the start of the process included.
 
     Returns:
         One RGB image per page, in order.

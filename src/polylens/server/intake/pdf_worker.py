@@ -23,7 +23,7 @@ PAGE, DONE, ERROR = b"P", b"D", b"E"
 MAX_MESSAGE = 2000  # bytes of the text of an error
 
 MEMORY = 2 * 1024**3
-"""Most bytes of address space, the libraries included."""
+"""The most bytes of address space, the libraries included."""
 
 
 def main(path: str, max_pages: str, max_pixels: str, cpu_seconds: str) -> None:

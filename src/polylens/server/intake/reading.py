@@ -38,9 +38,9 @@ class Reader:
     """Reads the inputs of requests.
 
     Args:
-        fetcher: Fetches URLs.
+        fetcher: The fetcher of URLs.
         limits: Upper bounds of one request.
-        threads: Runs the decoding and measuring.
+        threads: The executor that decodes and measures files.
     """
 
     def __init__(self, fetcher: Fetcher, limits: Limits, threads: Executor) -> None:
@@ -53,8 +53,8 @@ class Reader:
 
         Args:
             served: The model that will embed them.
-            sources: At least one; a PDF is the only one and gives one image per page.
-            options: How they will be embedded.
+            sources: The inputs, at least one; a PDF is the only one and gives one image per page.
+            options: The options by which the model will embed them.
 
         Raises:
             InputError: A source cannot be used; the message says which.
@@ -104,7 +104,7 @@ class Reader:
         return data
 
     def _checked_size(self, data: bytes) -> tuple[int, int]:
-        """Width and height of an image, from its header alone."""
+        """The width and height of an image, from its header alone."""
         width, height = image_size(data)
         if width * height > self.limits.image_pixels:
             raise ImageError(

@@ -1,6 +1,6 @@
 """The inputs of a request, sorted into texts, images and PDFs. Nothing is opened or fetched here.
 
-Every form that clients send is understood (jina_http_api facts, sections 1.1, 1.3 and 6): a string, `{"text"}`,
+Every form that clients send is understood: a string, `{"text"}`,
 `{"image"}`, `{"url"}`, `{"bytes"}`, `{"pdf"}`, a bare `data:image/...` string, or token ids; one of them, or a list.
 A string that merely looks like a path or a URL is a text.
 """
@@ -53,7 +53,7 @@ def parse_input(value: Any, *, field: str = "input", max_items: int) -> list[Sou
     Args:
         value: The value from the JSON.
         field: The name of the field, for error messages.
-        max_items: Most items in a list.
+        max_items: The most items in a list.
 
     Returns:
         At least one source; a PDF is the only one.

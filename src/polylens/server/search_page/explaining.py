@@ -46,9 +46,9 @@ def explain(embedder: ServedEmbedder, query: str, image: PIL.Image.Image) -> Exp
     """Computes heat maps of a query over a page, at the size at which the model sees the page.
 
     Args:
-        embedder: Its model needs late interaction; any other gives an empty explanation.
-        query: A text.
-        image: The page.
+        embedder: The embedder of the index. A model without heat maps gives an empty explanation.
+        query: The text of the query.
+        image: The picture of the page.
     """
     header = embedder.served.header
     processor, heat_maps = header.processor, header.family.heat_maps
@@ -75,7 +75,7 @@ def words_of(query: str, spans: Sequence[tuple[int, int]]) -> list[tuple[str, li
     """The words of a query, and the tokens that each is made of; the prompt is none of them.
 
     Args:
-        query: As it was asked.
+        query: The query as the user wrote it.
         spans: The characters of the query that each token stands for; see `HeatMaps.spans`.
 
     Example:

@@ -15,7 +15,7 @@ from starlette.responses import FileResponse, Response
 from starlette.routing import BaseRoute
 
 from polylens import types
-from polylens.errors import InputError, NotFoundError
+from polylens.errors import FieldError, InputError, NotFoundError
 from polylens.index.ranking.filters import Filters
 from polylens.index.search import By
 from polylens.media.image import inline_image
@@ -180,14 +180,14 @@ class LibraryRoutes:
         return Result(await self._library.state(), 0)
 
     async def _search(self, asked: SearchRequest, _context: RequestContext) -> Result:
-        filters = Filters.of(asked.folder or None, asked.kinds, asked.languages, asked.since, asked.until)
+        filters = await asyncio.to_thread(_filters, asked)
         limits: dict[str, Any] = {"top": asked.top, "by": asked.by, "filters": filters}
         if asked.like is not None:
             return Result(await self._library.like(asked.like.file, asked.like.page, **limits), 0)
         parts: list[Any] = [asked.query] if asked.query else []
         if asked.image:
             if asked.image[:8].lower().startswith(("http://", "https://")):
-                raise InputError("an image must be sent as a data: URI or as base64, not as a URL")
+                raise FieldError("must be sent as a data: URI or as base64, not as a URL", "image")
             parts.append(types.Image(await asyncio.to_thread(inline_image, asked.image)))
         return Result(await self._library.search(parts, **limits), 0)
 
@@ -210,11 +210,36 @@ class LibraryRoutes:
         return Result(FileResponse(path, filename=path.name, headers=FILE_HEADERS), 0)
 
 
+def _filters(asked: SearchRequest) -> Filters:
+    """The filters of a search, whose lists may be long.
+
+    Raises:
+        FieldError: A filter cannot be used; the error names it.
+    """
+    given = {
+        "folder": asked.folder or None,
+        "kinds": asked.kinds,
+        "languages": asked.languages,
+        "since": asked.since,
+        "until": asked.until,
+    }
+    for name, value in given.items():
+        _filters_of(name, {name: value})
+    return _filters_of("since", given)  # each is usable by itself: only the order of the two dates can be wrong
+
+
+def _filters_of(name: str, given: dict[str, Any]) -> Filters:
+    try:
+        return Filters.of(**given)
+    except InputError as error:
+        raise FieldError(str(error).removeprefix(f"{name} "), name, given[name]) from error
+
+
 def _page_parameters(request: Request) -> tuple[str, int]:
     """The file and the number of a page, from the query of a URL."""
     file = request.query_params.get("file", "")
     if not file:
-        raise InputError("file is missing; name a file of the index")
+        raise FieldError("is missing; name a file of the index", "file")
     return file, _number_parameter(request, "page", 1)
 
 
@@ -223,5 +248,5 @@ def _number_parameter(request: Request, name: str, default: int) -> int:
     if given is None:
         return default
     if not (given.isascii() and given.isdecimal() and 1 <= int(given) <= 10**9):
-        raise InputError(f"{name} must be a whole number between 1 and {10**9}, got {given[:20]!r}")
+        raise FieldError(f"must be a whole number between 1 and {10**9}, got {given[:20]!r}", name, given)
     return int(given)

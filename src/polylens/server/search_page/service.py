@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import PIL.Image
 
-from polylens.errors import InputError, ModelMismatchError, NotFoundError, PolylensError
+from polylens.errors import FieldError, ModelMismatchError, NotFoundError, PolylensError
 from polylens.index.facets import Facets
 from polylens.index.table.manifest import Manifest, read_manifest
 from polylens.index.table.store import Store
@@ -144,7 +144,7 @@ class LibraryService:
         Args:
             file: A file of the index.
             page: The number of the page, from 1.
-            width: Most pixels per row.
+            width: The most pixels per row.
 
         Raises:
             NotFoundError: The page is a text without an image.
@@ -153,13 +153,7 @@ class LibraryService:
 
     async def text(self, file: str, page: int) -> dict[str, Any]:
         """The text of a page and the number of pages of its file, with a note where the file is not on this machine."""
-        library = self._open()
-        pages = (await self._call(lambda: self._open().num_pages([file]))).get(file)
-        if not library.has_files:
-            stored = await self._call(lambda: self._open().stored(file, page))
-            return {"text": stored.text, "picture": False, "pages": pages, "note": ONLY_TEXT}
-        found = await self._call(lambda: library.page(file, page))
-        return {"text": found.text, "picture": found.image is not None, "pages": pages, "note": ""}
+        return await self._call(lambda: self._text(file, page))
 
     async def file(self, name: str) -> Path:
         """The path of a file of the index.
@@ -230,7 +224,7 @@ class LibraryService:
     def _rows(
         self, find: Callable[[View], list[Hit]], by: By, filters: Filters
     ) -> tuple[list[dict[str, Any]], str | None]:
-        """What was found, or why nothing: one view of the index answers both, and how many pages each file has."""
+        """The pages that were found, or the reason why there are none; one view of the index answers both."""
         library = self._open()
         view = library.view()
         hits = find(view)
@@ -267,6 +261,16 @@ class LibraryService:
         image.save(buffer, "PNG")
         return buffer.getvalue()
 
+    def _text(self, name: str, number: int) -> dict[str, Any]:
+        """The text of a page and the number of pages of its file, both from one view of the index."""
+        library = self._open()
+        view = library.view()
+        pages = view.num_pages([name]).get(name)
+        if not library.has_files:
+            return {"text": view.stored(name, number).text, "picture": False, "pages": pages, "note": ONLY_TEXT}
+        page = library.page(name, number, view=view)
+        return {"text": page.text, "picture": page.image is not None, "pages": pages, "note": ""}
+
     def _why(self, query: str, name: str, number: int) -> dict[str, Any]:
         page = self._open().page(name, number)
         if page.image is None or not query.strip():
@@ -292,7 +296,7 @@ def require_query(parts: Sequence[Any]) -> None:
     """Refuses an empty query.
 
     Raises:
-        InputError: There is no text and no image.
+        FieldError: There is no text and no image.
     """
     if not any(part.strip() if isinstance(part, str) else True for part in parts):
-        raise InputError("the query is empty; say what to look for, or send an image")
+        raise FieldError("is empty; say what to look for, or send an image", "query")

@@ -21,7 +21,8 @@ class UpdateStatus:
     """The progress of the update under way and the outcome of the last one; the listener of a `Follower`.
 
     Args:
-        on_other_model: Called, from the follower's thread, where the index has been made with another model.
+        on_other_model: A function that is called, from the follower's thread, where the index was made with another
+            model.
     """
 
     def __init__(self, on_other_model: Callable[[], None]) -> None:

@@ -45,7 +45,7 @@ def chunk_bounds(text: str, max_length: int) -> list[int]:
 
     Args:
         text: Any text.
-        max_length: Most characters of a chunk, at least 1.
+        max_length: The most characters of a chunk, at least 1.
 
     Returns:
         Rising offsets; [0] for an empty text.

@@ -28,8 +28,8 @@ class OffsetTokenizer:
     """A tokenizer of the `tokenizers` library, which gives the offsets of each token in the text.
 
     Args:
-        name: Its name in responses.
-        tokenizer: Read from a `tokenizer.json`, with padding and truncation off.
+        name: The name of the tokenizer in responses.
+        tokenizer: A tokenizer read from a `tokenizer.json`, with padding and truncation off.
     """
 
     def __init__(self, name: str, tokenizer: Tokenizer) -> None:

@@ -1,4 +1,4 @@
-"""The engine with real processes and tiny models: poison, death, hanging, overload, shutting down."""
+"""The scheduler with real processes and tiny models: poison, death, hanging, overload, shutting down."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from tests.support.waiting import HANG
 import polylens
 from polylens.errors import OverloadedError, WorkerError
 from polylens.models.protocol import Item
-from polylens.server.engine import engine as module
-from polylens.server.engine.engine import Engine, EngineConfig
+from polylens.server.engine import scheduler as module
+from polylens.server.engine.scheduler import ModelScheduler, SchedulerConfig
 from polylens.server.engine.worker import Died, Speeds, Worker, WorkerConfig
 from polylens.types import Embedding
 
@@ -86,24 +86,24 @@ class Pretend(Worker):
         return [[Embedding(DENSE * first, DENSE[None], 1.0)] for first in firsts]
 
 
-def engine(make: Callable[[WorkerConfig], Worker] = Pretend, **config: Any) -> Engine:
+def scheduler(make: Callable[[WorkerConfig], Worker] = Pretend, **config: Any) -> ModelScheduler:
     settings = {"batch_tokens": 64, "max_wait": 60.0, "stall_seconds": HANG, **config}
-    return Engine([CONFIG], EngineConfig(**settings), make)
+    return ModelScheduler([CONFIG], SchedulerConfig(**settings), make)
 
 
-def run(engine: Engine, work: Callable[[], Awaitable[T]]) -> T:
+def run(scheduler: ModelScheduler, work: Callable[[], Awaitable[T]]) -> T:
     async def all_of_it() -> T:
-        engine.start()
+        scheduler.start()
         try:
             return await asyncio.wait_for(work(), HANG)
         finally:
-            await engine.stop()
+            await scheduler.stop()
 
     return asyncio.run(all_of_it())
 
 
-async def outcomes(engine: Engine, items: Sequence[Item]) -> list[Any]:
-    futures = [engine.submit(item, "interactive", owner="a", wants_tokens=False) for item in items]
+async def outcomes(scheduler: ModelScheduler, items: Sequence[Item]) -> list[Any]:
+    futures = [scheduler.submit(item, "interactive", owner="a", wants_tokens=False) for item in items]
     return await asyncio.gather(*futures, return_exceptions=True)
 
 
@@ -114,7 +114,7 @@ def kinds(results: Sequence[Any]) -> list[str]:
 class TestPoison:
     @pytest.mark.parametrize("place", range(8))
     def test_only_the_culprit_answers_an_error(self, place: int) -> None:
-        tested = engine()
+        tested = scheduler()
         items = [text(first=POISON if i == place else i) for i in range(8)]
         results = run(tested, lambda: outcomes(tested, items))
         assert kinds(results) == ["WorkerError" if i == place else "list" for i in range(8)]
@@ -122,20 +122,20 @@ class TestPoison:
         assert tested.figures.failures == 1 and tested.figures.restarts == 0
 
     def test_two_culprits(self) -> None:
-        tested = engine()
+        tested = scheduler()
         items = [text(first=first) for first in (1, POISON, 2, 3, POISON, 4)]
         results = run(tested, lambda: outcomes(tested, items))
         assert kinds(results) == ["list", "WorkerError", "list", "list", "WorkerError", "list"]
 
     def test_one_that_kills_the_process_kills_it_thrice_and_is_found(self) -> None:
-        tested = engine()
+        tested = scheduler()
         items = [text(first=first) for first in (1, 2, KILLER, 3, 4)]
         results = run(tested, lambda: outcomes(tested, items))
         assert kinds(results) == ["list", "list", "WorkerError", "list", "list"]
         assert tested.figures.restarts == 3
 
     def test_what_comes_after_it_works(self) -> None:
-        tested = engine()
+        tested = scheduler()
 
         async def work() -> list[Any]:
             await outcomes(tested, [text(first=KILLER)])
@@ -146,7 +146,7 @@ class TestPoison:
 
 class TestOverload:
     def test_a_queue_that_is_full_refuses_at_once(self) -> None:
-        tested = engine(max_wait=1e-3)
+        tested = scheduler(max_wait=1e-3)
 
         async def work() -> None:
             await outcomes(tested, [text()])  # started, so that its speed is known
@@ -163,7 +163,7 @@ class TestOverload:
         run(tested, work)
 
     def test_a_full_bulk_queue_leaves_the_other_open(self) -> None:
-        tested = engine(max_wait=0.1)
+        tested = scheduler(max_wait=0.1)
 
         async def work() -> None:
             await outcomes(tested, [text()])
@@ -186,7 +186,7 @@ class TestSpeeds:
                 made.append(self)
                 return Speeds(text=1.0, image=50.0)
 
-        tested = engine(Slow, stall_seconds=0.0)
+        tested = scheduler(Slow, stall_seconds=0.0)
 
         async def work() -> None:
             await outcomes(tested, [text(4)])
@@ -197,7 +197,7 @@ class TestSpeeds:
         assert made[0].timeouts == [module.PATIENCE * 4 * 1.0, module.PATIENCE * 4 * 50.0]
 
     def test_pages_that_wait_count_for_what_they_take(self) -> None:
-        tested = engine(max_wait=1.0)
+        tested = scheduler(max_wait=1.0)
 
         async def work() -> None:
             await outcomes(tested, [text()])
@@ -236,7 +236,7 @@ class TestStates:
             made[0].refuses_to_start = True
             return made[0]
 
-        tested = engine(make)
+        tested = scheduler(make)
 
         async def work() -> None:
             waiting = tested.submit(text(), "interactive", owner="a", wants_tokens=False)
@@ -260,7 +260,7 @@ class TestStates:
             made.append(Pretend(config))
             return made[-1]
 
-        tested = engine(make)
+        tested = scheduler(make)
 
         async def work() -> None:
             await outcomes(tested, [text()])
@@ -272,7 +272,7 @@ class TestStates:
         assert tested.figures.restarts == 1
 
     def test_while_its_process_is_replaced_it_is_not_ready(self) -> None:
-        tested = engine()
+        tested = scheduler()
         seen: list[str] = []
 
         class Watched(Pretend):
@@ -290,7 +290,7 @@ class TestStates:
         assert seen == ["loading: ", "loading: gone", "loading: gone"]
 
     def test_stopping_refuses_what_waits_and_what_comes(self) -> None:
-        tested = engine()
+        tested = scheduler()
 
         async def work() -> list[Any]:
             tested.start()
@@ -314,13 +314,13 @@ class TestProcesses:
     def test_vectors_are_those_of_python(self, real: WorkerConfig) -> None:
         embedder = polylens.load(real.folder, dtype="float32", device="cpu")
         item = embedder.processor.text("a harbour", task=None, prompt_name="", max_length=None)
-        tested = Engine([real] * 2, EngineConfig(batch_tokens=64, max_wait=60, stall_seconds=HANG))
+        tested = ModelScheduler([real] * 2, SchedulerConfig(batch_tokens=64, max_wait=60, stall_seconds=HANG))
         results = run(tested, lambda: outcomes(tested, [item] * 20))
         expected = embedder.encode_text("a harbour")
         assert max(np.abs(result[0].dense - expected).max() for result in results) < 2e-6
 
     def test_killed_while_idle_and_while_busy(self, real: WorkerConfig) -> None:
-        tested = Engine([real], EngineConfig(batch_tokens=8, max_wait=60, stall_seconds=HANG))
+        tested = ModelScheduler([real], SchedulerConfig(batch_tokens=8, max_wait=60, stall_seconds=HANG))
         item = text(8, first=5)
 
         async def work() -> list[Any]:
@@ -336,7 +336,7 @@ class TestProcesses:
         assert tested.figures.restarts >= 2
 
     def test_one_that_hangs_is_ended(self, real: WorkerConfig) -> None:
-        tested = Engine([real], EngineConfig(batch_tokens=8, max_wait=60, stall_seconds=0.3))
+        tested = ModelScheduler([real], SchedulerConfig(batch_tokens=8, max_wait=60, stall_seconds=0.3))
 
         async def work() -> list[Any]:
             await outcomes(tested, [text(8, first=5)])
@@ -352,7 +352,7 @@ class TestProcesses:
         assert isinstance(first, WorkerError) and "no result" in str(first)
 
     def test_a_model_that_fails_on_an_input_goes_on(self, real: WorkerConfig) -> None:
-        tested = Engine([real], EngineConfig(batch_tokens=64, max_wait=60, stall_seconds=HANG))
+        tested = ModelScheduler([real], SchedulerConfig(batch_tokens=64, max_wait=60, stall_seconds=HANG))
         results = run(tested, lambda: outcomes(tested, [text(first=3), text(first=10**6), text(first=4)]))
         assert kinds(results) == ["list", "WorkerError", "list"]
         assert tested.figures.restarts == 0
@@ -363,7 +363,7 @@ class TestProcesses:
             Worker(config).start()
 
     def test_stopping_ends_the_processes(self, real: WorkerConfig) -> None:
-        tested = Engine([real], EngineConfig(batch_tokens=64, max_wait=60, stall_seconds=HANG))
+        tested = ModelScheduler([real], SchedulerConfig(batch_tokens=64, max_wait=60, stall_seconds=HANG))
 
         async def work() -> int:
             await outcomes(tested, [text()])

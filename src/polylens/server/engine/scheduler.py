@@ -1,4 +1,4 @@
-"""Runs one model for many requests at once: each batch takes what is waiting, and no input waits for a batch to fill.
+"""The scheduler of one model: each batch takes what is waiting, and no input waits for a batch to fill.
 
 A batch that fails is bisected until the input that it failed on is found; the others get their vectors. A worker that
 dies or hangs is replaced.
@@ -42,17 +42,17 @@ PATIENCE = 20.0
 input costs more per token than the average says."""
 
 RETRY_SECONDS = 5.0
-"""Time between two attempts to start a process that does not start."""
+"""The seconds between two attempts to start a process that does not start."""
 
 IDLE_SECONDS = 1.0
-"""Time between two checks that an idle process is still alive."""
+"""The seconds between two checks that an idle process is still alive."""
 
 State = Literal["idle", "loading", "ready", "failed", "stopped"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class EngineConfig:
-    """How an engine runs its workers."""
+class SchedulerConfig:
+    """The parameters by which a scheduler runs its workers."""
 
     batch_tokens: int
     max_wait: float  # seconds of work that a queue may hold
@@ -61,7 +61,7 @@ class EngineConfig:
 
 @dataclass(slots=True)
 class Figures:
-    """Counters of an engine's work."""
+    """The counters of a scheduler's work."""
 
     batches: int = 0
     tokens: int = 0
@@ -71,32 +71,32 @@ class Figures:
     refusals: int = 0  # requests refused because a queue was full
 
 
-class Engine:
+class ModelScheduler:
     """One model, its queues and its workers.
 
     Args:
-        workers: What each process loads, and on which device.
-        config: How they are run.
-        make_worker: Makes the handle on a process; tests pass another.
+        workers: For each process the model that it loads, and its device.
+        config: How the processes are run.
+        make_worker: The function that makes the handle on a process; tests pass another.
     """
 
     def __init__(
         self,
         workers: Sequence[WorkerConfig],
-        config: EngineConfig,
+        config: SchedulerConfig,
         make_worker: Callable[[WorkerConfig], Worker] = Worker,
     ) -> None:
         self.config = config
         self.figures = Figures()
         self.admitted_tokens: dict[QueueName, int] = dict.fromkeys(SHARES, 0)
-        """Tokens of the requests under way in each queue."""
+        """The number of tokens of the requests under way in each queue."""
         self._admitted_image_tokens: dict[QueueName, int] = dict.fromkeys(SHARES, 0)
         self._workers = [make_worker(worker) for worker in workers]
         self._states: list[State] = ["idle"] * len(workers)
         self._reason = ""
         self._queues = PriorityQueue()
         self._arrived = [asyncio.Event() for _ in self._workers]
-        self._threads = ThreadPoolExecutor(max_workers=len(workers), thread_name_prefix="polylens-engine")
+        self._threads = ThreadPoolExecutor(max_workers=len(workers), thread_name_prefix="polylens-scheduler")
         self._tasks: list[asyncio.Task[None]] = []
         self._speeds = Speeds()
         self._running: set[Job] = set()
@@ -110,12 +110,12 @@ class Engine:
 
     @property
     def reason(self) -> str:
-        """Why the last worker did not start; "" where none failed."""
+        """The reason why the last worker did not start; "" where none failed."""
         return self._reason
 
     @property
     def pids(self) -> list[int]:
-        """Process ids of the running workers."""
+        """The process ids of the running workers."""
         return [worker.pid for worker in self._workers if worker.pid is not None]
 
     def start(self) -> None:
@@ -146,8 +146,8 @@ class Engine:
         """Reserves room in a queue for a request, until the block ends.
 
         Args:
-            tokens: Of all its inputs.
-            image_tokens: Those of them that belong to images.
+            tokens: The number of tokens of all inputs of the request.
+            image_tokens: The number of tokens among them that belong to images.
 
         Yields:
             The queue for the request. An empty queue takes any request.
@@ -195,7 +195,7 @@ class Engine:
         return future
 
     def _until_done(self, seconds: float, queue: QueueName) -> float:
-        """How long so much work takes in a queue, which has only its share if the other one has work too."""
+        """The seconds until a queue has done its work; it gets only its share of the time if the other has work too."""
         others = any(self.admitted_tokens[name] for name in SHARES if name != queue)
         share = SHARES[queue] / sum(SHARES.values()) if others else 1.0
         return seconds / len(self._workers) / share
@@ -295,13 +295,13 @@ class Engine:
 
 
 def updated(speeds: Speeds, texts: int, images: int, seconds: float) -> Speeds:
-    """Moving averages after one more batch. A batch of both kinds shifts both speeds by the same factor.
+    """The moving averages after one more batch. A batch of both kinds shifts both speeds by the same factor.
 
     Args:
-        speeds: Before.
-        texts: Tokens of texts in the batch.
-        images: Tokens of images in it.
-        seconds: How long it took.
+        speeds: The averages before the batch.
+        texts: The number of tokens of texts in the batch.
+        images: The number of tokens of images in the batch.
+        seconds: The time that the batch took.
 
     Example:
         >>> updated(Speeds(text=1.0, image=4.0), 2, 2, 20.0)
@@ -321,7 +321,7 @@ def updated(speeds: Speeds, texts: int, images: int, seconds: float) -> Speeds:
 
 
 def _tokens_by_kind(batch: Sequence[Job]) -> tuple[int, int]:
-    """Tokens of the texts and of the images in a batch."""
+    """The numbers of tokens of the texts and of the images in a batch."""
     images = sum(job.tokens for job in batch if job.item.patches is not None)
     return sum(job.tokens for job in batch) - images, images
 
