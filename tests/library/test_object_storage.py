@@ -404,7 +404,7 @@ class TestErrors:
 
     def test_without_the_extra(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, "obstore.store", None)
-        with pytest.raises(InputError, match=r"pip install -e '\.\[s3\]'"):
+        with pytest.raises(InputError, match=r"pip install 'polylens\[s3\]'"):
             Library("s3://shelf/papers")
 
     def test_a_damaged_manifest(self, folder: Path, shelf: str) -> None:

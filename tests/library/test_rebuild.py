@@ -180,7 +180,7 @@ def test_a_server_that_does_not_find_the_new_model_says_what_to_do(tmp_path: Pat
         assert answer.status_code == 409 and "Restart the server with --model" in answer.json()["detail"]
         (folder / "b.txt").write_text("another")
         until(lambda: state(running)["problem"])
-        assert "start it again" in state(running)["problem"]
+        assert "Restart the server with --model" in state(running)["problem"]
 
 
 def state(running: serving.Running) -> Any:

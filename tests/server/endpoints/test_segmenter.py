@@ -325,7 +325,7 @@ class TestPublishedTokenizers:
 
     def test_says_that_tiktoken_is_missing(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, "tiktoken", None)
-        with pytest.raises(InputError, match="pip install tiktoken"):
+        with pytest.raises(InputError, match=r"pip install 'polylens\[segment\]'"):
             published_tokenizer("gpt2")
 
     @pytest.mark.parametrize("folder", [None, "", "empty", "damaged"])
