@@ -19,7 +19,7 @@ import numpy as np
 import PIL.Image
 import pytest
 from reportlab.pdfgen.canvas import Canvas
-from tests.support import tiny, tiny_clip
+from tests.support import commands, tiny, tiny_clip
 from tests.support.waiting import HANG, until
 
 import polylens
@@ -46,12 +46,15 @@ QUIET = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "PYTHONWAR
 def run(
     *arguments: str | Path, cwd: Path | None = None, stdin: str = "", **variables: str
 ) -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run(
+    environment = {**QUIET, **variables}
+    if not variables:
+        return commands.run(*arguments, cwd=cwd, stdin=stdin, environment=environment)
+    return subprocess.run(  # what is set before Python starts may decide what is imported, and how
         [*COMMAND, *map(str, arguments)],
         cwd=cwd,
         input=stdin.encode(),
         capture_output=True,
-        env={**QUIET, **variables},
+        env=environment,
         timeout=HANG,
         check=False,
     )

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,9 +12,9 @@ import numpy as np
 import PIL.Image
 import pytest
 from tests.support import tiny
+from tests.support.commands import polylens
 from tests.support.fakes import FakeEmbedder
 from tests.support.papers import make_pdf
-from tests.support.waiting import HANG
 
 from polylens.errors import LibraryNotFoundError
 from polylens.index.table import store as store_module
@@ -213,10 +211,6 @@ def test_no_index(tmp_path: Path) -> None:
 
 
 def test_the_command(tmp_path: Path) -> None:
-    def polylens(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "polylens.cli", *map(str, arguments)]
-        return subprocess.run(command, capture_output=True, text=True, timeout=HANG, check=False)
-
     model = tiny.write(tmp_path / "tiny")
     folder = tmp_path / "papers"
     folder.mkdir()

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 from tests.support import tiny
+from tests.support.commands import polylens
 from tests.support.root import ROOT
 from tests.support.stores import DIM, pages
-from tests.support.waiting import HANG
 
 from polylens.errors import InputError, StorageError
 from polylens.index.table.store import Store
@@ -49,12 +49,6 @@ def read_only(place: Path) -> Iterator[Path]:
         yield same
     finally:
         subprocess.run(["umount", "--lazy", str(same)], check=True)
-
-
-def polylens(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "polylens.cli", *map(str, arguments)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=HANG, check=False)
 
 
 def test_a_store_on_a_full_disk_keeps_what_it_has(small_disk: Path) -> None:

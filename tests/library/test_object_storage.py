@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import pytest
 from tests.support import buckets, serving, tiny
+from tests.support.commands import polylens as run
 from tests.support.fakes import FakeEmbedder
 from tests.support.root import ROOT
 from tests.support.waiting import HANG, until
@@ -58,11 +59,6 @@ def folder(tmp_path: Path) -> Path:
     for i in range(FILES):
         (folder / f"{i:02}.txt").write_text(f"word{i} of a page about subject{i % 5}")
     return folder
-
-
-def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "polylens.cli", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=HANG, check=False)
 
 
 @contextlib.contextmanager
