@@ -22,15 +22,24 @@ collect_ignore = ["toy_family"]  # its place is in a copy of the package; see te
 
 SHELVES = iter(range(1_000))
 SLOWEST_FILES = (
-    "tests/lab/nano/test_loop.py",
-    "tests/test_cli.py",
-    "tests/test_readme.py",
-    "tests/library/test_object_storage.py",
-    "tests/library/test_rebuild.py",
-    "tests/server/test_http.py",
     "tests/server/search_page/test_page.py",
-    "tests/lab/benchmarks/test_synthetic.py",
+    "tests/test_demo.py",
+    "tests/server/test_http.py",
+    "tests/test_bare_machine.py",
     "tests/train/test_clip_stages.py",
+    "tests/library/test_rebuild.py",
+    "tests/server/search_page/test_routes.py",
+    "tests/library/test_object_storage.py",
+    "tests/test_cli.py",
+    "tests/library/test_watch.py",
+    "tests/test_readme.py",
+    "tests/library/test_library.py",
+    "tests/lab/benchmarks/test_synthetic.py",
+    "tests/train/test_finetune.py",
+    "tests/server/search_page/test_keys.py",
+    "tests/models/test_family.py",
+    "tests/train/test_phases.py",
+    "tests/train/test_distributed.py",
 )
 """Workers begin with these, so that none of them is left with one when the others have nothing to do any more."""
 

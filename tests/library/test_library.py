@@ -220,7 +220,7 @@ class TestPooling:
         (folder / "more.md").write_text("one two three four five six seven")
         assert library.update().indexed == 1
         assert lengths(folder)["more.md", 1] == 4  # of eight tokens
-        with pytest.raises(InputError, match=r"keeps one vector in 2, got pool 3.*--rebuild --pool 3"):
+        with pytest.raises(InputError, match=r"keeps one of every 2 vectors of a page, got pool 3.*--rebuild --pool 3"):
             library.update(pool=3)
         with pytest.raises(InputError, match="at least 1, got 0"):
             library.update(rebuild=True, pool=0)

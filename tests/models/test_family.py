@@ -155,10 +155,10 @@ print(library.search("green")[0].file, Library(folder, polylens.load(model)).sea
 def test_a_third_family_served_with_a_heat_map(
     package: Path, checkpoint: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(package))
-    subprocess.run([sys.executable, "-m", "polylens.cli", "index", str(folder), "--model", str(checkpoint)], check=True)
+    command = [sys.executable, "-m", "polylens.cli", "index", str(folder), "--model", str(checkpoint)]
+    subprocess.run(command, env={**os.environ, "PYTHONPATH": str(package)}, check=True)
     options = ["--model", str(checkpoint), "--library", str(folder)]
-    with serving(*options, home=tmp_path) as running:
+    with serving(*options, home=tmp_path, path=package) as running:
         answer = running.post("/v1/embeddings", {"model": "toy", "input": ["red", {"text": "green"}]}).json()
         assert [row["embedding"][:3] for row in answer["data"]] == [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]
         [found, *_] = running.post("/library/search", {"query": "red"}).json()["results"]

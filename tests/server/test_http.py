@@ -24,6 +24,7 @@ import httpx2
 import numpy as np
 import PIL.Image
 import pytest
+from tests.support.commands import polylens
 from tests.support.serving import Running, serving
 from tests.support.waiting import HANG, until
 
@@ -372,7 +373,7 @@ class TestUnderStress:
         own.process.terminate()
         thread.join()
         assert len(answers[0].json()["data"]) == 1_000
-        assert own.process.wait(timeout=HANG) == 0
+        assert own.process.wait() == 0
         with pytest.raises(httpx2.ConnectError):
             own.http.get("/health")
 
@@ -422,8 +423,7 @@ class TestStarting:
         ],
     )
     def test_wrong_options(self, arguments: list[str], code: int, says: str) -> None:
-        command = [sys.executable, "-m", "polylens.cli", "serve", "--port", "0", *arguments]
-        ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=HANG)
+        ended = polylens("serve", "--port", "0", *arguments)
         assert (ended.returncode, ended.stderr.count("\n")) == (code, 1), ended.stderr
         assert says in ended.stderr
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import atexit
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
 from tests.support.root import ROOT
+from tests.support.waiting import until
 
 
 def polylens(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -39,19 +41,66 @@ def run(
         files = {name: Path(folder) / name for name in ("stdin", "stdout", "stderr")}
         for file in files.values():
             file.write_text(stdin if file.name == "stdin" else "", encoding="utf-8")
+        status = Forked(arguments, files, cwd, environment).wait()
+        out, err = (files[name].read_bytes() for name in ("stdout", "stderr"))
+    return subprocess.CompletedProcess(["polylens", *map(str, arguments)], status, out, err)
+
+
+class Forked:
+    """A command that runs, with the methods of `subprocess.Popen` that tests use.
+
+    Args:
+        arguments: The arguments of `polylens`.
+        files: What its `stdin`, `stdout` and `stderr` are.
+        cwd: The folder in which it runs; by default this process's.
+        environment: All of its environment variables; by default this process's.
+    """
+
+    def __init__(
+        self,
+        arguments: Sequence[str | Path],
+        files: Mapping[str, Path],
+        cwd: Path | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         job = {
             "arguments": [*map(str, arguments)],
             "cwd": str(cwd or Path.cwd()),
             "environment": {"OMP_NUM_THREADS": "1", **(os.environ if environment is None else environment)},
             **{name: str(file) for name, file in files.items()},
         }
-        forking = _forking()
-        assert forking.stdin is not None and forking.stdout is not None
-        forking.stdin.write(json.dumps(job) + "\n")
-        forking.stdin.flush()
-        status = int(forking.stdout.readline())
-        out, err = (files[name].read_bytes() for name in ("stdout", "stderr"))
-    return subprocess.CompletedProcess(["polylens", *job["arguments"]], status, out, err)
+        self.pid = int(_ask(job))
+        self.returncode: int | None = None
+
+    def poll(self) -> int | None:
+        """The exit status; None while the command runs."""
+        if self.returncode is None:
+            self.returncode = json.loads(_ask({"poll": self.pid}))
+        return self.returncode
+
+    def wait(self) -> int:
+        """The exit status, once the command has ended."""
+        until(lambda: self.poll() is not None)
+        assert self.returncode is not None
+        return self.returncode
+
+    def terminate(self) -> None:
+        self._send(signal.SIGTERM)
+
+    def kill(self) -> None:
+        self._send(signal.SIGKILL)
+
+    def _send(self, number: signal.Signals) -> None:
+        if self.poll() is None:  # a process that nobody asked about keeps its id after its end
+            os.kill(self.pid, number)
+
+
+def _ask(question: dict[str, object]) -> str:
+    forking = _forking()
+    assert forking.stdin is not None and forking.stdout is not None
+    forking.stdin.write(json.dumps(question) + "\n")
+    forking.stdin.flush()
+    return forking.stdout.readline()
 
 
 @cache

@@ -3,8 +3,9 @@
 python -m tests.support.forking
 
 It reads one JSON object per line: `arguments`, `cwd`, `environment`, and the files that are the command's `stdin`,
-`stdout` and `stderr`. It prints the command's exit status. A fork of a process that has imported torch and LanceDB
-starts in milliseconds instead of four seconds. Commands that start from nothing are tested elsewhere.
+`stdout` and `stderr`. It prints the process id. To `{"poll": ID}` it prints the exit status, null while the command
+runs. A fork of a process that has imported torch and LanceDB starts in milliseconds instead of four seconds. Commands
+that start from nothing are tested elsewhere.
 """
 
 import importlib
@@ -18,6 +19,7 @@ from typing import Any
 # Not huggingface_hub, which reads the environment when it is imported.
 PRELOADED = (
     *("numpy", "PIL.Image", "torch", "lancedb", "pyarrow", "tokenizers", "safetensors", "lxml.html", "pypdfium2"),
+    *("starlette.applications", "uvicorn", "pydantic", "pydantic_settings", "orjson", "prometheus_client", "httpcore2"),
     *("polylens.cli", "polylens.runtime.embedder", "polylens.library.library", "polylens.index.search"),
     *("polylens.index.table.store", "polylens.models.family", "polylens.library.watch", "polylens.library.doctor"),
 )
@@ -58,11 +60,15 @@ if __name__ == "__main__":
         importlib.import_module(module)
     warnings.filterwarnings("ignore", message="lancedb fork support is experimental")
     for line in sys.stdin:
-        if child := os.fork():
-            print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+        job = json.loads(line)
+        if "poll" in job:
+            ended, status = os.waitpid(job["poll"], os.WNOHANG)
+            print(json.dumps(os.waitstatus_to_exitcode(status) if ended else None), flush=True)
+        elif child := os.fork():
+            print(child, flush=True)
         else:
             status = 1
             try:
-                status = run(json.loads(line))
+                status = run(job)
             finally:
                 os._exit(status)

@@ -13,9 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+from tests.support.commands import Forked
 from tests.support.waiting import HANG, until
 
 ADDRESS = re.compile(r"http://[\d.]+:\d+")
+
+Process = subprocess.Popen[bytes] | Forked
 
 
 class Running:
@@ -27,7 +30,7 @@ class Running:
         log: The file that its stderr goes to.
     """
 
-    def __init__(self, process: subprocess.Popen[bytes], url: str, log: Path) -> None:
+    def __init__(self, process: Process, url: str, log: Path) -> None:
         self.process, self.url, self.log = process, url, log
         self.http = httpx2.Client(base_url=url, trust_env=False, timeout=HANG)
 
@@ -42,29 +45,39 @@ class Running:
 
 
 @contextmanager
-def serving(*arguments: str, home: Path, variables: Mapping[str, str] | None = None) -> Iterator[Running]:
+def serving(
+    *arguments: str, home: Path, variables: Mapping[str, str] | None = None, path: Path | None = None
+) -> Iterator[Running]:
     """Runs `polylens serve` until the block ends, and asserts that it then exits with 0.
 
     Args:
         arguments: Of the command, besides a free port.
         home: Its home, where its log lies too.
         variables: Of its environment, besides or instead of this process's.
+        path: A folder with another package `polylens`, which the server imports from nothing instead.
     """
     environment = {**os.environ, "HOME": str(home), "OMP_NUM_THREADS": "1", **(variables or {})}
-    command = [sys.executable, "-m", "polylens.cli", "serve", "--port", "0", "--threads", "1", *arguments]
+    command = ["serve", "--port", "0", "--threads", "1", *arguments]
     log = home / "server.log"
-    with log.open("w", encoding="utf-8") as stderr:
-        process = subprocess.Popen(command, stderr=stderr, env=environment)
+    log.write_text("", encoding="utf-8")
+    process: Process
+    if path is None:
+        files = {"stdin": Path(os.devnull), "stdout": Path(os.devnull), "stderr": log}
+        process = Forked(command, files, environment=environment)
+    else:
+        environment["PYTHONPATH"] = str(path)
+        with log.open("w", encoding="utf-8") as stderr:
+            process = subprocess.Popen([sys.executable, "-m", "polylens.cli", *command], stderr=stderr, env=environment)
     running = Running(process, _url(process, log), log)
     try:
         yield running
     finally:
         running.http.close()
         process.terminate()
-        assert process.wait(timeout=HANG) == 0, log.read_text(encoding="utf-8")
+        assert process.wait() == 0, log.read_text(encoding="utf-8")
 
 
-def _url(process: subprocess.Popen[bytes], log: Path) -> str:
+def _url(process: Process, log: Path) -> str:
     """The address that the server prints once it listens."""
     said = partial(log.read_text, encoding="utf-8")
     try:
