@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from tests.support import serving, tiny
+from tests.support.commands import polylens
 from tests.support.fakes import FakeEmbedder
 from tests.support.root import ROOT
 from tests.support.waiting import until
@@ -134,8 +135,7 @@ def one_text(tmp_path: Path) -> Path:
 
 def rebuild(folder: Path, model: Path | str) -> None:
     while True:  # the server may be at it just now
-        command = ["-m", "polylens.cli", "index", str(folder), "--rebuild", "--model", str(model)]
-        done = subprocess.run([sys.executable, *command], capture_output=True, text=True, check=False)
+        done = polylens("index", folder, "--rebuild", "--model", model)
         if done.returncode != 7:
             assert done.returncode == 0, done.stderr
             return

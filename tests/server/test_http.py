@@ -404,9 +404,7 @@ class TestStarting:
 
     def test_a_port_that_is_taken(self, server: Running) -> None:
         port = str(urlsplit(server.url).port)
-        ended = subprocess.run(
-            [sys.executable, "-m", "polylens.cli", "serve", "--port", port], capture_output=True, text=True, check=False
-        )
+        ended = polylens("serve", "--port", port)
         assert ended.returncode == 2
         assert ended.stderr.startswith("polylens: cannot listen on 127.0.0.1:") and ended.stderr.count("\n") == 1
 

@@ -19,7 +19,7 @@ import PIL.Image
 import pytest
 import torch
 from safetensors.torch import load_file
-from tests.support import tiny, tiny_clip
+from tests.support import commands, tiny, tiny_clip
 from tests.support.ranks import environments
 from tests.support.root import ROOT
 from tests.support.waiting import HANG
@@ -365,12 +365,12 @@ class TestRefusals:
 
 
 def test_on_the_command_line(base: Path, files: Files, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "polylens.cli", "train", "jina-clip-v2", "--out", str(tmp_path / "run")]
+    command = ["train", "jina-clip-v2", "--out", str(tmp_path / "run")]
     options = ["--model", str(base), "--data", files.texts, "--captions", files.captions, "--steps", "2"]
-    lacking = subprocess.run([*command, *options], capture_output=True, text=True, check=False)
+    lacking = commands.polylens(*command, *options)
     assert lacking.returncode == 2 and "Missing option '--long-captions'" in lacking.stderr
     options += ["--long-captions", files.long_captions, "--triplets", files.triplets, "--batch-size", "4"]
-    done = subprocess.run([*command, *options], capture_output=True, text=True, check=False)
+    done = commands.polylens(*command, *options)
     assert (done.returncode, done.stdout) == (0, f"{tmp_path / 'run/3-hard/model'}\n"), done.stderr
     assert done.stderr == ""
     written = json.loads((tmp_path / "run/3-hard/recipe.json").read_text())

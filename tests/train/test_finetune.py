@@ -14,7 +14,7 @@ import PIL.Image
 import pytest
 import torch
 from safetensors.torch import load_file
-from tests.support import tiny
+from tests.support import commands, tiny
 from tests.support.ranks import environments
 from tests.support.waiting import HANG
 
@@ -353,13 +353,13 @@ def test_two_processes_are_one_with_the_whole_batch(base: Path, tmp_path: Path) 
 
 def test_on_the_command_line(base: Path, tmp_path: Path) -> None:
     data = codes(tmp_path / "pairs.jsonl")
-    command = [sys.executable, "-m", "polylens.cli", "train", "finetune", "--out", str(tmp_path / "run")]
+    command = ["train", "finetune", "--out", str(tmp_path / "run")]
     options = ["--model", str(base), "--data", data, "--steps", "2", "--batch-size", "4"]
-    done = subprocess.run([*command, *options], capture_output=True, text=True, check=False)
+    done = commands.polylens(*command, *options)
     assert (done.returncode, done.stdout) == (0, f"{tmp_path / 'run/model'}\n"), done.stderr
     assert done.stderr == ""
     written = json.loads((tmp_path / "run/recipe.json").read_text())
     assert set(written) == {"recipe", "data", "versions"}
     assert written["data"][data]["pairs"] == 12 and len(written["data"][data]["sha256"]) == 64
-    refused = subprocess.run(command, capture_output=True, text=True, check=False)
+    refused = commands.polylens(*command)
     assert refused.returncode == 2 and "Missing option '--data'" in refused.stderr

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import PIL.Image
 import pytest
-from tests.support import tiny
+from tests.support import commands, tiny
 
 import polylens
 from polylens.errors import InputError
@@ -114,9 +112,9 @@ def test_on_the_command_line(tmp_path: Path) -> None:
     base = tiny.write(tmp_path / "tiny")
     rows = [{"query": q, "document": f"the {d}"} for q, d in zip(WORDS, WORDS[::-1], strict=True)]
     data = write(tmp_path / "pairs.jsonl", rows)
-    command = [sys.executable, "-m", "polylens.cli", "mine", "--model", str(base), "--data", str(data)]
+    command = ["mine", "--model", str(base), "--data", str(data)]
     out = tmp_path / "mined.jsonl"
-    done = subprocess.run([*command, "--out", str(out), "--below", "1"], capture_output=True, text=True, check=False)
+    done = commands.polylens(*command, "--out", str(out), "--below", "1")
     assert done.returncode == 0, done.stderr
     assert done.stderr == "" and done.stdout.startswith(f"{out}: 12 pairs, ")
     assert any(pair.negatives for pair in read_pairs(out).pairs)

@@ -12,6 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from tests.support import tiny
+from tests.support.commands import polylens
 
 from polylens.errors import InputError
 from polylens.train.phases import PhasesRecipe, jina_v4, run_phases
@@ -100,12 +101,12 @@ def test_tasks_that_do_not_do(plan: PhasesRecipe, tmp_path: Path) -> None:
 
 
 def test_on_the_command_line(plan: PhasesRecipe, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "polylens.cli", "train", "jina-v4", "--out", str(tmp_path / "run")]
+    command = ["train", "jina-v4", "--out", str(tmp_path / "run")]
     given = ["--model", plan.pairs.model, "--data", plan.pairs.data[0], "--steps", "2", "--batch-size", "4"]
-    wrong = subprocess.run([*command, *given, "--task-data", "code"], capture_output=True, text=True, check=False)
+    wrong = polylens(*command, *given, "--task-data", "code")
     assert wrong.returncode == 2 and "--task-data must be TASK=FILE" in wrong.stderr
     given += ["--task-data", f"code={plan.pairs.data[0]}"]
-    done = subprocess.run([*command, *given], capture_output=True, text=True, check=False)
+    done = polylens(*command, *given)
     assert (done.returncode, done.stdout) == (0, f"{tmp_path / 'run/2-code/model'}\n"), done.stderr
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx2
 import pytest
 from tests.support.browsing import expect, watched
+from tests.support.commands import polylens
 from tests.support.root import ROOT
 from tests.support.serving import Running, serving
 from tests.support.waiting import until
@@ -53,8 +52,8 @@ def bearer(key: str) -> dict[str, str]:
 class TestWithoutKeys:
     @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.org"])
     def test_a_library_for_other_machines_is_refused(self, host: str, tmp_path: Path) -> None:
-        command = [sys.executable, "-m", "polylens.cli", "serve", "--library", str(tmp_path), "--port", "0"]
-        ended = subprocess.run([*command, "--host", host], capture_output=True, text=True, check=False)
+        command = ["serve", "--library", str(tmp_path), "--port", "0"]
+        ended = polylens(*command, "--host", host)
         assert (ended.returncode, ended.stderr.count("\n")) == (2, 1), ended.stderr
         assert f"--library on --host {host} needs --keys" in ended.stderr
 

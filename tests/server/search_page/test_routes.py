@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 import shutil
-import sys
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any
 import numpy as np
 import PIL.Image
 import pytest
-from tests.support import tiny
+from tests.support import commands, tiny
 from tests.support.root import ROOT
 from tests.support.serving import Running, serving
 from tests.support.waiting import until
@@ -268,8 +267,7 @@ class TestSafety:
         assert library.http.get("/", headers={"Host": "localhost:1234"}).status_code == 200
 
     def test_a_folder_that_is_not_there(self, tmp_path: Path) -> None:
-        import subprocess
 
-        command = [sys.executable, "-m", "polylens.cli", "serve", "--port", "0", "--library", str(tmp_path / "none")]
-        ended = subprocess.run(command, capture_output=True, text=True, check=False)
+        command = ["serve", "--port", "0", "--library", str(tmp_path / "none")]
+        ended = commands.polylens(*command)
         assert (ended.returncode, ended.stderr.count("\n")) == (6, 1), ended.stderr
