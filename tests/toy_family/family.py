@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from polylens.models.toy.model import Toy
 from polylens.models.toy.processing import SIDE, ToyProcessor
+from torch import nn
 
 from polylens.models.description import Family, Header, HeatGrid, HeatMaps, Json, Usage, WeightPart
 from polylens.models.files import read_tokenizer
@@ -29,7 +30,7 @@ def _read(folder: Path, published: Json) -> Header:
     )
 
 
-def _weights(header: Header, _names: frozenset[str]) -> list[WeightPart]:
+def _weights(header: Header, _network: nn.Module, _names: frozenset[str]) -> list[WeightPart]:
     vocabulary, width = header.config["vocabulary"], header.config["width"]
     rules = [
         rename("words", (vocabulary, width), "words.weight"),

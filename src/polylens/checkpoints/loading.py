@@ -55,7 +55,7 @@ def load_model(header: Header, *, device: torch.device, dtype: torch.dtype) -> M
         model = header.family.build(header)
     files = weight_files(header.folder)
     tensors: dict[str, torch.Tensor] = {}
-    for part in header.family.weights(header, names_in(files)):
+    for part in header.family.weights(header, model, names_in(files)):
         where = files if part.file is None else [header.folder / part.file]
         tensors |= read_tensors(where, part.rules, device=device, dtype=dtype, skipped=part.skipped)
     assign(model, tensors)

@@ -161,8 +161,8 @@ class Family:
     """Folder and its `config.json` -> the header, without the fingerprint, with every modality of the checkpoint."""
     build: Callable[[Header], nn.Module]
     """Header -> the network with empty parameters, a `protocol.Model`; called on the meta device."""
-    weights: Callable[[Header, frozenset[str]], Sequence[WeightPart]]
-    """Header and the published names of its tensors -> where its parameters come from."""
+    weights: Callable[[Header, nn.Module, frozenset[str]], Sequence[WeightPart]]
+    """Header, the empty network and the published names of its tensors -> where its parameters come from."""
     layout: Callable[[Model, Processor, Mapping[str, float]], Layout] | None = None
     """Model, processor and `scalars` -> the published layout; None for a family that is only read."""
     scalars: tuple[str, ...] = ()

@@ -55,7 +55,7 @@ def _build(header: Header) -> nn.Module:
     return JinaClip(header.config, header.modalities)
 
 
-def _weights(header: Header, names: frozenset[str]) -> Sequence[WeightPart]:
+def _weights(header: Header, _network: nn.Module, names: frozenset[str]) -> Sequence[WeightPart]:
     config: JinaClipConfig = header.config
     if config.vision is not None:
         return (WeightPart(rules=clip_rules(config, header.modalities), skipped=skipped_names(header.modalities)),)

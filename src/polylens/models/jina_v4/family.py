@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import cast
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from polylens.errors import InputError
@@ -59,10 +58,9 @@ def _build(header: Header) -> nn.Module:
     return JinaV4(header.config)
 
 
-def _weights(header: Header, _names: frozenset[str]) -> Sequence[WeightPart]:
+def _weights(header: Header, network: nn.Module, _names: frozenset[str]) -> Sequence[WeightPart]:
     config: JinaV4Config = header.config
-    with torch.device("meta"):
-        shapes = {name: tuple(parameter.shape) for name, parameter in JinaV4(config).named_parameters()}
+    shapes = {name: tuple(parameter.shape) for name, parameter in network.named_parameters()}
 
     def rules(names: Mapping[str, str]) -> list[Rule]:
         return [
