@@ -80,7 +80,7 @@ def reference(model, items: Sequence[Item], position_ids: Tensor | None = None) 
         ids = torch.from_numpy(item.token_ids)[None]
         kwargs = {}
         if item.patches is not None:
-            grid = torch.tensor([[1, *item.grid]])
+            grid = torch.tensor([[1, *item.grids[0]]])
             kwargs = {"pixel_values": item.patches, "image_grid_thw": grid}
             kwargs["mm_token_type_ids"] = (ids == tiny.CONFIG.image_token_id).long()
         with torch.no_grad():

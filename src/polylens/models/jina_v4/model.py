@@ -87,23 +87,20 @@ class JinaV4(nn.Module):
         lengths = [len(ids) for ids in token_ids]
         packed = torch.cat(token_ids).to(device)
         x = self.decoder.embed(packed)
-        images = [(item.patches, item.grid) for item in items if item.patches is not None and item.grid is not None]
+        images = [item.patches for item in items if item.patches is not None]
         if images:
-            patches = torch.cat([patches for patches, _ in images]).to(device=device, dtype=x.dtype)
-            visual = self.vision(patches, [grid for _, grid in images])
+            patches = torch.cat(images).to(device=device, dtype=x.dtype)
+            visual = self.vision(patches, [grid for item in items for grid in item.grids])
             # a text may contain the placeholder literally: no visual token belongs there
             is_visual = torch.cat(
-                [
-                    (ids == config.image_token_id) & (item.grid is not None)
-                    for ids, item in zip(token_ids, items, strict=True)
-                ]
+                [(ids == config.image_token_id) & bool(item.grids) for ids, item in zip(token_ids, items, strict=True)]
             )
             x = x.index_put((is_visual.nonzero()[:, 0].to(device),), visual.to(x.dtype))
         positions = torch.cat(
             [
                 token_positions(
                     ids,
-                    [item.grid] if item.grid is not None else [],
+                    item.grids,
                     image_token_id=config.image_token_id,
                     merge=config.vision.merge_size,
                 )

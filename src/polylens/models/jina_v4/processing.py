@@ -276,5 +276,5 @@ class JinaV4Processor:
             pool=pool,
             task=task,
             patches=to_patches(normalise(pixels, config), config),
-            grid=grid,
+            grids=(grid,),
         )
