@@ -16,8 +16,11 @@ if TYPE_CHECKING:
     from polylens.library.library import Library as Library
     from polylens.runtime.embedder import Embedder as Embedder
     from polylens.runtime.embedder import load as load
+    from polylens.runtime.reranker import Reranker as Reranker
+    from polylens.runtime.reranker import load_reranker as load_reranker
     from polylens.types import Embedding as Embedding
     from polylens.types import Image as Image
+    from polylens.types import RankedDocument as RankedDocument
 
 __version__ = "0.1.0"
 
@@ -27,11 +30,26 @@ _HOMES = {
     "Filters": "polylens.index.ranking.filters",
     "Image": "polylens.types",
     "Library": "polylens.library.library",
+    "RankedDocument": "polylens.types",
+    "Reranker": "polylens.runtime.reranker",
     "errors": "polylens.errors",
     "load": "polylens.runtime.embedder",
+    "load_reranker": "polylens.runtime.reranker",
 }
 
-__all__ = ["Embedder", "Embedding", "Filters", "Image", "Library", "__version__", "errors", "load"]
+__all__ = [
+    "Embedder",
+    "Embedding",
+    "Filters",
+    "Image",
+    "Library",
+    "RankedDocument",
+    "Reranker",
+    "__version__",
+    "errors",
+    "load",
+    "load_reranker",
+]
 
 
 def __getattr__(name: str) -> Any:

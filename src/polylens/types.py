@@ -49,6 +49,16 @@ class Embedding:
 
 
 @dataclass(frozen=True, slots=True)
+class RankedDocument:
+    """A document as a reranker placed it."""
+
+    index: int
+    """Its position among the documents as they came."""
+    score: float
+    """Higher is better: from 0 to 1 by a model trained to score pairs, else the cosine or MaxSim per query token."""
+
+
+@dataclass(frozen=True, slots=True)
 class Page:
     """One page of a document, as a person would see it and as a program would read it.
 

@@ -130,8 +130,8 @@ tokens = embedder.encode_image([f"{folder}/half.png"], return_multivector=True)
 query = embedder.encode_text(["red blue"], return_multivector=True)
 print(tokens[0].shape, embedder.similarity(query, tokens).tolist())
 assert isinstance(embedder.model, Scorer) and embedder.family.outputs == {"dense", "multi", "score"}
-text = embedder.processor.text("red", task=None, prompt_name="query", max_length=None)
-print(embedder.model.score([(text, text)]).tolist())
+reranker = polylens.load_reranker(model)
+print(reranker.rerank("red", ["blue", "red", "green"])[0].index, reranker.compute_score(["red", "red"]))
 library = Library(folder, embedder)
 library.update()
 print(library.search("green")[0].file, Library(folder, polylens.load(model)).search("blue")[0].file)
@@ -147,7 +147,7 @@ print(library.search("green")[0].file, Library(folder, polylens.load(model)).sea
     assert done.stdout.splitlines() == [
         "[[1.0, 0.0], [0.0, 1.0]]",
         "(16, 8) [[2.0]]",
-        "[1.0]",
+        "1 1.0",
         "green.png blue.png",
     ]
 
@@ -179,4 +179,4 @@ def test_a_model_that_only_scores_is_no_embedder(
     command = [sys.executable, "-m", "polylens.cli", "embed", "red", "--model", str(checkpoint)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "polylens: this model scores pairs of inputs and produces no vectors\n"
+    assert done.stderr == "polylens: this model is a reranker: it scores pairs of inputs and produces no vectors\n"

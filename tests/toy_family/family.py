@@ -20,7 +20,7 @@ def _read(folder: Path, published: Json) -> Header:
         family=FAMILY,
         folder=folder,
         config=published,
-        processor=ToyProcessor(read_tokenizer(folder)),
+        processing=ToyProcessor(read_tokenizer(folder)),
         dim=published["width"],
         matryoshka_dims=(published["width"],),
         multivector_dim=published["width"],

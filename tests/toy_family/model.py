@@ -31,8 +31,8 @@ class Toy(nn.Module):
             lengths=tuple(item.num_tokens for item in items),
         )
 
-    def score(self, pairs: Sequence[tuple[Item, Item]]) -> Tensor:
-        queries, documents = (self.embed(side).dense for side in zip(*pairs, strict=True))
+    def score(self, items: Sequence[Item]) -> Tensor:
+        queries, documents = self.embed(items).dense.view(len(items), 2, -1).unbind(1)
         return (queries * documents).sum(dim=-1)
 
     def _rows(self, item: Item) -> Tensor:

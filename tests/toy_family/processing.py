@@ -11,7 +11,7 @@ from tokenizers import Tokenizer
 
 from polylens.errors import InputError
 from polylens.models.chunks import chunk_spans, joined
-from polylens.models.protocol import Item
+from polylens.models.protocol import Item, Side
 
 SIDE = 4  # squares per side of a picture
 
@@ -19,6 +19,8 @@ SIDE = 4  # squares per side of a picture
 class ToyProcessor:
     tasks = ("retrieval",)
     max_pixels = 64 * 64
+    max_length = 512
+    max_query_length = 64
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self.tokenizer = tokenizer
@@ -50,5 +52,15 @@ class ToyProcessor:
             pool=(0, len(squares)),
             task=task,
             patches=torch.from_numpy(squares),
-            grid=(SIDE, SIDE),
+            grids=((SIDE, SIDE),),
         )
+
+    def query(self, value: str | PIL.Image.Image, *, max_length: int | None, max_pixels: int | None) -> Side:
+        if not isinstance(value, str):
+            raise InputError("the toy scores texts only")
+        return Side(text=value)
+
+    document = query
+
+    def pair(self, query: Side, document: Side, *, max_length: int | None) -> Item:
+        return self.chunks([query.text, document.text], task=None, prompt_name="", max_length=max_length)

@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import cast
 
 import torch
+from torch import nn
 
 from polylens.checkpoints.tensors import assign, names_in, read_tensors, weight_files
 from polylens.errors import InputError
 from polylens.models.description import Family, Header
 from polylens.models.family import family_of
 from polylens.models.files import read_json
-from polylens.models.protocol import Modality, Model
+from polylens.models.protocol import Modality, Model, Scorer
 from polylens.models.rules import rename
 
 
@@ -41,7 +42,7 @@ def read_header(folder: Path, *, modalities: Sequence[Modality] | None = None) -
 
 
 def load_model(header: Header, *, device: torch.device, dtype: torch.dtype) -> Model:
-    """Builds the model of a header and reads its weights.
+    """Builds the model of a header, which produces vectors, and reads its weights.
 
     Args:
         header: The header of the checkpoint.
@@ -50,7 +51,23 @@ def load_model(header: Header, *, device: torch.device, dtype: torch.dtype) -> M
 
     Raises:
         CheckpointError: A tensor is missing, left over or of the wrong shape; the message names it.
+        InputError: The model is a reranker.
     """
+    _ = header.processor
+    return cast("Model", _load(header, device, dtype))
+
+
+def load_scorer(header: Header, *, device: torch.device, dtype: torch.dtype) -> Scorer:
+    """Builds the reranker of a header and reads its weights; arguments and errors are those of `load_model`.
+
+    Raises:
+        InputError: The model does not score pairs.
+    """
+    _ = header.pairs
+    return cast("Scorer", _load(header, device, dtype))
+
+
+def _load(header: Header, device: torch.device, dtype: torch.dtype) -> nn.Module:
     with torch.device("meta"):
         model = header.family.build(header)
     files = weight_files(header.folder)
@@ -59,7 +76,7 @@ def load_model(header: Header, *, device: torch.device, dtype: torch.dtype) -> M
         where = files if part.file is None else [header.folder / part.file]
         tensors |= read_tensors(where, part.rules, device=device, dtype=dtype, skipped=part.skipped)
     assign(model, tensors)
-    return cast("Model", model)
+    return model
 
 
 def read_scalars(header: Header) -> dict[str, float]:

@@ -10,14 +10,15 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
-from polylens.models.protocol import Item, Modality, Model, Processor
+from polylens.errors import InputError
+from polylens.models.protocol import Item, Modality, Model, PairProcessor, Processor
 from polylens.models.rules import Rule
 
 Output = Literal["dense", "multi", "score"]
@@ -59,9 +60,10 @@ class Header:
     folder: Path
     config: Any
     """The family's own configuration."""
-    processor: Processor
+    processing: Processor | PairProcessor
+    """Tokens and pixels; `processor` and `pairs` are the same object, as the one or the other kind."""
     dim: int
-    """Width of the dense vectors."""
+    """Width of the dense vectors; 0 for a model that only scores pairs."""
     matryoshka_dims: tuple[int, ...]
     """Widths to which the dense vectors may be truncated."""
     multivector_dim: int | None
@@ -75,6 +77,28 @@ class Header:
     """Whether texts and images each have a network of their own, so that one may be loaded without the other."""
     fingerprint: str = ""
     """Twelve hexadecimal digits that change when the weights do."""
+
+    @property
+    def processor(self) -> Processor:
+        """The processing of a model that produces vectors.
+
+        Raises:
+            InputError: The model only scores pairs.
+        """
+        if self.family.outputs == {"score"}:
+            raise InputError("this model is a reranker: it scores pairs of inputs and produces no vectors")
+        return cast("Processor", self.processing)
+
+    @property
+    def pairs(self) -> PairProcessor:
+        """The processing of a reranker.
+
+        Raises:
+            InputError: The model does not score pairs.
+        """
+        if "score" not in self.family.outputs:
+            raise InputError("this model produces vectors and does not score pairs of inputs")
+        return cast("PairProcessor", self.processing)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -160,7 +184,7 @@ class Family:
     read: Callable[[Path, Json], Header]
     """Folder and its `config.json` -> the header, without the fingerprint, with every modality of the checkpoint."""
     build: Callable[[Header], nn.Module]
-    """Header -> the network with empty parameters, a `protocol.Model`; called on the meta device."""
+    """Header -> the network with empty parameters, a `protocol.Model` or `Scorer`; called on the meta device."""
     weights: Callable[[Header, nn.Module, frozenset[str]], Sequence[WeightPart]]
     """Header, the empty network and the published names of its tensors -> where its parameters come from."""
     layout: Callable[[Model, Processor, Mapping[str, float]], Layout] | None = None

@@ -21,21 +21,26 @@ if TYPE_CHECKING:
 
 Modality = Literal["text", "image"]
 
+Grid = tuple[int, int]
+"""Rows and columns of patches of one image."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Item:
-    """One input, ready for the model."""
+    """One sequence, ready for the model: an input, or a query and a document that a reranker reads together."""
 
     token_ids: npt.NDArray[np.int64]
     """`[tokens]`; an image's placeholder is already repeated once per visual token."""
-    pool: tuple[int, int]
-    """First row, and one past the last row, of those whose mean is the dense vector."""
-    task: str | None
+    pool: tuple[int, int] = (0, 0)
+    """First row, and one past the last row, of those whose mean is the dense vector; unused for a pair."""
+    task: str | None = None
     """Task whose adapter is used; None uses no adapter, as in the first stage of training."""
     patches: Tensor | None = None
-    """`[patches, numbers per patch]` float32, None for a text."""
-    grid: tuple[int, int] | None = None
-    """Rows and columns of patches, None for a text."""
+    """`[patches, numbers per patch]` float32: those of every image in the sequence, in order; None without images."""
+    grids: tuple[Grid, ...] = ()
+    """The grid of each image in the sequence, in order; empty for a text."""
+    image_starts: tuple[int, ...] = ()
+    """For images among text: the row of each one's first visual token. The text may hold the placeholder literally."""
     chunks: tuple[tuple[int, int], ...] = ()
     """For late chunking: spans of rows that get one dense vector each, instead of one vector for `pool`."""
     truncated: bool = False
@@ -98,13 +103,17 @@ class Model(Protocol):
 class Scorer(Protocol):
     """The maths of a family whose output is `score`: a reranker."""
 
-    def score(self, pairs: Sequence[tuple[Item, Item]]) -> Tensor:
-        """Computes how well the second of each pair answers the first: `[N]` float32, higher is better.
+    def score(self, items: Sequence[Item]) -> Tensor:
+        """Computes how well the document of each pair answers its query: `[N]` float32, higher is better.
 
         Args:
-            pairs: Each a query and a document, with texts or images on either side. A pair's score does not depend on
-                the others in its batch.
+            items: Pairs, each joined by `PairProcessor.pair`. A pair's score does not depend on the others in its
+                batch.
         """
+        ...
+
+    def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """The parameters by name, as for any `nn.Module`."""
         ...
 
 
@@ -151,3 +160,57 @@ class Processor(Protocol):
         ...
 
     def image(self, image: PIL.Image.Image, *, task: str | None, max_pixels: int | None) -> Item: ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Side:
+    """One side of a pair, ready to be joined with the other: a text that has been cut, or an image as patches."""
+
+    text: str | None = None
+    """None for an image."""
+    patches: Tensor | None = None
+    """`[patches, numbers per patch]` float32, None for a text."""
+    grid: Grid | None = None
+    """None for a text."""
+    truncated: bool = False
+    """Whether a text had more tokens and was cut."""
+
+
+@runtime_checkable
+class PairProcessor(Protocol):
+    """Tokens and pixels of a family whose output is `score`: from a query and a document to one sequence."""
+
+    tokenizer: Tokenizer
+    """From the checkpoint's `tokenizer.json`, without truncation and padding."""
+    max_pixels: int
+    """Largest area of a resized image, unless a call names another."""
+    max_length: int
+    """Tokens of the longest pair."""
+    max_query_length: int
+    """Tokens that are kept free for the query where a document is cut by default."""
+
+    def query(self, value: str | PIL.Image.Image, *, max_length: int | None, max_pixels: int | None) -> Side:
+        """Prepares a query once for all its documents.
+
+        Args:
+            value: A text, or an RGB image.
+            max_length: Tokens of the query; None is the model's own limit.
+            max_pixels: Area to which an image is shrunk; None is the model's own limit.
+        """
+        ...
+
+    def document(self, value: str | PIL.Image.Image, *, max_length: int | None, max_pixels: int | None) -> Side:
+        """Prepares a document; the arguments are those of `query`."""
+        ...
+
+    def pair(self, query: Side, document: Side, *, max_length: int | None) -> Item:
+        """Joins both sides to the one sequence that the model reads.
+
+        Raises:
+            InputError: The pair has more tokens than `max_length`, or than the model takes.
+        """
+        ...
+
+    def num_image_tokens(self, width: int, height: int) -> int:
+        """Returns how many tokens an image of this size has for the model, as `Processor.num_image_tokens`."""
+        ...

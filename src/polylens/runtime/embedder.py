@@ -69,19 +69,9 @@ def load(
     folder = resolve(name, revision=revision, local_files_only=local_files_only)
     target = choose_device(device)
     header = read_header(folder, modalities=modalities)  # before the weights: what is cheap to refuse comes first
-    require_vectors(header)
+    _ = header.processor  # a reranker is refused before its weights are asked for
     held_in = choose_dtype(dtype, target, float16_overflows=header.family.overflows_in_float16)
     return Embedder(header, load_model(header, device=target, dtype=held_in), model_stem(name))
-
-
-def require_vectors(header: Header) -> None:
-    """Refuses a model that only scores pairs.
-
-    Raises:
-        InputError: It produces no vectors.
-    """
-    if "dense" not in header.family.outputs:
-        raise InputError("this model scores pairs of inputs and produces no vectors")
 
 
 def model_stem(name: str | Path) -> str:

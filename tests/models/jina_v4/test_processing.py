@@ -51,7 +51,7 @@ class TestText:
         item = processor.text("Grüße, 東京", task=task, prompt_name=prompt_name, max_length=None)
         assert self.decode(processor, item) == prompt + "Grüße, 東京"
         assert item.token_ids.dtype == np.int64
-        assert (item.pool, item.task, item.patches, item.grid) == ((0, item.num_tokens), task, None, None)
+        assert (item.pool, item.task, item.patches, item.grids) == ((0, item.num_tokens), task, None, ())
 
     @pytest.mark.parametrize("prompt_name", ["query", "passage"])
     def test_text_matching_always_takes_the_querys_prompt(self, processor: JinaV4Processor, prompt_name: str) -> None:
@@ -225,7 +225,7 @@ class TestPatches:
         image = noise(4, 9).resize((333, 120), PIL.Image.Resampling.BICUBIC)
         theirs = Qwen2VLImageProcessorPil(min_pixels=3136, max_pixels=602_112)(images=[image], return_tensors="pt")
         mine = processor.image(image, task="retrieval", max_pixels=None)
-        assert theirs["image_grid_thw"].tolist() == [[1, *mine.grid]]
+        assert theirs["image_grid_thw"].tolist() == [[1, *mine.grids[0]]]
         level = 1 / 255 / min(tiny.IMAGES.std)
         difference = (mine.patches - theirs["pixel_values"]).abs()
         assert difference.max() < 2.001 * level
@@ -292,9 +292,9 @@ class TestImageTemplate:
         self, processor: JinaV4Processor, height: int, width: int
     ) -> None:
         item = processor.image(noise(height, width), task="retrieval", max_pixels=None)
-        assert item.grid is not None and item.patches is not None
+        assert item.patches is not None
         ids = item.token_ids.tolist()
-        rows, columns = item.grid
+        [(rows, columns)] = item.grids
         assert rows % 2 == 0 and columns % 2 == 0
         assert ids.count(CONFIG.image_token_id) == rows * columns // 4
         assert item.patches.shape == (rows * columns, 1176) and item.patches.dtype == torch.float32
@@ -310,7 +310,7 @@ class TestImageTemplate:
 
     def test_max_pixels_may_exceed_the_checkpoints(self, processor: JinaV4Processor) -> None:
         item = processor.image(noise(1400, 1400), task=None, max_pixels=28 * 28 * 10_000)
-        assert item.grid == (100, 100)
+        assert item.grids == ((100, 100),)
 
     def test_less_than_one_visual_token_is_refused(self, processor: JinaV4Processor) -> None:
         with pytest.raises(InputError, match=r"max_pixels must be at least 784, .* got 783"):

@@ -122,4 +122,4 @@ def patches_in(images: Sequence[Item]) -> list[Tensor]:
 
 def grids_in(images: Sequence[Item]) -> list[tuple[int, int]]:
     """Rows and columns of patches of each image."""
-    return [item.grid for item in images if item.grid is not None]
+    return [grid for item in images for grid in item.grids]

@@ -40,7 +40,7 @@ def _read(folder: Path, published: Json) -> Header:
         family=FAMILY,
         folder=folder,
         config=config,
-        processor=JinaClipProcessor.from_folder(folder, config),
+        processing=JinaClipProcessor.from_folder(folder, config),
         dim=config.text.width,
         matryoshka_dims=config.matryoshka_dims,
         multivector_dim=None,

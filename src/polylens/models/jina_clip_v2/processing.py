@@ -224,4 +224,4 @@ class JinaClipProcessor:
         patches = to_patches((pixels.float() / 255 - mean) / std, self.config.vision.patch_size)
         placeholders = np.full(self.config.vision.num_tokens, PLACEHOLDER, dtype=np.int64)
         side = self.config.vision.grid
-        return Item(token_ids=placeholders, pool=(0, 1), task=None, patches=patches, grid=(side, side))
+        return Item(token_ids=placeholders, pool=(0, 1), task=None, patches=patches, grids=((side, side),))

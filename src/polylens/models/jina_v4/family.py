@@ -46,7 +46,7 @@ def _read(folder: Path, published: Json) -> Header:
         family=FAMILY,
         folder=folder,
         config=config,
-        processor=JinaV4Processor.from_folder(folder, config),
+        processing=JinaV4Processor.from_folder(folder, config),
         dim=config.decoder.width,
         matryoshka_dims=config.matryoshka_dims,
         multivector_dim=config.multivector_dim,
@@ -143,11 +143,11 @@ def _published(model: JinaV4, names: Mapping[str, str]) -> dict[str, Tensor]:
 
 def _heat_grid(processor: Processor, item: Item) -> HeatGrid:
     processing = cast("JinaV4Processor", processor)
-    assert item.grid is not None
+    [grid] = item.grids
     merge = processing.image_config.merge_size
     return HeatGrid(
-        item.grid[0] // merge,
-        item.grid[1] // merge,
+        grid[0] // merge,
+        grid[1] // merge,
         np.flatnonzero(item.token_ids == processing.config.image_token_id),
     )
 

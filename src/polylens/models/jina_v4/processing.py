@@ -140,5 +140,6 @@ class JinaV4Processor:
             pool=pool,
             task=task,
             patches=to_patches(normalise(pixels, config), config),
-            grid=grid,
+            grids=(grid,),
+            image_starts=(len(self._before),),
         )

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from polylens.models.protocol import Item
-from polylens.types import Embedding
+from polylens.types import Embedding, FloatArray
 
 
 class Engine(Protocol):
-    """Runs the model of one checkpoint. An item's vectors do not depend on the other items of its batch."""
+    """Runs the model of one checkpoint. An item's result does not depend on the other items of its batch."""
 
     def run(self, items: Sequence[Item]) -> Iterator[list[Embedding]]:
         """Runs one batch.
@@ -20,5 +20,13 @@ class Engine(Protocol):
 
         Yields:
             The embeddings of each item, in order: one per chunk, or a single one for an item without chunks.
+        """
+        ...
+
+    def score(self, items: Sequence[Item]) -> FloatArray:
+        """Scores one batch of pairs, `[N]`, higher is better; see `protocol.Scorer`.
+
+        Args:
+            items: Joined pairs that fit into memory together.
         """
         ...

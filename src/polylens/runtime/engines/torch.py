@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import cast
 
 import torch
 
-from polylens.models.protocol import Item, Model
-from polylens.types import Embedding
+from polylens.models.protocol import Item, Model, Scorer
+from polylens.types import Embedding, FloatArray
 
 
 class TorchEngine:
@@ -17,13 +18,13 @@ class TorchEngine:
         model: Its weights may lie on any device.
     """
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model | Scorer) -> None:
         self.model = model
 
     def run(self, items: Sequence[Item]) -> Iterator[list[Embedding]]:
         """Runs one batch; see `Engine.run`. The arrays are copies, so keeping one does not keep its whole batch."""
         with torch.inference_mode():
-            outputs = self.model.embed(items)
+            outputs = cast("Model", self.model).embed(items)
         dense, norms = outputs.dense.cpu().numpy(), outputs.norms.cpu().numpy()
         tokens = None if outputs.multivector is None else outputs.multivector.cpu().numpy()
         row = start = 0
@@ -35,3 +36,9 @@ class TorchEngine:
                 row += 1
             start += item.num_tokens
             yield found
+
+    def score(self, items: Sequence[Item]) -> FloatArray:
+        """Scores one batch of pairs; see `Engine.score`."""
+        with torch.inference_mode():
+            scores = cast("Scorer", self.model).score(items)
+        return cast("FloatArray", scores.float().cpu().numpy())

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from polylens.errors import WorkerError
-from polylens.models.protocol import Item, Modality
+from polylens.models.protocol import Grid, Item, Modality
 from polylens.types import Embedding
 
 if TYPE_CHECKING:
@@ -168,7 +168,8 @@ Packed = tuple[
     tuple[int, int],
     str | None,
     npt.NDArray[np.float32] | None,
-    tuple[int, int] | None,
+    tuple[Grid, ...],
+    tuple[int, ...],
     tuple[tuple[int, int], ...],
 ]
 
@@ -176,16 +177,18 @@ Packed = tuple[
 def packed(item: Item) -> Packed:
     """An item as plain arrays: torch would send its tensors through shared memory, one file per tensor."""
     patches = None if item.patches is None else item.patches.numpy()
-    return item.token_ids, item.pool, item.task, patches, item.grid, item.chunks
+    return item.token_ids, item.pool, item.task, patches, item.grids, item.image_starts, item.chunks
 
 
 def unpacked(parts: Packed) -> Item:
     """The item that `packed` turned into plain arrays."""
     import torch
 
-    token_ids, pool, task, patches, grid, chunks = parts
+    token_ids, pool, task, patches, grids, image_starts, chunks = parts
     tensor = None if patches is None else torch.from_numpy(patches)
-    return Item(token_ids=token_ids, pool=pool, task=task, patches=tensor, grid=grid, chunks=chunks)
+    return Item(
+        token_ids=token_ids, pool=pool, task=task, patches=tensor, grids=grids, image_starts=image_starts, chunks=chunks
+    )
 
 
 def serve(pipe: Any, config: WorkerConfig) -> None:
