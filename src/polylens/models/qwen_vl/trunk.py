@@ -84,7 +84,7 @@ def visual_tokens(
     tokens = vision(packed, grids).to(dtype)
     if len(chosen) == len(distinct):
         return tokens
-    per_image = tokens.split([rows * columns // vision.config.merge_size**2 for rows, columns in grids])
+    per_image = torch.split(tokens, [rows * columns // vision.config.merge_size**2 for rows, columns in grids])
     return torch.cat([per_image[i] for i in chosen])
 
 
@@ -93,4 +93,4 @@ def images_in(items: Sequence[Item]) -> Iterator[tuple[Float[Tensor, "P D"], Gri
     for item in items:
         if item.patches is not None:
             sizes = [rows * columns for rows, columns in item.grids]
-            yield from zip(item.patches.split(sizes), item.grids, strict=True)
+            yield from zip(torch.split(item.patches, sizes), item.grids, strict=True)
