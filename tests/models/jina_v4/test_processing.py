@@ -94,7 +94,7 @@ def published_tokenizer() -> Tokenizer:
 
 
 def test_an_image_equals_the_official_processors_where_pillow_resizes(processor: JinaV4Processor) -> None:
-    """Pillow's resize in place of torchvision's, on a picture without sharp edges: two levels as in `TestResize` of qwen_vl."""
+    """Pillow's resize in place of torchvision's, on a picture without sharp edges: two levels as in `TestResize`."""
     from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
     image = noise(4, 9).resize((333, 120), PIL.Image.Resampling.BICUBIC)
