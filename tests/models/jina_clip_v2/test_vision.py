@@ -18,9 +18,9 @@ from tests.support import tiny_clip
 import polylens
 from polylens.checkpoints.export import save_checkpoint
 from polylens.checkpoints.loading import load_model, read_header
+from polylens.models.eva02.vision import resized_positions
 from polylens.models.jina_clip_v2.model import JinaClip
 from polylens.models.jina_clip_v2.processing import JinaClipProcessor
-from polylens.models.jina_clip_v2.vision import resized_positions
 from polylens.runtime.embedder import Embedder
 
 BOUND = 1e-4
