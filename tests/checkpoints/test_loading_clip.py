@@ -105,7 +105,7 @@ class TestPublishedSizes:
 
     def test_angles_of_the_vision_tower(self) -> None:
         """Row then column, positions 0, 16/36, ... 16 x 35/36; the class token is not turned."""
-        from polylens.models.jina_clip_v2.vision import token_angles
+        from polylens.models.eva02.vision import token_angles
 
         vision = parse_config(FILES["config.json"]).vision
         assert vision is not None
@@ -143,7 +143,12 @@ class TestRefusals:
             ("vision_config", "layers", 0, "num_layers of VisionConfig must be a whole number above 0"),
             ("text_config", "pooler_type", "cls_pooler", "pooler_type"),
             ("text_config", "default_lora_task", "separation", "should have this one adapter"),
-            ("text_config", "hf_model_name_or_path", "jinaai/jina-bert-flash-implementation", "this is jina-clip-v1"),
+            (
+                "text_config",
+                "hf_model_name_or_path",
+                "jinaai/jina-bert-flash-implementation",
+                "default_lora_task of text_c",
+            ),
             ("vision_config", None, None, "lacks the field 'vision_config'"),
         ],
     )

@@ -17,6 +17,7 @@ FOLDERS = (
     "jina_v4",
     "jina_clip_v2",
     "jina_reranker_m0",
+    "jina_bert",
 )
 
 

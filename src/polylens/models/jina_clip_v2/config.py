@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from polylens.errors import CheckpointError
-from polylens.models.counts import require_counts
+from polylens.models.counts import require_counts, require_values
+from polylens.models.eva02.config import VisionConfig, parse_vision, render_vision
 from polylens.nn.lora import LoRAConfig
 
 Json = Mapping[str, Any]
@@ -74,41 +75,6 @@ class TextConfig:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class VisionConfig:
-    """The vision tower."""
-
-    width: int
-    num_layers: int
-    num_heads: int
-    mlp_width: int
-    image_size: int  # pixels per side
-    patch_size: int  # pixels per side
-    pretrained_grid: int  # patches per side in pretraining; rotary positions are scaled to this span
-    num_channels: int = 3
-    norm_eps: float = 1e-6
-    theta: float = 10_000.0
-
-    @property
-    def head_dim(self) -> int:
-        return self.width // self.num_heads
-
-    @property
-    def grid(self) -> int:
-        """Whole patches per side; the model does not see the remaining pixels at the right and the lower edge."""
-        return self.image_size // self.patch_size
-
-    @property
-    def num_tokens(self) -> int:
-        """Tokens per image: the patches and the class token."""
-        return self.grid**2 + 1
-
-    @property
-    def patch_dim(self) -> int:
-        """Numbers per patch."""
-        return self.num_channels * self.patch_size**2
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class JinaClipConfig:
     """The whole model; jina-embeddings-v3 has no vision tower."""
 
@@ -125,6 +91,8 @@ def parse_config(config: Json) -> JinaClipConfig:
     """
     try:
         parsed = _parse_clip(config) if config.get("model_type") == "jina_clip" else _parse_v3(config)
+    except CheckpointError:
+        raise
     except KeyError as missing:
         raise CheckpointError(f"config.json lacks the field {missing}") from missing
     except (TypeError, ValueError, AttributeError) as wrong:
@@ -135,34 +103,11 @@ def parse_config(config: Json) -> JinaClipConfig:
 
 def _parse_clip(config: Json) -> JinaClipConfig:
     text, vision = config["text_config"], config["vision_config"]
-    if "jina-bert" in str(text.get("hf_model_name_or_path")):
-        raise CheckpointError("this is jina-clip-v1, whose text tower is a JinaBERT; only jina-clip-v2's is known here")
-    _require("text_config", text, pooler_type="mean_pooler", proj_type=None)
-    _require(
-        "vision_config",
-        vision,
-        naive_swiglu=True,
-        subln=True,
-        rope_embeddings=True,
-        intp_freq=True,
-        qkv_bias=True,
-        post_norm=False,
-        ls_init_value=None,
-        proj_type=None,
-    )
+    require_values("text_config", text, pooler_type="mean_pooler", proj_type=None)
     backbone = {**BACKBONE, **text["hf_model_config_kwargs"]}
-    tower = VisionConfig(
-        width=vision["width"],
-        num_layers=vision["layers"],
-        num_heads=vision["width"] // vision["head_width"],
-        mlp_width=int(vision["width"] * vision["mlp_ratio"] + 1e-6),  # the ratio may be a rounded quotient
-        image_size=vision["image_size"],
-        patch_size=vision["patch_size"],
-        pretrained_grid=vision["pt_hw_seq_len"],
-    )
     return JinaClipConfig(
         text=_text(backbone, always_on=text["default_lora_task"], default_length=512),
-        vision=tower,
+        vision=parse_vision(vision),
         matryoshka_dims=tuple(config["matryoshka_dimensions"]),
     )
 
@@ -177,7 +122,7 @@ def _parse_v3(config: Json) -> JinaClipConfig:
 
 
 def _text(backbone: Json, *, always_on: str | None, default_length: int) -> TextConfig:
-    _require("the text tower", backbone, hidden_act="gelu", type_vocab_size=1)
+    require_values("the text tower", backbone, hidden_act="gelu", type_vocab_size=1)
     tasks = tuple(backbone["lora_adaptations"] or ())
     if always_on is not None and tasks != (always_on,):
         raise CheckpointError(
@@ -235,47 +180,16 @@ def render_config(config: JinaClipConfig) -> dict[str, Any]:
                 "task_instructions": dict(text.instructions),
             },
         },
-        "vision_config": {
-            "model_type": "jina_clip_vision",
-            "embed_dim": vision.width,
-            "width": vision.width,
-            "layers": vision.num_layers,
-            "head_width": vision.head_dim,
-            "mlp_ratio": vision.mlp_width / vision.width,
-            "image_size": vision.image_size,
-            "patch_size": vision.patch_size,
-            "pt_hw_seq_len": vision.pretrained_grid,
-            "intp_freq": True,
-            "naive_swiglu": True,
-            "subln": True,
-            "rope_embeddings": True,
-            "qkv_bias": True,
-            "post_norm": False,
-            "proj_type": None,
-            "ls_init_value": None,
-        },
+        "vision_config": render_vision(vision),
     }
 
 
-def _require(place: str, found: Json, **wanted: object) -> None:
-    for field, value in wanted.items():
-        if found.get(field, value) != value:
-            raise CheckpointError(
-                f"{field} of {place} is {found[field]!r}; this family is computed with {value!r} only"
-            )
-
-
 def _check(config: JinaClipConfig) -> None:
-    for part in (config.text, config.vision, config.text.lora):
-        if part is None:
-            continue
-        require_counts(part)
-        if isinstance(part, (TextConfig, VisionConfig)):
-            step = 2 if isinstance(part, TextConfig) else 4  # rotated pairs, shared out between rows and columns
-            if part.width % part.num_heads or part.head_dim % step:
-                raise CheckpointError(
-                    f"{part.num_heads} heads cannot share a width of {part.width} in multiples of {step} numbers"
-                )
+    text = config.text
+    require_counts(text)
+    require_counts(text.lora)
+    if text.width % text.num_heads or text.head_dim % 2:
+        raise CheckpointError(f"{text.num_heads} heads cannot share a width of {text.width} in multiples of 2 numbers")
     if config.vision is not None and config.vision.width != config.text.width:
         raise CheckpointError(
             f"both towers must end in one space, their widths are {config.text.width} and {config.vision.width}"

@@ -7,13 +7,15 @@ from pathlib import Path
 from typing import cast
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from polylens.models.description import Family, Header, Json, Layout, Usage, WeightPart
+from polylens.models.eva02.config import is_jina_bert, text_backbone
+from polylens.models.eva02.images import render_image_config
 from polylens.models.files import read_json
 from polylens.models.jina_clip_v2.config import JinaClipConfig, parse_config, render_config
 from polylens.models.jina_clip_v2.model import JinaClip
-from polylens.models.jina_clip_v2.processing import JinaClipProcessor, render_image_config
+from polylens.models.jina_clip_v2.processing import JinaClipProcessor
 from polylens.models.jina_clip_v2.state_dict import (
     LOGIT_SCALE,
     clip_rules,
@@ -23,13 +25,16 @@ from polylens.models.jina_clip_v2.state_dict import (
     v3_rules,
 )
 from polylens.models.protocol import Model, Processor
+from polylens.models.rules import unfolded
 
 _ONE_INSTRUCTION = ("text-matching", "retrieval.passage", "classification", "separation")
 """Tasks that clients send to jina-clip-v2 and that have no effect: its one instruction is that of `retrieval.query`."""
 
 
 def _claims(config: Json) -> bool:
-    return config.get("model_type") in ("jina_clip", "jina_embeddings_v3") or "lora_adaptations" in config
+    if config.get("model_type") == "jina_clip":
+        return not is_jina_bert(text_backbone(config))
+    return config.get("model_type") == "jina_embeddings_v3" or "lora_adaptations" in config
 
 
 def _read(folder: Path, published: Json) -> Header:
@@ -73,10 +78,7 @@ def _layout(model: Model, processor: Processor, scalars: Mapping[str, float]) ->
     assert processing.image_config is not None
     ours = {name: parameter.detach().cpu() for name, parameter in clip.named_parameters()}
     scale = torch.tensor(scalars[LOGIT_SCALE], dtype=next(iter(ours.values())).dtype)
-    tensors: dict[str, Tensor] = {LOGIT_SCALE: scale}
-    for rule in clip_rules(clip.config, ("text", "image")):
-        published = rule.unfold([ours[name] for name in rule.ours])
-        tensors |= {name: each.contiguous() for name, each in zip(rule.published, published, strict=True)}
+    tensors = {LOGIT_SCALE: scale, **unfolded(clip_rules(clip.config, ("text", "image")), ours)}
     return Layout(
         tensors=tensors,
         config=render_config(clip.config),
