@@ -194,7 +194,7 @@ class EmbeddingService:
 
     async def _embed_text(self, served: Served, item: Item, queue: QueueName, options: EmbedOptions) -> Embedded:
         (embedding,) = await self._compute(served, item, queue, options)
-        token_ids = tuple(item.token_ids.tolist()) if options.shows_tokens else ()
+        token_ids = tuple(item.vector_token_ids.tolist()) if options.shows_tokens else ()
         return Embedded(embedding, item.num_tokens, is_image=False, token_ids=token_ids)
 
     async def _embed_image(

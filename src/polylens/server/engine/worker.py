@@ -170,22 +170,23 @@ Packed = tuple[
     npt.NDArray[np.float32] | None,
     tuple[int, int] | None,
     tuple[tuple[int, int], ...],
+    npt.NDArray[np.bool_] | None,
 ]
 
 
 def packed(item: Item) -> Packed:
     """An item as plain arrays: torch would send its tensors through shared memory, one file per tensor."""
     patches = None if item.patches is None else item.patches.numpy()
-    return item.token_ids, item.pool, item.task, patches, item.grid, item.chunks
+    return item.token_ids, item.pool, item.task, patches, item.grid, item.chunks, item.kept
 
 
 def unpacked(parts: Packed) -> Item:
     """The item that `packed` turned into plain arrays."""
     import torch
 
-    token_ids, pool, task, patches, grid, chunks = parts
+    token_ids, pool, task, patches, grid, chunks, kept = parts
     tensor = None if patches is None else torch.from_numpy(patches)
-    return Item(token_ids=token_ids, pool=pool, task=task, patches=tensor, grid=grid, chunks=chunks)
+    return Item(token_ids=token_ids, pool=pool, task=task, patches=tensor, grid=grid, chunks=chunks, kept=kept)
 
 
 def serve(pipe: Any, config: WorkerConfig) -> None:
