@@ -80,7 +80,7 @@ def require_vectors(header: Header) -> None:
     Raises:
         InputError: It produces no vectors.
     """
-    if "dense" not in header.family.outputs:
+    if header.family.outputs == {"score"}:
         raise InputError("this model scores pairs of inputs and produces no vectors")
 
 

@@ -55,10 +55,6 @@ def parse_config(config: Json, metadata: Json) -> JinaColbertConfig:
             raise CheckpointError(
                 f"{field} of {METADATA} is {metadata.get(field)!r}; this family is computed with {only!r} only"
             )
-    if config.get("lora_adaptations"):
-        raise CheckpointError(
-            f"lora_adaptations of config.json must be empty for ColBERT, got {config['lora_adaptations']!r}"
-        )
     try:
         parsed = JinaColbertConfig(
             text=parse_text_config(config, lora=NO_ADAPTERS),

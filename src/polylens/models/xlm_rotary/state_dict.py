@@ -7,7 +7,7 @@ form, `JinaEmbeddingsV3Model`, names queries, keys and values apart; its adapter
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -160,7 +160,7 @@ def _adapted(config: TextConfig, published: str, ours: str, shape: tuple[int, in
     return Rule(published=shapes, ours=tuple(names), fold=split, unfold=join)
 
 
-def _stacked(published: dict[str, tuple[int, ...]], ours: str) -> Rule:
+def _stacked(published: Mapping[str, tuple[int, ...]], ours: str) -> Rule:
     """Returns the rule that stacks several published matrices, one below the other."""
 
     def fold(tensors: Sequence[Tensor], dtype: torch.dtype) -> Sequence[Tensor]:
@@ -172,12 +172,12 @@ def _stacked(published: dict[str, tuple[int, ...]], ours: str) -> Rule:
     return Rule(published=published, ours=(ours,), fold=fold, unfold=unfold)
 
 
-def _block_diagonal(published: dict[str, tuple[int, int]], ours: str) -> Rule:
+def _block_diagonal(published: Mapping[str, tuple[int, int]], ours: str) -> Rule:
     """Returns the rule that puts several published matrices of one shape on the diagonal of one, zeros around them."""
     [(rows, columns)] = set(published.values())
 
     def fold(tensors: Sequence[Tensor], dtype: torch.dtype) -> Sequence[Tensor]:
-        return (torch.block_diag(*(tensor.to(dtype) for tensor in tensors)),)
+        return (torch.block_diag(*(tensor.to(dtype) for tensor in tensors)),)  # type: ignore[no-untyped-call]
 
     def unfold(tensors: Sequence[Tensor]) -> Sequence[Tensor]:
         places = [(i * rows, i * columns) for i in range(len(published))]
