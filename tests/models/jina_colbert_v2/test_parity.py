@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from tests.support import tiny_colbert
+from tests.support.serving import serving
 from tests.support.tiny_colbert import DOCUMENT_MARKER, MASK, QUERY_MARKER
 from tests.support.xlm_reference import assert_close, from_official, theirs
 
@@ -120,6 +121,19 @@ def test_a_library_of_it(tmp_path: Path, embedder: Embedder) -> None:
     assert {hit.file for hit in hits} == {"sea.txt", "hill.txt"}
     [sea] = [hit for hit in hits if hit.file == "sea.txt"]
     assert sea.late_score == pytest.approx(best, abs=3e-3)  # stored in half precision
+
+
+def test_over_http(folder: Path, embedder: Embedder, tmp_path: Path) -> None:
+    """A document by default; the tokens that are shown are those with a vector."""
+    document = embedder.encode_text("a.b!", task="retrieval.passage", return_multivector=True)
+    shown = {"return_multivector": True, "return_tokenized_input": True}
+    with serving("--model", str(folder), home=tmp_path) as server:
+        [row] = server.embed("a.b!", model=folder.name, **shown)["data"]
+        long = {"model": folder.name, "input": "where is the lighthouse?", "task": "retrieval.query", "truncate": False}
+        refused = server.post("/v1/embeddings", long)
+    assert np.abs(np.array(row["embeddings"]) - document).max() < 0.03  # the server computes in bf16
+    assert row["tokenized_input"] == ["<s>", "[DocumentMarker]", "a", "b", "</s>"]
+    assert refused.status_code == 422 and "has more than 12 tokens" in refused.text
 
 
 class TestProcessing:

@@ -39,7 +39,7 @@ def _read(folder: Path, published: Json) -> Header:
         multivector_dim=config.dim,
         modalities=("text",),
         context=config.text.max_length,
-        usage=Usage(),
+        usage=Usage(default_task="retrieval.passage"),  # clients always say which; a document is cut least
     )
 
 

@@ -162,8 +162,9 @@ class EmbeddingService:
             kept = text[: CHARS_PER_TOKEN * limit]  # so that a text of megabytes costs what its first tokens cost
             item = served.header.processor.text(kept, task=adapter, prompt_name=prompt, max_length=limit)
             if not options.truncate and (item.truncated or len(kept) < len(text)):
+                at = item.num_tokens if item.truncated else limit  # a query may have a limit of its own
                 raise FieldError(
-                    f"has more than {limit} tokens, the limit for one text; shorten it, or send truncate: true",
+                    f"has more than {at} tokens, the limit for one text; shorten it, or send truncate: true",
                     options.field_of(index),
                 )
             items.append(item)
