@@ -184,6 +184,32 @@ CATALOG: tuple[CatalogEntry, ...] = (
         modalities=("text",),
         languages="2",
     ),
+    CatalogEntry(
+        name="jinaai/jina-embeddings-v3-hf",
+        aliases=("jina-embeddings-v3-hf",),
+        repository="jinaai/jina-embeddings-v3-hf",
+        revision="d18862d9a48706220815554fac3ebb4dfa46fc28",
+        licence="CC BY-NC 4.0 (non-commercial)",
+        parameters=573_293_436,  # with adapters of rank 4, that of the official form
+        dims=(32, 64, 128, 256, 512, 768, 1024),
+        multivector_dim=None,
+        context=8192,
+        modalities=("text",),
+        languages="89",
+    ),
+    CatalogEntry(
+        name="jinaai/jina-colbert-v2",
+        aliases=("jina-colbert-v2",),
+        repository="jinaai/jina-colbert-v2",
+        revision="4cf816e5e2b03167b132a3c847a9ecd48ba708e1",
+        licence="CC BY-NC 4.0 (non-commercial)",
+        parameters=559_497_216,
+        dims=(128,),
+        multivector_dim=128,
+        context=8192,
+        modalities=("text",),
+        languages="89",
+    ),
 )
 
 _T5 = (

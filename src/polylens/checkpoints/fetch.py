@@ -24,6 +24,9 @@ WANTED_FILES = (
     "model.safetensors.index.json",
     "adapters/*.json",
     "adapters/*.safetensors",
+    "*/adapter_config.json",
+    "*/adapter_model.safetensors",
+    "artifact.metadata",
 )
 """The files of a repository that polylens reads, as patterns of `fnmatch`."""
 

@@ -18,6 +18,7 @@ FOLDERS = (
     "jina_clip_v2",
     "jina_reranker_m0",
     "jina_bert",
+    "jina_colbert_v2",
 )
 
 

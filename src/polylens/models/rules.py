@@ -58,7 +58,7 @@ def linear(published: str, ours: str, outputs: int, inputs: int) -> Iterator[Rul
     yield rename(f"{published}.bias", (outputs,), f"{ours}.bias")
 
 
-def stacked(published: dict[str, tuple[int, ...]], ours: str) -> Rule:
+def stacked(published: Mapping[str, Shape], ours: str) -> Rule:
     """Returns the rule that stacks several published tensors of one shape, one below the other."""
 
     def fold(tensors: Sequence[Tensor], dtype: torch.dtype) -> Sequence[Tensor]:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from polylens.errors import CheckpointError
-from polylens.models.counts import require_counts, require_values
+from polylens.models.counts import require_values
 from polylens.models.eva02.config import VisionConfig, parse_vision, render_vision
+from polylens.models.xlm_rotary.config import TextConfig, check_text_config, parse_text_config
 from polylens.nn.lora import LoRAConfig
 
 Json = Mapping[str, Any]
@@ -36,42 +37,10 @@ BACKBONE: Json = {
 """The published config.json of jina-embeddings-v3. That of jina-clip-v2 names this repository instead of the sizes of
 its text tower, and states only the differences. jina_clip_v2 facts, section 1.2 and 3."""
 
+NATIVE = "jina_embeddings_v3"
+"""`model_type` of jina-embeddings-v3 in transformers' own form."""
 
-def adapter_key(task: str) -> str:
-    """Returns the name of a task's adapter among the parameters, where a name cannot contain a dot.
-
-    >>> adapter_key("retrieval.query")
-    'retrieval_query'
-    """
-    return task.replace(".", "_")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TextConfig:
-    """The text tower."""
-
-    width: int
-    num_layers: int
-    num_heads: int
-    mlp_width: int
-    vocab_size: int
-    norm_eps: float
-    theta: float
-    lora: LoRAConfig  # the adapters of the checkpoint
-    always_on: str | None  # the adapter of every text, merged while loading; None if each text chooses one
-    instructions: tuple[tuple[str, str], ...]  # task -> the instruction before its texts
-    max_length: int  # tokens of the longest text
-    default_length: int  # tokens at which a text is cut by default
-
-    @property
-    def head_dim(self) -> int:
-        return self.width // self.num_heads
-
-    @property
-    def chosen(self) -> LoRAConfig:
-        """The adapters that are not merged, of which each text chooses one."""
-        tasks = () if self.always_on is not None else tuple(map(adapter_key, self.lora.tasks))
-        return LoRAConfig(tasks=tasks, rank=self.lora.rank, alpha=self.lora.alpha)
+NO_ADAPTERS = LoRAConfig(tasks=(), rank=BACKBONE["lora_rank"], alpha=float(BACKBONE["lora_alpha"]))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,14 +52,18 @@ class JinaClipConfig:
     matryoshka_dims: tuple[int, ...]
 
 
-def parse_config(config: Json) -> JinaClipConfig:
+def parse_config(config: Json, adapters: LoRAConfig = NO_ADAPTERS) -> JinaClipConfig:
     """Reads `config.json` of jina-clip-v2 (`model_type` "jina_clip") or jina-embeddings-v3 (either form).
+
+    Args:
+        config: The content of `config.json`.
+        adapters: The adapters of transformers' own form, which its `config.json` does not mention.
 
     Raises:
         CheckpointError: A field is missing, of the wrong kind, or asks for something that this family does not have.
     """
     try:
-        parsed = _parse_clip(config) if config.get("model_type") == "jina_clip" else _parse_v3(config)
+        parsed = _parse_clip(config) if config.get("model_type") == "jina_clip" else _parse_v3(config, adapters)
     except CheckpointError:
         raise
     except KeyError as missing:
@@ -112,35 +85,29 @@ def _parse_clip(config: Json) -> JinaClipConfig:
     )
 
 
-def _parse_v3(config: Json) -> JinaClipConfig:
+def _parse_v3(config: Json, adapters: LoRAConfig) -> JinaClipConfig:
     merged = {**BACKBONE, **config}
-    if config.get("model_type") == "jina_embeddings_v3":  # transformers' own form has no adapters in it
-        merged["lora_adaptations"] = []
+    is_native = config.get("model_type") == NATIVE
+    if is_native:
+        merged |= {"lora_adaptations": adapters.tasks, "lora_rank": adapters.rank, "lora_alpha": adapters.alpha}
         merged["rotary_emb_base"] = (config.get("rope_parameters") or {}).get("rope_theta", merged["rotary_emb_base"])
-    text = _text(merged, always_on=None, default_length=merged["max_position_embeddings"] - 2)
+    text = _text(merged, always_on=None, default_length=None, split_qkv=is_native)
     return JinaClipConfig(text=text, vision=None, matryoshka_dims=tuple(merged["matryoshka_dimensions"]))
 
 
-def _text(backbone: Json, *, always_on: str | None, default_length: int) -> TextConfig:
-    require_values("the text tower", backbone, hidden_act="gelu", type_vocab_size=1)
+def _text(backbone: Json, *, always_on: str | None, default_length: int | None, split_qkv: bool = False) -> TextConfig:
     tasks = tuple(backbone["lora_adaptations"] or ())
     if always_on is not None and tasks != (always_on,):
         raise CheckpointError(
             f"default_lora_task is {always_on!r}, so the checkpoint should have this one adapter, it has {list(tasks)}"
         )
-    return TextConfig(
-        width=backbone["hidden_size"],
-        num_layers=backbone["num_hidden_layers"],
-        num_heads=backbone["num_attention_heads"],
-        mlp_width=backbone["intermediate_size"],
-        vocab_size=backbone["vocab_size"],
-        norm_eps=backbone["layer_norm_eps"],
-        theta=float(backbone["rotary_emb_base"]),
+    return parse_text_config(
+        backbone,
         lora=LoRAConfig(tasks=tasks, rank=backbone["lora_rank"], alpha=float(backbone["lora_alpha"])),
         always_on=always_on,
         instructions=tuple((task, text) for task, text in backbone["task_instructions"].items() if text),
-        max_length=backbone["max_position_embeddings"] - 2,
-        default_length=min(default_length, backbone["max_position_embeddings"] - 2),
+        default_length=default_length,
+        split_qkv=split_qkv,
     )
 
 
@@ -185,14 +152,11 @@ def render_config(config: JinaClipConfig) -> dict[str, Any]:
 
 
 def _check(config: JinaClipConfig) -> None:
-    text = config.text
-    require_counts(text)
-    require_counts(text.lora)
-    if text.width % text.num_heads or text.head_dim % 2:
-        raise CheckpointError(f"{text.num_heads} heads cannot share a width of {text.width} in multiples of 2 numbers")
-    if config.vision is not None and config.vision.width != config.text.width:
+    check_text_config(config.text)
+    vision = config.vision
+    if vision is not None and vision.width != config.text.width:
         raise CheckpointError(
-            f"both towers must end in one space, their widths are {config.text.width} and {config.vision.width}"
+            f"both towers must end in one space, their widths are {config.text.width} and {vision.width}"
         )
     if not config.matryoshka_dims or max(config.matryoshka_dims) > config.text.width:
         raise CheckpointError(f"matryoshka_dimensions must lie within 1 and {config.text.width}")

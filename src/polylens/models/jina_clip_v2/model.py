@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from polylens.models.eva02.vision import VisionTower
 from polylens.models.jina_clip_v2.config import JinaClipConfig
-from polylens.models.jina_clip_v2.text import TextTower
 from polylens.models.protocol import Item, Modality, Outputs, packed_spans
 from polylens.models.towers import embed_mixed
+from polylens.models.xlm_rotary.text import TextTower
 from polylens.nn.lora import adapter_rows
 from polylens.nn.packing import Packing
 from polylens.nn.pooling import span_mean

@@ -19,8 +19,9 @@ from polylens.errors import CheckpointError, InputError
 from polylens.models.chunks import chunk_spans
 from polylens.models.eva02.images import ImageConfig, ImageProcessor, parse_image_config
 from polylens.models.files import read_json, read_tokenizer
-from polylens.models.jina_clip_v2.config import JinaClipConfig, adapter_key
+from polylens.models.jina_clip_v2.config import JinaClipConfig
 from polylens.models.protocol import Item
+from polylens.models.xlm_rotary.config import adapter_key
 
 
 class JinaClipProcessor:
@@ -87,7 +88,10 @@ class JinaClipProcessor:
         if name == "retrieval":
             name = f"retrieval.{prompt_name or 'query'}"
         if not self._names:
-            raise InputError(f"this checkpoint has no adapters, so it has no tasks: leave task out, got {name!r}")
+            raise InputError(
+                f"this checkpoint has no adapters, so it has no tasks: leave task out, got {name!r}; in transformers' "
+                "form of jina-embeddings-v3 they lie beside config.json, in retrieval_query and four more folders"
+            )
         if name not in self._names:
             given = name if task != "retrieval" else f"{task!r} with prompt_name {prompt_name!r}"
             raise InputError(f"task must be one of {', '.join((*self._names, 'retrieval'))}, got {given}")
