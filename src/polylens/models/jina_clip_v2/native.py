@@ -1,9 +1,9 @@
 """The adapters of jina-embeddings-v3 in transformers' own form: one folder per task, each as PEFT writes it.
 
 The layout of jinaai/jina-embeddings-v3-hf: `retrieval_query`, `retrieval_passage`, `separation`, `classification` and
-`text_matching`, each with `adapter_config.json` and `adapter_model.safetensors`. Sources: the integration tests and the
-documentation page of `JinaEmbeddingsV3Model` in huggingface/transformers, which load each folder with `load_adapter`;
-and sndcds/uranus-research-encoder, which names both files and records what an adapter changes: both embedding tables,
+`text_matching`, each with `adapter_config.json` and `adapter_model.safetensors`. Sources: the integration tests of
+`JinaEmbeddingsV3Model` in huggingface/transformers, which load each folder with `load_adapter`; and
+sndcds/uranus-research-encoder, which names both files and records what an adapter changes: both embedding tables,
 queries, keys, values and outputs of attention, both layers of the MLP, and the pooler, which no vector depends on. Rank
 and alpha are read from `adapter_config.json`.
 """
@@ -30,7 +30,8 @@ CONFIG_FILES = {task: f"{folder}/adapter_config.json" for task, folder in _FOLDE
 WEIGHT_FILES = {task: f"{folder}/adapter_model.safetensors" for task, folder in _FOLDERS.items()}
 """Task -> the file with its adapter's weights, below the checkpoint's folder."""
 
-_EMPTY = ("rank_pattern", "alpha_pattern", "modules_to_save", "use_rslora", "use_dora", "lora_bias", "fan_in_fan_out")
+_EMPTY = ("rank_pattern", "alpha_pattern", "modules_to_save", "use_rslora", "use_dora", "lora_bias", "fan_in_fan_out",
+          "layer_replication", "alora_invocation_tokens")  # fmt: skip
 """Fields of `adapter_config.json` that would change the computation, and that these adapters leave empty or false."""
 
 
