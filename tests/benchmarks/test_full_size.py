@@ -21,7 +21,8 @@ from tests.support.waiting import HANG
 
 from polylens.models.jina_v4.config import JinaV4Config, parse_config
 from polylens.models.jina_v4.model import JinaV4
-from polylens.models.jina_v4.state_dict import adapter_names, base_names, published_shape
+from polylens.models.jina_v4.state_dict import adapter_names, base_names
+from polylens.models.qwen_vl.state_dict import published_shape
 
 SCRIPT = ROOT / "benchmarks" / "full_size.py"
 DATA = SCRIPT.parent / "data"
@@ -48,7 +49,7 @@ def shapes_of(files: dict[str, Any]) -> Shapes:
     with torch.device("meta"):
         ours = {name: tuple(parameter.shape) for name, parameter in JinaV4(config).named_parameters()}
     names = base_names(config) | adapter_names(config)
-    return {theirs: list(published_shape(config, name, ours[name])) for theirs, name in names.items()}
+    return {theirs: list(published_shape(config.vision, name, ours[name])) for theirs, name in names.items()}
 
 
 def shrunk(files: dict[str, Any]) -> dict[str, Any]:

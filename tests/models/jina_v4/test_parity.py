@@ -15,9 +15,10 @@ from torch import Tensor
 
 from polylens.checkpoints.export import export_merged
 from polylens.models.jina_v4.family import FAMILY
-from polylens.models.jina_v4.model import JinaV4, token_positions
+from polylens.models.jina_v4.model import JinaV4
 from polylens.models.jina_v4.processing import JinaV4Processor
 from polylens.models.protocol import Item
+from polylens.models.qwen_vl.positions import token_positions
 from polylens.runtime.embedder import load
 
 BOUND = 1e-4  # of the signal's standard deviation
