@@ -26,7 +26,8 @@ from polylens.errors import CheckpointError, InputError
 from polylens.models.jina_clip_v2.config import parse_config
 from polylens.models.jina_clip_v2.model import JinaClip
 from polylens.models.jina_clip_v2.processing import JinaClipProcessor
-from polylens.models.jina_clip_v2.state_dict import MERGE_ROWS, clip_rules, merged, native_rules, v3_rules
+from polylens.models.jina_clip_v2.state_dict import clip_rules, native_rules, v3_rules
+from polylens.models.rules import MERGE_ROWS, merged
 
 DATA = ROOT / "benchmarks/data"
 SHAPES: dict[str, list[int]] = json.loads((DATA / "jina_clip_v2_state_dict.json").read_text())

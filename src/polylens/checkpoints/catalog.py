@@ -18,7 +18,9 @@ class CatalogEntry:
     repository: str | None  # on the hub; None where the weights ship inside the package
     revision: str | None  # commit of the repository, so that a name always means the same weights
     licence: str  # of the weights; the code is Apache-2.0
-    parameters: int  # numbers in the checkpoint, every adapter counted
+    parameters: (
+        int  # numbers in the checkpoint, every adapter counted; of a merged adapter, numbers of the loaded model
+    )
     dims: tuple[int, ...]  # widths to which a dense vector may be truncated, ascending; the last is its full width
     multivector_dim: int | None  # width of each vector of a multi-vector; None where there is no late interaction
     context: int  # tokens of the longest input
@@ -81,6 +83,14 @@ CATALOG: tuple[CatalogEntry, ...] = (
     ),
 )
 
+BASES: dict[str, str | None] = {
+    "Qwen/Qwen2.5-VL-3B-Instruct": "66285546d2b821cf421d4f5eb2576359d3770cd3",
+    "Qwen/Qwen2.5-VL-7B-Instruct": "cc594898137f460bfe9f0759e9844b3ce807cfb5",
+    "vidore/colqwen2-base": None,
+    "vidore/colqwen2.5-base": None,
+}
+"""Repositories of base models, which adapters name -> commit; None is the head of the default branch."""
+
 _BY_NAME = {name: entry for entry in CATALOG for name in (entry.name, *entry.aliases)}
 
 
@@ -102,6 +112,16 @@ def find(name: str) -> CatalogEntry:
     if name not in _BY_NAME:
         raise unknown(name)
     return _BY_NAME[name]
+
+
+def base_repository(last: str) -> str | None:
+    """Returns the repository of a base model by the last part of its name; None for an unknown one.
+
+    Example:
+        >>> base_repository("colqwen2.5-base")
+        'vidore/colqwen2.5-base'
+    """
+    return next((repository for repository in BASES if repository.endswith(f"/{last}")), None)
 
 
 def unknown(name: str) -> ModelNotFoundError:

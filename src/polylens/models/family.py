@@ -11,11 +11,12 @@ from importlib import import_module
 from typing import Any
 
 from polylens.errors import CheckpointError
-from polylens.models.description import Family
+from polylens.models.description import BaseModels, Family
 
 FOLDERS = (
     "jina_v4",
     "jina_clip_v2",
+    "col_qwen",
 )
 
 
@@ -37,7 +38,31 @@ def family_of(config: Mapping[str, Any]) -> Family:
     for family in families():
         if family.claims(config):
             return family
+    kind, architectures = config.get("model_type"), config.get("architectures")
+    if any(kind in family.bases.model_types for family in families() if family.bases is not None):
+        raise CheckpointError(
+            f"the model_type {kind!r} with the architectures {architectures} of config.json is a base model, which "
+            "gives no vectors by itself: load the folder or the repository of an adapter that was trained on it"
+        )
     known = ", ".join(repr(kind) for family in families() for kind in family.model_types)
+    raise CheckpointError(f"no model family here supports the model_type {kind!r} of config.json; supported: {known}")
+
+
+def family_of_adapter(config: Mapping[str, Any], adapter: Mapping[str, Any]) -> tuple[Family, BaseModels]:
+    """Returns the family that an adapter on a base model belongs to, and how that family reads it.
+
+    Args:
+        config: The `config.json` of the base model.
+        adapter: The `adapter_config.json` of the adapter.
+
+    Raises:
+        CheckpointError: No family claims the two.
+    """
+    for family in families():
+        if family.bases is not None and family.bases.claims(config, adapter):
+            return family, family.bases
+    known = ", ".join(repr(kind) for family in families() if family.bases for kind in family.bases.model_types)
     raise CheckpointError(
-        f"no model family here supports the model_type {config.get('model_type')!r} of config.json; supported: {known}"
+        f"no model family here supports an adapter on a base model of the model_type {config.get('model_type')!r}; "
+        f"supported: {known}"
     )

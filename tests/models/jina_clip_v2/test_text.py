@@ -15,7 +15,7 @@ from transformers import JinaEmbeddingsV3Config, JinaEmbeddingsV3Model
 
 import polylens
 from polylens.models.jina_clip_v2.model import JinaClip
-from polylens.models.jina_clip_v2.state_dict import merged
+from polylens.models.rules import merged
 from polylens.nn.lora import LoRAEmbedding, LoRALinear
 from polylens.runtime.embedder import Embedder
 

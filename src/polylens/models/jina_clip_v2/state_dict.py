@@ -14,9 +14,7 @@ from torch import Tensor
 
 from polylens.models.jina_clip_v2.config import JinaClipConfig, TextConfig, VisionConfig
 from polylens.models.protocol import Modality
-from polylens.models.rules import Rule, rename
-
-MERGE_ROWS = 128  # rows merged in float32 at a time; larger pieces, freed between weights, fragment the memory
+from polylens.models.rules import Rule, merged, rename
 
 LOGIT_SCALE = "logit_scale"
 """The factor by which training multiplies cosines; embedding does not need it."""
@@ -136,15 +134,6 @@ def _adapted(config: TextConfig, published: str, ours: str, shape: tuple[int, in
     tasks = config.chosen.tasks
     names = [f"{ours}.weight", *(f"{ours}.{half}.{task}" for half in ("lora_a", "lora_b") for task in tasks)]
     return Rule(published=shapes, ours=tuple(names), fold=split, unfold=join)
-
-
-def merged(weight: Tensor, left: Tensor, right: Tensor, scaling: float, dtype: torch.dtype) -> Tensor:
-    """Returns W + scaling * left @ right, summed in float32 and then cast, some rows at a time."""
-    result = torch.empty(weight.shape, dtype=dtype)
-    for start in range(0, len(weight), MERGE_ROWS):
-        rows = slice(start, start + MERGE_ROWS)
-        result[rows] = torch.addmm(weight[rows].float(), left[rows].float(), right.float(), alpha=scaling)
-    return result
 
 
 def _vision(config: VisionConfig) -> Iterator[Rule]:
