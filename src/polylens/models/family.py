@@ -16,6 +16,7 @@ from polylens.models.description import BaseModels, Family
 FOLDERS = (
     "jina_v4",
     "jina_clip_v2",
+    "jina_reranker_m0",
     "col_qwen",
 )
 
@@ -61,8 +62,9 @@ def family_of_adapter(config: Mapping[str, Any], adapter: Mapping[str, Any]) -> 
     for family in families():
         if family.bases is not None and family.bases.claims(config, adapter):
             return family, family.bases
+    trained_on = (adapter.get("auto_mapping") or {}).get("base_model_class")
     known = ", ".join(repr(kind) for family in families() if family.bases for kind in family.bases.model_types)
     raise CheckpointError(
-        f"no model family here supports an adapter on a base model of the model_type {config.get('model_type')!r}; "
-        f"supported: {known}"
+        f"no model family here supports an adapter of the class {trained_on!r} on a base model of the model_type "
+        f"{config.get('model_type')!r}; base models supported: {known}"
     )

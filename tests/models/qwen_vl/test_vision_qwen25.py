@@ -9,7 +9,8 @@ import pytest
 import torch
 from tests.support import tiny
 
-from polylens.models.qwen_vl.vision import Grid, patch_positions
+from polylens.models.protocol import Grid
+from polylens.models.qwen_vl.vision import patch_positions
 from polylens.models.qwen_vl.vision_qwen25 import Qwen25VisionTower, window_order
 
 MERGE, WINDOW = 2, 4  # patches per side of a token, tokens per side of a window

@@ -40,9 +40,7 @@ class ColQwen(nn.Module):
         field_2026_11 facts, section 1.4.
         """
         device = self.decoder.embed.weight.device
-        hidden = hidden_states(
-            items, vision=self.vision, decoder=self.decoder, image_token_id=self.config.trunk.image_token_id
-        )
+        hidden = hidden_states(items, vision=self.vision, decoder=self.decoder)
         vectors = F.normalize(self.projector(hidden).float(), dim=-1)
         starts, stops = packed_spans(items)
         mean = span_mean(vectors, starts.to(device), stops.to(device))

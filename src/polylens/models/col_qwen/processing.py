@@ -188,6 +188,7 @@ class ColQwenProcessor:
             task=task,
             patches=to_patches(normalise(pixels, config), config),
             grids=(grid,),
+            image_starts=(len(self._before),),
         )
 
     def spans(self, text: str, prompt_name: str) -> list[tuple[int, int]]:

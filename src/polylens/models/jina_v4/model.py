@@ -47,4 +47,4 @@ class JinaV4(nn.Module):
 
     def hidden_states(self, items: Sequence[Item]) -> Tensor:
         """Returns the last hidden states after the final norm, `[T, E]`."""
-        return hidden_states(items, vision=self.vision, decoder=self.decoder, image_token_id=self.config.image_token_id)
+        return hidden_states(items, vision=self.vision, decoder=self.decoder)

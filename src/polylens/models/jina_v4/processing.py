@@ -141,4 +141,5 @@ class JinaV4Processor:
             task=task,
             patches=to_patches(normalise(pixels, config), config),
             grids=(grid,),
+            image_starts=(len(self._before),),
         )

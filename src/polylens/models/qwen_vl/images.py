@@ -19,8 +19,8 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from polylens.errors import CheckpointError, ImageError, InputError
+from polylens.models.protocol import Grid
 from polylens.models.qwen_vl.config import VisionConfig
-from polylens.models.qwen_vl.vision import Grid
 
 MAX_ASPECT = 200  # longer to shorter side; the published processor refuses more
 

@@ -16,12 +16,10 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from polylens.models.protocol import Grid
 from polylens.nn.attention import attention
 from polylens.nn.packing import Packing
 from polylens.nn.rope import rotate
-
-Grid = tuple[int, int]
-"""Rows and columns of patches of one image."""
 
 
 @lru_cache(maxsize=256)

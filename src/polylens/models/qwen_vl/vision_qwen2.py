@@ -14,8 +14,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from polylens.models.protocol import Grid
 from polylens.models.qwen_vl.config import Qwen2VisionConfig
-from polylens.models.qwen_vl.vision import Grid, Merger, VisionBlock, patch_positions
+from polylens.models.qwen_vl.vision import Merger, VisionBlock, patch_positions
 from polylens.nn.packing import Packing
 from polylens.nn.rope import axial_angles
 

@@ -17,8 +17,9 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from polylens.models.protocol import Grid
 from polylens.models.qwen_vl.config import Qwen25VisionConfig
-from polylens.models.qwen_vl.vision import Grid, Merger, VisionBlock, patch_positions
+from polylens.models.qwen_vl.vision import Merger, VisionBlock, patch_positions
 from polylens.nn.layers import RMSNorm
 from polylens.nn.packing import Packing
 from polylens.nn.rope import axial_angles
