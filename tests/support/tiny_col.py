@@ -1,4 +1,4 @@
-"""Tiny models of the family col_qwen for tests: transformers' network with random weights, and PEFT's adapters on it."""
+"""Tiny models of the family col_qwen for tests: transformers' network with random weights, and adapters by PEFT."""
 
 from __future__ import annotations
 
@@ -119,6 +119,11 @@ class ColQwen2_5(nn.Module):
         elif naming == "transformers":
             self.vlm = nn.Module()
             self.vlm.language_model, self.vlm.visual, self.embedding_proj_layer = language_model, visual, projector
+        elif naming == "older transformers":
+            self.vlm = nn.Module()
+            self.vlm.model = nn.Module()
+            self.vlm.model.language_model, self.vlm.model.visual = language_model, visual
+            self.embedding_proj_layer = projector
 
 
 def add_adapter(folder: Path, base: str, model: nn.Module, naming: str, seed: int = 1, **options: Any) -> Path:
@@ -140,7 +145,7 @@ def add_adapter(folder: Path, base: str, model: nn.Module, naming: str, seed: in
         for name, parameter in wrapped.named_parameters():
             if ".lora_" in name or "modules_to_save" in name:
                 parameter.copy_(0.5 * torch.randn(parameter.shape, generator=generator) / parameter.shape[-1] ** 0.5)
-    projector = "embedding_proj_layer" if naming == "transformers" else "custom_text_proj"
+    projector = "embedding_proj_layer" if naming.endswith("transformers") else "custom_text_proj"
     model.embedding_proj_layer = getattr(wrapped.base_model.model, projector)  # PEFT put another into its own class
     wrapped.save_pretrained(folder)
     saved = json.loads((folder / "adapter_config.json").read_text())

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:Futu
 
 BOUND = 1e-4  # of the signal's standard deviation
 TRUNKS = tuple(tiny_col.TRUNKS)
-NAMINGS = ("first release", "model class", "whole class", "transformers")
+NAMINGS = ("first release", "model class", "whole class", "transformers", "older transformers")
 
 
 def loaded(folder: Path) -> Embedder:
