@@ -40,13 +40,13 @@ def family_of(config: Mapping[str, Any]) -> Family:
         if family.claims(config):
             return family
     kind, architectures = config.get("model_type"), config.get("architectures")
-    if any(kind in family.bases.model_types for family in families() if family.bases is not None):
-        raise CheckpointError(
-            f"the model_type {kind!r} with the architectures {architectures} of config.json is a base model, which "
-            "gives no vectors by itself: load the folder or the repository of an adapter that was trained on it"
-        )
     known = ", ".join(repr(kind) for family in families() for kind in family.model_types)
-    raise CheckpointError(f"no model family here supports the model_type {kind!r} of config.json; supported: {known}")
+    is_base = any(kind in family.bases.model_types for family in families() if family.bases is not None)
+    way_out = "; a base model gives no vectors by itself: load the folder or the repository of an adapter on it"
+    raise CheckpointError(
+        f"no model family here supports the model_type {kind!r} with the architectures {architectures} of config.json; "
+        f"supported: {known}{way_out if is_base else ''}"
+    )
 
 
 def family_of_adapter(config: Mapping[str, Any], adapter: Mapping[str, Any]) -> tuple[Family, BaseModels]:

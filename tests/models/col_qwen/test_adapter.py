@@ -100,7 +100,16 @@ def test_an_adapter_whose_names_no_class_has_is_refused(saved: Path, tmp_path: P
             rename(tensors, name, name.replace("base_model.model.", "base_model.model.trunk."))
 
     count = len(load_file(saved / "adapter/adapter_model.safetensors"))
-    refused(variant(saved, tmp_path, other), f"{count} missing", f"{count} left over", "base_model.model.trunk.")
+    refused(
+        variant(saved, tmp_path, other),
+        "0.self_attn.q_proj.lora_A.weight",
+        f"{count} left over",
+        "base_model.model.trunk.",
+    )
+
+
+def test_an_adapter_on_no_layer_is_refused(saved: Path, tmp_path: Path) -> None:
+    refused(variant(saved, tmp_path, target_modules=["c_attn"]), "fits no layer, got ('c_attn',)")
 
 
 def test_another_rank_is_refused(saved: Path, tmp_path: Path) -> None:
@@ -175,7 +184,7 @@ def test_a_base_model_by_itself_is_refused_with_the_way_out(saved: Path, tmp_pat
     config = json.loads((tmp_path / "config.json").read_text())
     plain = {**config, "architectures": ["Qwen2_5_VLForConditionalGeneration"]}
     (tmp_path / "config.json").write_text(json.dumps(plain))
-    with pytest.raises(CheckpointError, match="is a base model, which gives no vectors by itself: load the folder"):
+    with pytest.raises(CheckpointError, match="a base model gives no vectors by itself: load the folder"):
         read_header(tmp_path)
 
 

@@ -17,8 +17,6 @@ from polylens.checkpoints.export import save_checkpoint
 from polylens.models.protocol import Item
 from polylens.runtime.embedder import Embedder, load
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")
-
 BOUND = 1e-4  # of the signal's standard deviation
 TRUNKS = tuple(tiny_col.TRUNKS)
 NAMINGS = ("first release", "model class", "whole class", "transformers", "older transformers")

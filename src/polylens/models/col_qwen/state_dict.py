@@ -66,7 +66,7 @@ def rules(config: ColQwenConfig, shapes: Mapping[str, Shape], published: Collect
         published: The names of all tensors in the files.
 
     Raises:
-        CheckpointError: No file has the projector.
+        CheckpointError: No file has the projector, or the adapter is on no layer.
     """
     base = names(config, Naming(places_in(published), _projector(published)))
     halves = {} if config.adapter is None else _adapter_stems(config, config.adapter, shapes, published)
@@ -122,7 +122,9 @@ def _adapter_stems(
     named = max(layers, key=lambda each: len(stems.intersection(each.values())))
     there = {ours for ours, layer in named.items() if layer in stems}
     meant = [{ours for ours, layer in each.items() if adapter.reaches(layer)} for each in layers]
-    closest = min(meant, key=lambda each: len(each ^ there))
+    if not any(meant):
+        raise CheckpointError(f"target_modules of adapter_config.json fits no layer, got {adapter.targets!r}")
+    closest = min(filter(None, meant), key=lambda each: len(each ^ there))
     return {ours: PREFIX + layer for ours, layer in named.items() if ours in closest}
 
 
