@@ -23,7 +23,7 @@ import pytest
 from tests.support.waiting import HANG
 
 import polylens
-from polylens.checkpoints.catalog import find
+from polylens.checkpoints.catalog import BASES, find
 from polylens.checkpoints.fetch import resolve
 from polylens.errors import CheckpointError, HubUnavailableError, InputError, ModelNotFoundError
 
@@ -70,6 +70,7 @@ class Hub(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), HubHandler)
         self.repositories = {V4: {PINNED, "main"}, "someone/theirs": {OTHER, "main"}}
         self.files = {**READ, **NOT_READ}
+        self.others: dict[str, dict[str, bytes]] = {}  # repository -> its files, where they are not `files`
         self.requests: list[tuple[str, str, str | None]] = []  # method, path, Range
         self.cut_once: dict[str, int] = {}  # file -> bytes after which the connection drops, the first time
         self.refused: set[str] = set()  # files answered with status 500
@@ -105,20 +106,21 @@ class HubHandler(BaseHTTPRequestHandler):
             return self.send(403, b"", {"X-Error-Code": "GatedRepo"})
         if revision not in self.server.repositories[repository]:
             return self.send(404, b"", {"X-Error-Code": "RevisionNotFound"})
+        files = self.server.others.get(repository, self.server.files)
         commit = next(name for name in self.server.repositories[repository] if name != "main")
         if api and kind == "revision":
-            siblings = [{"rfilename": name} for name in self.server.files]
+            siblings = [{"rfilename": name} for name in files]
             return self.send_json({"id": repository, "modelId": repository, "sha": commit, "siblings": siblings})
         if api and kind == "tree":
             return self.send_json(
                 [
                     {"type": "file", "path": name, "size": len(data), "oid": hashlib.sha1(data).hexdigest()}
-                    for name, data in self.server.files.items()
+                    for name, data in files.items()
                 ]
             )
         if file in self.server.refused and with_body:
             return self.send(500, b"", {})
-        return self.send_file(file, commit, with_body=with_body)
+        return self.send_file(file, files[file], commit, with_body=with_body)
 
     def send_json(self, value: Any) -> None:
         self.send(200, json.dumps(value).encode(), {"Content-Type": "application/json"})
@@ -130,8 +132,7 @@ class HubHandler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def send_file(self, file: str, commit: str, *, with_body: bool) -> None:
-        data = self.server.files[file]
+    def send_file(self, file: str, data: bytes, commit: str, *, with_body: bool) -> None:
         start = 0
         headers = {"ETag": f'"{hashlib.sha1(data).hexdigest()}"', "X-Repo-Commit": commit, "Accept-Ranges": "bytes"}
         if span := self.headers.get("Range"):
@@ -274,6 +275,45 @@ def test_a_repository_that_is_no_model_is_told_by_what_it_lacks(hub: Hub, tmp_pa
     del hub.files["config.json"]
     answer = fetch("someone/theirs", tmp_path, hub.address)
     assert answer["error"] == "CheckpointError" and "lacks config.json" in answer["message"]
+
+
+ADAPTER = {
+    "adapter_config.json": b'{"base_model_name_or_path": "someone/theirs"}',
+    "adapter_model.safetensors": b"an adapter",
+    "tokenizer.json": b"{}",
+    "processor_config.json": b"{}",
+}
+
+
+def test_an_adapter_brings_its_base_model(hub: Hub, tmp_path: Path) -> None:
+    hub.repositories["someone/adapter"] = {OTHER, "main"}
+    hub.others["someone/adapter"] = {**ADAPTER, "train.py": b"raise SystemExit('remote code ran')"}
+    answer = fetch("someone/adapter", tmp_path, hub.address)
+    assert contents(answer["folder"]) == ADAPTER
+    hub.requests.clear()
+    assert fetch("someone/adapter", tmp_path, NOWHERE, local_files_only=True)["folder"] == answer["folder"]
+    assert fetch("someone/theirs", tmp_path, NOWHERE, local_files_only=True)["folder"], "the base is here as well"
+
+
+def test_an_adapter_without_its_base_says_where_the_base_may_lie(hub: Hub, tmp_path: Path) -> None:
+    hub.repositories["someone/adapter"] = {OTHER, "main"}
+    hub.others["someone/adapter"] = ADAPTER
+    hub.refused.add(SHARDS[0])
+    answer = fetch("someone/adapter", tmp_path, hub.address)
+    assert answer["error"] == "HubUnavailableError"
+    assert "is an adapter on the base model 'someone/theirs'" in answer["message"]
+    assert "hf download someone/theirs --local-dir FOLDER/theirs" in answer["message"]
+
+
+def test_the_base_is_pinned_where_the_catalog_knows_it(hub: Hub, tmp_path: Path) -> None:
+    name = "Qwen/Qwen2.5-VL-3B-Instruct"
+    hub.repositories |= {"someone/adapter": {OTHER, "main"}, name: {str(BASES[name])}}
+    hub.others["someone/adapter"] = {
+        **ADAPTER,
+        "adapter_config.json": b'{"base_model_name_or_path": "/root/models/Qwen2.5-VL-3B-Instruct/"}',
+    }
+    assert "folder" in fetch("someone/adapter", tmp_path, hub.address)
+    assert any(f"{name}/resolve/{BASES[name]}" in path for _, path, _ in hub.requests)
 
 
 def test_a_terminal_gets_a_progress_bar(hub: Hub, tmp_path: Path) -> None:

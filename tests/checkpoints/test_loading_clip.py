@@ -27,7 +27,8 @@ from polylens.models.jina_clip_v2.config import parse_config
 from polylens.models.jina_clip_v2.model import JinaClip
 from polylens.models.jina_clip_v2.processing import JinaClipProcessor
 from polylens.models.jina_clip_v2.state_dict import clip_rules
-from polylens.models.xlm_rotary.state_dict import MERGE_ROWS, adapted_rules, merged, native_rules
+from polylens.models.rules import MERGE_ROWS, merged
+from polylens.models.xlm_rotary.state_dict import adapted_rules, native_rules
 
 DATA = ROOT / "benchmarks/data"
 SHAPES: dict[str, list[int]] = json.loads((DATA / "jina_clip_v2_state_dict.json").read_text())

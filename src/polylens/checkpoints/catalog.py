@@ -17,9 +17,9 @@ class CatalogEntry:
     name: str
     aliases: tuple[str, ...]  # other names of the same model
     repository: str | None  # on the hub; None where the weights ship inside the package
-    revision: str | None  # commit of the repository, so that a name always means the same weights
+    revision: str | None  # commit of the repository, so that a name always means the same weights; None: not known
     licence: str  # of the weights; the code is Apache-2.0
-    parameters: int | None  # numbers in the checkpoint, every adapter counted; None where no source has the number
+    parameters: int | None  # numbers in the checkpoint, every adapter counted that is not merged; None: not known
     dims: tuple[int, ...]  # widths of a dense vector, ascending, the last its full one; none for a reranker
     multivector_dim: int | None  # width of each vector of a multi-vector; None where there is no late interaction
     context: int  # tokens of the longest input
@@ -210,7 +210,106 @@ CATALOG: tuple[CatalogEntry, ...] = (
         modalities=("text",),
         languages="89",
     ),
+    CatalogEntry(
+        name="vidore/colqwen2-v1.0",
+        aliases=("colqwen2-v1.0",),
+        repository="vidore/colqwen2-v1.0",
+        revision="530094e83a40ca4edcb5c9e5ddfa61a4b5ea0d2f",
+        licence="Apache-2.0",
+        parameters=2_209_182_336,
+        dims=(128,),
+        multivector_dim=128,
+        context=32768,
+        modalities=("text", "image"),
+        languages="1",
+    ),
+    CatalogEntry(
+        name="vidore/colqwen2-v1.0-hf",
+        aliases=("colqwen2-v1.0-hf",),
+        repository="vidore/colqwen2-v1.0-hf",
+        revision=None,
+        licence="Apache-2.0",
+        parameters=2_209_182_336,
+        dims=(128,),
+        multivector_dim=128,
+        context=32768,
+        modalities=("text", "image"),
+        languages="1",
+    ),
+    CatalogEntry(
+        name="vidore/colqwen2.5-v0.2",
+        aliases=("colqwen2.5-v0.2",),
+        repository="vidore/colqwen2.5-v0.2",
+        revision="6f6fcdfd1a114dfe365f529701b33d66b9349014",
+        licence="Apache-2.0, on a base under the Qwen Research License (non-commercial)",
+        parameters=3_754_885_248,
+        dims=(128,),
+        multivector_dim=128,
+        context=32768,
+        modalities=("text", "image"),
+        languages="1",
+    ),
+    CatalogEntry(
+        name="nomic-ai/colnomic-embed-multimodal-3b",
+        aliases=("colnomic-embed-multimodal-3b",),
+        repository="nomic-ai/colnomic-embed-multimodal-3b",
+        revision="86627b4a9b0cade577851a70afa469084f9863a4",
+        licence="Apache-2.0, on a base under the Qwen Research License (non-commercial)",
+        parameters=3_754_885_248,
+        dims=(128,),
+        multivector_dim=128,
+        context=32768,
+        modalities=("text", "image"),
+        languages="5",
+    ),
+    CatalogEntry(
+        name="nomic-ai/colnomic-embed-multimodal-7b",
+        aliases=("colnomic-embed-multimodal-7b",),
+        repository="nomic-ai/colnomic-embed-multimodal-7b",
+        revision="09dbc9502b66605d5be56d2226019b49c9fd3293",
+        licence="Apache-2.0",
+        parameters=7_747_628_160,
+        dims=(128,),
+        multivector_dim=128,
+        context=32768,
+        modalities=("text", "image"),
+        languages="5",
+    ),
+    CatalogEntry(
+        name="ApsaraStackMaaS/EvoQwen2.5-VL-Retriever-3B-v1",
+        aliases=("EvoQwen2.5-VL-Retriever-3B-v1",),
+        repository="ApsaraStackMaaS/EvoQwen2.5-VL-Retriever-3B-v1",
+        revision="aeacaa2775f2758d82721eb1cf2f5daf1a392da9",
+        licence="Apache-2.0, on a base under the Qwen Research License (non-commercial)",
+        parameters=3_754_885_248,
+        dims=(128,),
+        multivector_dim=128,
+        context=32768,
+        modalities=("text", "image"),
+        languages="1",
+    ),
+    CatalogEntry(
+        name="ApsaraStackMaaS/EvoQwen2.5-VL-Retriever-7B-v1",
+        aliases=("EvoQwen2.5-VL-Retriever-7B-v1",),
+        repository="ApsaraStackMaaS/EvoQwen2.5-VL-Retriever-7B-v1",
+        revision="8952ac6ee0e7de2e9211b165921518caf9202110",
+        licence="Apache-2.0",
+        parameters=7_747_628_160,
+        dims=(128,),
+        multivector_dim=128,
+        context=32768,
+        modalities=("text", "image"),
+        languages="1",
+    ),
 )
+
+BASES: dict[str, str | None] = {
+    "Qwen/Qwen2.5-VL-3B-Instruct": "66285546d2b821cf421d4f5eb2576359d3770cd3",
+    "Qwen/Qwen2.5-VL-7B-Instruct": "cc594898137f460bfe9f0759e9844b3ce807cfb5",
+    "vidore/colqwen2-base": None,
+    "vidore/colqwen2.5-base": None,
+}
+"""Repositories of base models, which adapters name -> commit; None is the head of the default branch."""
 
 _T5 = (
     "is a T5 encoder, which polylens has no network for, and its repository has the weights as a pickle "
@@ -244,6 +343,16 @@ def find(name: str) -> CatalogEntry:
     if name not in _BY_NAME:
         raise unknown(name)
     return _BY_NAME[name]
+
+
+def base_repository(last: str) -> str | None:
+    """Returns the repository of a base model by the last part of its name; None for an unknown one.
+
+    Example:
+        >>> base_repository("colqwen2.5-base")
+        'vidore/colqwen2.5-base'
+    """
+    return next((repository for repository in BASES if repository.endswith(f"/{last}")), None)
 
 
 def unknown(name: str) -> ModelNotFoundError:

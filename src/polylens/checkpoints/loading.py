@@ -14,10 +14,11 @@ from typing import cast
 import torch
 from torch import nn
 
+from polylens.checkpoints.fetch import ADAPTER_CONFIG, ADAPTER_WEIGHTS, base_folder, is_adapter
 from polylens.checkpoints.tensors import assign, names_in, read_tensors, weight_files
 from polylens.errors import InputError
 from polylens.models.description import Family, Header
-from polylens.models.family import family_of
+from polylens.models.family import family_of, family_of_adapter
 from polylens.models.files import read_json
 from polylens.models.protocol import Modality, Model, Scorer
 from polylens.models.rules import rename
@@ -28,17 +29,24 @@ def read_header(folder: Path, *, modalities: Sequence[Modality] | None = None) -
 
     Args:
         folder: Folder with `config.json`, `tokenizer.json`, one or several safetensors files with the published
-            names, and the other files of its family's layout.
+            names, and the other files of its family's layout; or the folder of an adapter alone, whose base model is on
+            this machine, see `fetch.base_folder`.
         modalities: The modalities to load, for a model that has a network for each; None loads all.
 
     Raises:
         CheckpointError: A file is missing or broken, the files do not belong together, or no family claims it.
         InputError: The model does not take these modalities, or cannot be loaded in part.
     """
-    published = read_json(folder / "config.json")
-    family = family_of(published)
-    header = family.read(folder, published)
-    return replace(header, fingerprint=fingerprint(folder, family), modalities=_wanted(modalities, header))
+    if is_adapter(folder):
+        base = base_folder(folder, local_files_only=True)
+        published, adapter = read_json(base / "config.json"), read_json(folder / ADAPTER_CONFIG)
+        family, bases = family_of_adapter(published, adapter)
+        header = replace(bases.read(folder, base, published, adapter), base=base)
+    else:
+        published = read_json(folder / "config.json")
+        family = family_of(published)
+        header = family.read(folder, published)
+    return replace(header, fingerprint=fingerprint(folder, family, header.base), modalities=_wanted(modalities, header))
 
 
 def load_model(header: Header, *, device: torch.device, dtype: torch.dtype) -> Model:
@@ -70,13 +78,18 @@ def load_scorer(header: Header, *, device: torch.device, dtype: torch.dtype) -> 
 def _load(header: Header, device: torch.device, dtype: torch.dtype) -> nn.Module:
     with torch.device("meta"):
         model = header.family.build(header)
-    files = weight_files(header.folder)
+    files = _main_files(header.folder, header.base)
     tensors: dict[str, torch.Tensor] = {}
     for part in header.family.weights(header, model, names_in(files)):
         where = files if part.file is None else [header.folder / part.file]
         tensors |= read_tensors(where, part.rules, device=device, dtype=dtype, skipped=part.skipped)
     assign(model, tensors)
     return model
+
+
+def _main_files(folder: Path, base: Path | None) -> list[Path]:
+    """Returns the files of the main weights: those of the base model come before the adapter's."""
+    return weight_files(folder) if base is None else [*weight_files(base), folder / ADAPTER_WEIGHTS]
 
 
 def read_scalars(header: Header) -> dict[str, float]:
@@ -87,11 +100,12 @@ def read_scalars(header: Header) -> dict[str, float]:
     """
     rules = [rename(name, (), name) for name in header.family.scalars]
     cpu = torch.device("cpu")
-    tensors = read_tensors(weight_files(header.folder), rules, device=cpu, dtype=torch.float32, skipped=("",))
+    files = _main_files(header.folder, header.base)
+    tensors = read_tensors(files, rules, device=cpu, dtype=torch.float32, skipped=("",))
     return {name: float(tensor) for name, tensor in tensors.items()}
 
 
-def fingerprint(folder: Path, family: Family) -> str:
+def fingerprint(folder: Path, family: Family, base: Path | None = None) -> str:
     """Returns the identity of a model as twelve hexadecimal digits.
 
     It is a hash of the small files, and of the sizes and a few bytes from many places of the files of weights.
@@ -99,12 +113,14 @@ def fingerprint(folder: Path, family: Family) -> str:
     Args:
         folder: Folder of the checkpoint.
         family: Its family, which names the files besides the common ones.
+        base: Folder of the base model where the checkpoint is an adapter; its files count too.
     """
     digest = hashlib.sha256()
-    for name in ("config.json", *family.identifying, "preprocessor_config.json", "tokenizer.json"):
-        if (folder / name).exists():
-            digest.update((folder / name).read_bytes())
-    for path in [*weight_files(folder), *(folder / name for name in family.weight_files)]:
+    small = ["config.json", *family.identifying, "preprocessor_config.json", "tokenizer.json"]
+    for path in [folder / ADAPTER_CONFIG, *(place / name for place in (folder, base) if place for name in small)]:
+        if path.exists():
+            digest.update(path.read_bytes())
+    for path in [*_main_files(folder, base), *(folder / name for name in family.weight_files)]:
         if not path.exists():
             continue
         size = path.stat().st_size

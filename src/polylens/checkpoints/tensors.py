@@ -64,8 +64,9 @@ def read_tensors(
     missing = [name for rule in rules for name in rule.published if name not in home]
     left_over = [name for name in home if name not in wanted and not name.startswith(skipped)]
     if missing or left_over:
+        folders = " and ".join(dict.fromkeys(str(file.parent) for file in files))
         raise CheckpointError(
-            f"the tensors in {files[0].parent} do not fit: "
+            f"the tensors in {folders} do not fit: "
             f"{len(missing)} missing ({some(missing)}), {len(left_over)} left over ({some(left_over)})"
         )
     tensors: dict[str, Tensor] = {}

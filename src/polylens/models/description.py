@@ -77,6 +77,13 @@ class Header:
     """Whether texts and images each have a network of their own, so that one may be loaded without the other."""
     fingerprint: str = ""
     """Twelve hexadecimal digits that change when the weights do."""
+    base: Path | None = None
+    """Folder of the base model where `folder` holds an adapter alone; None for a checkpoint that is whole."""
+
+    @property
+    def config_file(self) -> Path:
+        """The path of `config.json`, which an adapter leaves to its base model."""
+        return (self.base or self.folder) / "config.json"
 
     @property
     def processor(self) -> Processor:
@@ -107,7 +114,8 @@ class WeightPart:
 
     rules: Sequence[Rule]
     file: str | None = None
-    """Path below the folder; None means the checkpoint's main weights, in one file or in shards."""
+    """Path below the folder; None means the checkpoint's main weights, in one file or in shards. The main weights of an
+    adapter are its own and those of its base model."""
     skipped: tuple[str, ...] = ()
     """Prefixes of the names that are left unread on purpose."""
 
@@ -171,6 +179,18 @@ class Adapters:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class BaseModels:
+    """How a family reads a folder that holds an adapter alone, as PEFT saves it; its base model lies in another."""
+
+    model_types: tuple[str, ...]
+    """Values of `model_type` in the base model's `config.json`."""
+    claims: Callable[[Json, Json], bool]
+    """The base model's `config.json` and `adapter_config.json` -> whether the two are one of this family."""
+    read: Callable[[Path, Path, Json, Json], Header]
+    """The adapter's folder, the base model's, and those two files -> the header, without fingerprint and base."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Family:
     """A network, its processing, and its published layout."""
 
@@ -202,3 +222,5 @@ class Family:
     """None for a family whose vectors belong to no place in an image."""
     adapters: Adapters | None = None
     """None for a family without adapters that can be trained."""
+    bases: BaseModels | None = None
+    """None for a family whose checkpoints are always whole."""

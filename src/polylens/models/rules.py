@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+MERGE_ROWS = 128  # rows merged in float32 at a time; larger pieces, freed between weights, fragment the memory
+
 Shape = tuple[int, ...]
 Fold = Callable[[Sequence[Tensor], torch.dtype], Sequence[Tensor]]
 Unfold = Callable[[Sequence[Tensor]], Sequence[Tensor]]
@@ -77,3 +79,12 @@ def unfolded(rules: Iterable[Rule], parameters: Mapping[str, Tensor]) -> dict[st
         published = rule.unfold([parameters[name] for name in rule.ours])
         tensors |= {name: each.contiguous() for name, each in zip(rule.published, published, strict=True)}
     return tensors
+
+
+def merged(weight: Tensor, left: Tensor, right: Tensor, scaling: float, dtype: torch.dtype) -> Tensor:
+    """Returns W + scaling * left @ right, summed in float32 and then cast, some rows at a time."""
+    result = torch.empty(weight.shape, dtype=dtype)
+    for start in range(0, len(weight), MERGE_ROWS):
+        rows = slice(start, start + MERGE_ROWS)
+        result[rows] = torch.addmm(weight[rows].float(), left[rows].float(), right.float(), alpha=scaling)
+    return result

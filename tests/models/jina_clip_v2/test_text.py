@@ -14,7 +14,7 @@ from tests.support.xlm_reference import assert_close, from_official, pooled, the
 
 import polylens
 from polylens.models.jina_clip_v2.model import JinaClip
-from polylens.models.xlm_rotary.state_dict import merged
+from polylens.models.rules import merged
 from polylens.nn.lora import LoRAEmbedding, LoRALinear
 from polylens.runtime.embedder import Embedder
 

@@ -37,7 +37,8 @@ ADAPTER_CONFIG = "adapters/adapter_config.json"
 
 
 def _claims(config: Json) -> bool:
-    return config.get("model_type") == "qwen2_5_vl" or "JinaEmbeddingsV4Model" in (config.get("architectures") or ())
+    # the model_type alone is that of every model on Qwen2.5-VL
+    return "JinaEmbeddingsV4Model" in (config.get("architectures") or ())
 
 
 def _read(folder: Path, published: Json) -> Header:

@@ -12,10 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from polylens.models.rules import Rule, linear, norm, rename, stacked
+from polylens.models.rules import Rule, linear, merged, norm, rename, stacked
 from polylens.models.xlm_rotary.config import TextConfig, adapter_key
-
-MERGE_ROWS = 128  # rows merged in float32 at a time; larger pieces, freed between weights, fragment the memory
 
 PEFT_PREFIX = "base_model.model."
 """What PEFT puts before the name of every tensor of an adapter's file."""
@@ -102,15 +100,6 @@ def native_adapter_rules(config: TextConfig, task: str) -> Iterator[Rule]:
         for (published, name), (outputs, inputs) in zip(_NATIVE_LINEAR, _shapes(config)[1:], strict=True):
             yield rename(f"{theirs}.{published}.lora_A.weight", (rank, inputs), f"{ours}.{name}.lora_a.{key}")
             yield rename(f"{theirs}.{published}.lora_B.weight", (outputs, rank), f"{ours}.{name}.lora_b.{key}")
-
-
-def merged(weight: Tensor, left: Tensor, right: Tensor, scaling: float, dtype: torch.dtype) -> Tensor:
-    """Returns W + scaling * left @ right, summed in float32 and then cast, some rows at a time."""
-    result = torch.empty(weight.shape, dtype=dtype)
-    for start in range(0, len(weight), MERGE_ROWS):
-        rows = slice(start, start + MERGE_ROWS)
-        result[rows] = torch.addmm(weight[rows].float(), left[rows].float(), right.float(), alpha=scaling)
-    return result
 
 
 def _plain_tables(config: TextConfig, prefix: str) -> Iterator[Rule]:

@@ -29,7 +29,7 @@ def model_info(served: Served) -> dict[str, Any]:
         "owned_by": "polylens",
         "hugging_face_id": (entry.repository or "") if entry is not None else "",
         "name": f"polylens: {short}",
-        "created": int((header.folder / "config.json").stat().st_mtime),
+        "created": int(header.config_file.stat().st_mtime),
         "input_modalities": list(header.modalities),
         "output_modalities": ["embeddings"],
         "quantization": "",
