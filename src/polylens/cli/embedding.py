@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from polylens.cli.app import Model, app, show
+from polylens.cli.app import Model, app, lines_of, show
 from polylens.errors import InputError
 
 
@@ -48,7 +48,7 @@ def embed(
     """
     from polylens.types import Image
 
-    inputs: list[Any] = [*(texts or []), *_lines(file), *map(Image, image or [])]
+    inputs: list[Any] = [*(texts or []), *lines_of(file), *map(Image, image or [])]
     if not inputs:
         raise InputError("there is nothing to embed; pass texts, --file FILE or --image PATH")
     if multivector and dim is not None:
@@ -89,18 +89,6 @@ def _size(parameters: int | None) -> str:
     if parameters is None:
         return "-"
     return f"{parameters / 1e9:.1f} B" if parameters > 1e9 else f"{parameters / 1e6:.1f} M"
-
-
-def _lines(file: Path | None) -> list[str]:
-    if file is None:
-        return []
-    try:
-        text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as unreadable:
-        reason = getattr(unreadable, "strerror", None) or unreadable
-        rule = "--file must be a UTF-8 text file with one text per line"
-        raise InputError(f"{rule}, got {file}: {reason}") from unreadable
-    return [line for line in text.splitlines() if line.strip()]
 
 
 def _print_vectors(vectors: Any, format: Format, *, model: str, task: str | None, multivector: bool) -> None:
