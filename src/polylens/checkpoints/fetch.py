@@ -19,6 +19,7 @@ from polylens.errors import CheckpointError, HubUnavailableError, InputError, Mo
 WANTED_FILES = (
     "config.json",
     "preprocessor_config.json",
+    "config_sentence_transformers.json",
     "tokenizer.json",
     "model*.safetensors",
     "model.safetensors.index.json",

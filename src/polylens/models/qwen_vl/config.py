@@ -254,7 +254,7 @@ def _render_vision(vision: VisionConfig) -> dict[str, Any]:
     return {
         **patches,
         "embed_dim": vision.width,
-        "mlp_ratio": vision.mlp_width / vision.width,
+        "mlp_ratio": vision.mlp_width // vision.width,
         "hidden_size": vision.output_width,
         "hidden_act": "quick_gelu",
     }

@@ -213,7 +213,7 @@ class EmbeddingService:
             except ImageError as error:
                 raise ImageError(error.message, index if options.listed else None) from error
             (embedding,) = await self._compute(served, item, queue, options)
-        return Embedded(embedding, served.header.usage.image_tokens(*image.size), is_image=True)
+        return Embedded(embedding, served.header.image_tokens(*image.size), is_image=True)
 
     async def _compute(self, served: Served, item: Item, queue: QueueName, options: EmbedOptions) -> list[Embedding]:
         return await served.scheduler.submit(
