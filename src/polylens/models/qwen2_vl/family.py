@@ -25,7 +25,8 @@ ARCHITECTURES = {"Qwen2VLForConditionalGeneration", "Qwen2VLModel", "GmeQwen2VL"
 
 def _claims(config: Json) -> bool:
     """Claims Qwen2-VL itself too, which `prompts_of` then refuses with a reason."""
-    return config.get("model_type") == "qwen2_vl" and ARCHITECTURES.issuperset(config.get("architectures") or ("",))
+    named = config.get("architectures") or ()
+    return config.get("model_type") == "qwen2_vl" and bool(named) and ARCHITECTURES.issuperset(named)
 
 
 def _read(folder: Path, published: Json) -> Header:
