@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 import torch
 from tests.support import tiny, tiny_qwen2_vl
 from tests.support.commands import polylens
+from tests.support.serving import serving
 
 from polylens.checkpoints.catalog import CATALOG, entry_at, find
 from polylens.checkpoints.export import save_checkpoint
@@ -179,3 +181,20 @@ def test_embed_on_the_command_line(tmp_path: Path) -> None:
     rows = json.loads(done.stdout)["data"]
     assert [len(row["embedding"]) for row in rows] == [48, 48]
     assert np.linalg.norm(rows[0]["embedding"]) == pytest.approx(1, abs=1e-3)
+
+
+def test_served(tmp_path: Path) -> None:
+    folder = folder_with(tiny_qwen2_vl.write(tmp_path / "vdr"), prompts=PUBLISHED)
+    processor = read_header(folder).processor
+    PIL.Image.new("RGB", (90, 60), "red").save(tmp_path / "red.png")
+    picture = base64.b64encode((tmp_path / "red.png").read_bytes()).decode()
+    text = processor.text("Umsatz", task=None, prompt_name="query", max_length=None)
+    image = processor.num_image_tokens(90, 60)
+    with serving("--model", str(folder), home=tmp_path) as running:
+        answer = running.embed([{"text": "Umsatz"}, {"image": picture}], model="vdr", task="retrieval.passage")
+        assert [len(row["embedding"]) for row in answer["data"]] == [48, 48]
+        total = text.num_tokens + image
+        assert answer["usage"] == {"total_tokens": total, "prompt_tokens": total, "image_tokens": image}
+        body = {"model": "vdr", "input": ["a", "b"], "late_chunking": True}
+        refused = running.post("/v1/embeddings", body)
+        assert refused.status_code == 422 and "last token" in refused.text

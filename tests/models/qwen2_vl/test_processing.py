@@ -78,11 +78,11 @@ def test_the_end_of_vdrs_prompt_stays() -> None:
 
 
 @pytest.mark.parametrize("name", SETS)
-def test_less_than_the_prompt_is_refused(name: str) -> None:
-    least = text_item(name, "").num_tokens
-    assert text_item(name, "abc", max_length=least).num_tokens == least
-    with pytest.raises(InputError, match=f"max_length must be at least {least} for this model, .* got {least - 1}"):
-        text_item(name, "abc", max_length=least - 1)
+@pytest.mark.parametrize("max_length", [1, 4, 30])
+def test_no_item_has_fewer_tokens_than_its_prompt(name: str, max_length: int) -> None:
+    item, empty = text_item(name, "abc", max_length), text_item(name, "")
+    assert item.num_tokens == empty.num_tokens > 30 and item.truncated
+    assert item.grids == empty.grids and item.image_starts == empty.image_starts
 
 
 @pytest.mark.parametrize("name", SETS)

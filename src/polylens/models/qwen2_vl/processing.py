@@ -105,16 +105,10 @@ class Qwen2VLProcessor:
         """A text within its prompt, cut to `max_length` tokens, those of the prompt and its picture counted.
 
         gme's whole string is cut on the right, as in its published code: the last token that is left is pooled. vdr's
-        published code cuts nothing; here its text is cut, and the end of its prompt stays.
-
-        Raises:
-            InputError: `max_length` is less than the prompt alone has.
+        published code cuts nothing; here its text is cut, and the end of its prompt stays. No item has fewer tokens
+        than its prompt, whatever `max_length` is: a picture cannot be cut.
         """
-        limit = min(max_length or self.max_length, self.max_length)
-        if limit < self._least:
-            raise InputError(
-                f"max_length must be at least {self._least} for this model, the tokens of its prompt, got {max_length}"
-            )
+        limit = max(self._least, min(max_length or self.max_length, self.max_length))
         ids = self._ids(text)
         truncated = len(ids) > limit
         if truncated:
