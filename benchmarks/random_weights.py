@@ -93,6 +93,9 @@ MODELS = {
     "jina-embeddings-v4": Model("jina_embeddings_v4", qwen_tokenizer),
     "jina-clip-v2": Model("jina_clip_v2", xlm_tokenizer, torch.float16, unread=1),
     "jina-reranker-m0": Model("jina_reranker_m0", qwen_tokenizer, unread=151_936 * 1536),  # the output layer
+    "gme-Qwen2-VL-2B-Instruct": Model("qwen2_vl_gme", qwen_tokenizer),
+    "gme-Qwen2-VL-7B-Instruct": Model("qwen2_vl_gme_7b", qwen_tokenizer),
+    "vdr-2b-multi-v1": Model("qwen2_vl_vdr", qwen_tokenizer),
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Literal
 
 from polylens.errors import ModelNotFoundError
@@ -25,6 +26,7 @@ class CatalogEntry:
     context: int  # tokens of the longest input
     modalities: tuple[Literal["text", "image"], ...]
     languages: str  # number of languages, as its model card says
+    prompt_set: str | None = None  # name of its prompts for its family, where only the code of its repository has them
 
 
 CATALOG: tuple[CatalogEntry, ...] = (
@@ -301,6 +303,62 @@ CATALOG: tuple[CatalogEntry, ...] = (
         modalities=("text", "image"),
         languages="1",
     ),
+    CatalogEntry(
+        name="Alibaba-NLP/gme-Qwen2-VL-2B-Instruct",
+        aliases=("gme-Qwen2-VL-2B-Instruct",),
+        repository="Alibaba-NLP/gme-Qwen2-VL-2B-Instruct",
+        revision="ce765ae71b8cdb208203cd8fb64a170b1b84293a",
+        licence="Apache-2.0",
+        parameters=2_208_985_600,
+        dims=(1536,),
+        multivector_dim=None,
+        context=1800,
+        modalities=("text", "image"),
+        languages="2",
+        prompt_set="gme",
+    ),
+    CatalogEntry(
+        name="Alibaba-NLP/gme-Qwen2-VL-7B-Instruct",
+        aliases=("gme-Qwen2-VL-7B-Instruct",),
+        repository="Alibaba-NLP/gme-Qwen2-VL-7B-Instruct",
+        revision="477027a6480f8630363be77751f169cc3434b673",
+        licence="Apache-2.0",
+        parameters=7_746_378_240,
+        dims=(3584,),
+        multivector_dim=None,
+        context=1800,
+        modalities=("text", "image"),
+        languages="2",
+        prompt_set="gme",
+    ),
+    CatalogEntry(
+        name="llamaindex/vdr-2b-multi-v1",
+        aliases=("vdr-2b-multi-v1",),
+        repository="llamaindex/vdr-2b-multi-v1",
+        revision="2c4e54c8db4071cc61fc3c62f4490124e40c37db",
+        licence="Apache-2.0",
+        parameters=2_208_985_600,
+        dims=(512, 1024, 1536),
+        multivector_dim=None,
+        context=32768,
+        modalities=("text", "image"),
+        languages="5",
+        prompt_set="vdr",
+    ),
+    CatalogEntry(
+        name="marco/mcdse-2b-v1",
+        aliases=("mcdse-2b-v1",),
+        repository="marco/mcdse-2b-v1",
+        revision="e826da95b7a291511a61fa72d4108b43ee8b143e",
+        licence="Apache-2.0",
+        parameters=2_208_985_600,
+        dims=(256, 384, 512, 768, 1024, 1536),
+        multivector_dim=None,
+        context=32768,
+        modalities=("text", "image"),
+        languages="5",
+        prompt_set="mcdse",
+    ),
 )
 
 BASES: dict[str, str | None] = {
@@ -353,6 +411,21 @@ def base_repository(last: str) -> str | None:
         'vidore/colqwen2.5-base'
     """
     return next((repository for repository in BASES if repository.endswith(f"/{last}")), None)
+
+
+def entry_at(folder: Path) -> CatalogEntry | None:
+    """Returns the entry whose download a folder is: the hub's cache names the repository in the path of its snapshots.
+
+    Example:
+        >>> entry_at(Path("hub/models--jinaai--jina-clip-v2/snapshots/344d954")).name
+        'jinaai/jina-clip-v2'
+    """
+    if folder.parent.name != "snapshots":
+        return None
+    cached = folder.parent.parent.name
+    return next(
+        (row for row in CATALOG if row.repository and cached == "models--" + row.repository.replace("/", "--")), None
+    )
 
 
 def unknown(name: str) -> ModelNotFoundError:

@@ -25,6 +25,7 @@ WANTED_FILES = (
     "config.json",
     "preprocessor_config.json",
     "processor_config.json",
+    "config_sentence_transformers.json",
     "tokenizer.json",
     "model*.safetensors",
     "model.safetensors.index.json",

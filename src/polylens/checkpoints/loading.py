@@ -6,14 +6,15 @@ The model is built on the meta device, every published tensor is used exactly on
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import nn
 
+from polylens.checkpoints.catalog import entry_at
 from polylens.checkpoints.fetch import ADAPTER_CONFIG, ADAPTER_WEIGHTS, base_folder, is_adapter
 from polylens.checkpoints.tensors import assign, names_in, read_tensors, weight_files
 from polylens.errors import InputError
@@ -43,10 +44,17 @@ def read_header(folder: Path, *, modalities: Sequence[Modality] | None = None) -
         family, bases = family_of_adapter(published, adapter)
         header = replace(bases.read(folder, base, published, adapter), base=base)
     else:
-        published = read_json(folder / "config.json")
+        published = _published(folder)
         family = family_of(published)
         header = family.read(folder, published)
     return replace(header, fingerprint=fingerprint(folder, family, header.base), modalities=_wanted(modalities, header))
+
+
+def _published(folder: Path) -> Mapping[str, Any]:
+    """Returns the content of `config.json`, and the `prompt_set` that the catalog has for this repository."""
+    entry = entry_at(folder)
+    told = {} if entry is None or entry.prompt_set is None else {"prompt_set": entry.prompt_set}
+    return {**told, **read_json(folder / "config.json")}
 
 
 def load_model(header: Header, *, device: torch.device, dtype: torch.dtype) -> Model:

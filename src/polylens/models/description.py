@@ -35,7 +35,8 @@ class Usage:
     ignored_tasks: tuple[str, ...] = ()
     """Tasks that are accepted and mean the same as none."""
     tile: int = 0
-    """Pixels per side of the squares by which images are counted; 0 where there are none."""
+    """Pixels per side of the squares by which images are counted; 0 where no rule is published, see
+    `Header.image_tokens`."""
     tile_tokens: int = 0
     """Tokens per square."""
     unit_vectors_in_batch_jobs: bool = True
@@ -84,6 +85,20 @@ class Header:
     def config_file(self) -> Path:
         """The path of `config.json`, which an adapter leaves to its base model."""
         return (self.base or self.folder) / "config.json"
+
+    def image_tokens(self, width: int, height: int) -> int:
+        """Tokens that `usage` counts for an image: by the published rule, else as many as the model reads.
+
+        Args:
+            width: Pixels of the image as it came.
+            height: Pixels of the image as it came.
+
+        Raises:
+            ImageError: No image may have such a shape.
+        """
+        if self.usage.tile:
+            return self.usage.image_tokens(width, height)
+        return self.processing.num_image_tokens(width, height)
 
     @property
     def processor(self) -> Processor:

@@ -20,6 +20,7 @@ FOLDERS = (
     "jina_bert",
     "jina_colbert_v2",
     "col_qwen",
+    "qwen2_vl",
 )
 
 

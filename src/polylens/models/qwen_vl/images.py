@@ -83,7 +83,9 @@ def render_image_config(config: ImageConfig, processor_class: str = "Qwen2_5_VLP
     }
 
 
-def smart_resize(height: int, width: int, *, factor: int, min_pixels: int, max_pixels: int) -> tuple[int, int]:
+def smart_resize(
+    height: int, width: int, *, factor: int, min_pixels: int, max_pixels: int, least_side: int = 0
+) -> tuple[int, int]:
     """Returns the size to which an image is resized.
 
     Both sides are multiples of `factor`, the area is within the bounds, and the aspect ratio is nearly kept. This is
@@ -95,6 +97,8 @@ def smart_resize(height: int, width: int, *, factor: int, min_pixels: int, max_p
         factor: Pixels per side of one visual token.
         min_pixels: Smallest area after resizing.
         max_pixels: Largest area after resizing.
+        least_side: Pixels to which a rounded side is raised before areas are compared. The image processor raises
+            none; the functions of the same name in Qwen's utilities and on model cards raise it to `factor`.
 
     Raises:
         ImageError: One side is more than 200 times the other.
@@ -107,7 +111,7 @@ def smart_resize(height: int, width: int, *, factor: int, min_pixels: int, max_p
         raise ImageError(
             f"an image's longer side may be at most {MAX_ASPECT} times the shorter one, got {width} x {height} pixels"
         )
-    rows, columns = round(height / factor) * factor, round(width / factor) * factor
+    rows, columns = (max(least_side, round(side / factor) * factor) for side in (height, width))
     if rows * columns > max_pixels:
         shrink = math.sqrt(height * width / max_pixels)
         rows = max(factor, math.floor(height / shrink / factor) * factor)

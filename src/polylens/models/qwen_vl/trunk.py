@@ -22,7 +22,11 @@ from polylens.nn.packing import Packing
 
 
 def hidden_states(
-    items: Sequence[Item], *, vision: Qwen2VisionTower | Qwen25VisionTower, decoder: Decoder
+    items: Sequence[Item],
+    *,
+    vision: Qwen2VisionTower | Qwen25VisionTower,
+    decoder: Decoder,
+    image_positions: bool = True,
 ) -> Float[Tensor, "T W"]:
     """Returns the last hidden states of a packed batch after the final norm.
 
@@ -30,13 +34,18 @@ def hidden_states(
         items: Texts and images of any sizes and tasks; a sequence may hold several images.
         vision: Turns their patches into visual tokens.
         decoder: Reads token embeddings, with the visual tokens in the places of their placeholders.
+        image_positions: True gives visual tokens the rows and columns of M-RoPE. False lets all positions count on as
+            in a text, for models whose published code leaves the positions out.
     """
     device, merge = decoder.embed.weight.device, vision.config.merge_size
     lengths = [item.num_tokens for item in items]
     x = decoder.embed(torch.cat([torch.from_numpy(item.token_ids) for item in items]).to(device))
     if any(item.grids for item in items):
         x = x.index_put((visual_rows(items, merge).to(device),), visual_tokens(items, vision, x.dtype, device))
-    positions = torch.cat([token_positions(item.num_tokens, item.image_starts, item.grids, merge) for item in items])
+    placed = [(item.image_starts, item.grids) if image_positions else ((), ()) for item in items]
+    positions = torch.cat(
+        [token_positions(item.num_tokens, *images, merge) for item, images in zip(items, placed, strict=True)]
+    )
     adapters = adapter_rows([item.task for item in items], lengths, device)
     return decoder(x, positions.to(device), Packing(lengths, device), adapters)
 

@@ -16,7 +16,7 @@ from polylens.media.image import read_image
 from polylens.models.protocol import Item
 from polylens.server.concurrency import in_thread, together
 from polylens.server.engine.cache import Cache, Entry, cache_key
-from polylens.server.engine.published import image_tokens, role
+from polylens.server.engine.published import role
 from polylens.server.engine.queues import QueueName
 from polylens.server.engine.registry import Served
 from polylens.server.intake.fetching import Fetcher
@@ -242,7 +242,7 @@ class EmbeddingService:
             except ImageError as error:
                 raise options.image_error(error.message, index) from error
             (embedding,) = await self._compute(served, item, queue, options)
-        return Embedded(embedding, image_tokens(served.header, image.size), is_image=True)
+        return Embedded(embedding, served.header.image_tokens(*image.size), is_image=True)
 
     async def _compute(self, served: Served, item: Item, queue: QueueName, options: EmbedOptions) -> list[Embedding]:
         return await served.scheduler.submit(

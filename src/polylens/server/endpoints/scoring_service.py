@@ -19,7 +19,6 @@ from polylens.server.endpoints.embedding_service import (
     num_image_tokens,
     too_long,
 )
-from polylens.server.engine.published import image_tokens
 from polylens.server.engine.queues import QueueName
 from polylens.server.engine.registry import Served
 from polylens.server.intake.options import EmbedOptions
@@ -232,4 +231,4 @@ def _num_tokens(asked: _Asked, document: _Prepared) -> int:
 def _extra_tokens(asked: _Asked, index: int) -> int:
     """By how much the tokens of a pair's images in `usage` exceed those that the model sees."""
     images = [each for each in (asked.loaded_query, asked.documents[index]) if isinstance(each, LoadedImage)]
-    return sum(image_tokens(asked.served.header, each.size) - num_image_tokens(asked.served, each) for each in images)
+    return sum(asked.served.header.image_tokens(*each.size) - num_image_tokens(asked.served, each) for each in images)
