@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -27,7 +27,7 @@ PICTURED = ("pdf", "image")
 """Kinds of pages that have an image; any other is a text."""
 
 BATCH_PAGES = 8
-"""Pages that are held in memory and scored at a time. With a time budget it is one: the last page is all that exceeds it."""
+"""Pages that are held in memory and scored at a time. With a time budget it is one, so that little exceeds it."""
 
 Part = str | types.Image | PIL.Image.Image
 """A text or an image of a query."""
@@ -124,19 +124,19 @@ def rerank_pages(
     Raises:
         InputError: The query cannot be read, or the reranker does not take such a query.
     """
-    started = time.monotonic()
+    started = monotonic()
     stage = _Stage(reranking.reranker, _read_query(query, reranking.reranker.modalities), folder)
     first = hits[: reranking.pages]
     step = BATCH_PAGES if reranking.seconds is None else 1
     scores: dict[int, float] = {}
     for start in range(0, len(first), step):
-        if start and reranking.seconds is not None and time.monotonic() - started >= reranking.seconds:
+        if start and reranking.seconds is not None and monotonic() - started >= reranking.seconds:
             break
         scores.update(stage.score(dict(enumerate(first[start : start + step], start))))
     best = sorted(scores, key=lambda index: (-round(scores[index], DECIMALS), index))
     ordered = [replace(hits[index], score=scores[index], rerank_score=scores[index]) for index in best]
     rest = [hit for index, hit in enumerate(hits) if index not in scores]
-    seconds = time.monotonic() - started
+    seconds = monotonic() - started
     return [*ordered, *rest], Reranked(reranking.reranker.model_id, len(first), len(scores), seconds)
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from polylens.index.search import Hit
+    from polylens.library.reranking import Reranked
 
 DECIMALS = 4
 """Scores are rounded to so many decimals; differences beyond them do not rank."""
@@ -33,6 +34,20 @@ def hit_dict(hit: Hit) -> dict[str, Any]:
         "kind": hit.kind,
         "language": hit.language,
         "modified": hit.modified.isoformat(timespec="seconds"),
+    }
+
+
+def reranked_dict(reranked: Reranked) -> dict[str, Any]:
+    """What a rerank stage did, for JSON.
+
+    Returns:
+        `model`, its name and fingerprint; `pages`, those that were to be scored; `scored`, those that were; `seconds`.
+    """
+    return {
+        "model": reranked.model_id,
+        "pages": reranked.pages,
+        "scored": reranked.scored,
+        "seconds": round(reranked.seconds, DECIMALS),
     }
 
 
