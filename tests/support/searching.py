@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,8 +15,8 @@ from polylens.server.search_page.service import LibraryService
 class Models:
     """As much of the server's registry as a search needs."""
 
-    def __iter__(self) -> Iterator[Any]:
-        return iter([self.made("fake")])
+    def find_embedder(self, name: str | None = None, *, field: str = "model") -> Any:
+        return self.made("fake")
 
     def made(self, model_id: str) -> Any:
         return SimpleNamespace(model_id=model_id, name=model_id)
