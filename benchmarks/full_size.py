@@ -2,19 +2,17 @@
 
     python benchmarks/full_size.py                         # writes 7.9 GB of random weights, measures, removes them
     python benchmarks/full_size.py --model jina-clip-v2    # the same with 1.7 GB, in the published F16
+    python benchmarks/full_size.py --model jina-reranker-m0  # pairs per second instead
     python benchmarks/full_size.py --folder DIR --keep     # leaves them there; a second run finds them
     python benchmarks/full_size.py --measure FOLDER        # measures what lies in a folder, the real weights for one
 
-Speed and memory do not depend on what the weights are, only on their shapes; those of `data/` were derived from public
-facts of the models, and their numbers close to the published 3,934,695,552 and 865,278,477. Measuring happens in a
-process of its own.
+Measuring happens in a process of its own; `random_weights.py` writes.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import math
 import os
 import platform
 import shutil
@@ -28,153 +26,20 @@ from contextlib import contextmanager
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
 from PIL import Image, ImageDraw
-from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers, processors
-from torch import Tensor
 
-DATA = Path(__file__).parent / "data"
-ADAPTER_PREFIX = "base_model."
-SHARD_BYTES = 5_000_000_000  # where published checkpoints of this kind are cut
-PIECE = 1 << 24  # numbers drawn at a time, so that writing needs little memory
-STD = 0.02  # of the weights, as the model was initialised; activations stay finite
-SPECIAL_TOKENS = (  # in the order of their ids, the first follows the ordinary vocabulary
-    "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|object_ref_start|>", "<|object_ref_end|>", "<|box_start|>",
-    "<|box_end|>", "<|quad_start|>", "<|quad_end|>", "<|vision_start|>", "<|vision_end|>", "<|vision_pad|>",
-    "<|image_pad|>", "<|video_pad|>",
-)  # fmt: skip
-CLIP_TOKENS = ("<s>", "<pad>", "</s>", "<unk>")  # the first of its vocabulary of 250,002
-MODELS = {"jina-embeddings-v4": "jina_embeddings_v4", "jina-clip-v2": "jina_clip_v2"}  # name -> start of its data files
+sys.path.insert(0, str(Path(__file__).parent))
+from random_weights import MODELS, require_room, write_checkpoint
+
 LENGTHS = {"cpu": (16, 128, 512), "cuda": (16, 128, 512, 2048, 8192)}  # tokens per text
 TOKENS = {"cpu": 1024, "cuda": 65_536}  # tokens embedded at each length
 PAGES = {"cpu": 1, "cuda": 32}
 REPEATS = {"cpu": 1, "cuda": 3}  # the best counts
 PAGE_SIZE = (1240, 1754)  # pixels: A4 at 150 dots an inch
-
-Shapes = Mapping[str, Sequence[int]]
-
-
-# -- writing ---------------------------------------------------------------------------------------------------------
-
-
-def write_checkpoint(folder: Path, shapes: Shapes, files: Mapping[str, Any], *, seed: int = 0) -> None:
-    """Writes random bfloat16 weights of jina-embeddings-v4 in the official layout.
-
-    Args:
-        folder: Where to; `config.json` is written last and marks the checkpoint as complete.
-        shapes: Published name of each tensor, of the base and of the adapters.
-        files: Content of the JSON files, by their path in the folder.
-        seed: The same seed gives the same bytes.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    (folder / "adapters").mkdir(parents=True, exist_ok=True)
-    base = {name: shape for name, shape in shapes.items() if not name.startswith(ADAPTER_PREFIX)}
-    adapters = {name: shape for name, shape in shapes.items() if name.startswith(ADAPTER_PREFIX)}
-
-    shards = list(_shards(base))
-    weight_map: dict[str, str] = {}
-    for number, shard in enumerate(shards, start=1):
-        name = f"model-{number:05}-of-{len(shards):05}.safetensors"
-        write_safetensors(folder / name, shard, generator)
-        weight_map |= dict.fromkeys(shard, name)
-    index = {"metadata": {"total_size": sum(map(_num_bytes, base.values()))}, "weight_map": weight_map}
-    (folder / "model.safetensors.index.json").write_text(json.dumps(index), encoding="utf-8")
-    write_safetensors(folder / "adapters" / "adapter_model.safetensors", adapters, generator)
-
-    vision_start = files["config.json"]["vision_start_token_id"]
-    byte_tokenizer(vision_start - SPECIAL_TOKENS.index("<|vision_start|>")).save(str(folder / "tokenizer.json"))
-    _write_files(folder, files)
-
-
-def write_clip_checkpoint(folder: Path, shapes: Shapes, files: Mapping[str, Any], *, seed: int = 0) -> None:
-    """Writes random float16 weights of jina-clip-v2 as its one file has them; arguments are those of the other."""
-    folder.mkdir(parents=True, exist_ok=True)
-    generator = torch.Generator().manual_seed(seed)
-    write_safetensors(folder / "model.safetensors", shapes, generator, torch.float16)
-    [vocabulary] = [
-        shape[0] for name, shape in shapes.items() if name.endswith("word_embeddings.parametrizations.weight.original")
-    ]
-    marked_tokenizer(vocabulary).save(str(folder / "tokenizer.json"))
-    _write_files(folder, files)
-
-
-def _write_files(folder: Path, files: Mapping[str, Any]) -> None:
-    for name in sorted(files, key=lambda name: name == "config.json"):
-        (folder / name).write_text(json.dumps(files[name], indent=2), encoding="utf-8")
-
-
-def write_safetensors(
-    path: Path, shapes: Shapes, generator: torch.Generator, dtype: torch.dtype = torch.bfloat16
-) -> None:
-    """Writes one file a piece at a time; https://github.com/huggingface/safetensors#format."""
-    kind = {torch.bfloat16: "BF16", torch.float16: "F16"}[dtype]
-    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
-    end = 0
-    for name, shape in shapes.items():
-        begin, end = end, end + _num_bytes(shape)
-        header[name] = {"dtype": kind, "shape": list(shape), "data_offsets": [begin, end]}
-    encoded = json.dumps(header).encode()
-    encoded += b" " * (-len(encoded) % 8)
-    with path.open("wb") as file:
-        file.write(len(encoded).to_bytes(8, "little") + encoded)
-        for name, shape in shapes.items():
-            _write_tensor(file, name, math.prod(shape), len(shape), generator, dtype)
-
-
-def _write_tensor(
-    file: BinaryIO, name: str, size: int, num_dims: int, generator: torch.Generator, dtype: torch.dtype
-) -> None:
-    is_norm = num_dims == 1 and name.endswith(".weight")
-    for begin in range(0, size, PIECE):
-        num = min(PIECE, size - begin)
-        values: Tensor = torch.ones(num) if is_norm else torch.randn(num, generator=generator) * STD
-        file.write(values.to(dtype).view(torch.int16).numpy().tobytes())
-
-
-def _shards(shapes: Shapes) -> Iterator[dict[str, Sequence[int]]]:
-    shard: dict[str, Sequence[int]] = {}
-    size = 0
-    for name, shape in shapes.items():
-        if shard and size + _num_bytes(shape) > SHARD_BYTES:
-            yield shard
-            shard, size = {}, 0
-        shard[name] = shape
-        size += _num_bytes(shape)
-    yield shard
-
-
-def _num_bytes(shape: Sequence[int]) -> int:
-    return 2 * math.prod(shape)
-
-
-def byte_tokenizer(num_ordinary: int) -> Tokenizer:
-    """One token a byte; the vocabulary is filled up so that the special tokens get the ids they have in the model."""
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    filling = [f"<unused {number}>" for number in range(num_ordinary - len(alphabet))]
-    vocabulary = {token: number for number, token in enumerate([*alphabet, *filling])}
-    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in SPECIAL_TOKENS])
-    return tokenizer
-
-
-def marked_tokenizer(size: int) -> Tokenizer:
-    """A tokenizer with one token per byte after four special ones; `<s>` and `</s>` enclose a text."""
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    filling = [f"<unused {number}>" for number in range(size - len(alphabet) - len(CLIP_TOKENS))]
-    vocabulary = {token: number for number, token in enumerate([*CLIP_TOKENS, *alphabet, *filling])}
-    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in CLIP_TOKENS])
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
-    )
-    return tokenizer
-
-
-# -- measuring -------------------------------------------------------------------------------------------------------
+TEXT = "the quick brown fox jumps over the lazy dog " * 512
 
 
 @contextmanager
@@ -208,7 +73,7 @@ def _status(field: str) -> int:
 
 
 def measure(folder: Path, device: str, dtype: str) -> dict[str, Any]:
-    """Loads a checkpoint and embeds texts and pages.
+    """Loads a checkpoint and embeds texts and pages, or scores pairs with a query if it is a reranker.
 
     Args:
         folder: In the official layout.
@@ -219,33 +84,25 @@ def measure(folder: Path, device: str, dtype: str) -> dict[str, Any]:
         Seconds, bytes, tokens and pages per second, and the settings and machine.
     """
     import polylens
+    from polylens.checkpoints.loading import read_header
 
-    weights = [*folder.glob("*.safetensors"), *folder.glob("adapters/*.safetensors")]
+    weights = list(folder.rglob("*.safetensors"))
     for file in weights:
         _forget(file)
-    load = polylens.load  # the first use of the name imports the engine; that is not what is timed
+    is_reranker = "score" in read_header(folder).family.outputs
+    load = polylens.load_reranker if is_reranker else polylens.load  # imported before anything is timed
     before = _status("VmRSS")
 
     with watch_anonymous() as peak_anonymous:
         start = time.perf_counter()
-        embedder = load(folder, device=device, dtype=dtype)
+        model = load(folder, device=device, dtype=dtype)
         load_seconds = time.perf_counter() - start
         loading_peak = _status("VmHWM")
-
         start = time.perf_counter()
-        embedder.encode_text("warm-up: the first pass reads the weights from the disk")
+        _run(model, ["warm-up: the first pass reads the weights from the disk"], None)
         first_seconds = time.perf_counter() - start
-
-        text = "the quick brown fox jumps over the lazy dog " * max(LENGTHS[device])
-        speeds = []
-        for length in LENGTHS[device]:
-            texts = [text] * max(1, TOKENS[device] // length)
-            seconds = _best(partial(embedder.encode_text, texts, max_length=length), REPEATS[device])
-            speeds.append({"length": length, "texts": len(texts), "tokens_per_second": len(texts) * length / seconds})
-
-        pages = [draw_page(number) for number in range(PAGES[device])]
-        page_tokens = embedder.processor.image(pages[0], task=None, max_pixels=None).num_tokens
-        page_seconds = _best(partial(embedder.encode_image, pages), REPEATS[device])
+        speeds = _measure_texts(model, device)
+        pages = _measure_pages(model, device) if "image" in model.modalities else None
 
     size = sum(file.stat().st_size for file in weights)
     return {
@@ -259,9 +116,34 @@ def measure(folder: Path, device: str, dtype: str) -> dict[str, Any]:
         "peak_over_weights": _status("VmHWM") / size,
         "peak_device_bytes": torch.cuda.max_memory_allocated() if device == "cuda" else None,
         "texts": speeds,
-        "pages_per_second": len(pages) / page_seconds,
-        "tokens_per_page": page_tokens,
+        "pages": pages,
         "machine": describe_machine(device, dtype),
+    }
+
+
+def _run(model: Any, inputs: Sequence[Any], max_length: int | None) -> None:
+    """Embeds the inputs, or scores each with a short query."""
+    if hasattr(model, "rerank"):
+        model.rerank("the lazy dog", inputs, max_doc_length=max_length)
+    else:
+        model.encode(list(inputs), max_length=max_length)
+
+
+def _measure_texts(model: Any, device: str) -> list[dict[str, float]]:
+    speeds = []
+    for length in LENGTHS[device]:
+        texts = [TEXT] * max(1, TOKENS[device] // length)
+        seconds = _best(partial(_run, model, texts, length), REPEATS[device])
+        speeds.append({"length": length, "texts": len(texts), "tokens_per_second": len(texts) * length / seconds})
+    return speeds
+
+
+def _measure_pages(model: Any, device: str) -> dict[str, float]:
+    pages = [draw_page(number) for number in range(PAGES[device])]
+    seconds = _best(partial(_run, model, pages, None), REPEATS[device])
+    return {
+        "per_second": len(pages) / seconds,
+        "tokens": model.processor.num_image_tokens(*PAGE_SIZE),
     }
 
 
@@ -332,7 +214,8 @@ def render(result: Mapping[str, Any]) -> str:
         (f"texts of {row['length']} tokens, {row['texts']} at once", f"{row['tokens_per_second']:,.0f} tokens/s")
         for row in result["texts"]
     ]
-    rows.append((f"pages of {result['tokens_per_page']} tokens", f"{result['pages_per_second']:.3g} pages/s"))
+    if (pages := result["pages"]) is not None:
+        rows.append((f"pages of {pages['tokens']} tokens", f"{pages['per_second']:.3g} pages/s"))
     return "\n".join(["| what | measured |", "|---|---|", *(f"| {what} | {figure} |" for what, figure in rows)])
 
 
@@ -359,28 +242,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     folder = options.folder or Path(tempfile.mkdtemp(prefix="polylens-full-size-"))
     found = (folder / "config.json").is_file()
-    stem = MODELS[options.model]
-    shapes: Shapes = json.loads((DATA / f"{stem}_state_dict.json").read_text(encoding="utf-8"))
-    if not found:
-        _require_room(folder, sum(map(_num_bytes, shapes.values())))
+    model = MODELS[options.model]
+    if not found and (reason := require_room(folder, model, model.files())):
+        sys.exit(reason)
     try:
         if not found:
             print(f"writing random weights to {folder}", file=sys.stderr)
-            write = write_clip_checkpoint if options.model == "jina-clip-v2" else write_checkpoint
-            write(folder, shapes, json.loads((DATA / f"{stem}_files.json").read_text("utf-8")))
+            write_checkpoint(folder, model, model.files())
         command = [sys.executable, __file__, "--measure", str(folder)]
         return subprocess.run([*command, "--device", options.device, "--dtype", options.dtype]).returncode
     finally:
         if not (found or options.keep):
             shutil.rmtree(folder)
-
-
-def _require_room(folder: Path, num_bytes: int) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    if any(folder.iterdir()):
-        sys.exit(f"{folder} is neither empty nor a complete checkpoint; name another folder")
-    if (free := shutil.disk_usage(folder).free) < num_bytes * 1.02:
-        sys.exit(f"{folder} has {_gigabytes(free)} free, the weights need {_gigabytes(num_bytes)}")
 
 
 if __name__ == "__main__":

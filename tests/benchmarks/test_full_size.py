@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import copy
-import importlib.util
+import importlib
 import json
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -19,36 +20,28 @@ from tests.support import tiny_clip
 from tests.support.root import ROOT
 from tests.support.waiting import HANG
 
-from polylens.models.jina_v4.config import JinaV4Config, parse_config
-from polylens.models.jina_v4.model import JinaV4
-from polylens.models.jina_v4.state_dict import adapter_names, base_names, published_shape
+from polylens.checkpoints.catalog import find
 
 SCRIPT = ROOT / "benchmarks" / "full_size.py"
 DATA = SCRIPT.parent / "data"
-Shapes = dict[str, list[int]]
 
 
 @pytest.fixture(scope="module")
-def full_size() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("full_size", SCRIPT)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def full_size() -> Iterator[ModuleType]:
+    sys.path.insert(0, str(SCRIPT.parent))
+    yield importlib.import_module("full_size")
+    sys.path.remove(str(SCRIPT.parent))
+
+
+@pytest.fixture(scope="module")
+def weights(full_size: ModuleType) -> ModuleType:
+    return importlib.import_module("random_weights")
 
 
 @pytest.fixture
-def published_files() -> dict[str, Any]:
-    return json.loads((DATA / "jina_embeddings_v4_files.json").read_text(encoding="utf-8"))
-
-
-def shapes_of(files: dict[str, Any]) -> Shapes:
-    """Published name and shape of every tensor that our model of this configuration has."""
-    config = parse_config(files["config.json"], files["adapters/adapter_config.json"])
-    with torch.device("meta"):
-        ours = {name: tuple(parameter.shape) for name, parameter in JinaV4(config).named_parameters()}
-    names = base_names(config) | adapter_names(config)
-    return {theirs: list(published_shape(config, name, ours[name])) for theirs, name in names.items()}
+def published_files(weights: ModuleType) -> dict[str, Any]:
+    files: dict[str, Any] = weights.MODELS["jina-embeddings-v4"].files()
+    return files
 
 
 def shrunk(files: dict[str, Any]) -> dict[str, Any]:
@@ -69,23 +62,33 @@ def shrunk(files: dict[str, Any]) -> dict[str, Any]:
     return files
 
 
-def test_the_listed_shapes_are_those_of_the_published_model(published_files: dict[str, Any]) -> None:
-    listed = json.loads((DATA / "jina_embeddings_v4_state_dict.json").read_text(encoding="utf-8"))
-    assert listed == shapes_of(published_files)
-    config: JinaV4Config = parse_config(published_files["config.json"], published_files["adapters/adapter_config.json"])
-    assert config.max_length == 32_768
-    # the number that the model's card and mteb give: every task's adapter counted
-    assert sum(torch.Size(shape).numel() for shape in listed.values()) == 3_934_695_552
+@pytest.mark.parametrize("name", ["jina-embeddings-v4", "jina-clip-v2"])
+def test_the_shapes_are_those_listed_of_the_published_model(weights: ModuleType, name: str) -> None:
+    """The lists were derived from public facts of the models, not from the code here."""
+    model = weights.MODELS[name]
+    listed = json.loads((DATA / f"{model.data}_state_dict.json").read_text(encoding="utf-8"))
+    listed.pop("logit_scale", None)  # which no vector depends on
+    shapes = weights.shapes_of(model, model.files()).values()
+    assert {tensor: list(shape) for file in shapes for tensor, shape in file.items()} == listed
+
+
+def test_every_model_has_the_numbers_that_the_catalog_gives(weights: ModuleType) -> None:
+    """Names of the catalog, and the numbers of its rows: those of the models' cards, with every adapter counted."""
+    for name, model in weights.MODELS.items():
+        shapes = [shape for file in weights.shapes_of(model, model.files()).values() for shape in file.values()]
+        numbers = sum(torch.Size(shape).numel() for shape in shapes) + model.unread
+        assert numbers == find(name).parameters, name
 
 
 def test_it_writes_what_it_was_asked_to(
-    full_size: ModuleType, published_files: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    weights: ModuleType, published_files: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    files = shrunk(published_files)
-    shapes = shapes_of(files)
-    monkeypatch.setattr(full_size, "SHARD_BYTES", 60_000)
-    monkeypatch.setattr(full_size, "PIECE", 1000)
-    full_size.write_checkpoint(tmp_path, shapes, files)
+    files, model = shrunk(published_files), weights.MODELS["jina-embeddings-v4"]
+    by_file = weights.shapes_of(model, files)
+    shapes = {name: list(shape) for tensors in by_file.values() for name, shape in tensors.items()}
+    monkeypatch.setattr(weights, "SHARD_BYTES", 60_000)
+    monkeypatch.setattr(weights, "PIECE", 1000)
+    weights.write_checkpoint(tmp_path, model, files)
 
     index = json.loads((tmp_path / "model.safetensors.index.json").read_text(encoding="utf-8"))
     shards = sorted(set(index["weight_map"].values()))
@@ -102,16 +105,15 @@ def test_it_writes_what_it_was_asked_to(
     norms = [tensor for name, tensor in found.items() if re.search(r"norm\d?\.weight|ln_q", name)]
     assert norms and all((tensor == 1).all() for tensor in norms)
     embedding = found["model.embed_tokens.weight"].float()
-    assert embedding.std().item() == pytest.approx(full_size.STD, rel=0.05)  # 10,240 draws: four sigma are 3 %
+    assert embedding.std().item() == pytest.approx(weights.STD, rel=0.05)  # 10,240 draws: four sigma are 3 %
     assert len(torch.unique(embedding)) > 500  # pieces do not repeat
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
 def test_the_command_measures_a_folder(
-    full_size: ModuleType, published_files: dict[str, Any], dtype: str, tmp_path: Path
+    weights: ModuleType, published_files: dict[str, Any], dtype: str, tmp_path: Path
 ) -> None:
-    files = shrunk(published_files)
-    full_size.write_checkpoint(tmp_path, shapes_of(files), files)
+    weights.write_checkpoint(tmp_path, weights.MODELS["jina-embeddings-v4"], shrunk(published_files))
     done = subprocess.run(
         [sys.executable, "-W", "error", str(SCRIPT), "--measure", str(tmp_path), "--dtype", dtype],
         capture_output=True,
@@ -124,24 +126,26 @@ def test_the_command_measures_a_folder(
     assert [row["length"] for row in result["texts"]] == [16, 128, 512]
     assert all(row["tokens_per_second"] > 0 for row in result["texts"])
     # 1240 x 1754 pixels come down to 23 x 32 visual tokens; the template has 29 more where a token is a byte
-    assert result["tokens_per_page"] == 23 * 32 + 29
+    assert result["pages"]["tokens"] == 23 * 32 + 29
     assert result["before_loading_resident_bytes"] < result["loading_peak_resident_bytes"]
     assert 0 < result["peak_anonymous_bytes"] < result["peak_resident_bytes"]
     assert result["machine"]["dtype"] == dtype
     assert "| pages of 765 tokens |" in done.stdout
 
 
-def test_jina_clip_v2(full_size: ModuleType, tmp_path: Path) -> None:
+def test_jina_clip_v2(weights: ModuleType, tmp_path: Path) -> None:
     """The layout of its one file in F16, with small towers."""
+    model = weights.MODELS["jina-clip-v2"]
     published = copy.deepcopy(tiny_clip.CLIP)
-    shapes = {name: list(shape) for rule in tiny_clip.rules_of(published) for name, shape in rule.published.items()}
-    shapes["logit_scale"] = []
-    images = json.loads((DATA / "jina_clip_v2_files.json").read_text(encoding="utf-8"))["preprocessor_config.json"]
-    files = {"config.json": published, "preprocessor_config.json": {**images, "size": 76}}
-    full_size.write_clip_checkpoint(tmp_path, shapes, files)
+    files = {
+        "config.json": published,
+        "preprocessor_config.json": {**model.files()["preprocessor_config.json"], "size": 76},
+    }
+    weights.write_checkpoint(tmp_path, model, files)
     with safe_open(tmp_path / "model.safetensors", framework="pt") as tensors:
         found = {name: tensors.get_tensor(name) for name in tensors.keys()}  # noqa: SIM118 - as above
-    assert {name: list(tensor.shape) for name, tensor in found.items()} == shapes
+    wanted = {name: list(shape) for rule in tiny_clip.rules_of(published) for name, shape in rule.published.items()}
+    assert {name: list(tensor.shape) for name, tensor in found.items()} == wanted
     assert {tensor.dtype for tensor in found.values()} == {torch.float16}
     done = subprocess.run(
         [sys.executable, "-W", "error", str(SCRIPT), "--measure", str(tmp_path)],
@@ -151,7 +155,7 @@ def test_jina_clip_v2(full_size: ModuleType, tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout.partition("```json")[2].partition("```")[0])
-    assert result["tokens_per_page"] == 26 and all(row["tokens_per_second"] > 0 for row in result["texts"])
+    assert result["pages"]["tokens"] == 26 and all(row["tokens_per_second"] > 0 for row in result["texts"])
 
 
 def test_it_refuses_a_folder_with_something_else_in_it(

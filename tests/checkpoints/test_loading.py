@@ -23,7 +23,8 @@ from polylens.checkpoints.loading import load_model, read_header
 from polylens.errors import CheckpointError
 from polylens.models.jina_v4.config import JinaV4Config, parse_config, render_adapter_config, render_config
 from polylens.models.jina_v4.model import JinaV4
-from polylens.models.jina_v4.state_dict import adapter_names, base_names, published_shape
+from polylens.models.jina_v4.state_dict import adapter_names, base_names
+from polylens.models.qwen_vl.state_dict import published_shape
 from polylens.runtime.embedder import Embedder
 
 PUBLISHED_SHAPES = ROOT / "benchmarks/data/jina_embeddings_v4_state_dict.json"
@@ -124,7 +125,8 @@ class TestPublishedSizes:
         base, adapters = base_names(published_config), adapter_names(published_config)
         assert (len(base), len(adapters)) == (826, 1518)
         mine = {
-            name: published_shape(published_config, ours, shapes[ours]) for name, ours in {**base, **adapters}.items()
+            name: published_shape(published_config.vision, ours, shapes[ours])
+            for name, ours in {**base, **adapters}.items()
         }
         assert mine == published
 

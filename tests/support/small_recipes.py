@@ -15,7 +15,7 @@ from polylens.lab.nano.nano_recipe import nano
 from polylens.lab.nano.schedule import Blend, Recipe
 from polylens.lab.synthetic.lexicon import sample_text
 from polylens.models.jina_clip_v2.config import JinaClipConfig
-from polylens.models.jina_v4.config import DecoderConfig, VisionConfig
+from polylens.models.qwen_vl.config import DecoderConfig, Qwen25VisionConfig
 from polylens.nn.lora import LoRAConfig
 from polylens.train.progress import TrainingProgress
 
@@ -33,7 +33,7 @@ def small() -> Recipe:
     )
     model = replace(
         recipe.model,
-        vision=VisionConfig(
+        vision=Qwen25VisionConfig(
             width=32,
             num_layers=2,
             num_heads=2,

@@ -9,23 +9,19 @@ import torch
 from safetensors.torch import save_file
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
-from polylens.models.jina_v4.config import (
-    DecoderConfig,
-    JinaV4Config,
-    VisionConfig,
-    render_adapter_config,
-    render_config,
-)
+from polylens.models.jina_v4.config import JinaV4Config, render_adapter_config, render_config
 from polylens.models.jina_v4.model import JinaV4
-from polylens.models.jina_v4.processing import ImageConfig, render_image_config
-from polylens.models.jina_v4.state_dict import adapter_names, base_names, published_shape
+from polylens.models.jina_v4.state_dict import adapter_names, base_names
+from polylens.models.qwen_vl.config import DecoderConfig, Qwen25VisionConfig
+from polylens.models.qwen_vl.images import ImageConfig, render_image_config
+from polylens.models.qwen_vl.state_dict import published_shape
 from polylens.nn.lora import LoRAConfig
 
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>"]
 TASKS = ("retrieval", "text-matching", "code")
 
 CONFIG = JinaV4Config(
-    vision=VisionConfig(
+    vision=Qwen25VisionConfig(
         width=64,
         num_layers=4,
         num_heads=2,
@@ -87,7 +83,7 @@ def random_tensors(
         shapes = {name: tuple(parameter.shape) for name, parameter in JinaV4(config).named_parameters()}
 
     def draw(ours: str) -> torch.Tensor:
-        shape = published_shape(config, ours, shapes[ours])
+        shape = published_shape(config.vision, ours, shapes[ours])
         noise = torch.randn(shape, generator=generator)
         if "norm" in ours:
             return 1 + 0.1 * noise

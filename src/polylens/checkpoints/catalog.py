@@ -19,7 +19,7 @@ class CatalogEntry:
     revision: str | None  # commit of the repository, so that a name always means the same weights
     licence: str  # of the weights; the code is Apache-2.0
     parameters: int  # numbers in the checkpoint, every adapter counted
-    dims: tuple[int, ...]  # widths to which a dense vector may be truncated, ascending; the last is its full width
+    dims: tuple[int, ...]  # widths of a dense vector, ascending, the last its full one; none for a reranker
     multivector_dim: int | None  # width of each vector of a multi-vector; None where there is no late interaction
     context: int  # tokens of the longest input
     modalities: tuple[Literal["text", "image"], ...]
@@ -78,6 +78,19 @@ CATALOG: tuple[CatalogEntry, ...] = (
         context=8192,
         modalities=("text",),
         languages="89",
+    ),
+    CatalogEntry(
+        name="jinaai/jina-reranker-m0",
+        aliases=("jina-reranker-m0",),
+        repository="jinaai/jina-reranker-m0",
+        revision="94bfe0aeb2d4dd7978362699cddd5893d4e0adc8",
+        licence="CC BY-NC 4.0 (non-commercial)",
+        parameters=2_444_721_665,
+        dims=(),
+        multivector_dim=None,
+        context=10_240,
+        modalities=("text", "image"),
+        languages="29+",
     ),
 )
 

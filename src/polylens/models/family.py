@@ -16,6 +16,7 @@ from polylens.models.description import Family
 FOLDERS = (
     "jina_v4",
     "jina_clip_v2",
+    "jina_reranker_m0",
 )
 
 

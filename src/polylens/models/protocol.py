@@ -39,6 +39,8 @@ class Item:
     """`[patches, numbers per patch]` float32: those of every image in the sequence, in order; None without images."""
     grids: tuple[Grid, ...] = ()
     """The grid of each image in the sequence, in order; empty for a text."""
+    image_starts: tuple[int, ...] = ()
+    """For images among text: the row of each one's first visual token. The text may hold the placeholder literally."""
     chunks: tuple[tuple[int, int], ...] = ()
     """For late chunking: spans of rows that get one dense vector each, instead of one vector for `pool`."""
     truncated: bool = False

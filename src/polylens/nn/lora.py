@@ -27,6 +27,10 @@ class LoRAConfig:
         return self.alpha / self.rank
 
 
+NO_ADAPTERS = LoRAConfig(tasks=(), rank=1, alpha=1.0)
+"""For a model without adapters: its layers are plain linear ones."""
+
+
 @dataclass(frozen=True, slots=True)
 class AdapterRows:
     """Which tokens of a packed batch use which adapter."""

@@ -15,9 +15,10 @@ from torch import Tensor
 
 from polylens.checkpoints.export import export_merged
 from polylens.models.jina_v4.family import FAMILY
-from polylens.models.jina_v4.model import JinaV4, token_positions
+from polylens.models.jina_v4.model import JinaV4
 from polylens.models.jina_v4.processing import JinaV4Processor
 from polylens.models.protocol import Item
+from polylens.models.qwen_vl.positions import token_positions
 from polylens.runtime.embedder import load
 
 BOUND = 1e-4  # of the signal's standard deviation
@@ -134,12 +135,13 @@ def test_texts_and_images_in_one_batch(ours, theirs):
 @pytest.mark.parametrize("grids", [[], [(4, 6)], [(8, 2), (2, 2), (6, 10)]], ids=["text", "one image", "three images"])
 def test_positions_equal_get_rope_index(theirs, grids):
     config = tiny.CONFIG
-    ids = [5, 6, 7]
+    ids, starts = [5, 6, 7], []
     for rows, columns in grids:
+        starts.append(len(ids) + 1)
         pads = [config.image_token_id] * (rows * columns // 4)
         ids += [config.vision_start_token_id, *pads, config.vision_end_token_id, 8, 9]
     tokens = torch.tensor(ids)
-    mine = token_positions(tokens, grids, image_token_id=config.image_token_id, merge=2)
+    mine = token_positions(len(ids), starts, grids, merge=2)
     position_ids, _ = theirs.get_rope_index(
         tokens[None],
         mm_token_type_ids=(tokens == config.image_token_id).long()[None],

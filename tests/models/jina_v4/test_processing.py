@@ -14,8 +14,9 @@ from tests.support import tiny
 from tokenizers import AddedToken, Regex, Tokenizer, models, pre_tokenizers
 
 from polylens.errors import CheckpointError, ImageError, InputError
-from polylens.models.jina_v4.processing import (
-    JinaV4Processor,
+from polylens.models.jina_v4.processing import JinaV4Processor
+from polylens.models.protocol import Item
+from polylens.models.qwen_vl.images import (
     normalise,
     parse_image_config,
     render_image_config,
@@ -23,7 +24,6 @@ from polylens.models.jina_v4.processing import (
     smart_resize,
     to_patches,
 )
-from polylens.models.protocol import Item
 
 CONFIG = tiny.CONFIG
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from polylens.lab.nano.schedule import Blend, Recipe, Stage, Weights
-from polylens.models.jina_v4.config import DecoderConfig, JinaV4Config, VisionConfig
-from polylens.models.jina_v4.processing import ImageConfig
+from polylens.models.jina_v4.config import JinaV4Config
+from polylens.models.qwen_vl.config import DecoderConfig, Qwen25VisionConfig
+from polylens.models.qwen_vl.images import ImageConfig
 from polylens.nn.lora import LoRAConfig
 
 FIRST_LANGUAGES = ("en", "en", "en", "de", "fr", "es", "it", "pt", "nl", "pl", "cs", "sv", "ro", "ru", "uk", "el")
@@ -38,7 +39,7 @@ NANO_VOCAB = 6144  # tokens
 WIDTH = 256
 
 MODEL = JinaV4Config(
-    vision=VisionConfig(
+    vision=Qwen25VisionConfig(
         width=192,
         num_layers=6,
         num_heads=4,

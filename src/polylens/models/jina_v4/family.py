@@ -25,9 +25,11 @@ from polylens.models.description import (
 from polylens.models.files import read_json
 from polylens.models.jina_v4.config import JinaV4Config, parse_config, render_adapter_config, render_config
 from polylens.models.jina_v4.model import JinaV4
-from polylens.models.jina_v4.processing import PREFIXES, JinaV4Processor, render_image_config
-from polylens.models.jina_v4.state_dict import adapter_names, base_names, published_shape
+from polylens.models.jina_v4.processing import PREFIXES, JinaV4Processor
+from polylens.models.jina_v4.state_dict import adapter_names, base_names
 from polylens.models.protocol import Item, Model, Processor
+from polylens.models.qwen_vl.images import render_image_config
+from polylens.models.qwen_vl.state_dict import published_shape
 from polylens.models.rules import Rule, rename
 
 ADAPTER = "adapters/adapter_model.safetensors"
@@ -64,7 +66,7 @@ def _weights(header: Header, network: nn.Module, _names: frozenset[str]) -> Sequ
 
     def rules(names: Mapping[str, str]) -> list[Rule]:
         return [
-            rename(published, published_shape(config, ours, shapes[ours]), ours, shapes[ours])
+            rename(published, published_shape(config.vision, ours, shapes[ours]), ours, shapes[ours])
             for published, ours in names.items()
         ]
 
@@ -134,7 +136,7 @@ def _published(model: JinaV4, names: Mapping[str, str]) -> dict[str, Tensor]:
     """Returns published name -> tensor, in the dtype in which the model holds it."""
     ours = {name: parameter.detach().cpu() for name, parameter in model.named_parameters()}
     return {
-        published: ours[name].reshape(published_shape(model.config, name, tuple(ours[name].shape))).contiguous()
+        published: ours[name].reshape(published_shape(model.config.vision, name, tuple(ours[name].shape))).contiguous()
         for published, name in names.items()
     }
 

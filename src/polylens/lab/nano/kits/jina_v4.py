@@ -21,8 +21,8 @@ from polylens.models.jina_v4.config import JinaV4Config
 from polylens.models.jina_v4.family import FAMILY
 from polylens.models.jina_v4.model import JinaV4
 from polylens.models.jina_v4.processing import JinaV4Processor
-from polylens.models.jina_v4.vision import VisionTower
 from polylens.models.protocol import Item, Outputs, Processor
+from polylens.models.qwen_vl.vision_qwen25 import Qwen25VisionTower
 
 
 class V4Trainee(Trainee):
@@ -35,7 +35,7 @@ class V4Trainee(Trainee):
         self.reader = nn.Linear(config.vision.width, READING_POINTS * (NUM_LETTERS + 1))
 
     @property
-    def tower(self) -> VisionTower:
+    def tower(self) -> Qwen25VisionTower:
         return self.model.vision
 
     @property

@@ -9,7 +9,9 @@ import pytest
 import torch
 from tests.support import tiny
 
-from polylens.models.jina_v4.vision import Grid, VisionTower, patch_positions, window_order
+from polylens.models.protocol import Grid
+from polylens.models.qwen_vl.vision import patch_positions
+from polylens.models.qwen_vl.vision_qwen25 import Qwen25VisionTower, window_order
 
 MERGE, WINDOW = 2, 4  # patches per side of a token, tokens per side of a window
 
@@ -67,7 +69,7 @@ def test_patch_positions(grid: Grid) -> None:
     assert patch_positions(grid, MERGE).tolist() == expected
 
 
-def touched(tower: VisionTower, grid: Grid, token: int) -> set[int]:
+def touched(tower: Qwen25VisionTower, grid: Grid, token: int) -> set[int]:
     """Tokens that change with one token's pixels."""
     generator = torch.Generator().manual_seed(0)
     patches = torch.randn(grid[0] * grid[1], tower.config.patch_dim, generator=generator)
@@ -78,10 +80,10 @@ def touched(tower: VisionTower, grid: Grid, token: int) -> set[int]:
     return set((difference > 0).nonzero()[:, 0].tolist())
 
 
-def tower(full_attention_layers: tuple[int, ...]) -> VisionTower:
+def tower(full_attention_layers: tuple[int, ...]) -> Qwen25VisionTower:
     torch.manual_seed(0)
     config = replace(tiny.CONFIG.vision, num_layers=2, full_attention_layers=full_attention_layers)
-    return VisionTower(config).eval()
+    return Qwen25VisionTower(config).eval()
 
 
 @pytest.mark.parametrize("token", [0, 5, 29])

@@ -1,4 +1,6 @@
-"""The language model of Qwen2.5-VL, with task adapters on its seven projections; causal for texts and images alike.
+"""The language model of Qwen2-VL and Qwen2.5-VL, causal for texts and images alike.
+
+Each of its seven projections may have task adapters.
 
 Shapes: T tokens of all inputs together, W width, R rotated pairs per head.
 """
@@ -10,7 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from polylens.models.jina_v4.config import DecoderConfig
+from polylens.models.qwen_vl.config import DecoderConfig
 from polylens.nn.attention import attention
 from polylens.nn.layers import RMSNorm
 from polylens.nn.lora import AdapterRows, LoRAConfig, LoRALinear

@@ -2,8 +2,8 @@
 
 Shapes: P patches of all images together, M = P / merge^2 merged tokens, W width, D numbers per patch, O decoder width.
 
-Patches arrive in merge order: the four patches of a token are adjacent, and tokens come row by row. Most layers attend
-within windows of 4 x 4 tokens, so the tower reorders the tokens by window, and restores their order at the end.
+Most layers attend within windows of 4 x 4 tokens, so the tower reorders the tokens by window, and restores their order
+at the end.
 jina_embeddings_v4 facts, section 1.6; Qwen2.5-VL, https://arxiv.org/abs/2502.13923, section 2.1.1.
 """
 
@@ -17,27 +17,12 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from polylens.models.jina_v4.config import VisionConfig
-from polylens.nn.attention import attention
+from polylens.models.protocol import Grid
+from polylens.models.qwen_vl.config import Qwen25VisionConfig
+from polylens.models.qwen_vl.vision import Merger, VisionBlock, patch_positions
 from polylens.nn.layers import RMSNorm
 from polylens.nn.packing import Packing
-from polylens.nn.rope import axial_angles, rotate
-
-Grid = tuple[int, int]
-"""Rows and columns of patches of one image."""
-
-
-@lru_cache(maxsize=256)
-def patch_positions(grid: Grid, merge: int) -> Int[Tensor, "P 2"]:
-    """Returns the row and the column of each patch, in merge order.
-
-    >>> patch_positions((2, 4), 2).tolist()
-    [[0, 0], [0, 1], [1, 0], [1, 1], [0, 2], [0, 3], [1, 2], [1, 3]]
-    """
-    rows, columns = torch.meshgrid(torch.arange(grid[0]), torch.arange(grid[1]), indexing="ij")
-    positions = torch.stack((rows, columns), dim=-1)
-    cells = positions.view(grid[0] // merge, merge, grid[1] // merge, merge, 2)
-    return cells.transpose(1, 2).reshape(-1, 2)
+from polylens.nn.rope import axial_angles
 
 
 @lru_cache(maxsize=256)
@@ -66,22 +51,7 @@ def window_order(grid: Grid, merge: int, window: int) -> tuple[Int[Tensor, " M"]
     return torch.cat(windows), tuple(len(each) for each in windows)
 
 
-class VisionAttention(nn.Module):
-    """Attention within the given sequences: windows or whole images."""
-
-    def __init__(self, width: int, num_heads: int) -> None:
-        super().__init__()
-        self.num_heads = num_heads
-        self.qkv = nn.Linear(width, 3 * width)
-        self.out = nn.Linear(width, width)
-
-    def forward(self, x: Float[Tensor, "P W"], angles: Float[Tensor, "P R"], packing: Packing) -> Float[Tensor, "P W"]:
-        queries, keys, values = self.qkv(x).unflatten(-1, (3, self.num_heads, -1)).unbind(1)
-        mixed = attention(rotate(queries, angles), rotate(keys, angles), values, packing, causal=False)
-        return self.out(mixed.flatten(1))
-
-
-class VisionMLP(nn.Module):
+class SwiGLU(nn.Module):
     """SwiGLU with biases, https://arxiv.org/abs/2002.05202."""
 
     def __init__(self, width: int, hidden: int) -> None:
@@ -94,48 +64,24 @@ class VisionMLP(nn.Module):
         return self.down(F.silu(self.gate(x)) * self.up(x))
 
 
-class VisionBlock(nn.Module):
-    """One pre-norm block of the vision tower: attention, then MLP."""
-
-    def __init__(self, width: int, num_heads: int, mlp_width: int, norm_eps: float) -> None:
-        super().__init__()
-        self.attention_norm = RMSNorm(width, norm_eps)
-        self.attention = VisionAttention(width, num_heads)
-        self.mlp_norm = RMSNorm(width, norm_eps)
-        self.mlp = VisionMLP(width, mlp_width)
-
-    def forward(self, x: Float[Tensor, "P W"], angles: Float[Tensor, "P R"], packing: Packing) -> Float[Tensor, "P W"]:
-        x = x + self.attention(self.attention_norm(x), angles, packing)
-        return x + self.mlp(self.mlp_norm(x))
-
-
-class Merger(nn.Module):
-    """The merger: concatenates the patches of a token and projects them to the decoder's width."""
-
-    def __init__(self, width: int, merged: int, outputs: int, norm_eps: float) -> None:
-        super().__init__()
-        self.merged = merged
-        self.norm = RMSNorm(width, norm_eps)
-        self.inner = nn.Linear(merged, merged)
-        self.outer = nn.Linear(merged, outputs)
-
-    def forward(self, x: Float[Tensor, "P W"]) -> Float[Tensor, "M O"]:
-        return self.outer(F.gelu(self.inner(self.norm(x).view(-1, self.merged))))
-
-
-class VisionTower(nn.Module):
+class Qwen25VisionTower(nn.Module):
     """The vision tower: from the packed patches of any number of images to visual tokens."""
 
-    def __init__(self, config: VisionConfig) -> None:
+    def __init__(self, config: Qwen25VisionConfig) -> None:
         super().__init__()
         self.config = config
         self.patch_embed = nn.Linear(config.patch_dim, config.width, bias=False)
         self.blocks = nn.ModuleList(
-            VisionBlock(config.width, config.num_heads, config.mlp_width, config.norm_eps)
+            VisionBlock(
+                config.width,
+                config.num_heads,
+                norm=lambda: RMSNorm(config.width, config.norm_eps),
+                mlp=lambda: SwiGLU(config.width, config.mlp_width),
+            )
             for _ in range(config.num_layers)
         )
-        merged = config.width * config.merge_size**2
-        self.merger = Merger(config.width, merged, config.output_width, config.norm_eps)
+        norm = RMSNorm(config.width, config.norm_eps)
+        self.merger = Merger(norm, config.width * config.merge_size**2, config.output_width)
 
     def forward(self, patches: Float[Tensor, "P D"], grids: Sequence[Grid]) -> Float[Tensor, "M O"]:
         """Returns the visual tokens, image after image, each row by row.
