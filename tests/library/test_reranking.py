@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import PIL.Image
 import pytest
-from tests.support import tiny
+from tests.support import tiny, tiny_m0
 from tests.support.papers import make_image, make_pdf
 
 import polylens
@@ -174,6 +174,18 @@ def test_by_an_image_and_by_both(library: Library, reranker: Noting) -> None:
         scores.append({hit.file: hit.rerank_score for hit in found})
     assert scores[2] == {file: pytest.approx((scores[0][file] + scores[1][file]) / 2, abs=1e-5) for file in scores[0]}
     assert scores[0] != scores[1]
+
+
+def test_a_model_that_is_trained_to_score(library: Library, tmp_path: Path) -> None:
+    scorer = polylens.load_reranker(tiny_m0.write(tmp_path / "m0"), dtype="float32", device="cpu")
+    for query in (QUERY, PIL.Image.new("RGB", (64, 64), "blue")):
+        found = library.search(query, rerank=scorer)
+        scores = [hit.rerank_score for hit in found]
+        assert scores == sorted(scores, reverse=True) and len(set(scores)) == 5
+        pages = [library.page(hit.file, 1) for hit in found]
+        expected = scorer.rerank(query, [page.text if page.image is None else page.image for page in pages])
+        assert [each.index for each in expected] == list(range(5))
+        assert scores == pytest.approx([each.score for each in expected], abs=1e-5)
 
 
 def test_nano_after_nano_says_what_late_interaction_said(library: Library, nano: Embedder) -> None:
