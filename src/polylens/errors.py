@@ -49,15 +49,18 @@ class ImageError(InputError):
     Args:
         message: What is wrong with the image.
         index: Position of the image among the inputs, from 0; None if there is only one.
+        name: What the image is: "image", or its side of a pair, "query" or "document".
     """
 
-    def __init__(self, message: str, index: int | None = None) -> None:
-        super().__init__(message if index is None else f"image {index}: {message}")
+    def __init__(self, message: str, index: int | None = None, name: str = "image") -> None:
+        place = [] if index is None and name == "image" else [name if index is None else f"{name} {index}"]
+        super().__init__(": ".join([*place, message]))
         self.message = message
         self.index = index
+        self.name = name
 
-    def __reduce__(self) -> tuple[type[ImageError], tuple[str, int | None]]:
-        return type(self), (self.message, self.index)
+    def __reduce__(self) -> tuple[type[ImageError], tuple[str, int | None, str]]:
+        return type(self), (self.message, self.index, self.name)
 
 
 class DocumentError(InputError):

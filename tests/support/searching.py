@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,11 +16,11 @@ from polylens.server.search_page.service import LibraryService
 class Models:
     """As much of the server's registry as a search needs."""
 
-    def find_embedder(self, **_: str) -> Any:
-        return self.made("fake")
+    def __iter__(self) -> Iterator[Any]:
+        return iter([self.made("fake")])
 
     def made(self, model_id: str) -> Any:
-        return SimpleNamespace(model_id=model_id, name=model_id)
+        return SimpleNamespace(model_id=model_id, name=model_id, embeds=True)
 
 
 def service_of(library: Library) -> LibraryService:

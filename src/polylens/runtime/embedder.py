@@ -337,7 +337,7 @@ class Embedder:
             InputError: A chunk is empty, or the chunks are too long together.
         """
         for index, chunk in enumerate(chunks):
-            require_unicode(chunk, index)
+            require_unicode(chunk, f"text {index}")
         if not chunks:
             return []
         adapter, prompt = self.processor.role(task, prompt_name)

@@ -44,7 +44,7 @@ def prepare(
     if modality not in modalities:
         raise InputError(f"input {index} is {modality}, this model accepts {' and '.join(modalities)} only")
     if isinstance(value, str):
-        require_unicode(value, index)
+        require_unicode(value, f"text {index}")
         return processor.text(value, task=task, prompt_name=prompt_name, max_length=max_length)
     if isinstance(value, (Image, PIL.Image.Image)):
         image = read_image(value, index=index)
@@ -58,8 +58,12 @@ def prepare(
     )
 
 
-def require_unicode(text: str, index: int) -> None:
+def require_unicode(text: str, name: str) -> None:
     """Refuses a text with an unpaired surrogate, which no tokenizer accepts.
+
+    Args:
+        text: The text.
+        name: What to call it in the error message, such as "text 3".
 
     Raises:
         InputError: The message gives the position of the surrogate.
@@ -68,5 +72,5 @@ def require_unicode(text: str, index: int) -> None:
         text.encode()
     except UnicodeEncodeError as error:
         raise InputError(
-            f"text {index} is not valid Unicode: there is an unpaired surrogate at position {error.start}"
+            f"{name} is not valid Unicode: there is an unpaired surrogate at position {error.start}"
         ) from error

@@ -7,8 +7,13 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def progress_bar(total: int, shown: bool) -> Iterator[Callable[[int], None]]:
+def progress_bar(total: int, shown: bool, what: str = "embedding") -> Iterator[Callable[[int], None]]:
     """Draws a bar on stderr where that is a terminal; draws nothing where it is not, or unless `shown`.
+
+    Args:
+        total: The number of inputs, or of pairs.
+        shown: False draws nothing.
+        what: The word before the bar.
 
     Yields:
         A function to call with the number of inputs that each batch finished.
@@ -22,5 +27,5 @@ def progress_bar(total: int, shown: bool) -> Iterator[Callable[[int], None]]:
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        bar = progress.add_task("embedding", total=total)
+        bar = progress.add_task(what, total=total)
         yield lambda done: progress.advance(bar, done)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, cast, get_args
+from typing import Literal, get_args
 
 import numpy as np
 import PIL.Image
@@ -15,7 +14,6 @@ import torch
 from polylens.checkpoints.fetch import resolve
 from polylens.checkpoints.loading import load_model, load_scorer, read_header
 from polylens.errors import ImageError, InputError
-from polylens.media.image import read_image
 from polylens.models.description import Header
 from polylens.models.protocol import Item, Modality, Scorer, Side
 from polylens.runtime.batching import TOKEN_BUDGET, batches
@@ -23,14 +21,24 @@ from polylens.runtime.devices import choose_device, choose_dtype
 from polylens.runtime.embedder import Embedder, model_stem
 from polylens.runtime.engines.protocol import Engine
 from polylens.runtime.engines.torch import TorchEngine
-from polylens.runtime.prepare import Input, require_unicode
+from polylens.runtime.options import as_list
+from polylens.runtime.pairs import (
+    Pair,
+    PairOptions,
+    Query,
+    SideName,
+    document_limit,
+    join,
+    naming,
+    prepare_document,
+    prepare_query,
+    require_count,
+    require_pairs,
+    windows,
+)
+from polylens.runtime.prepare import Input
 from polylens.runtime.progress import progress_bar
-from polylens.types import FloatArray, Image, RankedDocument
-
-WINDOW_PAIRS = 32  # pairs whose pixels are held at once: 14 MB per image at jina-reranker-m0's largest size
-
-Pair = tuple[Input, Input]
-"""A query and a document."""
+from polylens.types import Embedding, FloatArray, Image, RankedDocument
 
 
 def load_reranker(
@@ -71,28 +79,6 @@ def load_reranker(
     return VectorReranker(Embedder(header, load_model(header, device=target, dtype=held_in), model_stem(name)))
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PairOptions:
-    """How pairs are prepared and batched; None is the model's own limit."""
-
-    max_length: int | None = None
-    """Tokens of a pair."""
-    max_query_length: int | None = None
-    """Tokens of a query."""
-    max_doc_length: int | None = None
-    """Tokens at which a document is cut."""
-    max_pixels: int | None = None
-    """Area to which an image is shrunk."""
-    batch_size: int | None = None
-    """Pairs per batch; None leaves only the number of tokens per batch."""
-
-    def __post_init__(self) -> None:
-        for name in ("max_length", "max_query_length", "max_doc_length", "max_pixels", "batch_size"):
-            value = getattr(self, name)
-            if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
-                raise InputError(f"{name} must be a whole number above 0, got {value!r}")
-
-
 class Reranker(ABC):
     """Orders documents by how well they answer a query. Texts and images may stand on either side, mixed.
 
@@ -130,7 +116,8 @@ class Reranker(ABC):
             batch_size: Most pairs per batch; None leaves only the number of tokens per batch.
             max_length: Tokens of a pair; None is the model's limit, 10,240 for jina-reranker-m0.
             max_query_length: Tokens of the query; None is the model's own way.
-            max_doc_length: Tokens after which a document's text is cut; None is the model's own limit.
+            max_doc_length: Tokens at which a document's text is cut; None is what a pair may have without those that
+                are kept for the query.
             max_pixels: Area to which an image is shrunk; None is the model's own.
             show_progress: Shows a progress bar on stderr, if it is a terminal.
 
@@ -138,12 +125,12 @@ class Reranker(ABC):
             The documents' places and scores, best first; equal scores keep the order of the input.
 
         Raises:
-            InputError: An input cannot be read; the message names the document.
+            InputError: An input cannot be used, or an option; the message names the document or the option.
         """
-        if top_n is not None and top_n < 1:
-            raise InputError(f"top_n must be at least 1, got {top_n}")
+        require_count(top_n, "top_n")
         if isinstance(documents, (str, Image, PIL.Image.Image)):
             raise InputError("documents must be a list; to score one document, put it into one")
+        documents = as_list(documents, False, "documents must be a list")
         options = PairOptions(
             max_length=max_length,
             max_query_length=max_query_length,
@@ -151,7 +138,7 @@ class Reranker(ABC):
             max_pixels=max_pixels,
             batch_size=batch_size,
         )
-        with progress_bar(len(documents), show_progress) as progress:
+        with progress_bar(len(documents), show_progress, "scoring") as progress:
             scores = self.score([(query, document) for document in documents], options, progress)
         best = np.argsort(-scores, kind="stable")[:top_n]
         return [RankedDocument(int(index), float(scores[index])) for index in best]
@@ -186,36 +173,37 @@ class Reranker(ABC):
         Raises:
             InputError: The pairs are not pairs, or an input cannot be read.
         """
-        for name, kind in (("query_type", query_type), ("doc_type", doc_type)):
-            if kind not in get_args(Modality):
-                raise InputError(f"{name} must be one of {', '.join(get_args(Modality))}, got {kind!r}")
-        listed = [pairs] if len(pairs) == 2 and isinstance(pairs[0], (str, Image, PIL.Image.Image)) else pairs
-        typed: list[Pair] = []
-        for index, pair in enumerate(cast("Sequence[Sequence[Input]]", listed)):
-            if isinstance(pair, (str, Image, PIL.Image.Image)) or len(pair) != 2:
-                raise InputError(f"pair {index} must be a query and a document, got {type(pair).__name__}")
-            typed.append((_typed(pair[0], query_type), _typed(pair[1], doc_type)))
+        typed = _typed_pairs(pairs, query_type, doc_type)
         options = PairOptions(
             max_length=max_length,
             max_query_length=max_query_length,
             max_doc_length=max_doc_length,
             batch_size=batch_size,
         )
-        with progress_bar(len(typed), show_progress) as progress:
+        with progress_bar(len(typed), show_progress, "scoring") as progress:
             scores = self.score(typed, options, progress)
         return float(scores[0]) if len(typed) == 1 else [float(score) for score in scores]
 
-    @abstractmethod
     def score(
         self, pairs: Sequence[Pair], options: PairOptions, progress: Callable[[int], None] = lambda _: None
     ) -> FloatArray:
         """Scores pairs, `[N]` in input order.
 
         Args:
-            pairs: The pairs; one that is the same object in several is prepared once.
+            pairs: The pairs. An input that is the same object in several of them is prepared once, as far as they are
+                close to each other; a query that follows itself always is.
             options: How they are prepared and batched.
-            progress: Called with the number of pairs that each batch finished.
+            progress: Called with numbers of finished pairs, which add up to all of them.
+
+        Raises:
+            InputError: An input cannot be used; the message names the query or the document.
         """
+        require_pairs(pairs, self.modalities)
+        return self._score(pairs, options, progress)
+
+    @abstractmethod
+    def _score(self, pairs: Sequence[Pair], options: PairOptions, progress: Callable[[int], None]) -> FloatArray:
+        """Scores pairs that have been checked; see `score`."""
 
 
 class PairReranker(Reranker):
@@ -236,45 +224,42 @@ class PairReranker(Reranker):
         self.max_pixels = header.pairs.max_pixels
         self.model_id = f"{name}@{header.fingerprint}"
 
-    def score(
-        self, pairs: Sequence[Pair], options: PairOptions, progress: Callable[[int], None] = lambda _: None
-    ) -> FloatArray:
-        """Scores pairs window by window, each window in batches of similar size; see `Reranker.score`."""
+    def _score(self, pairs: Sequence[Pair], options: PairOptions, progress: Callable[[int], None]) -> FloatArray:
+        """Scores window by window, so that a thousand pages do not fill the memory."""
         scores = np.zeros(len(pairs), dtype=np.float32)
-        for start in range(0, len(pairs), WINDOW_PAIRS):
-            window = range(start, min(start + WINDOW_PAIRS, len(pairs)))
-            items = self._items([pairs[index] for index in window], start, options)
+        shared = _shares_its_query(pairs)
+        queries: dict[int, Query] = {}
+        for window in windows(pairs):
+            wanted = {id(pairs[index][0]) for index in window}
+            queries = {key: query for key, query in queries.items() if key in wanted}
+            for index in window:
+                query = pairs[index][0]
+                if id(query) not in queries:
+                    with naming("query", None if shared else index):
+                        queries[id(query)] = prepare_query(self.processor, query, options)
+            items = self._items(pairs, window, queries, options)
             sizes = [item.num_tokens for item in items]
             for batch in batches(sizes, max_items=options.batch_size, token_budget=TOKEN_BUDGET):
-                scores[[start + index for index in batch]] = self.engine.score([items[index] for index in batch])
+                scores[[window.start + place for place in batch]] = self.engine.score([items[i] for i in batch])
                 progress(len(batch))
         return scores
 
-    def _items(self, pairs: Sequence[Pair], start: int, options: PairOptions) -> list[Item]:
-        queries: dict[int, Side] = {}
-        documents: dict[int, Side] = {}
+    def _items(
+        self, pairs: Sequence[Pair], window: range, queries: Mapping[int, Query], options: PairOptions
+    ) -> list[Item]:
+        documents: dict[tuple[int, int], Side] = {}
         items = []
-        for index, (query, document) in enumerate(pairs, start):
-            if id(query) not in queries:
-                value = read_input(query, "query", index, self.modalities)
-                queries[id(query)] = self.processor.query(
-                    value, max_length=options.max_query_length, max_pixels=options.max_pixels
-                )
-            if id(document) not in documents:
-                value = read_input(document, "document", index, self.modalities)
-                documents[id(document)] = self.processor.document(
-                    value, max_length=self._document_length(options), max_pixels=options.max_pixels
-                )
-            sides = queries[id(query)], documents[id(document)]
-            items.append(self.processor.pair(*sides, max_length=options.max_length))
+        for index in window:
+            query, document = queries[id(pairs[index][0])], pairs[index][1]
+            key = id(document), document_limit(self.processor, query, options)
+            if key not in documents:
+                with naming("document", index):
+                    documents[key] = prepare_document(self.processor, document, query, options)
+            try:
+                items.append(join(self.processor, query, documents[key], options))
+            except InputError as error:
+                raise InputError(f"pair {index}: {error}") from error
         return items
-
-    def _document_length(self, options: PairOptions) -> int | None:
-        """Tokens at which a document is cut: by default, what a pair may have without those kept for the query."""
-        if options.max_doc_length is not None or (options.max_length is None and options.max_query_length is None):
-            return options.max_doc_length
-        pair = options.max_length or self.processor.max_length
-        return max(1, pair - (options.max_query_length or self.processor.max_query_length))
 
 
 class VectorReranker(Reranker):
@@ -291,65 +276,95 @@ class VectorReranker(Reranker):
         self.model_id = embedder.model_id
         self.outputs = "multi" if embedder.multivector_dim is not None else "dense"
 
-    def score(
-        self, pairs: Sequence[Pair], options: PairOptions, progress: Callable[[int], None] = lambda _: None
-    ) -> FloatArray:
-        """Embeds each distinct input once and compares; see `Reranker.score`."""
-        task = "retrieval" if self.embedder.tasks else None
-        sides = []
-        for name, side, limit in (
-            ("query", 0, options.max_query_length or options.max_length),
-            ("passage", 1, options.max_doc_length or options.max_length),
-        ):
-            distinct = {id(pair[side]): pair[side] for pair in pairs}
-            found = self.embedder.embed(
-                list(distinct.values()),
-                task=task,
-                prompt_name=name if task is not None else None,
-                max_length=limit,
-                max_pixels=options.max_pixels,
-                batch_size=options.batch_size,
-            )
-            sides.append(dict(zip(distinct, found, strict=True)))
-        queries, documents = sides
+    def _score(self, pairs: Sequence[Pair], options: PairOptions, progress: Callable[[int], None]) -> FloatArray:
+        """Embeds each distinct input once and compares."""
+        embedded = 0
+
+        def count(done: int) -> None:
+            nonlocal embedded
+            embedded += done
+            progress(done)
+
+        queries = self._embed(pairs, "query", options, lambda _: None)
+        documents = self._embed(pairs, "document", options, count)
         scores = np.zeros(len(pairs), dtype=np.float32)
         for index, (query, document) in enumerate(pairs):
-            left, right = queries[id(query)], documents[id(document)]
-            cosines = left.multivector @ right.multivector.T  # without late interaction, one row each: the cosine
-            scores[index] = cosines.max(axis=1).mean()
-            progress(1)
+            scores[index] = relevance(queries[id(query)].multivector, documents[id(document)].multivector)
+        progress(len(pairs) - embedded)  # pairs whose document another pair has, too
         return scores
 
+    def _embed(
+        self, pairs: Sequence[Pair], side: SideName, options: PairOptions, progress: Callable[[int], None]
+    ) -> dict[int, Embedding]:
+        """The embeddings of one side of the pairs, by the `id` of the input."""
+        column, prompt_name, limit = (
+            (0, "query", options.max_query_length) if side == "query" else (1, "passage", options.max_doc_length)
+        )
+        first: dict[int, int] = {}  # the `id` of an input -> the first pair that has it
+        for index, pair in enumerate(pairs):
+            first.setdefault(id(pair[column]), index)
+        task = "retrieval" if self.embedder.tasks else None
+        try:
+            found = self.embedder.embed(
+                [pairs[index][column] for index in first.values()],
+                task=task,
+                prompt_name=prompt_name if task is not None else None,
+                max_length=limit or options.max_length,
+                max_pixels=options.max_pixels,
+                batch_size=options.batch_size,
+                progress=progress,
+            )
+        except ImageError as error:
+            index = None if error.index is None else list(first.values())[error.index]
+            shared = side == "query" and _shares_its_query(pairs)
+            raise ImageError(error.message, None if shared else index, side) from error
+        return dict(zip(first, found, strict=True))
 
-def read_input(
-    value: Input, side: Literal["query", "document"], index: int, modalities: Sequence[Modality]
-) -> str | PIL.Image.Image:
-    """Returns a text as it is, and an image as RGB pixels.
+
+def relevance(query: FloatArray, document: FloatArray) -> float:
+    """Compares multi-vectors: MaxSim per query token. Of single vectors, one row each, that is the cosine.
+
+    Shapes: S query tokens, T document tokens, E width. Khattab & Zaharia 2020, https://arxiv.org/abs/2004.12832.
 
     Args:
-        value: One side of a pair.
-        side: Which side, for error messages.
-        index: The number of the pair, for error messages.
-        modalities: What the model accepts.
+        query: `[S, E]`, unit rows.
+        document: `[T, E]`, unit rows.
+
+    Returns:
+        A number between -1 and 1, whatever the length of the query.
+
+    Example:
+        >>> sides = np.eye(2, dtype=np.float32)
+        >>> relevance(sides[:1], sides), relevance(sides, sides[:1])
+        (1.0, 0.5)
+    """
+    return float((query @ document.T).max(axis=1).mean())
+
+
+def _shares_its_query(pairs: Sequence[Pair]) -> bool:
+    """Whether all pairs have the same query, so that no number is needed to name it."""
+    return len({id(query) for query, _ in pairs}) == 1
+
+
+def _typed_pairs(
+    pairs: Sequence[Sequence[Input]] | Sequence[Input], query_type: Modality, doc_type: Modality
+) -> list[Pair]:
+    """Reads the pairs of the published interface: one or a list, whose strings are what the types say.
 
     Raises:
-        InputError: The model does not accept such an input, or it cannot be read.
+        InputError: The pairs are not pairs, or a type is unknown.
     """
-    if not isinstance(value, (str, Image, PIL.Image.Image)):
-        raise InputError(
-            f"{side} {index} must be a str, a polylens.Image or a PIL.Image, got {type(value).__name__}; "
-            "wrap image paths and bytes in polylens.Image(...)"
-        )
-    modality: Modality = "text" if isinstance(value, str) else "image"
-    if modality not in modalities:
-        raise InputError(f"{side} {index} is {modality}, this model accepts {' and '.join(modalities)} only")
-    if isinstance(value, str):
-        require_unicode(value, index)
-        return value
-    try:
-        return read_image(value, index=index)
-    except ImageError as error:
-        raise ImageError(f"{side}: {error.message}", index) from error
+    for name, kind in (("query_type", query_type), ("doc_type", doc_type)):
+        if kind not in get_args(Modality):
+            raise InputError(f"{name} must be one of {', '.join(get_args(Modality))}, got {kind!r}")
+    listed = as_list(pairs, False, "pairs must be a list of [query, document]")
+    single = len(listed) == 2 and all(isinstance(side, (str, Image, PIL.Image.Image)) for side in listed)
+    typed: list[Pair] = []
+    for index, pair in enumerate([listed] if single and not isinstance(pairs, str) else listed):
+        if not isinstance(pair, (list, tuple)) or len(pair) != 2:
+            raise InputError(f"pair {index} must be [query, document], got {repr(pair)[:60]}")
+        typed.append((_typed(pair[0], query_type), _typed(pair[1], doc_type)))
+    return typed
 
 
 def _typed(value: Input, kind: Modality) -> Input:

@@ -14,6 +14,7 @@ from polylens.server.endpoints.embedding_service import EmbeddingService
 from polylens.server.endpoints.embeddings import EmbeddingsEndpoint
 from polylens.server.endpoints.invocations import InvocationsEndpoint
 from polylens.server.endpoints.rerank import RerankEndpoint
+from polylens.server.endpoints.scoring_service import ScoringService
 from polylens.server.endpoints.segment import SegmentEndpoint
 from polylens.server.endpoints.train import TrainEndpoint
 from polylens.server.engine.cache import Cache
@@ -45,7 +46,8 @@ class Server:
         self.embedding = EmbeddingService(Fetcher(settings.fetch_policy), self.cache, settings.limits)
         self.classifiers = ClassifierStore(settings.classifiers)
         self.embeddings = EmbeddingsEndpoint(self.models, self.embedding, settings.limits.inputs)
-        self.rerank = RerankEndpoint(self.models, self.embedding, settings.limits.inputs)
+        scoring = ScoringService(self.embedding)
+        self.rerank = RerankEndpoint(self.models, self.embedding, scoring, settings.limits.inputs)
         self.invocations = InvocationsEndpoint(self.models, self.embedding, self.embeddings, self.rerank)
         self.classify = ClassifyEndpoint(self.models, self.embedding, self.classifiers)
         self.train = TrainEndpoint(self.models, self.embedding, self.classifiers)

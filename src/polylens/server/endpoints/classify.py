@@ -52,7 +52,7 @@ class ClassifyEndpoint:
         labels: list[str] | Mapping[str, list[str]],
         context: RequestContext,
     ) -> Result:
-        served = self._registry.find(model)
+        served = self._registry.find_embedder(model)
         groups = _label_groups(labels)
         sources = await self._embedding.in_thread(parse_input, request.input, max_items=MAX_INPUTS)
         names = list(dict.fromkeys(label for labels in groups.values() for label in labels))

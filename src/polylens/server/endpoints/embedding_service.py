@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import ParamSpec, TypeVar
@@ -15,7 +16,7 @@ from polylens.media.image import read_image
 from polylens.models.protocol import Item
 from polylens.server.concurrency import in_thread, together
 from polylens.server.engine.cache import Cache, Entry, cache_key
-from polylens.server.engine.published import role
+from polylens.server.engine.published import image_tokens, role
 from polylens.server.engine.queues import QueueName
 from polylens.server.engine.registry import Served
 from polylens.server.intake.fetching import Fetcher
@@ -96,17 +97,47 @@ class EmbeddingService:
             DeadlineError: The request took too long.
             WorkerError: The model failed on an input.
         """
+        async with self.deadline():
+            loaded = await self.reader.read(served, sources, options)
+            if options.late_chunking:
+                return await self._embed_chunks(served, loaded, options)
+            return await self._embed_all(served, loaded, options)
+
+    @asynccontextmanager
+    async def deadline(self) -> AsyncIterator[None]:
+        """Ends the block when a request has taken too long.
+
+        Raises:
+            DeadlineError: It has.
+        """
         try:
             async with asyncio.timeout(self.limits.request_seconds):
-                loaded = await self.reader.read(served, sources, options)
-                if options.late_chunking:
-                    return await self._embed_chunks(served, loaded, options)
-                return await self._embed_all(served, loaded, options)
+                yield
         except TimeoutError as late:
             raise DeadlineError(
                 f"Request timed out after {self.limits.request_seconds:.0f} seconds. "
                 "Try with smaller inputs or retry later."
             ) from late
+
+    def image_slot(self, served: Served) -> asyncio.Semaphore:
+        """The semaphore to hold while an image is in memory as patches."""
+        return self._image_slots.setdefault(served.name, asyncio.Semaphore(IMAGES_AT_ONCE))
+
+    def max_tokens(self, served: Served) -> int:
+        """The most tokens of one text."""
+        return min(self.limits.input_tokens, served.header.context)
+
+    def refuse_too_many(self, tokens: int) -> None:
+        """Refuses a request of more tokens than the server allows.
+
+        Raises:
+            TooLargeError: The message says how many it has.
+        """
+        if tokens > self.limits.request_tokens:
+            raise TooLargeError(
+                f"the request has {tokens} tokens for the model, images included, and the limit is "
+                f"{self.limits.request_tokens}; split it into several requests"
+            )
 
     async def _embed_all(self, served: Served, loaded: Sequence[LoadedInput], options: EmbedOptions) -> list[Embedded]:
         """Embeds the inputs that the cache lacks: all texts at once, a few images at a time."""
@@ -118,10 +149,10 @@ class EmbeddingService:
         items = await self._tokenise(
             served, loaded, [index for index in missing if isinstance(loaded[index], str)], options
         )
-        image_tokens = sum(_num_image_tokens(served, loaded[i]) for i in missing if i not in items)
-        tokens = image_tokens + sum(item.num_tokens for item in items.values())
-        self._refuse_too_many(tokens)
-        with served.scheduler.admitted(tokens, image_tokens=image_tokens) as queue:
+        of_images = sum(num_image_tokens(served, loaded[i]) for i in missing if i not in items)
+        tokens = of_images + sum(item.num_tokens for item in items.values())
+        self.refuse_too_many(tokens)
+        with served.scheduler.admitted(tokens, image_tokens=of_images) as queue:
             computed = await together(
                 [
                     self._embed_text(served, items[i], queue, options)
@@ -156,16 +187,13 @@ class EmbeddingService:
         self, served: Served, texts: Sequence[str], indices: Sequence[int], options: EmbedOptions
     ) -> list[Item]:
         adapter, prompt = role(served.header, options.task)
-        limit = self._max_tokens(served)
+        limit = min(self.max_tokens(served), options.max_length or self.limits.input_tokens)
         items = []
         for text, index in zip(texts, indices, strict=True):
             kept = text[: CHARS_PER_TOKEN * limit]  # so that a text of megabytes costs what its first tokens cost
             item = served.header.processor.text(kept, task=adapter, prompt_name=prompt, max_length=limit)
             if not options.truncate and (item.truncated or len(kept) < len(text)):
-                raise FieldError(
-                    f"has more than {limit} tokens, the limit for one text; shorten it, or send truncate: true",
-                    options.field_of(index),
-                )
+                raise too_long(limit, options, index)
             items.append(item)
         return items
 
@@ -176,7 +204,7 @@ class EmbeddingService:
         if not all(isinstance(each, str) for each in loaded):
             raise FieldError("late_chunking applies to texts only; remove the images", options.field)
         adapter, prompt = role(served.header, options.task)
-        limit = self._max_tokens(served)
+        limit = self.max_tokens(served)
         chunks = [str(each) for each in loaded]
         if sum(map(len, chunks)) > CHARS_PER_TOKEN * limit:
             raise FieldError(
@@ -207,13 +235,13 @@ class EmbeddingService:
         options: EmbedOptions,
     ) -> Embedded:
         assert isinstance(image, LoadedImage)
-        async with self._image_slots.setdefault(served.name, asyncio.Semaphore(IMAGES_AT_ONCE)):
+        async with self.image_slot(served):
             try:
                 item = await self.in_thread(_image_item, served, image, adapter)
             except ImageError as error:
-                raise ImageError(error.message, index if options.listed else None) from error
+                raise options.image_error(error.message, index) from error
             (embedding,) = await self._compute(served, item, queue, options)
-        return Embedded(embedding, served.header.usage.image_tokens(*image.size), is_image=True)
+        return Embedded(embedding, image_tokens(served.header, image.size), is_image=True)
 
     async def _compute(self, served: Served, item: Item, queue: QueueName, options: EmbedOptions) -> list[Embedding]:
         return await served.scheduler.submit(
@@ -228,28 +256,25 @@ class EmbeddingService:
             return None
         conditions = (served.model_id, options.context.owner, options.wants_tokens, *adapter_and_prompt)
         if isinstance(loaded, str):
-            return cache_key(loaded.encode(), *conditions, options.truncate)
+            return cache_key(loaded.encode(), *conditions, options.truncate, options.max_length)
         if isinstance(loaded.file, bytes):
             return cache_key(loaded.file, *conditions, "image")
         return cache_key(loaded.file.tobytes(), *conditions, "page", *loaded.size)
-
-    def _max_tokens(self, served: Served) -> int:
-        """The most tokens of one text."""
-        return min(self.limits.input_tokens, served.header.context)
-
-    def _refuse_too_many(self, tokens: int) -> None:
-        if tokens > self.limits.request_tokens:
-            raise TooLargeError(
-                f"the request has {tokens} tokens for the model, images included, and the limit is "
-                f"{self.limits.request_tokens}; split it into several requests"
-            )
 
 
 def _image_item(served: Served, image: LoadedImage, adapter: str | None) -> Item:
     return served.header.processor.image(read_image(image.file), task=adapter, max_pixels=None)
 
 
-def _num_image_tokens(served: Served, image: LoadedInput) -> int:
+def num_image_tokens(served: Served, image: LoadedInput) -> int:
     """The number of tokens that the model sees of an image."""
     assert isinstance(image, LoadedImage)
-    return served.header.processor.num_image_tokens(*image.size)
+    return served.header.processing.num_image_tokens(*image.size)
+
+
+def too_long(limit: int, options: EmbedOptions, index: int) -> FieldError:
+    """The error for a text of more tokens than may be, in a request that does not want it cut."""
+    return FieldError(
+        f"has more than {limit} tokens, the limit for one text; shorten it, or send truncate: true",
+        options.field_of(index),
+    )

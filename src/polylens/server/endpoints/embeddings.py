@@ -31,7 +31,7 @@ class EmbeddingsEndpoint:
 
     async def post(self, request: EmbeddingsRequest, context: RequestContext) -> Result:
         """Answers POST /v1/embeddings."""
-        served = self._registry.find(request.model)
+        served = self._registry.find_embedder(request.model)
         sources = await self._embedding.in_thread(parse_input, request.input, max_items=self._max_inputs)
         _check_outputs(request, served, sources)
         options = EmbedOptions(

@@ -35,16 +35,21 @@ class InvocationsEndpoint:
     async def post(self, request: InvocationRequest, context: RequestContext) -> Result:
         """Answers POST /invocations."""
         parameters = request.parameters
-        name = parameters.model or next(iter(self._registry)).name
-        served = self._registry.find(name)
         data = request.data
         ranking = data[0] if isinstance(data, list) and len(data) == 1 else data
         if isinstance(ranking, dict) and "query" in ranking:
+            name = parameters.model or next(iter(self._registry)).name
             inner = await self._embedding.in_thread(checked, {"model": name, **ranking}, RerankRequest)
             result = await self._rerank.post(inner, context)
-            return Result({"data": [result.value], "parameters": {}}, result.tokens, served.name, result.inputs)
+            return Result({"data": [result.value], "parameters": {}}, result.tokens, result.model, result.inputs)
+        served = self._registry.find_embedder(parameters.model)
         normalised = parameters.normalized
         if normalised is None:
             normalised = served.header.usage.unit_vectors_in_batch_jobs
-        fields = {**parameters.model_dump(exclude_none=True), "model": name, "input": data, "normalized": normalised}
+        fields = {
+            **parameters.model_dump(exclude_none=True),
+            "model": served.name,
+            "input": data,
+            "normalized": normalised,
+        }
         return await self._embeddings.post(await self._embedding.in_thread(checked, fields, EmbeddingsRequest), context)

@@ -21,6 +21,7 @@ def model_info(served: Served) -> dict[str, Any]:
     """The entry of a model in GET /v1/models."""
     header, entry = served.header, served.entry
     short = served.name.rpartition("/")[2]
+    outputs = [name for name, has in (("embeddings", served.embeds), ("scores", served.scores_pairs)) if has]
     features = ["multi-vector"] if header.multivector_dim is not None else []
     licence = f" Licence of the weights: {entry.licence}." if entry is not None else ""
     return {
@@ -31,7 +32,7 @@ def model_info(served: Served) -> dict[str, Any]:
         "name": f"polylens: {short}",
         "created": int((header.folder / "config.json").stat().st_mtime),
         "input_modalities": list(header.modalities),
-        "output_modalities": ["embeddings"],
+        "output_modalities": outputs,
         "quantization": "",
         "context_length": header.context,
         "max_output_length": header.dim,
@@ -39,7 +40,13 @@ def model_info(served: Served) -> dict[str, Any]:
         "tasks": list(published_tasks(header)),
         "pricing": _PRICES,
         "supported_sampling_parameters": [],
-        "supported_features": features,
-        "description": f"Dense vectors of {', '.join(map(str, header.matryoshka_dims))} dimensions.{licence}",
+        "supported_features": features + (["rerank"] if served.scores_pairs else []),
+        "description": f"{_description(served)}{licence}",
         "datacenters": [],
     }
+
+
+def _description(served: Served) -> str:
+    if not served.embeds:
+        return "A reranker: scores of documents for a query, from POST /v1/rerank alone."
+    return f"Dense vectors of {', '.join(map(str, served.header.matryoshka_dims))} dimensions."

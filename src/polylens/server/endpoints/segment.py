@@ -47,11 +47,11 @@ class SegmentEndpoint:
         return Result(value, 0, tokenizer.name, 1)
 
     def _tokenizer(self, name: str | None) -> SegmentTokenizer:
-        """The tokenizer of a published name or of a served model; None is that of the first model."""
-        served = next(iter(self._registry)) if name is None else None
+        """The tokenizer of a published name or of a served model; None is that of the first model with vectors."""
+        served = self._registry.find_embedder(field="tokenizer") if name is None else None
         if name is not None and name not in PUBLISHED_TOKENIZERS:
             try:
-                served = self._registry.find(name)
+                served = self._registry.find_embedder(name, field="tokenizer")
             except LookupError as unknown:
                 names = ", ".join((*PUBLISHED_TOKENIZERS, *self._registry.names()))
                 raise FieldError(f"must be one of {names}, got {name[:40]!r}", "tokenizer", name) from unknown

@@ -41,7 +41,7 @@ class TrainEndpoint:
             classifier = await asyncio.to_thread(self._classifiers.get, request.classifier_id, owner=context.owner)
             served = model_of(classifier, self._registry)
         elif request.model is not None:
-            served = self._registry.find(request.model)
+            served = self._registry.find_embedder(request.model)
             if len(set(labels)) < 2:
                 raise LabelError("Invalid training labels. At least 2 unique labels are required for training.")
         else:

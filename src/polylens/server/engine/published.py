@@ -21,8 +21,22 @@ def role(header: Header, task: str | None) -> tuple[str | None, str]:
         raise FieldError(str(unknown).removeprefix("task "), "task", task) from unknown
 
 
+def image_tokens(header: Header, size: tuple[int, int]) -> int:
+    """The tokens that `usage` counts for an image: by the published rule, or the model's own where there is none.
+
+    Args:
+        header: The header of the model.
+        size: Width and height in pixels, as the image came in.
+    """
+    if header.usage.tile:
+        return header.usage.image_tokens(*size)
+    return header.processing.num_image_tokens(*size)
+
+
 def published_tasks(header: Header) -> tuple[str, ...]:
-    """The names under which a request may ask for each task."""
+    """The names under which a request may ask for each task; a reranker has none."""
+    if "dense" not in header.family.outputs:
+        return ()
     names = []
     for task in header.processor.tasks:
         both = task in ("retrieval", "code")

@@ -10,8 +10,9 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Literal
 
+from polylens.models.description import Output
 from polylens.models.protocol import Item
-from polylens.types import Embedding
+from polylens.server.engine.worker import Answer
 
 QueueName = Literal["interactive", "bulk"]
 
@@ -21,15 +22,15 @@ SHARES: dict[QueueName, int] = {"interactive": 3, "bulk": 1}
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """One input that waits for the model, or is in it."""
+    """One input, or one pair for a reranker, that waits for the model or is in it."""
 
     item: Item
-    wants_tokens: bool
-    """Whether the multi-vector of the input is needed."""
+    output: Output
+    """What is wanted of the model; "multi" is both vectors."""
     owner: str
     """The name of the key that sent the input; owners take turns within a queue."""
-    future: asyncio.Future[list[Embedding]]
-    """The embeddings of the input, or an error. It is cancelled if the client went away."""
+    future: asyncio.Future[Answer]
+    """The model's answer, or an error. It is cancelled if the client went away."""
     deaths: int = 0
     """The number of processes that died with this as their only input."""
 

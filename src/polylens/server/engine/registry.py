@@ -11,7 +11,7 @@ import torch
 from polylens.checkpoints.catalog import CatalogEntry, find, known_names
 from polylens.checkpoints.fetch import resolve
 from polylens.checkpoints.loading import read_header
-from polylens.errors import InputError, ModelNotFoundError
+from polylens.errors import FieldError, InputError, ModelNotFoundError
 from polylens.models.description import Header
 from polylens.runtime.devices import choose_device, choose_dtype
 from polylens.runtime.embedder import model_stem
@@ -20,6 +20,8 @@ from polylens.server.engine.worker import WorkerConfig
 from polylens.server.settings import Settings
 
 PREFIX = "jina-ai/"  # before a name in the published list of models
+
+ONLY_RANKS = "a reranker scores documents for a query and produces no vectors; send such requests to /v1/rerank"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,6 +35,16 @@ class Served:
     """The catalog entry of the model; None for a folder."""
     model_id: str
     """The name and fingerprint of the model: vectors of different ids cannot be compared."""
+
+    @property
+    def embeds(self) -> bool:
+        """Whether the model produces vectors; a reranker does not."""
+        return "dense" in self.header.family.outputs
+
+    @property
+    def scores_pairs(self) -> bool:
+        """Whether the model is trained to score pairs of a query and a document."""
+        return "score" in self.header.family.outputs
 
 
 class Registry:
@@ -101,6 +113,28 @@ class Registry:
             raise ModelNotFoundError(
                 f"Model '{name[:100]}' not found. Available models: {', '.join(self.names())}{hint}"
             )
+        return served
+
+    def find_embedder(self, name: str | None = None, *, field: str = "model") -> Served:
+        """The model with this name, for a request that needs vectors; None is the first that produces any.
+
+        Args:
+            name: A name of a model.
+            field: The field of the request that has the name, for error messages.
+
+        Raises:
+            ModelNotFoundError: No model has this name.
+            FieldError: The model is a reranker, or all models are.
+        """
+        if name is None:
+            found = next((served for served in self._models if served.embeds), None)
+            if found is None:
+                names = ", ".join(served.name for served in self._models)
+                raise FieldError(f"is missing, and this server has only rerankers ({names}): {ONLY_RANKS}", field)
+            return found
+        served = self.find(name)
+        if not served.embeds:
+            raise FieldError(f"{served.name} is a reranker: {ONLY_RANKS}", field, name)
         return served
 
 

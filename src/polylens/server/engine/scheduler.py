@@ -1,6 +1,6 @@
 """The scheduler of one model: each batch takes what is waiting, and no input waits for a batch to fill.
 
-A batch that fails is bisected until the input that it failed on is found; the others get their vectors. A worker that
+A batch that fails is bisected until the input that it failed on is found; the others get their results. A worker that
 dies or hangs is replaced.
 """
 
@@ -13,13 +13,14 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from polylens.errors import OverloadedError, WorkerError
+from polylens.models.description import Output
 from polylens.models.protocol import Item
 from polylens.server.concurrency import in_thread
 from polylens.server.engine.queues import SHARES, Job, PriorityQueue, QueueName
-from polylens.server.engine.worker import Died, Speeds, Worker, WorkerConfig
+from polylens.server.engine.worker import Answer, Died, Speeds, Worker, WorkerConfig
 from polylens.types import Embedding
 
 log = logging.getLogger("polylens.server")
@@ -184,12 +185,23 @@ class ModelScheduler:
         Returns:
             Its embeddings: one, or one per chunk. Cancel it when nobody waits for it any longer.
         """
-        future: asyncio.Future[list[Embedding]] = asyncio.get_running_loop().create_future()
+        return self._submit(item, queue, owner, "multi" if wants_tokens else "dense")
+
+    def submit_pair(self, pair: Item, queue: QueueName, *, owner: str) -> asyncio.Future[float]:
+        """Queues one pair of a request that was admitted, for a model that scores pairs.
+
+        Returns:
+            Its score. Cancel it when nobody waits for it any longer.
+        """
+        return self._submit(pair, queue, owner, "score")
+
+    def _submit(self, item: Item, queue: QueueName, owner: str, output: Output) -> asyncio.Future[Any]:
+        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         if self._stopping:
             future.set_exception(OverloadedError("the server is shutting down"))
             return future
         self.start()
-        self._queues.put(Job(item, wants_tokens, owner, future), queue)
+        self._queues.put(Job(item, output, owner, future), queue)
         for event in self._arrived:
             event.set()
         return future
@@ -242,10 +254,10 @@ class ModelScheduler:
         texts, images = _tokens_by_kind(batch)
         worker = self._workers[number]
         timeout = self.config.stall_seconds + PATIENCE * self._speeds.seconds(texts, images)
-        items, wants = [job.item for job in batch], [job.wants_tokens for job in batch]
+        items, outputs = [job.item for job in batch], [job.output for job in batch]
         started = time.perf_counter()
         try:
-            results = await in_thread(self._threads, worker.run, items, wants, timeout)
+            results = await in_thread(self._threads, worker.run, items, outputs, timeout)
         except Died as died:
             await self._replace(number, str(died))
             await self._after_death(number, batch, died)
@@ -259,8 +271,8 @@ class ModelScheduler:
             await self._run_or_split(number, batch[middle:])
             return
         self._count(texts, images, time.perf_counter() - started)
-        for job, embeddings in zip(batch, results, strict=True):
-            _settle(job, embeddings)
+        for job, answer in zip(batch, results, strict=True):
+            _settle(job, answer)
 
     async def _after_death(self, number: int, batch: list[Job], died: Died) -> None:
         """Tries each job of the batch by itself.
@@ -321,12 +333,12 @@ def updated(speeds: Speeds, texts: int, images: int, seconds: float) -> Speeds:
 
 
 def _tokens_by_kind(batch: Sequence[Job]) -> tuple[int, int]:
-    """The numbers of tokens of the texts and of the images in a batch."""
+    """The numbers of tokens of the texts and of the images in a batch; a pair with an image counts as one."""
     images = sum(job.tokens for job in batch if job.item.patches is not None)
     return sum(job.tokens for job in batch) - images, images
 
 
-def _settle(job: Job, outcome: list[Embedding] | Exception) -> None:
+def _settle(job: Job, outcome: Answer | Exception) -> None:
     if job.future.done():  # its client went away
         return
     if isinstance(outcome, Exception):

@@ -11,8 +11,9 @@ import multiprocessing.connection
 import os
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,11 +25,17 @@ from polylens.models.protocol import Grid, Item, Modality
 from polylens.types import Embedding
 
 if TYPE_CHECKING:
-    from polylens.models.description import Header
+    import PIL.Image
+
+    from polylens.models.description import Header, Output
+    from polylens.runtime.engines.protocol import Engine
 
 START_SECONDS = 900.0  # to load the largest checkpoint from a slow disk
-WARM_UP_TOKENS = 128  # of the text that is timed; a short one runs before it
+WARM_UP_LENGTHS = (4, 128, 128)  # tokens of the texts that run before the first request; the last one is timed
 WARM_UP_PIXELS = 448  # per side of the image that is timed
+
+Answer = list[Embedding] | float
+"""The model's answer to one item: the embeddings of an input, one or one per chunk, or the score of a pair."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -114,26 +121,30 @@ class Worker:
     def pid(self) -> int | None:
         return None if self._process is None else self._process.pid
 
-    def run(self, items: Sequence[Item], wants_tokens: Sequence[bool], timeout: float) -> list[list[Embedding]]:
+    def run(self, items: Sequence[Item], outputs: Sequence[Output], timeout: float) -> list[Answer]:
         """Runs a batch.
 
         Args:
-            items: The batch.
-            wants_tokens: Whether to return the multi-vector of each item; it is empty otherwise.
+            items: The batch: inputs, pairs, or both.
+            outputs: What is wanted of each item: "dense" leaves the multi-vector empty, "multi" is both vectors,
+                "score" is the score of a pair.
             timeout: The seconds after which the process counts as hung.
+
+        Returns:
+            One answer per item, in order.
 
         Raises:
             WorkerError: The model failed; the process continues.
             Died: The process ended or hung; start it again.
         """
         try:
-            self._pipe.send([(packed(item), wants) for item, wants in zip(items, wants_tokens, strict=True)])
+            self._pipe.send([(packed(item), output) for item, output in zip(items, outputs, strict=True)])
         except OSError as gone:
             raise Died("the model's process has ended") from gone
         kind, value = self._receive(timeout)
         if kind == "failed":
             raise WorkerError(str(value))
-        return [[Embedding(*parts) for parts in chunks] for chunks in value]
+        return [answer if isinstance(answer, float) else [Embedding(*parts) for parts in answer] for answer in value]
 
     def stop(self) -> None:
         """Kills the process, whatever it is doing; a call that waits for it raises `Died`."""
@@ -172,6 +183,9 @@ Packed = tuple[
     tuple[int, ...],
     tuple[tuple[int, int], ...],
 ]
+
+Request = tuple[Packed, "Output"]
+"""An item as the process gets it, and what is wanted of the model."""
 
 
 def packed(item: Item) -> Packed:
@@ -214,10 +228,10 @@ def serve(pipe: Any, config: WorkerConfig) -> None:
         pipe.send(answer)
 
 
-def _load(config: WorkerConfig) -> tuple[Any, Speeds]:
+def _load(config: WorkerConfig) -> tuple[Callable[[list[Request]], list[Any]], Speeds]:
     import torch
 
-    from polylens.checkpoints.loading import load_model, read_header
+    from polylens.checkpoints.loading import load_model, load_scorer, read_header
     from polylens.runtime.devices import choose_device, choose_dtype
     from polylens.runtime.engines.torch import TorchEngine
 
@@ -226,41 +240,74 @@ def _load(config: WorkerConfig) -> tuple[Any, Speeds]:
     device = choose_device(config.device)
     header = read_header(config.folder, modalities=config.modalities)
     dtype = choose_dtype(config.dtype, device, float16_overflows=header.family.overflows_in_float16)
-    engine = TorchEngine(load_model(header, device=device, dtype=dtype))
-
-    def run(batch: list[tuple[Packed, bool]]) -> list[list[tuple[Any, Any, float]]]:
-        empty = np.zeros((0, 0), dtype=np.float32)
-        wants = [each for _, each in batch]
-        return [
-            [(found.dense, found.multivector if want else empty, found.norm) for found in chunks]
-            for chunks, want in zip(engine.run([unpacked(parts) for parts, _ in batch]), wants, strict=True)
-        ]
-
+    load = load_model if "dense" in header.family.outputs else load_scorer
+    run = partial(_answers, TorchEngine(load(header, device=device, dtype=dtype)))
     return run, _warm_up(run, header)
 
 
-def _warm_up(run: Any, header: Header) -> Speeds:
-    """Runs a few texts and images, and times the last of each, when caches are warm."""
-    import PIL.Image
+def _answers(engine: Engine, batch: list[Request]) -> list[Any]:
+    """The answers to a batch, in order: a score is a float, an embedding the arguments of `Embedding`."""
+    items = [unpacked(parts) for parts, _ in batch]
+    answers: list[Any] = [None] * len(batch)
+    pairs = [index for index, (_, output) in enumerate(batch) if output == "score"]
+    if pairs:
+        for index, score in zip(pairs, engine.score([items[index] for index in pairs]), strict=True):
+            answers[index] = float(score)
+    inputs = [index for index, (_, output) in enumerate(batch) if output != "score"]
+    empty = np.zeros((0, 0), dtype=np.float32)
+    if inputs:
+        for index, chunks in zip(inputs, engine.run([items[index] for index in inputs]), strict=True):
+            shown = batch[index][1] == "multi"
+            answers[index] = [(each.dense, each.multivector if shown else empty, each.norm) for each in chunks]
+    return answers
 
+
+def _warm_up(run: Callable[[list[Request]], list[Any]], header: Header) -> Speeds:
+    """Runs a few texts and images, and times the last of each, when caches are warm."""
+    texts, images = _warm_up_inputs(header) if "dense" in header.family.outputs else _warm_up_pairs(header)
+    output: Output = "dense" if "dense" in header.family.outputs else "score"
+    return Speeds(text=_last_seconds_per_token(run, texts, output), image=_last_seconds_per_token(run, images, output))
+
+
+def _warm_up_inputs(header: Header) -> tuple[list[Item], list[Item]]:
+    """Texts and images, each kind as far as the model takes it."""
     processor = header.processor
     adapter, prompt = processor.role(None, None)
     texts, images = [], []
     if "text" in header.modalities:
         texts = [
             processor.text("warm " * length, task=adapter, prompt_name=prompt, max_length=length)
-            for length in (4, WARM_UP_TOKENS, WARM_UP_TOKENS)
+            for length in WARM_UP_LENGTHS
         ]
     if "image" in header.modalities:
-        image = PIL.Image.new("RGB", (WARM_UP_PIXELS, WARM_UP_PIXELS), "white")
-        images = [processor.image(image, task=adapter, max_pixels=None)] * 2
-    return Speeds(text=_last_seconds_per_token(run, texts), image=_last_seconds_per_token(run, images))
+        images = [processor.image(_white(), task=adapter, max_pixels=None)] * 2
+    return texts, images
 
 
-def _last_seconds_per_token(run: Any, items: Sequence[Item]) -> float:
+def _warm_up_pairs(header: Header) -> tuple[list[Item], list[Item]]:
+    """Pairs of two texts, and pairs of a text and an image as far as the model takes images."""
+    processor = header.pairs
+    query = processor.query("warm", max_length=None, max_pixels=None)
+    texts = [
+        processor.pair(query, processor.document("warm " * length, max_length=length, max_pixels=None), max_length=None)
+        for length in WARM_UP_LENGTHS
+    ]
+    if "image" not in header.modalities:
+        return texts, []
+    image = processor.document(_white(), max_length=None, max_pixels=None)
+    return texts, [processor.pair(query, image, max_length=None)] * 2
+
+
+def _white() -> PIL.Image.Image:
+    import PIL.Image
+
+    return PIL.Image.new("RGB", (WARM_UP_PIXELS, WARM_UP_PIXELS), "white")
+
+
+def _last_seconds_per_token(run: Callable[[list[Request]], list[Any]], items: Sequence[Item], output: Output) -> float:
     seconds = 0.0
     for item in items:
         started = time.perf_counter()
-        run([(packed(item), False)])
+        run([(packed(item), output)])
         seconds = (time.perf_counter() - started) / item.num_tokens
     return seconds

@@ -15,6 +15,9 @@ from polylens.server.http.wire import to_json
 
 SHOWN = 100  # characters of an invalid value that a response repeats
 
+FIELDS = {"image": "input", "query": "query", "document": "documents"}
+"""What an error calls an image -> the field of the request that it came in."""
+
 OPENAI_TYPES = {401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error"}
 
 
@@ -72,9 +75,9 @@ def _detail(error: PolylensError) -> str:
 
 def _field(error: PolylensError) -> dict[str, Any]:
     if not isinstance(error, FieldError):
-        index = getattr(error, "index", None)
+        field, index = FIELDS[getattr(error, "name", "image")], getattr(error, "index", None)
         return {
-            "field": "input" if index is None else f"input.{index}",
+            "field": field if index is None else f"{field}.{index}",
             "message": _detail(error),
             "type": "value_error",
             "input": None,

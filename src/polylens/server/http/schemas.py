@@ -45,6 +45,7 @@ Input = Annotated[Any, WithJsonSchema({"anyOf": [*_ITEM["anyOf"], _PDF, _IDS, _L
 Item = Annotated[Any, WithJsonSchema(_ITEM)]
 Types = Annotated[list[EmbeddingType], BeforeValidator(_listed), Field(min_length=1)]
 Dimensions = Annotated[int, BeforeValidator(_numeric), Field(strict=True, gt=0)]
+Count = Annotated[int, Field(strict=True, ge=1)]
 Flag = Annotated[bool, Field(strict=True)]
 
 
@@ -81,10 +82,17 @@ class RerankRequest(Request):
     documents: Annotated[
         list[Any], Field(min_length=1), WithJsonSchema({"type": "array", "minItems": 1, "items": _ITEM})
     ]
-    top_n: Annotated[int, Field(strict=True, ge=1)] | None = None
+    top_n: Count | None = Field(default=None, validation_alias=AliasChoices("top_n", "top_k"))
     return_documents: Flag | None = True
     truncation: Flag | None = Field(
-        default=True, description="Whether texts that are too long are cut instead of refused."
+        default=True,
+        description="Whether texts that are too long are cut instead of refused.",
+        validation_alias=AliasChoices("truncation", "truncate"),
+    )
+    max_doc_length: Count | None = Field(
+        default=None,
+        description="Tokens at which a document's text is too long, if the model takes more.",
+        validation_alias=AliasChoices("max_doc_length", "max_tokens_per_doc"),
     )
 
 

@@ -52,9 +52,9 @@ class Reader:
         """Loads the inputs of a request.
 
         Args:
-            served: The model that will embed them.
+            served: The model that will embed or score them.
             sources: The inputs, at least one; a PDF is the only one and gives one image per page.
-            options: The options by which the model will embed them.
+            options: The options by which the model will do it.
 
         Raises:
             InputError: A source cannot be used; the message says which.
@@ -75,11 +75,11 @@ class Reader:
             data = await self._load_bytes(source.content, self.limits.image_bytes, ("image/",), options.context)
             return LoadedImage(data, await in_thread(self._threads, self._checked_size, data))
         except ImageError as error:
-            raise ImageError(error.message, index if options.listed else None) from error
+            raise options.image_error(error.message, index) from error
         except TooLargeError as error:
-            raise TooLargeError(f"image {index}: {error}") from error
+            raise TooLargeError(f"{options.name} {index}: {error}") from error
         except InputError as error:
-            raise ImageError(str(error), index if options.listed else None) from error
+            raise options.image_error(str(error), index) from error
 
     async def _load_pages(self, source: PdfInput, context: RequestContext) -> list[LoadedInput]:
         data = await self._load_bytes(source.content, self.limits.image_bytes, ("application/pdf",), context)
@@ -119,7 +119,7 @@ def texts_of(served: Served, sources: Sequence[Source], options: EmbedOptions) -
     texts: dict[int, LoadedInput] = {}
     for index, source in enumerate(sources):
         if isinstance(source, TextInput):
-            require_unicode(source.text, index)
+            require_unicode(source.text, f"text {index}")
             texts[index] = source.text
         elif isinstance(source, TokenIds):
             texts[index] = _decode_ids(served, source, options.field_of(index))
@@ -127,7 +127,7 @@ def texts_of(served: Served, sources: Sequence[Source], options: EmbedOptions) -
 
 
 def _decode_ids(served: Served, source: TokenIds, field: str) -> str:
-    tokenizer = served.header.processor.tokenizer
+    tokenizer = served.header.processing.tokenizer
     size = tokenizer.get_vocab_size()
     unknown = next((each for each in source.ids if not 0 <= each < size), None)
     if unknown is not None:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import PIL.Image
 
-from polylens.errors import FieldError, ModelMismatchError, NotFoundError, PolylensError
+from polylens.errors import FieldError, InputError, ModelMismatchError, NotFoundError, PolylensError
 from polylens.index.facets import Facets
 from polylens.index.table.manifest import Manifest, read_manifest
 from polylens.index.table.store import Store
@@ -76,6 +76,7 @@ class LibraryService:
     Raises:
         LibraryNotFoundError: There is no such folder, or no index on object storage.
         ModelMismatchError: The index was made with none of the models.
+        InputError: All models are rerankers.
         StorageUnavailableError: Object storage does not answer, or denies access.
     """
 
@@ -85,7 +86,7 @@ class LibraryService:
         self.name = library.name
         self._storage = library.storage
         self._models = models
-        self._served = models.find_embedder(field="models")
+        self._served = _first_with_vectors(models)
         if not library.has_files or Store.exists(library.storage):
             self._served = models.made(read_manifest(library.storage).model_id) or self._served
             read_manifest(library.storage, model_id=self._served.model_id)
@@ -333,6 +334,15 @@ class LibraryService:
         except ModelMismatchError:
             await self._change_model()
             return await in_thread(threads, function)
+
+
+def _first_with_vectors(models: Registry) -> Served:
+    for served in models:
+        if served.embeds:
+            return served
+    raise InputError(
+        "a library needs a model that produces vectors, and all models of this server are rerankers; add --model nano"
+    )
 
 
 def _log_death(task: asyncio.Task[None]) -> None:

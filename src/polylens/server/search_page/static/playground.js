@@ -20,7 +20,7 @@ export async function preparePlayground() {
   listen();
   showItems();
   try {
-    models = (await api.models()).data;
+    models = (await api.models()).data.filter((model) => model.output_modalities.includes("embeddings"));
   } catch (error) {
     models = null;
     return tell(find("playground-problem"), error.message);
