@@ -7,7 +7,7 @@ import { find, icon, later, make, sentence, tell } from "./dom.js";
 import { listenToFacets, showFacets } from "./facets.js";
 import { watchLibrary } from "./library.js";
 import { enter } from "./login.js";
-import { picturesForPlayground, preparePlayground } from "./playground.js";
+import { addressesForPlayground, picturesForPlayground, preparePlayground } from "./playground.js";
 import { readPicture, watchForPictures } from "./picture.js";
 import { showResults } from "./results.js";
 import { addressOf, readState, wishOf } from "./state.js";
@@ -52,7 +52,7 @@ function showTab() {
     if (current) find(id).setAttribute("aria-current", "page");
     else find(id).removeAttribute("aria-current");
   }
-  if (playing) preparePlayground();
+  if (playing) preparePlayground(state.tool, (tool) => go({ tool }, { replace: true }));
   const what = playing ? "Playground" : state.q;
   document.title = [what, libraryName, "polylens"].filter(Boolean).join(" – ");
 }
@@ -254,7 +254,7 @@ prepareViewer({
   close,
   alike,
 });
-watchForPictures(takePicture);
+watchForPictures(takePicture, () => state.tab === "playground", addressesForPlayground);
 await enter();
 watchLibrary(libraryChanged);
 show();

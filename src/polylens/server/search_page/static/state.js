@@ -16,6 +16,7 @@ export function readState() {
   const [since, until] = ["since", "until"].map((name) => dated(address.get(name)));
   return {
     tab: address.get("tab") === "playground" ? "playground" : "search",
+    tool: address.get("tool") === "rank" ? "rank" : "compare", // of the playground
     q: address.get("q") ?? "",
     image: history.state?.image ?? null,
     like: address.has("like") ? { file: address.get("like"), page: numbered(address.get("like_page")) } : null,
@@ -34,7 +35,7 @@ export function readState() {
 }
 
 export function addressOf(state) {
-  if (state.tab === "playground") return "/?tab=playground";
+  if (state.tab === "playground") return `/?tab=playground${state.tool === "rank" ? "&tool=rank" : ""}`;
   const address = new URLSearchParams();
   if (state.q) address.set("q", state.q);
   if (state.like) {
