@@ -9,6 +9,7 @@ import html
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -200,7 +201,7 @@ class TestIndexAndSearch:
         scores = [result["score"] for result in found["results"]]
         assert scores == [result["fused_score"] for result in found["results"]]
         assert scores == sorted(scores, reverse=True)
-        stages = {"score", "fused_score", "late_score", "dense_score", "text_score"}
+        stages = {"score", "rerank_score", "fused_score", "late_score", "dense_score", "text_score"}
         assert all(
             result.keys() == {"file", "page", "text", "kind", "language", "modified", *stages}
             for result in found["results"]
@@ -249,6 +250,27 @@ class TestIndexAndSearch:
             (("--kind", "film"), "a kind is one of pdf, image"),
         ]:
             assert says in refusal("search", "Flut", "--library", library, *wrong, code=2)
+
+    def test_reranked(self, library: Path, model: Path, tmp_path: Path) -> None:
+        reranker = tiny.write(tmp_path / "other", seed=1)
+        asked = ["search", "Flut", "--library", library, "--model", model, "--rerank", reranker]
+        printed = run(*asked, "--rerank-pages", "2", "--rerank-seconds", "3600")
+        assert printed.returncode == 0
+        assert re.fullmatch(r"reranked 2 of 2 pages with other@\w{12} in \d+\.\d s\n", printed.stderr.decode()), (
+            printed.stderr
+        )
+        ranked = [line for line in printed.stdout.decode().splitlines() if line[0] != " "]
+        assert [("(rerank " in line, "fused " in line) for line in ranked] == [(True, True)] * 2 + [(False, True)] * 2
+        done = run(*asked, "--json")
+        found = json.loads(done.stdout)
+        assert found["reranked"].keys() == {"model", "pages", "scored", "seconds"} and found["reranked"]["scored"] == 4
+        scores = [result["rerank_score"] for result in found["results"]]
+        assert scores == [result["score"] for result in found["results"]] == sorted(scores, reverse=True)
+
+    def test_limits_of_a_reranker_that_was_not_named(self, library: Path) -> None:
+        for option in ("--rerank-pages", "--rerank-seconds"):
+            line = refusal("search", "Flut", "--library", library, option, "3", code=2)
+            assert "name one with --rerank MODEL" in line
 
     def test_export(self, library: Path, embedder: Embedder, tmp_path: Path) -> None:
         import pyarrow.parquet as pq

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from polylens import errors as errors
     from polylens.index.ranking.filters import Filters as Filters
     from polylens.library.library import Library as Library
+    from polylens.library.reranking import Reranking as Reranking
     from polylens.runtime.embedder import Embedder as Embedder
     from polylens.runtime.embedder import load as load
     from polylens.runtime.reranker import Reranker as Reranker
@@ -32,6 +33,7 @@ _HOMES = {
     "Library": "polylens.library.library",
     "RankedDocument": "polylens.types",
     "Reranker": "polylens.runtime.reranker",
+    "Reranking": "polylens.library.reranking",
     "errors": "polylens.errors",
     "load": "polylens.runtime.embedder",
     "load_reranker": "polylens.runtime.reranker",
@@ -45,6 +47,7 @@ __all__ = [
     "Library",
     "RankedDocument",
     "Reranker",
+    "Reranking",
     "__version__",
     "errors",
     "load",

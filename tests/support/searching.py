@@ -20,7 +20,7 @@ class Models:
         return iter([self.made("fake")])
 
     def made(self, model_id: str) -> Any:
-        return SimpleNamespace(model_id=model_id, name=model_id)
+        return SimpleNamespace(model_id=model_id, name=model_id, embeds=True)
 
 
 def service_of(library: Library) -> LibraryService:

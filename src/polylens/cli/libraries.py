@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from polylens.library.doctor import Diagnosis
     from polylens.library.library import Library
     from polylens.library.progress import Report
+    from polylens.library.reranking import Reranked, Reranking
     from polylens.library.watch import Follower
     from polylens.types import Kind
 
@@ -36,6 +37,25 @@ IndexModel = Annotated[
     str | None, typer.Option(help="The model, as for index (default: the one that the index was made with).")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
+
+
+RerankModel = Annotated[
+    str | None,
+    typer.Option(
+        "--rerank",
+        metavar="MODEL",
+        help="Order the first pages anew with this reranker, which looks at each page together with the query.",
+    ),
+]
+RerankPages = Annotated[
+    int | None, typer.Option(metavar="N", min=1, help="How many pages --rerank scores (default: 20).")
+]
+RerankSeconds = Annotated[
+    float | None,
+    typer.Option(
+        metavar="S", min=0.01, help="Seconds after which --rerank scores no further page (default: no limit)."
+    ),
+]
 
 
 class Ranking(StrEnum):
@@ -156,6 +176,9 @@ def search(
     until: Annotated[
         str | None, typer.Option(metavar="DATE", help="Only files modified on this day or earlier.")
     ] = None,
+    rerank: RerankModel = None,
+    rerank_pages: RerankPages = None,
+    rerank_seconds: RerankSeconds = None,
     model: IndexModel = None,
     as_json: AsJson = False,
 ) -> None:
@@ -163,16 +186,22 @@ def search(
     from polylens.index.ranking.filters import Filters
     from polylens.library.library import Library
     from polylens.library.location import find_library
-    from polylens.library.results import hit_dict
+    from polylens.library.results import hit_dict, reranked_dict
 
     folder = library if library is not None else find_library()
     if not query.strip():
         raise InputError("the query is empty; say what to look for")
     filters = Filters.of(below, cast("list[Kind] | None", kind), language, since, until)  # refused before a model loads
+    reranking = _reranking(rerank, rerank_pages, rerank_seconds)
     view = Library(folder, _load(model)).view()
-    hits = view.search(query, top, by=by.value, filters=filters)
+    hits = view.search(query, top, by=by.value, filters=filters, rerank=reranking)
+    if hits.reranked is not None:
+        print(_reranked(hits.reranked), file=sys.stderr)
     if as_json:
-        print(json.dumps({"query": query, "results": [hit_dict(hit) for hit in hits]}, ensure_ascii=False))
+        found: dict[str, Any] = {"query": query, "results": [hit_dict(hit) for hit in hits]}
+        if hits.reranked is not None:
+            found["reranked"] = reranked_dict(hits.reranked)
+        print(json.dumps(found, ensure_ascii=False))
     elif hits:
         _print_hits(hits, by)
     else:
@@ -311,6 +340,22 @@ def _update(library: Library, rebuild: bool, pool: int | None = None) -> Report:
         raise
 
 
+def _reranking(model: str | None, pages: int | None, seconds: float | None) -> Reranking | None:
+    if model is None:
+        if pages is not None or seconds is not None:
+            raise InputError("--rerank-pages and --rerank-seconds limit a reranker; name one with --rerank MODEL")
+        return None
+    from polylens.library.reranking import DEFAULT_PAGES, Reranking
+    from polylens.runtime.reranker import load_reranker
+
+    return Reranking(load_reranker(model), DEFAULT_PAGES if pages is None else pages, seconds)
+
+
+def _reranked(done: Reranked) -> str:
+    """What the rerank stage did, as a line."""
+    return f"reranked {done.scored} of {done.pages} pages with {done.model_id} in {done.seconds:.1f} s"
+
+
 def _print_hits(hits: list[Hit], by: Ranking = Ranking.fused, indent: str = "") -> None:
     for rank, hit in enumerate(hits, start=1):
         print(f"{indent}{rank}. {hit.file}, page {hit.page}  ({_scores(hit, by)})")
@@ -319,7 +364,8 @@ def _print_hits(hits: list[Hit], by: Ranking = Ranking.fused, indent: str = "") 
 
 
 def _scores(hit: Hit, by: Ranking) -> str:
-    """The score of each stage, the one that ranks first."""
+    """The reranker's score, if there is one, and that of each stage, the one that ranks first."""
+    reranked = [] if hit.rerank_score is None else [f"rerank {hit.rerank_score:.2f}"]
     scores = {
         Ranking.fused: hit.fused_score,
         Ranking.late: hit.late_score,
@@ -327,4 +373,4 @@ def _scores(hit: Hit, by: Ranking) -> str:
         Ranking.text: hit.text_score,
     }
     order = sorted(scores, key=lambda stage: stage is not by)
-    return ", ".join(f"{stage} {scores[stage]:.2f}" for stage in order if scores[stage] is not None)
+    return ", ".join([*reranked, *(f"{stage} {scores[stage]:.2f}" for stage in order if scores[stage] is not None)])

@@ -47,7 +47,7 @@ class Hit:
     page: int
     """The page's number, from 1."""
     score: float
-    """The score that ranks: that of the stage that the search was ranked by."""
+    """The score that ranks: the reranker's where one scored the page, else that of the stage that was to rank."""
     fused_score: float
     """All stages together, at most 1; see `fusion.fuse`."""
     late_score: float
@@ -66,6 +66,8 @@ class Hit:
     """ISO 639 code of the text's language; "" where it cannot be determined."""
     modified: datetime
     """When the file was last modified, as of its indexing; in this machine's time zone."""
+    rerank_score: float | None = None
+    """What a reranker scored the page, as `RankedDocument.score`; None where none did."""
 
     @property
     def found_by(self) -> tuple[Literal["dense", "text"], ...]:

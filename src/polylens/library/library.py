@@ -19,9 +19,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from polylens.documents import open_document
 from polylens.errors import (
-    DocumentError,
     InputError,
     LibraryNotFoundError,
     ModelMismatchError,
@@ -34,6 +32,8 @@ from polylens.library.location import INDEX_FOLDER
 from polylens.library.page_embedding import PageEmbedder
 from polylens.library.plan import Unreadable
 from polylens.library.progress import IsReady, Report, UpdateProgress
+from polylens.library.reading import read_page
+from polylens.library.reranking import Found, PageReranker, Reranking
 from polylens.library.update import Update
 from polylens.library.view import Query, View
 from polylens.types import Page
@@ -124,9 +124,17 @@ class Library:
 
         The questions are the methods below, and raise what those raise.
         """
-        return View(self.name, self._manifest, self._open_snapshot, self._loaded)
+        return View(self.name, self._manifest, self._open_snapshot, self._loaded, self._folder)
 
-    def search(self, query: Query, top: int = 10, *, by: By = "fused", filters: Filters | None = None) -> list[Hit]:
+    def search(
+        self,
+        query: Query,
+        top: int = 10,
+        *,
+        by: By = "fused",
+        filters: Filters | None = None,
+        rerank: Reranking | PageReranker | None = None,
+    ) -> Found:
         """The pages that best fit a text, or that look most like an image.
 
         Args:
@@ -136,16 +144,20 @@ class Library:
                 the text layer), or "fused", all of them together, which is the best where it was measured.
             filters: Which pages to look among, such as `Filters.of(kinds=["pdf"], since="2026-11-01")`; None is every
                 page.
+            rerank: What orders the first pages of that ranking anew, from `load_reranker`: the first 20, or as many and
+                for as long as a `Reranking` says. The pages that it did not score follow in their old order.
 
         Returns:
-            At most `top` pages, best first; `why_nothing` says why there are none.
+            At most `top` pages, best first, as a list; `why_nothing` says why there are none. Its `reranked` says how
+            many pages were reranked, and in which time.
 
         Raises:
-            InputError: The query is empty, or it is to be ranked by its words and has none.
+            InputError: The query is empty, or it is to be ranked by its words and has none, or the reranker does not
+                take such a query.
             LibraryNotFoundError: There is no index.
             ModelMismatchError: It was made with another model than the embedder's.
         """
-        return self.view().search(query, top, by=by, filters=filters)
+        return self.view().search(query, top, by=by, filters=filters, rerank=rerank)
 
     def like(
         self, file: str, page: int, top: int = 10, *, by: By = "fused", filters: Filters | None = None
@@ -192,10 +204,7 @@ class Library:
         """
         view = view or self.view()
         view.require_page(file, number)
-        with open_document(self.folder / file, max_pixels=view.embedder.max_pixels) as document:
-            if number > document.num_pages:
-                raise DocumentError(f"{file} has changed since it was indexed: it has {document.num_pages} pages now")
-            return document.page(number)
+        return read_page(self.folder, file, number, max_pixels=view.embedder.max_pixels)
 
     def count(self) -> int:
         """Number of pages in the index."""

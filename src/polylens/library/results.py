@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from polylens.index.search import Hit
+    from polylens.library.reranking import Reranked
 
 DECIMALS = 4
 """Scores are rounded to so many decimals; differences beyond them do not rank."""
@@ -15,15 +16,16 @@ def hit_dict(hit: Hit) -> dict[str, Any]:
     """A hit for JSON.
 
     Returns:
-        `file`, relative to the library; `page`, from 1; `score`, the score that ranked; the scores of all stages as
-        `fused_score`, `late_score`, `dense_score` and `text_score`, the last two None where that stage did not find the
-        page; `text`, the snippet; `kind`; `language`, an ISO 639 code or ""; `modified`, when the file was, as
-        ISO 8601.
+        `file`, relative to the library; `page`, from 1; `score`, the score that ranked; `rerank_score`, the reranker's,
+        None where none scored the page; the scores of all stages as `fused_score`, `late_score`, `dense_score` and
+        `text_score`, the last two None where that stage did not find the page; `text`, the snippet; `kind`; `language`,
+        an ISO 639 code or ""; `modified`, when the file was, as ISO 8601.
     """
     return {
         "file": hit.file,
         "page": hit.page,
         "score": _rounded(hit.score),
+        "rerank_score": _rounded(hit.rerank_score),
         "fused_score": _rounded(hit.fused_score),
         "late_score": _rounded(hit.late_score),
         "dense_score": _rounded(hit.dense_score),
@@ -32,6 +34,20 @@ def hit_dict(hit: Hit) -> dict[str, Any]:
         "kind": hit.kind,
         "language": hit.language,
         "modified": hit.modified.isoformat(timespec="seconds"),
+    }
+
+
+def reranked_dict(reranked: Reranked) -> dict[str, Any]:
+    """What a rerank stage did, for JSON.
+
+    Returns:
+        `model`, its name and fingerprint; `pages`, those that were to be scored; `scored`, those that were; `seconds`.
+    """
+    return {
+        "model": reranked.model_id,
+        "pages": reranked.pages,
+        "scored": reranked.scored,
+        "seconds": round(reranked.seconds, DECIMALS),
     }
 
 

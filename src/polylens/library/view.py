@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -12,6 +13,7 @@ import PIL.Image
 from polylens import types
 from polylens.errors import InputError, ModelMismatchError, PolylensError
 from polylens.library.page_embedding import PageEmbedder, join
+from polylens.library.reranking import Found, PageReranker, Part, Reranking, rerank_pages
 from polylens.types import Embedding
 
 if TYPE_CHECKING:
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from polylens.index.table.manifest import Manifest
     from polylens.index.table.snapshot import FileRecord, Snapshot, StoredPage
 
-Query = str | types.Image | PIL.Image.Image | Sequence[str | types.Image | PIL.Image.Image]
+Query = Part | Sequence[Part]
 
 LIKE_TOKENS = 64  # vectors by which a page is compared with all others
 
@@ -39,6 +41,7 @@ class View:
         read_manifest: Reads the manifest of the index, and refuses that of another model.
         open_snapshot: Opens the table that a manifest names.
         embedder: Gives the model that a manifest names.
+        folder: Where the files are; None where they are not on this machine.
     """
 
     def __init__(
@@ -47,11 +50,13 @@ class View:
         read_manifest: Callable[[], Manifest],
         open_snapshot: Callable[[Manifest], Snapshot],
         embedder: Callable[[Manifest], PageEmbedder],
+        folder: Path | None,
     ) -> None:
         self._name = name
         self._read_manifest = read_manifest
         self._open_snapshot = open_snapshot
         self._load_embedder = embedder
+        self._folder = folder
         self._manifest: Manifest | None = None
         self._snapshot: Snapshot | None = None
 
@@ -72,7 +77,15 @@ class View:
         """The model that the index was made with, loaded now if it was not yet."""
         return self._load_embedder(self.manifest)
 
-    def search(self, query: Query, top: int = 10, *, by: By = "fused", filters: Filters | None = None) -> list[Hit]:
+    def search(
+        self,
+        query: Query,
+        top: int = 10,
+        *,
+        by: By = "fused",
+        filters: Filters | None = None,
+        rerank: Reranking | PageReranker | None = None,
+    ) -> Found:
         """See `Library.search`."""
         _require_top(top)
         parts = [query] if isinstance(query, (str, types.Image, PIL.Image.Image)) else list(query)
@@ -82,8 +95,16 @@ class View:
         _require_ranking(by, has_words=bool(words.strip()))
         from polylens.index.search import search
 
+        reranking = rerank if rerank is None or isinstance(rerank, Reranking) else Reranking(rerank)
+        num_pages = top if reranking is None else max(top, reranking.pages)
         embedding = join(self.embedder.embed(parts, task="retrieval", prompt_name="query"))
-        return self._ask(lambda snapshot: search(snapshot, embedding, top, by=by, query_words=words, filters=filters))
+        hits = self._ask(
+            lambda snapshot: search(snapshot, embedding, num_pages, by=by, query_words=words, filters=filters)
+        )
+        if reranking is None:
+            return Found(hits)
+        ordered, reranked = rerank_pages(hits, parts, reranking, self._folder)
+        return Found(ordered[:top], reranked)
 
     def like(
         self, file: str, page: int, top: int = 10, *, by: By = "fused", filters: Filters | None = None

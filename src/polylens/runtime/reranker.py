@@ -85,11 +85,13 @@ class Reranker(ABC):
     Attributes:
         model_id: Name and fingerprint of the weights.
         modalities: "text", "image" or both.
+        max_pixels: Largest area of an image that the model looks at, unless a call names another.
         outputs: How documents are scored: "score" by a model trained for it, "multi" by MaxSim, "dense" by the cosine.
     """
 
     model_id: str
     modalities: tuple[Modality, ...]
+    max_pixels: int
     outputs: Literal["score", "multi", "dense"]
 
     def rerank(
@@ -219,6 +221,7 @@ class PairReranker(Reranker):
         self.engine: Engine = TorchEngine(model)
         self.processor = header.pairs
         self.modalities = header.modalities
+        self.max_pixels = header.pairs.max_pixels
         self.model_id = f"{name}@{header.fingerprint}"
 
     def _score(self, pairs: Sequence[Pair], options: PairOptions, progress: Callable[[int], None]) -> FloatArray:
@@ -269,6 +272,7 @@ class VectorReranker(Reranker):
     def __init__(self, embedder: Embedder) -> None:
         self.embedder = embedder
         self.modalities = embedder.modalities
+        self.max_pixels = embedder.max_pixels
         self.model_id = embedder.model_id
         self.outputs = "multi" if embedder.multivector_dim is not None else "dense"
 

@@ -18,12 +18,13 @@ from polylens import types
 from polylens.errors import FieldError, InputError, NotFoundError
 from polylens.index.ranking.filters import Filters
 from polylens.index.search import By
+from polylens.library.reranking import DEFAULT_PAGES
 from polylens.media.image import inline_image
 from polylens.server.http import schemas
 from polylens.server.http.context import RequestContext, Result
 from polylens.server.http.responding import JSON, SESSION_COOKIE, NamedRoute, Responder
 from polylens.server.http.wire import to_json
-from polylens.server.search_page.service import LibraryService
+from polylens.server.search_page.service import LibraryService, RerankWish
 from polylens.types import Kind
 
 CONTENT_POLICY = (
@@ -46,6 +47,8 @@ MEDIA_TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css
 
 MAX_WIDTH = 2_400  # pixels of an image that is sent
 MAX_TOP = 200
+MAX_RERANKED = 100  # pages
+MAX_RERANK_SECONDS = 600.0
 
 
 class PageRef(schemas.Request):
@@ -53,6 +56,14 @@ class PageRef(schemas.Request):
 
     file: str
     page: Annotated[int, Field(strict=True, ge=1)]
+
+
+class RerankRequest(schemas.Request):
+    """The rerank stage of a search: by which model, how many pages, and within how many seconds."""
+
+    model: str | None = None
+    pages: Annotated[int, Field(strict=True, ge=1, le=MAX_RERANKED)] = DEFAULT_PAGES
+    seconds: Annotated[float, Field(strict=True, gt=0, le=MAX_RERANK_SECONDS)] = 10.0
 
 
 class SearchRequest(schemas.Request):
@@ -68,6 +79,7 @@ class SearchRequest(schemas.Request):
     languages: list[str] | None = None
     since: str | None = None
     until: str | None = None
+    rerank: RerankRequest | None = None
 
 
 class WhyRequest(PageRef):
@@ -183,12 +195,16 @@ class LibraryRoutes:
         filters = await asyncio.to_thread(_filters, asked)
         limits: dict[str, Any] = {"top": asked.top, "by": asked.by, "filters": filters}
         if asked.like is not None:
+            if asked.rerank is not None:
+                raise FieldError("needs a query or an image; pages like another one are not reranked", "rerank")
             return Result(await self._library.like(asked.like.file, asked.like.page, **limits), 0)
         parts: list[Any] = [asked.query] if asked.query else []
         if asked.image:
             if asked.image[:8].lower().startswith(("http://", "https://")):
                 raise FieldError("must be sent as a data: URI or as base64, not as a URL", "image")
             parts.append(types.Image(await asyncio.to_thread(inline_image, asked.image)))
+        if asked.rerank is not None:
+            limits["rerank"] = RerankWish(**asked.rerank.model_dump())
         return Result(await self._library.search(parts, **limits), 0)
 
     async def _why(self, asked: WhyRequest, _context: RequestContext) -> Result:

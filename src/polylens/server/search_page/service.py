@@ -9,8 +9,9 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import date, timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -22,10 +23,13 @@ from polylens.index.facets import Facets
 from polylens.index.table.manifest import Manifest, read_manifest
 from polylens.index.table.store import Store
 from polylens.library.library import Library
-from polylens.library.results import hit_dict
+from polylens.library.reranking import PICTURED, Found, Reranking
+from polylens.library.results import hit_dict, reranked_dict
+from polylens.library.view import View
 from polylens.library.watch import Follower
 from polylens.server.concurrency import in_thread
 from polylens.server.engine.bridge import ServedEmbedder
+from polylens.server.engine.ranking_bridge import ServedReranker
 from polylens.server.engine.registry import Registry, Served
 from polylens.server.search_page.explaining import explain
 from polylens.server.search_page.updates import UpdateStatus
@@ -33,7 +37,6 @@ from polylens.server.search_page.updates import UpdateStatus
 if TYPE_CHECKING:
     from polylens.index.ranking.filters import Filters
     from polylens.index.search import By, Hit
-    from polylens.library.view import View
 
 log = logging.getLogger("polylens.server")
 
@@ -44,9 +47,19 @@ SHOWN_FAILURES = 200  # files that the page lists
 SPANS = {"week": 7, "month": 30, "year": 365}  # days before today; the page counts in the same spans
 
 THREADS = 4  # searches and page images at once
+RERANKING_THREADS = 2  # searches with a rerank stage at once, which may take long
 
-PICTURED = ("pdf", "image")  # kinds of pages that are looked at; any other is read
 ONLY_TEXT = "the files are not on this machine; this is the text of the page from the index"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RerankWish:
+    """The rerank stage that a search asks for."""
+
+    model: str | None
+    """The name of a served model; None is the first one that is trained to rerank."""
+    pages: int
+    seconds: float
 
 
 class LibraryService:
@@ -81,6 +94,7 @@ class LibraryService:
         self._changing = asyncio.Lock()
         self._status = UpdateStatus(self._request_model_change)
         self._threads = ThreadPoolExecutor(max_workers=THREADS, thread_name_prefix="polylens-library")
+        self._reranks = ThreadPoolExecutor(max_workers=RERANKING_THREADS, thread_name_prefix="polylens-rerank")
         self._updates = ThreadPoolExecutor(max_workers=1, thread_name_prefix="polylens-update")
         self._follower: Follower | None = None
         self._following: asyncio.Task[None] | None = None
@@ -104,7 +118,8 @@ class LibraryService:
             self._follower.stop()
             await asyncio.gather(self._following, return_exceptions=True)
         await asyncio.to_thread(self._updates.shutdown, wait=True)
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        for threads in (self._threads, self._reranks):
+            threads.shutdown(wait=False, cancel_futures=True)
 
     async def state(self) -> dict[str, Any]:
         """The library as the page describes it: its model, its size, the values to filter by, the update under way."""
@@ -114,6 +129,7 @@ class LibraryService:
             "folder": self.name,
             "name": Path(self.name).name,
             "model": self._served.name,
+            "rerankers": [served.name for served in self._models if served.scores_pairs],
             "files": len(facets.files),
             "pages": facets.num_pages,
             "facets": {
@@ -127,11 +143,22 @@ class LibraryService:
             "failed": [{"file": file, "reason": reason} for file, reason in self._status.failed[:SHOWN_FAILURES]],
         }
 
-    async def search(self, parts: Sequence[Any], *, top: int, by: By, filters: Filters) -> dict[str, Any]:
+    async def search(
+        self, parts: Sequence[Any], *, top: int, by: By, filters: Filters, rerank: RerankWish | None = None
+    ) -> dict[str, Any]:
         """Finds the pages that match texts and images best."""
         require_query(parts)
         started = time.perf_counter()
-        return await self._results(lambda view: view.search(parts, top, by=by, filters=filters), started, by, filters)
+        if rerank is None:
+            find = partial(View.search, query=parts, top=top, by=by, filters=filters)
+            return await self._results(find, started, by, filters)
+        reranker = ServedReranker(self._reranker(rerank.model), self._loop)
+        stage = Reranking(reranker, rerank.pages, rerank.seconds)
+        find = partial(View.search, query=parts, top=top, by=by, filters=filters, rerank=stage)
+        try:
+            return await self._results(find, started, by, filters, threads=self._reranks)
+        finally:
+            reranker.cancel()  # if the client went away, nobody waits for further scores
 
     async def like(self, file: str, page: int, *, top: int, by: By, filters: Filters) -> dict[str, Any]:
         """Finds the pages that are most similar to a page of the index."""
@@ -215,17 +242,32 @@ class LibraryService:
     def _updating(self) -> dict[str, Any] | None:
         return self._status.summary()
 
-    async def _results(
-        self, find: Callable[[View], list[Hit]], started: float, by: By, filters: Filters
-    ) -> dict[str, Any]:
-        rows, reason = await self._call(lambda: self._rows(find, by, filters))
-        if not rows and self._updating() and not (await self._facets()).files:
-            reason = "nothing is indexed yet; it is being done right now"
-        return {"results": rows, "seconds": round(time.perf_counter() - started, 4), "reason": reason}
+    def _reranker(self, name: str | None) -> Served:
+        if name is not None:
+            return self._models.find(name)
+        found = next((served for served in self._models if served.scores_pairs), None)
+        if found is None:
+            raise FieldError(
+                "is missing, and no served model is trained to rerank; start the server with one more --model, or name "
+                "a model whose vectors are to be compared",
+                "rerank.model",
+            )
+        return found
 
-    def _rows(
-        self, find: Callable[[View], list[Hit]], by: By, filters: Filters
-    ) -> tuple[list[dict[str, Any]], str | None]:
+    async def _results(
+        self,
+        find: Callable[[View], list[Hit]],
+        started: float,
+        by: By,
+        filters: Filters,
+        threads: ThreadPoolExecutor | None = None,
+    ) -> dict[str, Any]:
+        found = await self._call(lambda: self._rows(find, by, filters), threads)
+        if not found["results"] and self._updating() and not (await self._facets()).files:
+            found["reason"] = "nothing is indexed yet; it is being done right now"
+        return {**found, "seconds": round(time.perf_counter() - started, 4)}
+
+    def _rows(self, find: Callable[[View], list[Hit]], by: By, filters: Filters) -> dict[str, Any]:
         """The pages that were found, or the reason why there are none; one view of the index answers both."""
         library = self._open()
         view = library.view()
@@ -239,7 +281,12 @@ class LibraryService:
             }
             for hit in hits
         ]
-        return rows, None if rows else view.why_nothing(by=by, filters=filters)
+        reranked = hits.reranked if isinstance(hits, Found) else None
+        return {
+            "results": rows,
+            "reason": None if rows else view.why_nothing(by=by, filters=filters),
+            "reranked": None if reranked is None else reranked_dict(reranked),
+        }
 
     def _open(self) -> Library:
         assert self._library is not None, "call start() first"
@@ -279,13 +326,14 @@ class LibraryService:
             return {"rows": 0, "columns": 0, "words": [], "whole": []}
         return asdict(explain(self._embedder, query, page.image))
 
-    async def _call(self, function: Callable[[], T]) -> T:
+    async def _call(self, function: Callable[[], T], threads: ThreadPoolExecutor | None = None) -> T:
         """Calls a function in a thread, and once more where the index turns out to be of another model by now."""
+        threads = threads or self._threads
         try:
-            return await in_thread(self._threads, function)
+            return await in_thread(threads, function)
         except ModelMismatchError:
             await self._change_model()
-            return await in_thread(self._threads, function)
+            return await in_thread(threads, function)
 
 
 def _first_with_vectors(models: Registry) -> Served:

@@ -35,6 +35,7 @@ export const why = (query, file, page, signal) => post("/library/why", { query, 
 export const text = (file, page, signal) => ask(`/library/text?${place(file, page)}`, { signal });
 export const models = () => ask("/v1/models");
 export const embed = (body, signal) => post("/v1/embeddings", body, signal);
+export const rerank = (body, signal) => post("/v1/rerank", { ...body, return_documents: false }, signal);
 
 export const pageAddress = (file, page, width) => `/library/page?${place(file, page)}&width=${width}`;
 export const fileAddress = (file) => `/library/file?${new URLSearchParams({ file })}`;

@@ -7,7 +7,7 @@ import { find, icon, later, make, sentence, tell } from "./dom.js";
 import { listenToFacets, showFacets } from "./facets.js";
 import { watchLibrary } from "./library.js";
 import { enter } from "./login.js";
-import { picturesForPlayground, preparePlayground } from "./playground.js";
+import { addressesForPlayground, picturesForPlayground, preparePlayground } from "./playground.js";
 import { readPicture, watchForPictures } from "./picture.js";
 import { showResults } from "./results.js";
 import { addressOf, readState, wishOf } from "./state.js";
@@ -24,6 +24,7 @@ let top = MORE;
 let request = null;
 let libraryName = "";
 let facets = null; // of the library
+let rerankers = []; // names of the served models that score pages together with a query
 let closing = false; // the browser was asked to go back, and has not yet
 
 /** Goes somewhere: changes the address, and with it what is shown. */
@@ -51,7 +52,7 @@ function showTab() {
     if (current) find(id).setAttribute("aria-current", "page");
     else find(id).removeAttribute("aria-current");
   }
-  if (playing) preparePlayground();
+  if (playing) preparePlayground(state.tool, (tool) => go({ tool }, { replace: true }));
   const what = playing ? "Playground" : state.q;
   document.title = [what, libraryName, "polylens"].filter(Boolean).join(" – ");
 }
@@ -60,6 +61,7 @@ function showForm() {
   if (find("q").value.trim() !== state.q) find("q").value = state.q;
   showFacets(facets, state);
   for (const choice of document.getElementsByName("by")) choice.checked = choice.value === state.by;
+  showRerankers();
   find("least").value = state.least;
   const least = state.least ? state.least.toFixed(2) : "any";
   find("least-shown").textContent = least;
@@ -72,6 +74,15 @@ function showForm() {
     given.push(token(`Like ${file}, page ${page}`, source, { like: null }));
   }
   find("given").replaceChildren(...given);
+}
+
+/** The served rerankers, where there are any; one of an old address is offered as well, so that it can be left. */
+function showRerankers() {
+  const names = [...new Set([...rerankers, ...(state.rerank ? [state.rerank] : [])])];
+  find("rerank").replaceChildren(new Option("Off", ""), ...names.map((name) => new Option(name.replace(/^.*\//, ""), name)));
+  find("rerank").value = state.rerank;
+  find("rerank").disabled = state.like !== null; // only what was asked for in words or by a picture
+  find("rerank-label").hidden = !names.length;
 }
 
 /** Something to search by that is not words, with a button that takes it away again. */
@@ -184,6 +195,7 @@ function listenToForm() {
   for (const choice of document.getElementsByName("by")) {
     choice.addEventListener("change", () => go({ by: choice.value }, { replace: true })); // arrow keys pass by others
   }
+  find("rerank").addEventListener("change", (event) => go({ rerank: event.target.value }));
   find("least").addEventListener("input", (event) => go({ least: Number(event.target.value) }, { replace: true }));
 }
 
@@ -225,8 +237,9 @@ function listenToViews() {
 
 function libraryChanged(library, first) {
   libraryName = library.name;
-  facets = library.facets;
+  ({ facets, rerankers } = library);
   showFacets(facets, state);
+  showRerankers();
   showTab();
   const reading = document.activeElement.closest("#results, dialog"); // not to be disturbed
   if (!first && !reading && state.tab === "search") search({ again: true }); // there may be better pages now
@@ -241,7 +254,7 @@ prepareViewer({
   close,
   alike,
 });
-watchForPictures(takePicture);
+watchForPictures(takePicture, () => state.tab === "playground", addressesForPlayground);
 await enter();
 watchLibrary(libraryChanged);
 show();

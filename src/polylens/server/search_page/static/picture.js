@@ -1,4 +1,4 @@
-// Pictures that come from outside: by a file button, by dropping, by pasting.
+// Pictures that come from outside: by a file button, by dropping, by pasting, by their addresses.
 
 import { find } from "./dom.js";
 
@@ -23,10 +23,26 @@ export async function readPicture(file) {
   return canvas.toDataURL("image/jpeg", 0.9);
 }
 
-/** Calls back with the files that are dropped anywhere or pasted. */
-export function watchForPictures(received) {
+/** The addresses among the lines of a text, and the other lines that are not empty. */
+export function addressesIn(text) {
+  const lines = text.split(/\s*\n\s*/).map((line) => line.trim()).filter((line) => line && !line.startsWith("#"));
+  const isAddress = (line) => /^(https?:\/\/\S+|data:image\/\S+)$/i.test(line);
+  return { addresses: lines.filter(isAddress), others: lines.filter((line) => !isAddress(line)) };
+}
+
+/**
+ * Calls back with what is dropped anywhere or pasted.
+ *
+ * @param received Called with the files.
+ * @param takesAddresses Whether addresses of pictures are taken now; a text otherwise goes where the cursor is.
+ * @param receivedAddresses Called with those.
+ */
+export function watchForPictures(received, takesAddresses, receivedAddresses) {
   const cover = find("drop");
-  const brings = (event) => event.dataTransfer?.types.includes("Files");
+  const isWritten = (event) => event.target.closest?.("input, textarea") !== null;
+  const bringsAddresses = (event) =>
+    takesAddresses() && !isWritten(event) && event.dataTransfer?.types.includes("text/uri-list");
+  const brings = (event) => event.dataTransfer?.types.includes("Files") || bringsAddresses(event);
   document.addEventListener("dragover", (event) => {
     if (!brings(event)) return;
     event.preventDefault();
@@ -39,12 +55,18 @@ export function watchForPictures(received) {
     if (!brings(event)) return;
     event.preventDefault();
     cover.hidden = true;
-    received([...event.dataTransfer.files]);
+    const files = [...event.dataTransfer.files];
+    if (files.length) return received(files);
+    receivedAddresses(addressesIn(event.dataTransfer.getData("text/uri-list")).addresses);
   });
   document.addEventListener("paste", (event) => {
     const files = [...(event.clipboardData?.files ?? [])];
-    if (!files.length) return; // a text goes where the cursor is
-    event.preventDefault();
-    received(files);
+    if (files.length) {
+      event.preventDefault();
+      return received(files);
+    }
+    if (!takesAddresses() || isWritten(event)) return; // a text goes where the cursor is
+    const { addresses, others } = addressesIn(event.clipboardData?.getData("text/plain") ?? "");
+    if (addresses.length && !others.length) receivedAddresses(addresses);
   });
 }

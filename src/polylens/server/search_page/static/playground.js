@@ -1,63 +1,104 @@
-// The raw model: texts and pictures in, how alike they are out, and the request that does the same.
+// The raw models: texts and pictures in, how alike they are or in which order they answer a query out, and the request
+// that does the same. What differs between the two is in compare.js and rank.js.
 
 import * as api from "./api.js";
-import { counted, find, icon, later, make, tell } from "./dom.js";
+import { compare } from "./compare.js";
+import { find, icon, later, make, tell } from "./dom.js";
 import { hasKey } from "./login.js";
-import { readPicture } from "./picture.js";
+import { addressesIn, readPicture } from "./picture.js";
+import { rank } from "./rank.js";
 import { asCurl, asPython } from "./request.js";
 
-const MOST = 8;
-const STARTERS = ["a sailing boat on a calm sea", "ein Segelboot auf ruhiger See", "the invoice for the new mast"];
+const TOOLS = { compare, rank };
+const lists = { compare: compare.starters, rank: rank.starters }; // what was put in, for each
 
 let models = null; // rows of /v1/models; null before they were asked for
-let items = STARTERS.map((text) => ({ text }));
+let tool = compare;
 let request = null;
+let listening = false;
 
-/** Called whenever the playground is shown; does its work the first time. */
-export async function preparePlayground() {
-  if (models) return;
-  models = [];
-  listen();
-  showItems();
-  try {
-    models = (await api.models()).data.filter((model) => model.output_modalities.includes("embeddings"));
-  } catch (error) {
-    models = null;
-    return tell(find("playground-problem"), error.message);
+const items = () => lists[tool.name];
+
+/**
+ * Called whenever the playground is shown; does its work the first time, or for the other tool.
+ *
+ * @param name Of the tool: "compare" or "rank".
+ * @param choose Called with the name of the tool that was chosen.
+ */
+export async function preparePlayground(name, choose) {
+  if (models && tool.name === name) return;
+  tool = TOOLS[name];
+  listen(choose);
+  showTool();
+  if (!models) {
+    models = [];
+    try {
+      models = (await api.models()).data;
+    } catch (error) {
+      models = null;
+      return tell(find("playground-problem"), error.message);
+    }
   }
-  find("model").replaceChildren(...models.map((model) => new Option(model.id.replace(/^.*\//, ""), model.id)));
-  showChoices();
-  compare();
+  showModels();
+  changed();
 }
 
 /** Pictures that were dropped or pasted while the playground is shown. */
 export async function picturesForPlayground(files) {
-  try {
-    const room = MOST - items.length;
-    for (const file of files.slice(0, room)) {
-      items.push({ image: await readPicture(file), name: file.name || "pasted" });
+  const problems = [];
+  for (const file of files) {
+    if (!room(problems)) break;
+    try {
+      items().push({ image: await readPicture(file), name: file.name || "pasted" });
+    } catch (error) {
+      problems.push(error.message);
     }
-    tell(find("playground-problem"), files.length > room ? `${MOST} texts and pictures are the most.` : "");
-  } catch (error) {
-    tell(find("playground-problem"), error.message);
   }
-  showItems();
-  compare();
+  taken(problems);
 }
 
-let listening = false;
+/** Addresses of pictures. The server fetches them: this page loads nothing from other hosts, so they are not shown. */
+export function addressesForPlayground(addresses) {
+  const problems = [];
+  for (const address of addresses) {
+    if (!room(problems)) break;
+    const inline = address.startsWith("data:");
+    items().push({ image: address, name: inline ? "pasted" : address, isElsewhere: !inline });
+  }
+  taken(problems);
+}
 
-function listen() {
+/** Whether one more fits; where it does not, that is a problem. */
+function room(problems) {
+  if (items().length < tool.most) return true;
+  problems.push(`${tool.most} texts and pictures are the most.`);
+  return false;
+}
+
+function taken(problems) {
+  showItems();
+  changed();
+  tell(find("playground-problem"), problems.join(" "));
+}
+
+function listen(choose) {
   if (listening) return;
   listening = true;
-  find("playground").addEventListener("submit", (event) => event.preventDefault());
-  find("model").addEventListener("change", () => {
-    showChoices();
-    compare();
+  find("playground").addEventListener("submit", (event) => {
+    event.preventDefault();
+    run();
   });
-  for (const id of ["task", "size"]) find(id).addEventListener("change", compare);
+  for (const choice of document.getElementsByName("tool")) {
+    choice.addEventListener("change", () => choose(choice.value));
+  }
+  find("model").addEventListener("change", () => {
+    compare.showChoices(chosenModel());
+    changed();
+  });
+  for (const id of ["task", "size"]) find(id).addEventListener("change", changed);
+  find("ranked-by").addEventListener("input", changed);
   find("add-text").addEventListener("click", () => {
-    items.push({ text: "" });
+    items().push({ text: "" });
     showItems();
     find("inputs").lastElementChild.querySelector("input").focus();
   });
@@ -65,25 +106,44 @@ function listen() {
     picturesForPlayground([...event.target.files]);
     event.target.value = "";
   });
+  find("add-addresses").addEventListener("click", addAddresses);
   for (const button of document.querySelectorAll("[data-copy]")) {
     button.addEventListener("click", () => copy(button));
   }
 }
 
+function addAddresses() {
+  const { addresses, others } = addressesIn(find("addresses").value);
+  if (others.length) {
+    return tell(find("playground-problem"), `“${others[0]}” is no address: one begins with http:// or https://.`);
+  }
+  find("addresses").value = "";
+  addressesForPlayground(addresses);
+}
+
 const chosenModel = () => models.find((model) => model.id === find("model").value);
 
-function showChoices() {
-  const { matryoshka_dims: dims, max_output_length: widest, tasks } = chosenModel();
-  const sizes = [...new Set([...(dims ?? []), widest])].sort((one, other) => other - one);
-  find("size").replaceChildren(...sizes.map((size) => new Option(size, size)));
-  find("task").replaceChildren(...["", ...(tasks ?? [])].map((task) => new Option(task || "the model's own", task)));
-  if (tasks?.includes("text-matching")) find("task").value = "text-matching"; // for pairs without direction
+function showTool() {
+  for (const choice of document.getElementsByName("tool")) choice.checked = choice.value === tool.name;
+  for (const element of document.querySelectorAll("[data-tool]")) element.hidden = element.dataset.tool !== tool.name;
+  tell(find("playground-problem"), "");
+  showItems();
+}
+
+/** The models that the tool can use; the one that was chosen before stays chosen if it is among them. */
+function showModels() {
+  const before = find("model").value;
+  const usable = models.filter(tool.canUse);
+  find("model").replaceChildren(...usable.map((model) => new Option(model.id.replace(/^.*\//, ""), model.id)));
+  if (usable.some((model) => model.id === before)) find("model").value = before;
+  else if (usable.length) find("model").value = tool.preferred(usable).id;
+  if (usable.length) compare.showChoices(chosenModel());
 }
 
 function showItems() {
-  find("inputs").replaceChildren(...items.map(row));
-  const full = items.length >= MOST;
-  find("add-text").disabled = find("add-picture").disabled = full;
+  find("inputs").replaceChildren(...items().map(row));
+  const full = items().length >= tool.most;
+  find("add-text").disabled = find("add-picture").disabled = find("add-addresses").disabled = full;
 }
 
 function row(item, index) {
@@ -91,91 +151,74 @@ function row(item, index) {
   const remove = make("button", { type: "button", className: "button quiet" }, icon("close"),
     make("span", { className: "unseen" }, `Remove ${number}`));
   remove.addEventListener("click", () => {
-    items.splice(index, 1);
+    items().splice(index, 1);
     showItems();
     find("add-text").focus();
-    compare();
+    changed();
   });
   return make("li", {}, make("span", { className: "number", "aria-hidden": "true" }, number), content(item, number), remove);
 }
 
 function content(item, number) {
   if (item.image) {
-    return make("span", { className: "pictured" }, make("img", { src: item.image, alt: `Picture ${number}` }),
-      make("span", {}, item.name));
+    const shown = item.isElsewhere ? icon("picture") : make("img", { src: item.image, alt: `Picture ${number}` });
+    return make("span", { className: "pictured" }, shown, make("span", { title: item.name }, item.name));
   }
   const field = make("input", { type: "text", value: item.text, placeholder: "A text", "aria-label": `Text ${number}` });
   field.addEventListener("input", () => {
     item.text = field.value;
-    compareSoon();
+    changedSoon();
   });
   return field;
 }
 
-const filled = () => items.filter((item) => item.image || item.text.trim());
+const filled = () => items().filter((item) => item.image || item.text.trim());
 
-/** The body of the request, as the server gets it. */
-function body() {
-  const fields = {
-    model: chosenModel().id,
-    input: filled().map((item) => (item.image ? { image: item.image } : { text: item.text.trim() })),
-    dimensions: Number(find("size").value),
-  };
-  const task = find("task").value;
-  return task ? { ...fields, task } : fields;
-}
+const inputs = () => filled().map((item) => (item.image ? { image: item.image } : { text: item.text.trim() }));
 
-async function compare() {
+const body = () => tool.body(chosenModel().id, inputs());
+
+/** Something else is asked for: shown at once where that takes little, once it is sent otherwise. */
+function changed() {
   if (!models?.length) return;
   request?.abort();
-  const shown = filled();
-  const wish = body();
-  showRequest(wish);
-  if (shown.length < 2) {
-    find("matrix").replaceChildren();
-    find("playground-status").textContent = "Two or more texts or pictures can be compared.";
+  if (!chosenModel()) return tell(find("playground-problem"), "No served model can do this.");
+  showRequest(body());
+  if (tool.runsAtOnce) return run();
+  tool.clear();
+  tool.busy(false);
+  find("playground-status").textContent = tool.missing(filled()) ?? tool.prompt;
+}
+
+const changedSoon = later(400, changed);
+
+async function run() {
+  if (!models?.length || !chosenModel()) return;
+  request?.abort();
+  const [shown, wish] = [filled(), body()];
+  const missing = tool.missing(shown);
+  if (missing) {
+    tool.clear();
+    find("playground-status").textContent = missing;
     return;
   }
   request = new AbortController();
-  find("matrix").setAttribute("aria-busy", "true");
+  const { signal } = request;
+  tool.busy(true);
+  if (!tool.runsAtOnce) find("playground-status").textContent = "Ranking …";
   try {
-    const { data } = await api.embed(wish, request.signal);
+    find("playground-status").textContent = await tool.show(wish, shown, items(), signal);
     tell(find("playground-problem"), "");
-    showMatrix(shown, data.map((each) => each.embedding));
-    find("playground-status").textContent = `${counted(shown.length, "vector")} of ${wish.dimensions} numbers`;
   } catch (error) {
     if (error.name === "AbortError") return;
+    find("playground-status").textContent = "";
     tell(find("playground-problem"), error.message);
   }
-  find("matrix").removeAttribute("aria-busy");
-}
-
-const compareSoon = later(400, compare);
-
-// The vectors have unit length, so that this is their cosine.
-const dot = (one, other) => one.reduce((sum, value, at) => sum + value * other[at], 0);
-
-function showMatrix(shown, vectors) {
-  const numbers = shown.map((item) => items.indexOf(item) + 1);
-  const names = shown.map((item) => item.name ?? item.text);
-  const head = make("tr", {}, make("td"), ...numbers.map((number, at) =>
-    make("th", { scope: "col", title: names[at] }, number)));
-  const rows = vectors.map((one, at) => make("tr", {},
-    make("th", { scope: "row", title: names[at] }, make("div", {}, make("span", {}, numbers[at]), ` ${names[at]}`)),
-    ...vectors.map((other) => cell(dot(one, other)))));
-  find("matrix").replaceChildren(make("table", {},
-    make("caption", { className: "unseen" }, "Cosine of each pair, 1 being the same direction"),
-    make("thead", {}, head), make("tbody", {}, ...rows)));
-}
-
-function cell(value) {
-  const element = make("td", { className: value < 0 ? "cell negative" : "cell" }, value.toFixed(2));
-  element.style.setProperty("--share", `${Math.round(100 * Math.min(1, Math.abs(value)))}%`);
-  return element;
+  tool.busy(false);
 }
 
 function showRequest(wish) {
-  const address = `${location.origin}/v1/embeddings`;
+  const address = `${location.origin}${tool.path}`;
   for (const [id, write] of [["curl", asCurl], ["python", asPython]]) {
     find(id).textContent = write(address, wish, { short: true, keyed: hasKey() });
   }
@@ -184,7 +227,7 @@ function showRequest(wish) {
 async function copy(button) {
   const id = button.dataset.copy;
   const write = id === "curl" ? asCurl : asPython;
-  const written = write(`${location.origin}/v1/embeddings`, body(), { keyed: hasKey() });
+  const written = write(`${location.origin}${tool.path}`, body(), { keyed: hasKey() });
   const label = button.querySelector(".label");
   try {
     await navigator.clipboard.writeText(written);

@@ -1,5 +1,11 @@
 // A request of the playground as something to run elsewhere.
 
+const EMBEDDED = `for row in json.load(urlopen(request))["data"]:
+    print(row["index"], row["embedding"][:4])`;
+
+const RANKED = `for row in json.load(urlopen(request))["results"]:
+    print(row["index"], row["relevance_score"])`;
+
 /**
  * @param short Pictures cut short, to be read rather than run.
  * @param keyed Whether the server asks for a key, which is then read from the environment: it is not for the screen.
@@ -22,13 +28,14 @@ request = Request(
     data=json.dumps(body).encode(),
     headers={"Content-Type": "application/json"${key}},
 )
-for row in json.load(urlopen(request))["data"]:
-    print(row["index"], row["embedding"][:4])`;
+${address.endsWith("/v1/rerank") ? RANKED : EMBEDDED}`;
 }
+
+const cutShort = (image) => (image.startsWith("data:") ? `${image.slice(0, 32)}…` : image);
 
 /** One item of a list a line. */
 function json(body, short) {
-  const cut = (name, value) => (short && name === "image" ? `${value.slice(0, 32)}…` : value);
+  const cut = (name, value) => (short && name === "image" ? cutShort(value) : value);
   const written = (value) => JSON.stringify(value, cut);
   const listed = (items) => `[\n${items.map((item) => `    ${written(item)}`).join(",\n")}\n  ]`;
   const lines = Object.entries(body).map(([name, value]) =>

@@ -35,7 +35,15 @@ function summary(found, shown, least) {
       + `${best.toFixed(2)}.`;
   }
   const part = shown < total ? `${shown} of ${counted(total, "page")}` : counted(total, "page");
-  return `${part}, best first, in ${found.seconds.toFixed(2)} s`;
+  return `${part}, best first, in ${found.seconds.toFixed(2)} s${reranking(found.reranked)}`;
+}
+
+/** How far the reranker came. */
+function reranking(reranked) {
+  if (!reranked) return "";
+  const { model, pages, scored, seconds } = reranked;
+  const all = scored === pages ? `the first ${counted(pages, "page")}` : `${scored} of the first ${counted(pages, "page")}`;
+  return `; ${model.replace(/@.*$/, "")} reranked ${all} in ${seconds.toFixed(2)} s`;
 }
 
 function card(result, { q: query, by }, addressOf) {
@@ -49,7 +57,16 @@ function card(result, { q: query, by }, addressOf) {
   return make("li", { className: "card" }, thumbnail(result, query),
     make("div", { className: "about" }, link, alike),
     result.text && result.picture ? snippet(result, query) : null,
-    make("dl", { className: "scores" }, ...Object.keys(SCORES).map((stage) => score(result, stage, by))));
+    make("dl", { className: "scores" }, ...scores(result, by)));
+}
+
+/** The reranker's score where it gave one, by which the page then stands where it does, and those of the stages. */
+function scores(result, by) {
+  const { rerank_score: value } = result;
+  if (value === null) return Object.keys(SCORES).map((stage) => score(result, stage, by));
+  const reranked = make("div", { className: "ranks", title: "The reranker’s score: the higher, the better the page answers" },
+    make("dt", {}, "Rerank"), make("dd", {}, value.toFixed(2)));
+  return [reranked, ...Object.keys(SCORES).map((stage) => score(result, stage, null))];
 }
 
 /** What one stage says of a page; a dash where it did not find it. */

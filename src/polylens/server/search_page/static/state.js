@@ -8,15 +8,20 @@ const SPANS = { week: 7, month: 30, year: 365 };
 
 const RANKED_BY = "fused"; // unless something else is chosen
 
+/** What a reranker may look at, and for how long. */
+const RERANKED = { pages: 20, seconds: 10 };
+
 export function readState() {
   const address = new URLSearchParams(location.search);
   const [since, until] = ["since", "until"].map((name) => dated(address.get(name)));
   return {
     tab: address.get("tab") === "playground" ? "playground" : "search",
+    tool: address.get("tool") === "rank" ? "rank" : "compare", // of the playground
     q: address.get("q") ?? "",
     image: history.state?.image ?? null,
     like: address.has("like") ? { file: address.get("like"), page: numbered(address.get("like_page")) } : null,
     by: address.get("by") in RANKINGS ? address.get("by") : RANKED_BY,
+    rerank: address.get("rerank") ?? "",
     kinds: address.getAll("kind"),
     languages: address.getAll("language"),
     folder: address.get("folder") ?? "",
@@ -30,7 +35,7 @@ export function readState() {
 }
 
 export function addressOf(state) {
-  if (state.tab === "playground") return "/?tab=playground";
+  if (state.tab === "playground") return `/?tab=playground${state.tool === "rank" ? "&tool=rank" : ""}`;
   const address = new URLSearchParams();
   if (state.q) address.set("q", state.q);
   if (state.like) {
@@ -38,6 +43,7 @@ export function addressOf(state) {
     address.set("like_page", state.like.page);
   }
   if (state.by !== RANKED_BY) address.set("by", state.by);
+  if (state.rerank) address.set("rerank", state.rerank);
   for (const kind of state.kinds) address.append("kind", kind);
   for (const language of state.languages) address.append("language", language);
   if (state.folder) address.set("folder", state.folder);
@@ -62,6 +68,7 @@ export function wishOf(state, top) {
     like: state.like,
     top,
     by: state.by,
+    rerank: state.rerank && !state.like ? { model: state.rerank, ...RERANKED } : null,
     folder: state.folder || null,
     kinds: state.kinds.length ? state.kinds : null,
     languages: state.languages.length ? state.languages : null,
