@@ -20,6 +20,7 @@ WANTED_FILES = (
     "config.json",
     "preprocessor_config.json",
     "tokenizer.json",
+    "tokenizer_config.json",
     "model*.safetensors",
     "model.safetensors.index.json",
     "adapters/*.json",
