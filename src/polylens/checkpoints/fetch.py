@@ -27,6 +27,7 @@ WANTED_FILES = (
     "processor_config.json",
     "config_sentence_transformers.json",
     "tokenizer.json",
+    "tokenizer_config.json",
     "model*.safetensors",
     "model.safetensors.index.json",
     "adapters/*.json",
