@@ -32,6 +32,7 @@ QWEN_TOKENS = (  # in the order of their ids, the first follows the ordinary voc
     "<|image_pad|>", "<|video_pad|>",
 )  # fmt: skip
 XLM_TOKENS = ("<s>", "<pad>", "</s>", "<unk>")  # the first of XLM-RoBERTa's vocabulary
+COLBERT_TOKENS = ("<mask>", "[QueryMarker]", "[DocumentMarker]")
 BERT_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 Shapes = Mapping[str, Sequence[int]]
@@ -40,7 +41,8 @@ Files = Mapping[str, Any]
 
 def qwen_tokenizer(config: Mapping[str, Any]) -> Tokenizer:
     """Makes a tokenizer with one token per byte, filled up so that the special tokens have the ids of the model."""
-    num_ordinary = config["vision_start_token_id"] - QWEN_TOKENS.index("<|vision_start|>")
+    trunk = config.get("vlm_config", config)
+    num_ordinary = trunk["vision_start_token_id"] - QWEN_TOKENS.index("<|vision_start|>")
     tokenizer = _byte_tokenizer((), num_ordinary)
     tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in QWEN_TOKENS])
     return tokenizer
@@ -50,6 +52,13 @@ def xlm_tokenizer(config: Mapping[str, Any]) -> Tokenizer:
     """Makes a tokenizer with one token per byte after four special ones; `<s>` and `</s>` enclose a text."""
     text = config.get("text_config", {}).get("hf_model_config_kwargs", config)
     return _enclosing(_byte_tokenizer(XLM_TOKENS, text.get("vocab_size", 250_002)), XLM_TOKENS, "<s>", "</s>")
+
+
+def colbert_tokenizer(config: Mapping[str, Any]) -> Tokenizer:
+    """Makes the tokenizer of an XLM-RoBERTa whose last tokens are a mask and two markers."""
+    tokenizer = xlm_tokenizer({**config, "vocab_size": config["vocab_size"] - len(COLBERT_TOKENS)})
+    tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in COLBERT_TOKENS])
+    return tokenizer
 
 
 def bert_tokenizer(config: Mapping[str, Any]) -> Tokenizer:
@@ -82,6 +91,8 @@ class Model:
     dtype: torch.dtype = torch.bfloat16
     unread: int = 0
     """Numbers of published tensors that no vector and no score depends on; they are not written."""
+    marks: tuple[str, ...] = ()
+    """Names of published tensors by which the family tells this layout from others."""
 
     def files(self) -> Files:
         """Content of the small JSON files, by their path in the folder."""
@@ -89,10 +100,30 @@ class Model:
         return found
 
 
+POOLER = 768 * 769  # numbers of a layer that only pretraining used
+GATED = ("encoder.layer.0.mlp.gated_layers.weight",)
+CLIP_GATED = ("text_model.transformer.encoder.layers.0.mlp.gated_layers.weight",)
+CODE_GATED = ("encoder.layer.0.mlp.up_gated_layer.weight", "encoder.layer.0.attention.self.layer_norm_q.weight")
+NATIVE_COL = ("embedding_proj_layer.weight", "vlm.model.language_model.embed_tokens.weight")
+
 MODELS = {
     "jina-embeddings-v4": Model("jina_embeddings_v4", qwen_tokenizer),
     "jina-clip-v2": Model("jina_clip_v2", xlm_tokenizer, torch.float16, unread=1),
+    "jina-embeddings-v3": Model("jina_embeddings_v3", xlm_tokenizer, unread=1024 * 1025 + 5 * 4 * 2048),
+    "jina-colbert-v2": Model("jina_colbert_v2", colbert_tokenizer, unread=1024 * 1025),
     "jina-reranker-m0": Model("jina_reranker_m0", qwen_tokenizer, unread=151_936 * 1536),  # the output layer
+    "jina-embeddings-v2-base-en": Model(
+        "jina_embeddings_v2_base_en", bert_tokenizer, torch.float16, unread=POOLER, marks=GATED
+    ),
+    "jina-embeddings-v2-small-en": Model(
+        "jina_embeddings_v2_small_en", bert_tokenizer, torch.float16, unread=512 * 513, marks=GATED
+    ),
+    "jina-embeddings-v2-base-code": Model(
+        "jina_embeddings_v2_base_code", bert_tokenizer, torch.float16, unread=POOLER, marks=CODE_GATED
+    ),
+    "jina-clip-v1": Model("jina_clip_v1", bert_tokenizer, torch.float16, unread=1, marks=CLIP_GATED),
+    "colqwen2-v1.0-hf": Model("colqwen2_hf", qwen_tokenizer, marks=NATIVE_COL),
+    "colqwen2.5-v0.2": Model("colqwen2_5_hf", qwen_tokenizer, marks=NATIVE_COL),  # merged, in transformers' layout
     "gme-Qwen2-VL-2B-Instruct": Model("qwen2_vl_gme", qwen_tokenizer),
     "gme-Qwen2-VL-7B-Instruct": Model("qwen2_vl_gme_7b", qwen_tokenizer),
     "vdr-2b-multi-v1": Model("qwen2_vl_vdr", qwen_tokenizer),
@@ -112,7 +143,7 @@ def shapes_of(model: Model, files: Files) -> dict[str, dict[str, Sequence[int]]]
         with torch.device("meta"):
             network = header.family.build(header)
         found: dict[str, dict[str, Sequence[int]]] = {}
-        for part in header.family.weights(header, network, frozenset()):
+        for part in header.family.weights(header, network, frozenset(model.marks)):
             tensors = found.setdefault(part.file or SINGLE, {})
             for rule in part.rules:
                 tensors |= rule.published
