@@ -82,6 +82,7 @@ def test_qwen2_vl_itself_is_refused(tmp_path: Path, prompts: Any) -> None:
     ("config", "files", "message"),
     [
         ({"prompt_set": "dse"}, {}, "prompt_set of config.json must be one of gme, vdr, mcdse, got 'dse'"),
+        ({"prompt_set": ["gme"]}, {}, "must be one of gme, vdr, mcdse, got "),
         ({}, {"prompts": {"image": "no place", "query": "%s"}}, r"prompt 'image' with <\|image_pad\|> once"),
         ({}, {"prompts": {"image": "<|image_pad|>", "query": "%s <|image_pad|>"}}, "before which"),
         ({"prompt_set": "gme", "max_image_tokens": "many"}, {}, "a whole number above 0, got 'many'"),

@@ -47,7 +47,7 @@ def prompts_of(folder: Path, config: Json) -> PromptSet:
             f"nor does the base of an adapter. For an embedding model, add {PROMPTS_FILE} with prompts named 'image' "
             f"and 'query' ({TEXT} is the text), or {NAME!r} to config.json, one of {', '.join(PROMPT_SETS)}"
         )
-    if name not in PROMPT_SETS:
+    if not isinstance(name, str) or name not in PROMPT_SETS:
         raise CheckpointError(f"{NAME} of config.json must be one of {', '.join(PROMPT_SETS)}, got {name!r}")
     return replace(PROMPT_SETS[name], **templates, **_limits(config))
 
