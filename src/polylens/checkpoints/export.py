@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from tokenizers import Tokenizer
 from torch import Tensor
@@ -198,8 +199,11 @@ def _write_tokenizer(folder: Path, tokenizer: Tokenizer) -> None:
 
 def _write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     with write_beside(path) as beside:
-        with torch.no_grad():
-            save_file(dict(tensors), beside, metadata={"format": "pt"})
+        try:
+            with torch.no_grad():
+                save_file(dict(tensors), beside, metadata={"format": "pt"})
+        except SafetensorError as failed:  # such as a full disk
+            raise OSError(f"{path} cannot be written: {failed}") from failed
         beside.chmod(0o644)  # safetensors creates its files for the owner alone
 
 

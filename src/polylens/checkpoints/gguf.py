@@ -294,5 +294,7 @@ def _write(writer: GGUFWriter, file: Path, entries: Sequence[Entry]) -> None:
         writer.write_ti_data_to_file()
         for entry in entries:
             writer.write_tensor_data(entry.numbers())
+    except OSError as failed:  # NumPy counts elements only
+        raise OSError(f"{file} cannot be written: {failed}") from failed
     finally:
         writer.close()
