@@ -1,6 +1,7 @@
-"""Writes a model to a folder, in its published layout or with one task merged. The family says what is in the files.
+"""Writes a model to a folder, in its published layout or with one task merged for other engines.
 
-Each file is written beside its place and then renamed, `config.json` last: a folder that has `config.json` is complete.
+The family says what is in the files. Each file is written beside its place and then renamed, `config.json` last: a
+folder that has `config.json` is complete.
 """
 
 from __future__ import annotations
@@ -9,15 +10,19 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from tokenizers import Tokenizer
 from torch import Tensor
 
 from polylens.atomic import write_beside
+from polylens.checkpoints.formats import Format
+from polylens.checkpoints.gguf import require_gguf, write_gguf
 from polylens.checkpoints.tensors import INDEX, SINGLE, weight_files
 from polylens.errors import InputError
 from polylens.models.description import ExtraFiles, Family, Layout
@@ -73,8 +78,10 @@ def save_adapters(folder: Path, base: Path, family: Family, model: Model) -> Non
     _link(base / "config.json", folder / "config.json")
 
 
-def export_merged(folder: Path, family: Family, model: Model, processor: Processor, task: str) -> None:
-    """Writes a checkpoint with one task's adapter merged in, in the layout of the stock network that vLLM serves.
+def export_merged(
+    folder: Path, family: Family, model: Model, processor: Processor, task: str, format: Format = Format.TRANSFORMERS
+) -> None:
+    """Writes a checkpoint with one task's adapter merged in, for another engine; matrices keep their dtype.
 
     Args:
         folder: Created if it is missing; files of the same names are replaced.
@@ -82,13 +89,51 @@ def export_merged(folder: Path, family: Family, model: Model, processor: Process
         model: The model, on any device.
         processor: The processor of the same checkpoint.
         task: The task whose adapter is merged.
+        format: The form of the files.
 
     Raises:
-        InputError: The checkpoint has no such task, or the family has no adapters.
+        InputError: The checkpoint has no such task, the family has no adapters, or the model cannot be expressed in the
+            format, or a package that the format needs is missing.
+    """
+    check_mergeable(family, format)
+    assert family.adapters is not None
+    layout = family.adapters.merged(model, processor, task)
+    if format is Format.GGUF:
+        write_gguf(folder, layout, task)
+    elif format is Format.VLLM_MULTIVECTOR:
+        _write(folder, _with_head(layout))
+    else:
+        _write(folder, layout)
+
+
+def check_mergeable(family: Family, format: Format) -> None:
+    """Checks what `export_merged` needs before any weight is read: adapters, and the packages of the format.
+
+    Raises:
+        InputError: The family has no adapters, or a package is missing.
     """
     if family.adapters is None:
         raise InputError(f"models of the family {family.name} have no adapters to merge")
-    _write(folder, family.adapters.merged(model, processor, task))
+    if format is Format.GGUF:
+        require_gguf()
+
+
+def _with_head(layout: Layout) -> Layout:
+    """Adds the projection of the multi-vectors, and the prompt of an image in the two files where it is looked for."""
+    head = layout.multivector
+    if head is None:
+        raise InputError("the format vllm-multivector is for models with multi-vectors, and this one has none")
+    template = head.chat_template
+    return replace(
+        layout,
+        tensors={**layout.tensors, **head.tensors},
+        config={**layout.config, "architectures": [head.architecture]},
+        extra=ExtraFiles(
+            tensors=layout.extra.tensors,
+            json={**layout.extra.json, "chat_template.json": {"chat_template": template}},
+            text={**layout.extra.text, "chat_template.jinja": template},
+        ),
+    )
 
 
 def _write(folder: Path, layout: Layout) -> None:
@@ -109,6 +154,10 @@ def _write_extra(folder: Path, extra: ExtraFiles) -> None:
     for name, value in extra.json.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         _write_json(folder / name, value)
+    for name, text in extra.text.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        with write_beside(folder / name) as beside:
+            beside.write_text(text, encoding="utf-8")
 
 
 def _link(source: Path, target: Path) -> None:
@@ -150,8 +199,11 @@ def _write_tokenizer(folder: Path, tokenizer: Tokenizer) -> None:
 
 def _write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     with write_beside(path) as beside:
-        with torch.no_grad():
-            save_file(dict(tensors), beside, metadata={"format": "pt"})
+        try:
+            with torch.no_grad():
+                save_file(dict(tensors), beside, metadata={"format": "pt"})
+        except SafetensorError as failed:  # such as a full disk
+            raise OSError(f"{path} cannot be written: {failed}") from failed
         beside.chmod(0o644)  # safetensors creates its files for the owner alone
 
 

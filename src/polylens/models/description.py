@@ -142,6 +142,19 @@ class ExtraFiles:
     tensors: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
     """Safetensors files: path -> published name -> tensor."""
     json: Mapping[str, Json] = field(default_factory=dict)
+    text: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MultiVectorHead:
+    """What turns the hidden states of a merged checkpoint into multi-vectors; the stock network has no place for it."""
+
+    tensors: Mapping[str, Tensor]
+    """The projection by published name, float32, with the task's adapter merged."""
+    architecture: str
+    """Name under which vLLM knows a network with this head, through a plug-in."""
+    chat_template: str
+    """Jinja template by which that network is given the published prompt of an image."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -156,6 +169,8 @@ class Layout:
     preprocessor: Json | None = None
     """`preprocessor_config.json`; None for a model that takes no images."""
     extra: ExtraFiles = field(default_factory=ExtraFiles)
+    multivector: MultiVectorHead | None = None
+    """The head that belongs to a merged checkpoint; None for other layouts, which have it in their tensors."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,18 +5,21 @@ The bound is 1e-4 of the signal's standard deviation; measured figures are aroun
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from tests.support import tiny
 from torch import Tensor
 
 from polylens.checkpoints.export import export_merged
+from polylens.checkpoints.formats import Format
 from polylens.models.jina_v4.family import FAMILY
 from polylens.models.jina_v4.model import JinaV4
-from polylens.models.jina_v4.processing import JinaV4Processor
+from polylens.models.jina_v4.processing import IMAGE_TEMPLATE, JinaV4Processor
 from polylens.models.protocol import Item
 from polylens.models.qwen_vl.positions import token_positions
 from polylens.runtime.embedder import load
@@ -227,3 +230,41 @@ def test_merged_export_loads_in_stock_transformers(ours, tmp_path, task):
     image = image_item(processor, (6, 4), 9, task)
     mine = model.hidden_states([item, image])
     compare(f"merged export, {task}", mine, torch.cat(reference(stock.eval().model, [item, image])))
+
+
+@pytest.mark.parametrize("task", tiny.TASKS)
+def test_multi_vectors_of_the_export_for_vllm(ours, tmp_path, task):
+    """What the plug-in of vLLM does: the stock network's last hidden states, the projection in float32, unit length."""
+    from transformers import Qwen2_5_VLForConditionalGeneration
+
+    model, processor, _ = ours
+    export_merged(tmp_path, FAMILY, model, processor, task, Format.VLLM_MULTIVECTOR)
+    config = json.loads((tmp_path / "config.json").read_text())
+    assert config["architectures"] == ["JinaV4MultiVector"]
+    stock, info = Qwen2_5_VLForConditionalGeneration.from_pretrained(
+        tmp_path, output_loading_info=True, dtype=torch.float32
+    )
+    assert set(info["unexpected_keys"]) == {"multi_vector_projector.weight", "multi_vector_projector.bias"}
+    assert not info["missing_keys"] and not info["mismatched_keys"]
+    head = load_file(tmp_path / "model.safetensors")
+    items = [
+        processor.text("projected", task=task, prompt_name="passage", max_length=None),
+        image_item(processor, (4, 6), 3, task),
+    ]
+    hidden = torch.cat(reference(stock.eval().model, items))
+    projected = hidden @ head["multi_vector_projector.weight"].T + head["multi_vector_projector.bias"]
+    compare(f"multi-vectors, {task}", model.embed(items).multivector, torch.nn.functional.normalize(projected, dim=-1))
+
+
+def test_the_chat_template_of_the_export_for_vllm_gives_the_published_prompt(ours, tmp_path):
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    model, processor, _ = ours
+    export_merged(tmp_path, FAMILY, model, processor, "code", Format.VLLM_MULTIVECTOR)
+    source = (tmp_path / "chat_template.jinja").read_text()
+    assert json.loads((tmp_path / "chat_template.json").read_text()) == {"chat_template": source}
+    template = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True).from_string(source)
+    for image in ({"type": "image"}, {"type": "image_url", "image_url": {"url": "data:"}}):
+        content = [image, {"type": "text", "text": "Describe the image."}]
+        assert template.render(messages=[{"role": "user", "content": content}]) == IMAGE_TEMPLATE
+    assert template.render(messages=[{"role": "user", "content": "a"}]) == "<|im_start|>user\na<|im_end|>\n"

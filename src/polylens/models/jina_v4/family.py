@@ -19,6 +19,7 @@ from polylens.models.description import (
     HeatMaps,
     Json,
     Layout,
+    MultiVectorHead,
     Usage,
     WeightPart,
 )
@@ -34,6 +35,21 @@ from polylens.models.rules import Rule, rename
 
 ADAPTER = "adapters/adapter_model.safetensors"
 ADAPTER_CONFIG = "adapters/adapter_config.json"
+PROJECTOR = "multi_vector_projector."
+
+# A turn is what it says, without a system prompt; an image is its three marks. A user's turn of an image and "Describe
+# the image." is thus `processing.IMAGE_TEMPLATE`.
+CHAT_TEMPLATE = (
+    "{%- for message in messages -%}"
+    "{{- '<|im_start|>' + message.role + '\\n' -}}"
+    "{%- if message.content is string -%}{{- message.content -}}"
+    "{%- else -%}{%- for part in message.content -%}"
+    "{%- if part.type in ('image', 'image_url') -%}{{- '<|vision_start|><|image_pad|><|vision_end|>' -}}"
+    "{%- elif part.type == 'text' -%}{{- part.text -}}{%- endif -%}"
+    "{%- endfor -%}{%- endif -%}"
+    "{{- '<|im_end|>\\n' -}}"
+    "{%- endfor -%}"
+)
 
 
 def _claims(config: Json) -> bool:
@@ -98,8 +114,8 @@ def _adapter_files(model: Model) -> ExtraFiles:
 def _merged(model: Model, processor: Processor, task: str) -> Layout:
     """Returns the layout of stock `Qwen2_5_VLForConditionalGeneration`, with the adapter of a task merged.
 
-    A merged weight is W + (alpha / r) B A, summed in float32 and cast to the dtype of W. The projector is left out, so
-    the checkpoint gives dense vectors only, as the published `-vllm-` ones do (jina_embeddings_v4 facts, section 2).
+    A merged weight is W + (alpha / r) B A, summed in float32 and cast to the dtype of W. The projector is left out of
+    the tensors, as in the published `-vllm-` checkpoints; it is the layout's `multivector`.
 
     Raises:
         InputError: The checkpoint has no such task.
@@ -109,19 +125,18 @@ def _merged(model: Model, processor: Processor, task: str) -> Layout:
     if task not in lora.tasks:
         raise InputError(f"task must be one of {', '.join(lora.tasks)}, got {task!r}")
     parameters = dict(v4.named_parameters())
-    names = {
-        published: name
-        for published, name in base_names(v4.config).items()
-        if not published.startswith("multi_vector_projector.")
-    }
+    names = base_names(v4.config)
     tensors = _published(v4, names)
+    head = {published: tensors.pop(published).float() for published in names if published.startswith(PROJECTOR)}
     for published, name in names.items():
         stem = name.removesuffix(".weight")
         if f"{stem}.lora_a.{task}" in parameters:
             down, up = (parameters[f"{stem}.lora_{half}.{task}"].detach().cpu().float() for half in "ab")
-            tensors[published] = (tensors[published].float() + lora.scaling * (up @ down)).to(tensors[published].dtype)
+            where = head if published in head else tensors
+            where[published] = (where[published].float() + lora.scaling * (up @ down)).to(where[published].dtype)
     config = render_config(v4.config)
     config["architectures"] = ["Qwen2_5_VLForConditionalGeneration"]
+    config["torch_dtype"] = str(v4.decoder.embed.weight.dtype).removeprefix("torch.")
     for key in ("task_names", "matryoshka_dims", "multi_vector_projector_dim", "single_vector_pool_strategy"):
         del config[key]
     del config["truncate_dim"]
@@ -130,6 +145,7 @@ def _merged(model: Model, processor: Processor, task: str) -> Layout:
         config=config,
         tokenizer=processing.tokenizer,
         preprocessor=render_image_config(processing.image_config),
+        multivector=MultiVectorHead(tensors=head, architecture="JinaV4MultiVector", chat_template=CHAT_TEMPLATE),
     )
 
 

@@ -1,0 +1,14 @@
+"""The forms in which other engines read a model. Torch is not needed to list them."""
+
+from enum import StrEnum
+
+
+class Format(StrEnum):
+    """A form of a checkpoint into which the adapter of one task is merged."""
+
+    TRANSFORMERS = "transformers"
+    """The stock network's own layout, which transformers and vLLM read: dense vectors only."""
+    VLLM_MULTIVECTOR = "vllm-multivector"
+    """The same layout with the projection of the multi-vectors, for a plug-in of vLLM."""
+    GGUF = "gguf"
+    """A text model and a vision tower for llama.cpp, and the projection beside them; see `checkpoints/gguf.py`."""
