@@ -18,6 +18,8 @@ FOLDERS = (
     "jina_clip_v2",
     "jina_reranker_m0",
     "col_qwen",
+    "jina_bert",
+    "jina_colbert_v2",
 )
 
 

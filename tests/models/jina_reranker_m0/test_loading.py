@@ -21,6 +21,7 @@ from polylens.errors import CheckpointError, InputError
 from polylens.models.jina_reranker_m0.config import JinaRerankerM0Config, parse_config, render_config
 from polylens.models.jina_reranker_m0.model import JinaRerankerM0
 from polylens.models.jina_reranker_m0.state_dict import names
+from polylens.models.qwen_vl.config import QWEN2_TOWER
 from polylens.models.qwen_vl.state_dict import Places, places_in, published_shape
 
 NEWER = Places("model.language_model.", "model.visual.")
@@ -88,10 +89,26 @@ class TestConfig:
             del written["vision_config"][name]
         assert parse_config(written) == tiny_m0.CONFIG
 
-    @pytest.mark.parametrize("field", ["embed_dim", "depth", "num_heads", "mlp_ratio", "hidden_size"])
+    def test_fields_that_transformers_leaves_out_are_those_of_the_published_tower(self) -> None:
+        """What a fine-tuned model's file says of its tower, saved by transformers of 2024 and 2025."""
+        config = PUBLISHED["config.json"]
+        brief = {"hidden_size": 1536, "in_chans": 3, "model_type": "qwen2_vl", "spatial_patch_size": 14}
+        assert parse_config({**config, "vision_config": brief}) == parse_config(config)
+
+    def test_the_defaults_are_transformers(self) -> None:
+        from transformers.models.qwen2_vl.configuration_qwen2_vl import Qwen2VLVisionConfig
+
+        theirs = Qwen2VLVisionConfig()
+        assert {name: getattr(theirs, name) for name in QWEN2_TOWER} == QWEN2_TOWER
+
+    def test_a_tower_of_another_width_than_the_decoder_is_refused(self) -> None:
+        with pytest.raises(CheckpointError, match=r"out_hidden_size \(3584\) must equal hidden_size \(1536\)"):
+            parse_config({**PUBLISHED["config.json"], "vision_config": {}})
+
+    @pytest.mark.parametrize("field", ["hidden_size", "num_key_value_heads", "rms_norm_eps", "image_token_id"])
     def test_a_missing_field_is_named(self, field: str) -> None:
         written = render_config(tiny_m0.CONFIG)
-        del written["vision_config"][field]
+        del written[field]
         with pytest.raises(CheckpointError, match=f"lacks the field '{field}'"):
             parse_config(written)
 

@@ -15,6 +15,7 @@ from polylens.checkpoints.loading import read_header
 from polylens.errors import CheckpointError, InputError
 from polylens.models.jina_reranker_m0.processing import JinaRerankerM0Processor, TruncationSide
 from polylens.models.protocol import Item, Side
+from polylens.models.qwen_vl.images import render_image_config
 
 CONFIG = tiny_m0.CONFIG
 MARKS = ("<|vision_start|>", "<|vision_end|>")
@@ -159,8 +160,12 @@ class TestLiteralPlaceholders:
 
 
 class TestFiles:
-    def test_limits_of_the_published_files(self, tmp_path: Path) -> None:
-        pairs = read_header(tiny_m0.write(tmp_path)).pairs
+    @pytest.mark.parametrize("max_pixels", [602_112, 12_845_056])
+    def test_limits_are_those_of_the_published_code(self, tmp_path: Path, max_pixels: int) -> None:
+        """It names the limits of an image itself, whatever the file says."""
+        images = render_image_config(replace(tiny.IMAGES, max_pixels=max_pixels), "Qwen2VLProcessor")
+        (tiny_m0.write(tmp_path) / "preprocessor_config.json").write_text(json.dumps(images))
+        pairs = read_header(tmp_path).pairs
         assert (pairs.max_length, pairs.max_query_length, pairs.max_pixels) == (10_240, 512, 602_112)
         assert pairs.num_image_tokens(1240, 1754) == 23 * 32 + 2
         image = document(noise(1754, 1240))

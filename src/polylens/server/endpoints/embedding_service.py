@@ -162,8 +162,9 @@ class EmbeddingService:
             kept = text[: CHARS_PER_TOKEN * limit]  # so that a text of megabytes costs what its first tokens cost
             item = served.header.processor.text(kept, task=adapter, prompt_name=prompt, max_length=limit)
             if not options.truncate and (item.truncated or len(kept) < len(text)):
+                at = item.num_tokens if item.truncated else limit  # a query may have a limit of its own
                 raise FieldError(
-                    f"has more than {limit} tokens, the limit for one text; shorten it, or send truncate: true",
+                    f"has more than {at} tokens, the limit for one text; shorten it, or send truncate: true",
                     options.field_of(index),
                 )
             items.append(item)
@@ -194,7 +195,7 @@ class EmbeddingService:
 
     async def _embed_text(self, served: Served, item: Item, queue: QueueName, options: EmbedOptions) -> Embedded:
         (embedding,) = await self._compute(served, item, queue, options)
-        token_ids = tuple(item.token_ids.tolist()) if options.shows_tokens else ()
+        token_ids = tuple(item.vector_token_ids.tolist()) if options.shows_tokens else ()
         return Embedded(embedding, item.num_tokens, is_image=False, token_ids=token_ids)
 
     async def _embed_image(
