@@ -139,22 +139,17 @@ class ColQwenProcessor:
     def text(self, text: str, *, task: str | None, prompt_name: str, max_length: int | None) -> Item:
         """A query behind its prompt and before ten augmentation tokens, or a passage as it is, as published.
 
-        A longer text is cut on the right to `max_length` tokens; prompt and augmentation count, and the augmentation
-        stays. A passage of no token at all becomes one augmentation token, since an item must have a vector.
-
-        Raises:
-            InputError: `max_length` has no room for the augmentation.
+        A longer text is cut on the right to `max_length` tokens. Prompt and augmentation count, and the augmentation
+        stays, unless it leaves no room for anything else. A passage of no token at all becomes one augmentation token,
+        since an item must have a vector.
         """
         limit = min(max_length or self.max_length, self.max_length)
         is_query = prompt_name == "query"
         ids = self._ids(self.prompts.query + text if is_query else text)
         after = self._augmentation if is_query else []
-        if limit <= len(after):
-            raise InputError(
-                f"max_length must be above {len(after)}, the number of tokens behind each query, got {max_length}"
-            )
-        kept = [*ids[: limit - len(after)], *after] or self._augmentation[:1]
         truncated = len(ids) + len(after) > limit
+        room = limit - len(after)
+        kept = ([*ids[:room], *after] if room > 0 else ids[:limit]) or self._augmentation[:1]
         return Item(token_ids=np.asarray(kept, dtype=np.int64), pool=(0, len(kept)), task=task, truncated=truncated)
 
     def chunks(self, texts: Sequence[str], *, task: str | None, prompt_name: str, max_length: int | None) -> Item:
@@ -195,7 +190,7 @@ class ColQwenProcessor:
         """Returns first character and one past the last of the text for each token of its item; empty for the rest."""
         prefix = self.prompts.query if prompt_name == "query" else ""
         after = NUM_AUGMENTATIONS if prompt_name == "query" else 0
-        offsets = self.tokenizer.encode(prefix + text, add_special_tokens=False).offsets
+        offsets = self.tokenizer.encode(prefix + text, add_special_tokens=False).offsets[: self.max_length - after]
         start = len(prefix)
         return [*((max(0, first - start), max(0, last - start)) for first, last in offsets), *[(0, 0)] * after]
 
