@@ -20,7 +20,7 @@ import numpy as np
 import PIL.Image
 import pytest
 from reportlab.pdfgen.canvas import Canvas
-from tests.support import commands, tiny, tiny_clip
+from tests.support import commands, tiny, tiny_clip, tiny_m0
 from tests.support.waiting import HANG, until
 
 import polylens
@@ -85,6 +85,11 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def dual(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_clip.write(tmp_path_factory.mktemp("models") / "dual")
+
+
+@pytest.fixture(scope="module")
+def ranker(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_m0.write(tmp_path_factory.mktemp("models") / "ranker")
 
 
 @pytest.fixture(scope="module")
@@ -386,6 +391,56 @@ class TestReproduce:
         assert "--dual must be of jina-clip-v2's" in refusal("reproduce", "--model", model, "--dual", model, code=2)
         assert "the same weights" in refusal("reproduce", "--model", model, "--without-kl", model, code=2)
         assert "missing-model" in refusal("reproduce", "--dual", "missing-model", code=3)
+
+
+class TestRerank:
+    @pytest.mark.parametrize("which", ["model", "ranker"])
+    def test_json_in_the_order_of_the_scores(
+        self, which: str, picture: Path, tmp_path: Path, request: pytest.FixtureRequest
+    ) -> None:
+        folder = request.getfixturevalue(which)
+        lines = tmp_path / "lines.txt"
+        lines.write_text("ein Hafen\n\nпорт\n", encoding="utf-8")
+        given = ["a harbour", str(picture), "--file", lines, "--image", picture]
+        printed = json.loads(output("rerank", "ships", *given, "--model", folder, "--json"))
+        documents = ["a harbour", str(picture), "ein Hafen", "порт", polylens.Image(picture)]
+        expected = polylens.load_reranker(folder).rerank("ships", documents)
+        assert printed["query"] == "ships"
+        scores = {row["index"]: row["score"] for row in printed["results"]}
+        assert scores == pytest.approx({each.index: each.score for each in expected}, abs=1e-2)  # threads unlike here
+        assert list(scores.values()) == sorted(scores.values(), reverse=True)
+        shown = {row["index"]: row["document"] for row in printed["results"]}
+        assert shown == {
+            **{index: {"text": text} for index, text in enumerate(documents[:4])},
+            4: {"image": str(picture)},
+        }
+
+    def test_lines_for_people_and_an_image_as_the_query(self, ranker: Path, picture: Path) -> None:
+        long = "b" * 200
+        arguments = ["--query-image", picture, "a\ndocument", long, "--image", picture, "--model", ranker]
+        lines = output("rerank", *arguments).decode().splitlines()
+        assert [line[:4] for line in lines] == ["1. 0", "2. 0", "3. 0"]
+        assert {line.split("  ", 1)[1] for line in lines} == {"a document", "b" * 97 + "...", str(picture)}
+        assert output("rerank", *arguments, "--top", "1").decode().splitlines() == lines[:1]
+
+    def test_documents_from_stdin(self, model: Path) -> None:
+        printed = json.loads(output("rerank", "q", "--file", "-", "--model", model, "--json", stdin="ab\ncd\n"))
+        assert {row["document"]["text"] for row in printed["results"]} == {"ab", "cd"}
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            ([], "there is no query; pass a text, or --query-image PATH"),
+            (["q"], "there is nothing to rank; pass documents after the query, --file FILE or --image PATH"),
+            (["q", "--file", "missing.txt"], "--file must be a UTF-8 text file with one text per line"),
+        ],
+    )
+    def test_what_is_refused_before_a_model_is_loaded(self, arguments: list[str], message: str) -> None:
+        assert message in refusal("rerank", *arguments, "--model", "no-such-model", code=2)
+
+    def test_an_image_that_is_not_there(self, ranker: Path) -> None:
+        line = refusal("rerank", "q", "a", "--image", "missing.png", "--model", ranker, code=2)
+        assert "document 1: 'missing.png' is not an existing file" in line
 
 
 class TestTheRest:

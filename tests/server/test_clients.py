@@ -628,6 +628,33 @@ EOFEOF
 """  # noqa: E501 - a picture in one line
 
 
+# A ranking of texts and images in the form of the published interface, the images by their addresses.
+RERANK = r"""curl https://api.jina.ai/v1/rerank \
+  -H "Content-Type: application/json" \
+  -H "Authorization: Bearer $JINA_AI_API_TOKEN" \
+  -d @- <<EOFEOF
+  {
+    "model": "jina-embeddings-v4",
+    "query": {
+        "image": "https://i.ibb.co/r5w8hG8/beach2.jpg"
+    },
+    "documents": [
+        {
+            "image": "https://i.ibb.co/nQNGqL0/beach1.jpg"
+        },
+        {
+            "text": "A beautiful sunset over the beach"
+        },
+        {
+            "image": "https://i.ibb.co/r5w8hG8/beach2.jpg"
+        }
+    ],
+    "top_n": 2
+  }
+EOFEOF
+"""
+
+
 @pytest.mark.skipif(shutil.which("curl") is None or shutil.which("bash") is None, reason="no curl or no bash here")
 class TestCurl:
     """The published commands, run by bash.
@@ -644,6 +671,20 @@ class TestCurl:
         done = subprocess.run(["bash", "-c", command], capture_output=True, env=environment, timeout=HANG, check=False)
         assert done.returncode == 0, done.stderr.decode()
         return json.loads(done.stdout)
+
+    def test_ranking(self, server: Running, web: str) -> None:
+        answer = self.run(RERANK, server, web)
+        documents = [BEACHES[0], {"text": "A beautiful sunset over the beach"}, BEACHES[1]]
+        body = {"model": "nano", "query": BEACHES[1], "documents": documents, "top_n": 2}
+        expected = server.post("/v1/rerank", body).json()
+        assert list(answer) == ["model", "object", "usage", "results"]
+        assert answer["results"][0]["index"] == 2  # nothing is closer to a picture than itself
+        assert answer["results"][0]["document"] == {"image": f"{web}/r5w8hG8/beach2.jpg"}
+        found, same = ([row["index"] for row in each["results"]] for each in (answer, expected))
+        assert found == same
+        scores, others = ([row["relevance_score"] for row in each["results"]] for each in (answer, expected))
+        assert scores == pytest.approx(others, abs=ROUNDING)
+        assert answer["usage"] == expected["usage"]
 
     @pytest.mark.parametrize(("command", "num_texts", "own_tokens"), [(FIRST, 10, []), (SECOND, 4, [1 * 2 * 10])])
     def test_command(self, server: Running, web: str, command: str, num_texts: int, own_tokens: list[int]) -> None:

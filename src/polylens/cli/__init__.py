@@ -3,7 +3,7 @@
 What a command needs is imported inside it, so that `polylens --help` answers at once.
 """
 
-from polylens.cli import embedding, libraries, serving, training, measuring  # isort: skip  # help names them in this order
+from polylens.cli import embedding, reranking, libraries, serving, training, measuring  # isort: skip  # help names them in this order
 from polylens.cli.app import app, main
 
-__all__ = ["app", "embedding", "libraries", "main", "measuring", "serving", "training"]
+__all__ = ["app", "embedding", "libraries", "main", "measuring", "reranking", "serving", "training"]

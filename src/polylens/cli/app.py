@@ -70,6 +70,23 @@ def show(*tables: Table) -> None:
         console.print(table)
 
 
+def lines_of(file: Path | None) -> list[str]:
+    """The lines of a text file that are not blank; "-" is stdin, None has none.
+
+    Raises:
+        InputError: The file cannot be read, or is not UTF-8.
+    """
+    if file is None:
+        return []
+    try:
+        text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as unreadable:
+        reason = getattr(unreadable, "strerror", None) or unreadable
+        rule = "--file must be a UTF-8 text file with one text per line"
+        raise InputError(f"{rule}, got {file}: {reason}") from unreadable
+    return [line for line in text.splitlines() if line.strip()]
+
+
 def require_place(option: str, file: Path | None) -> None:
     """Checks that a file can be written: it is not a folder, and its folder exists.
 

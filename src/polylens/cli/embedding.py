@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from polylens.cli.app import Model, app, show
+from polylens.cli.app import Model, app, lines_of, show
 from polylens.errors import InputError
 
 
@@ -48,7 +48,7 @@ def embed(
     """
     from polylens.types import Image
 
-    inputs: list[Any] = [*(texts or []), *_lines(file), *map(Image, image or [])]
+    inputs: list[Any] = [*(texts or []), *lines_of(file), *map(Image, image or [])]
     if not inputs:
         raise InputError("there is nothing to embed; pass texts, --file FILE or --image PATH")
     if multivector and dim is not None:
@@ -83,18 +83,6 @@ def models() -> None:
         late, takes = str(entry.multivector_dim or "-"), ", ".join(entry.modalities)
         table.add_row(entry.name, size, dims, late, f"{entry.context:,}", takes, entry.languages, entry.licence)
     show(table)
-
-
-def _lines(file: Path | None) -> list[str]:
-    if file is None:
-        return []
-    try:
-        text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as unreadable:
-        reason = getattr(unreadable, "strerror", None) or unreadable
-        rule = "--file must be a UTF-8 text file with one text per line"
-        raise InputError(f"{rule}, got {file}: {reason}") from unreadable
-    return [line for line in text.splitlines() if line.strip()]
 
 
 def _print_vectors(vectors: Any, format: Format, *, model: str, task: str | None, multivector: bool) -> None:

@@ -38,7 +38,7 @@ class PairOptions:
     max_length: int | None = None
     """Tokens of a pair."""
     max_query_length: int | None = None
-    """Tokens of a query."""
+    """Tokens that are kept for the query where a document is cut."""
     max_doc_length: int | None = None
     """Tokens at which a document is cut."""
     max_pixels: int | None = None
@@ -134,12 +134,13 @@ def prepare_query(processor: PairProcessor, value: Input, options: PairOptions) 
 def document_limit(processor: PairProcessor, query: Query, options: PairOptions) -> int:
     """Returns the number of tokens at which a document's text is cut, so that the pair fits into the model.
 
-    By default it is what a pair may have without what is kept for queries: 10,240 - 512 for jina-reranker-m0, as
-    published. A query that needs more takes it from the document.
+    By default it is what a pair may have without what is kept for the query: 10,240 - 512 for jina-reranker-m0, as
+    published. An image may not be cut, so a query that is one gets what it needs.
     """
-    whole = options.max_length or processor.max_length
+    whole = min(options.max_length or processor.max_length, processor.max_length)
     reserved = options.max_query_length or min(processor.max_query_length, whole // 2)
-    free = max(1, whole - max(reserved, query.tokens + PROMPT_TOKENS))
+    needed = query.tokens + PROMPT_TOKENS if query.side.grid is not None else 0
+    free = max(1, whole - max(reserved, needed))
     return min(free, options.max_doc_length or free)
 
 

@@ -315,9 +315,9 @@ class VectorReranker(Reranker):
                 progress=progress,
             )
         except ImageError as error:
-            index = None if error.index is None else list(first.values())[error.index]
+            place = None if error.index is None else list(first.values())[error.index]
             shared = side == "query" and _shares_its_query(pairs)
-            raise ImageError(error.message, None if shared else index, side) from error
+            raise ImageError(error.message, None if shared else place, side) from error
         return dict(zip(first, found, strict=True))
 
 

@@ -47,6 +47,30 @@ class TestRerank:
         assert [row["index"] for row in results] == np.argsort(expected)[::-1].tolist()
         assert [row["relevance_score"] for row in results] == pytest.approx(sorted(expected, reverse=True), abs=1e-5)
 
+    def test_scores_are_rounded_as_published(self, server: Running) -> None:
+        body = {"model": "nano", "query": "harbour", "documents": DOCUMENTS}
+        scores = [row["relevance_score"] for row in server.post("/v1/rerank", body).json()["results"]]
+        assert scores == [round(score, 8) for score in scores]
+
+    @pytest.mark.parametrize(
+        "names", [("top_n", "max_doc_length", "truncation"), ("top_k", "max_tokens_per_doc", "truncate")]
+    )
+    def test_names_of_the_fields(self, server: Running, names: tuple[str, str, str]) -> None:
+        top_n, max_doc_length, truncation = names
+        body = {"model": "nano", "query": "harbour", "documents": ["a harbour of old ships", "bread"], top_n: 1}
+        (whole,) = server.post("/v1/rerank", body).json()["results"]
+        (cut,) = server.post("/v1/rerank", {**body, max_doc_length: 3}).json()["results"]
+        assert cut["relevance_score"] != whole["relevance_score"]
+        response = server.post("/v1/rerank", {**body, max_doc_length: 3, truncation: False})
+        assert response.status_code == 422 and "documents.0: has more than 3 tokens" in response.json()["detail"]
+
+    def test_a_broken_image_is_named(self, server: Running) -> None:
+        body = {"model": "nano", "query": "a", "documents": ["b", {"image": base64.b64encode(b"none").decode()}]}
+        problem = server.post("/v1/rerank", body).json()
+        assert problem["detail"].startswith("document 1: ") and problem["errors"][0]["field"] == "documents.1"
+        problem = server.post("/v1/rerank", {**body, "query": body["documents"][1]}).json()
+        assert problem["detail"].startswith("query: ") and problem["errors"][0]["field"] == "query"
+
     def test_documents_of_every_kind_and_what_comes_back(self, server: Running) -> None:
         documents = ["a ship", {"text": "bread"}, {"image": png()}]
         body = {"model": "nano", "query": {"image": png()}, "documents": documents, "top_n": 2}

@@ -21,7 +21,7 @@ def loop() -> Iterator[asyncio.AbstractEventLoop]:
 
 def job(loop: asyncio.AbstractEventLoop, tokens: int, owner: str = "a") -> Job:
     item = Item(token_ids=np.zeros(tokens, dtype=np.int64), pool=(0, tokens), task=None)
-    return Job(item, False, owner, loop.create_future())
+    return Job(item, "dense", owner, loop.create_future())
 
 
 def put(

@@ -17,10 +17,11 @@ from tests.support.waiting import HANG
 
 import polylens
 from polylens.errors import OverloadedError, WorkerError
+from polylens.models.description import Output
 from polylens.models.protocol import Item
 from polylens.server.engine import scheduler as module
 from polylens.server.engine.scheduler import ModelScheduler, SchedulerConfig
-from polylens.server.engine.worker import Died, Speeds, Worker, WorkerConfig
+from polylens.server.engine.worker import Answer, Died, Speeds, Worker, WorkerConfig
 from polylens.types import Embedding
 
 T = TypeVar("T")
@@ -73,8 +74,8 @@ class Pretend(Worker):
     def stop(self) -> None:
         self.dead = True
 
-    def run(self, items: Sequence[Item], wants_tokens: Sequence[bool], timeout: float) -> list[list[Embedding]]:
-        del wants_tokens
+    def run(self, items: Sequence[Item], outputs: Sequence[Output], timeout: float) -> list[Answer]:
+        del outputs
         self.timeouts.append(timeout)
         firsts = [int(item.token_ids[0]) for item in items]
         self.batches.append(firsts)

@@ -118,19 +118,17 @@ class ScoringService:
         return min(limit, options.max_length or limit)
 
     async def _prepare_query(self, served: Served, loaded: LoadedInput, options: EmbedOptions) -> Query:
-        """Prepares the query for all documents. A text may have half of a pair's tokens, so that documents have the rest."""
+        """Prepares the query for all documents."""
         processor = served.header.pairs
-        limit = min(self._limit(served, options), processor.max_length // 2)
-        limits = PairOptions(max_query_length=limit)
         if isinstance(loaded, str):
-            kept = loaded[: CHARS_PER_TOKEN * limit]
-            query = await self._embedding.in_thread(prepare_query, processor, kept, limits)
-            if not options.truncate and (query.side.truncated or len(kept) < len(loaded)):
+            limit = self._limit(served, options)
+            kept = await self._embedding.in_thread(_cut, processor, loaded, limit)
+            if not options.truncate and len(kept) < len(loaded):
                 raise too_long(limit, options, 0)
-            return query
+            return await self._embedding.in_thread(prepare_query, processor, kept, PairOptions())
         async with self._embedding.image_slot(served):
             try:
-                query = await self._embedding.in_thread(_read_query, processor, loaded, limits)
+                query = await self._embedding.in_thread(_read_query, processor, loaded)
             except ImageError as error:
                 raise options.image_error(error.message, 0) from error
         if query.side.patches is not None:  # which stay in memory until the last document has its score
@@ -174,8 +172,15 @@ class ScoringService:
             return await self._score_pair(asked, pair, index, queue)
 
 
-def _read_query(processor: PairProcessor, image: LoadedImage, limits: PairOptions) -> Query:
-    return prepare_query(processor, read_image(image.file), limits)
+def _cut(processor: PairProcessor, text: str, limit: int) -> str:
+    """The first tokens of a query. A longer one would be tokenised whole for each document, to be cut with the pair."""
+    kept = text[: CHARS_PER_TOKEN * limit]  # so that a text of megabytes costs what its first tokens cost
+    offsets = processor.tokenizer.encode(kept, add_special_tokens=False).offsets
+    return kept[: offsets[limit - 1][1]] if len(offsets) > limit else kept
+
+
+def _read_query(processor: PairProcessor, image: LoadedImage) -> Query:
+    return prepare_query(processor, read_image(image.file), PairOptions())
 
 
 def _prepare_batch(asked: _Asked, indices: Sequence[int]) -> list[_Prepared]:
@@ -187,7 +192,7 @@ def _prepare_text(asked: _Asked, document: LoadedInput, index: int) -> _Prepared
     if isinstance(document, LoadedImage):
         return document
     limit = document_limit(asked.processor, asked.query, asked.limits)
-    kept = document[: CHARS_PER_TOKEN * limit]  # so that a text of megabytes costs what its first tokens cost
+    kept = document[: CHARS_PER_TOKEN * limit]
     side = prepare_document(asked.processor, kept, asked.query, asked.limits)
     if not asked.options.truncate and (side.truncated or len(kept) < len(document)):
         raise too_long(limit, asked.options, index)
@@ -203,9 +208,16 @@ def _image_pair(asked: _Asked, document: Side | LoadedImage, index: int) -> Item
 
 def _joined(asked: _Asked, document: Side, index: int) -> Item:
     try:
-        return join(asked.processor, asked.query, document, asked.limits)
+        pair = join(asked.processor, asked.query, document, asked.limits)
     except InputError as error:
         raise FieldError(str(error), asked.options.field_of(index)) from error
+    if pair.truncated and not asked.options.truncate:
+        raise FieldError(
+            f"has, together with the query, more than {asked.processor.max_length} tokens, the limit for a pair; "
+            "shorten one of them, or send truncate: true",
+            asked.options.field_of(index),
+        )
+    return pair
 
 
 def _num_tokens(asked: _Asked, document: _Prepared) -> int:
