@@ -187,6 +187,7 @@ def test_the_playground_ranks_pictures(page: Page, elsewhere: str) -> None:
     expect(page.get_by_label("Task")).to_be_hidden()
     names = ["red-bicycle.jpg", "lighthouse-night.png", "mountain-lake.png"]
     page.get_by_label("Picture", exact=True).set_input_files([SAMPLES / name for name in names])
+    expect(page.locator("#inputs img")).to_have_count(3)
     page.locator("#model").select_option("jina-ai/nano")
     page.get_by_role("textbox", name="Query").fill("a red bicycle")
     page.get_by_role("textbox", name="Query").press("Enter")
