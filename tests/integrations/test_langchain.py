@@ -15,6 +15,7 @@ from polylens.errors import InputError
 from polylens.index.ranking.filters import Filters
 from polylens.integrations.langchain import PolylensEmbeddings, PolylensRetriever
 from polylens.library.library import Library
+from polylens.library.reranking import Reranking
 
 QUERY = "the plumber wrote an invoice"
 
@@ -33,6 +34,7 @@ def test_a_document_is_a_page(library: Library) -> None:
         "language": "en",
         "modified": hit.modified.isoformat(timespec="seconds"),
         "score": pytest.approx(hit.fused_score, abs=1e-4),
+        "rerank_score": None,
         "fused_score": pytest.approx(hit.fused_score, abs=1e-4),
         "late_score": pytest.approx(hit.late_score, abs=1e-4),
         "dense_score": pytest.approx(hit.dense_score, abs=1e-4),
@@ -40,6 +42,14 @@ def test_a_document_is_a_page(library: Library) -> None:
         "snippet": hit.snippet,
     }
     assert 0 < first.metadata["score"] <= 1
+
+
+def test_the_first_pages_are_reranked(library: Library) -> None:
+    rerank = Reranking(polylens.load_reranker("nano"), pages=2)
+    documents = PolylensRetriever(library=library, rerank=rerank).invoke(QUERY)
+    scores = [document.metadata["rerank_score"] for document in documents]
+    assert scores[0] >= scores[1] and scores[2] is None
+    assert [document.metadata["score"] for document in documents[:2]] == scores[:2]
 
 
 def test_a_picture_without_text_is_found_too(library: Library) -> None:

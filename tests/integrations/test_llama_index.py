@@ -19,6 +19,7 @@ from polylens.errors import InputError
 from polylens.index.ranking.filters import Filters
 from polylens.integrations.llama_index import PolylensEmbedding, PolylensRetriever
 from polylens.library.library import Library
+from polylens.library.reranking import Reranking
 
 QUERY = "the plumber wrote an invoice"
 
@@ -41,6 +42,13 @@ def test_a_node_is_a_page(library: Library) -> None:
     assert first.metadata["source"] == str(library.folder / "notes/may.md")
     shown = first.node.get_content(MetadataMode.LLM)
     assert "file: notes/may.md" in shown and "score" not in shown and "snippet" not in shown
+
+
+def test_the_first_pages_are_reranked(library: Library) -> None:
+    nodes = PolylensRetriever(library, rerank=Reranking(polylens.load_reranker("nano"), pages=2)).retrieve(QUERY)
+    scores = [node.metadata["rerank_score"] for node in nodes]
+    assert scores[0] >= scores[1] and scores[2:] == [None, None]
+    assert [node.score for node in nodes[:2]] == scores[:2]
 
 
 def test_filters_and_pictures(library: Library) -> None:

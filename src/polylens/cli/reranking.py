@@ -20,12 +20,13 @@ SHOWN_CHARACTERS = 100  # of a document, for people
 
 @app.command()
 def rerank(
-    texts: Annotated[
+    query: Annotated[
+        str | None,
+        typer.Argument(metavar="QUERY", help="The query, a text; with --query-image this is the first document."),
+    ] = None,
+    documents: Annotated[
         list[str] | None,
-        typer.Argument(
-            metavar="[QUERY] [DOCUMENT]...",
-            help="The query and the documents; with --query-image, documents only. A text is never opened as a file.",
-        ),
+        typer.Argument(metavar="DOCUMENT", help="Texts to rank. A text is never opened as a file."),
     ] = None,
     file: Annotated[Path | None, typer.Option(help="A UTF-8 file with one document per line; - is stdin.")] = None,
     image: Annotated[
@@ -46,21 +47,21 @@ def rerank(
     """
     from polylens.types import Image
 
-    texts = texts or []
+    texts = [*([query] if query is not None else []), *(documents or [])]
     if query_image is None and not texts:
         raise InputError("there is no query; pass a text, or --query-image PATH")
-    query: Any = texts[0] if query_image is None else Image(query_image)
-    documents: list[Any] = [*texts[query_image is None :], *lines_of(file), *map(Image, image or [])]
-    if not documents:
+    asked: Any = texts.pop(0) if query_image is None else Image(query_image)
+    candidates: list[Any] = [*texts, *lines_of(file), *map(Image, image or [])]
+    if not candidates:
         raise InputError("there is nothing to rank; pass documents after the query, --file FILE or --image PATH")
     from polylens.runtime.reranker import load_reranker
 
-    ranked = load_reranker(model).rerank(query, documents, top_n=top, show_progress=len(documents) > 8)
+    ranked = load_reranker(model).rerank(asked, candidates, top_n=top, show_progress=len(candidates) > 8)
     if as_json:
-        print(json.dumps(_report(query, documents, ranked), ensure_ascii=False))
+        print(json.dumps(_report(asked, candidates, ranked), ensure_ascii=False))
         return
     for rank, found in enumerate(ranked, start=1):
-        print(f"{rank}. {found.score:.4f}  {_shown(documents[found.index])}")
+        print(f"{rank}. {found.score:.4f}  {_shown(candidates[found.index])}")
 
 
 def _report(query: Any, documents: Sequence[Any], ranked: Sequence[RankedDocument]) -> dict[str, Any]:

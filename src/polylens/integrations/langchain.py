@@ -16,6 +16,7 @@ except ImportError as error:
 from polylens.index.ranking.filters import Filters
 from polylens.integrations.found import identity, metadata
 from polylens.library.library import Library
+from polylens.library.reranking import Reranking
 from polylens.runtime.embedder import Embedder
 
 
@@ -30,10 +31,12 @@ class PolylensRetriever(BaseRetriever):  # type: ignore[misc]  # mypy does not f
     """Most pages returned."""
     filters: Filters | None = None
     """Which pages to look among; None is every page."""
+    rerank: Reranking | None = None
+    """What orders the first pages anew, as for `Library.search`."""
 
     def _get_relevant_documents(self, query: str, *, run_manager: CallbackManagerForRetrieverRun) -> list[Document]:
         del run_manager
-        hits = self.library.search(query, self.top, filters=self.filters)
+        hits = self.library.search(query, self.top, filters=self.filters, rerank=self.rerank)
         return [Document(hit.text, id=identity(hit), metadata=metadata(self.library, hit)) for hit in hits]
 
 

@@ -19,12 +19,14 @@ except ImportError as error:
 from polylens.index.ranking.filters import Filters
 from polylens.integrations.found import identity, metadata
 from polylens.library.library import Library
+from polylens.library.reranking import Reranking
 from polylens.runtime.embedder import Embedder
 from polylens.types import Image
 
 _FOR_PROGRAMS = [  # metadata that a language model is not shown beside the text
     "source",
     "score",
+    "rerank_score",
     "fused_score",
     "late_score",
     "dense_score",
@@ -42,6 +44,7 @@ class PolylensRetriever(BaseRetriever):  # type: ignore[misc]  # mypy does not f
         library: The library to search.
         top: Most pages returned.
         filters: Which pages to look among; None is every page.
+        rerank: What orders the first pages anew, as for `Library.search`.
     """
 
     def __init__(
@@ -50,17 +53,19 @@ class PolylensRetriever(BaseRetriever):  # type: ignore[misc]  # mypy does not f
         top: int = 10,
         *,
         filters: Filters | None = None,
+        rerank: Reranking | None = None,
     ) -> None:
         super().__init__()
         self.library = library
         self.top = top
         self.filters = filters
+        self.rerank = rerank
 
     def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
         parts: list[str | Image] = [query_bundle.query_str] if query_bundle.query_str else []
         if query_bundle.image_path:
             parts.append(Image(Path(query_bundle.image_path)))
-        hits = self.library.search(parts, self.top, filters=self.filters)
+        hits = self.library.search(parts, self.top, filters=self.filters, rerank=self.rerank)
         found = [(hit, metadata(self.library, hit)) for hit in hits]
         return [
             NodeWithScore(

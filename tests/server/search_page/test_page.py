@@ -583,6 +583,18 @@ def test_playground(page: Page) -> None:
     expect(page.locator("#q")).to_be_visible()
 
 
+def rank(page: Page) -> None:
+    """Ranks a picture and a text in the playground."""
+    page.goto("/?tab=playground&tool=rank")
+    page.get_by_text("Addresses of pictures").click()
+    give(page, "drop", "sailing-boat.png")
+    page.get_by_role("button", name="Text", exact=True).click()
+    page.keyboard.type("a boat with a very long_name_that_has_no_place_to_break_a_line_but_within_it")
+    page.get_by_role("textbox", name="Query").fill("ein Segelboot")
+    page.get_by_role("textbox", name="Query").press("Enter")
+    expect(page.locator("#ranked .card")).to_have_count(2)
+
+
 def test_the_request_is_copied_whole(browser: Browser, server: Running) -> None:
     with watched(browser, server, permissions=["clipboard-read", "clipboard-write"]) as page:
         page.goto("/?tab=playground")
@@ -616,6 +628,8 @@ def test_a_narrow_screen_does_not_scroll_sideways(browser: Browser, server: Runn
         expect(page.locator(".cell")).to_have_count(64)
         expect(page.get_by_role("button", name="Text", exact=True)).to_be_disabled()
         assert page.evaluate(width) <= PHONE["width"]
+        rank(page)
+        assert page.evaluate(width) <= PHONE["width"]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -633,6 +647,8 @@ def test_texts_stand_out_in_light_and_dark(browser: Browser, server: Running, sc
         assert page.evaluate(FAINT_TEXTS) == []
         page.goto("/?tab=playground")
         expect(page.locator(".cell")).to_have_count(9)
+        assert page.evaluate(FAINT_TEXTS) == []
+        rank(page)
         assert page.evaluate(FAINT_TEXTS) == []
 
 

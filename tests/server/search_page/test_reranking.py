@@ -187,9 +187,10 @@ def test_the_playground_ranks_pictures(page: Page, elsewhere: str) -> None:
     expect(page.get_by_label("Task")).to_be_hidden()
     names = ["red-bicycle.jpg", "lighthouse-night.png", "mountain-lake.png"]
     page.get_by_label("Picture", exact=True).set_input_files([SAMPLES / name for name in names])
+    expect(page.locator("#inputs img")).to_have_count(3)
     page.locator("#model").select_option("jina-ai/nano")
-    page.get_by_label("Query").fill("a red bicycle")
-    page.get_by_label("Query").press("Enter")
+    page.get_by_role("textbox", name="Query").fill("a red bicycle")
+    page.get_by_role("textbox", name="Query").press("Enter")
     expect(page.locator("#ranked .card")).to_have_count(3)
     expect(page.locator("#ranked .ranked-name").first).to_contain_text("red-bicycle.jpg")
     expect(page.locator("#playground-status")).to_have_text(
@@ -219,7 +220,7 @@ def test_the_request_of_a_ranking_is_python(page: Page) -> None:
     for text in ("a ship", "a plate"):
         page.get_by_role("button", name="Text", exact=True).click()
         page.keyboard.type(text)
-    page.get_by_label("Query").fill("the harbour")
+    page.get_by_role("textbox", name="Query").fill("the harbour")
     expect(page.locator("#python")).to_contain_text('"query": "the harbour"')
     done = subprocess.run(
         [sys.executable, "-c", page.locator("#python").inner_text()], capture_output=True, text=True, check=True

@@ -11,6 +11,7 @@ import { asCurl, asPython } from "./request.js";
 
 const TOOLS = { compare, rank };
 const lists = { compare: compare.starters, rank: rank.starters }; // what was put in, for each
+const picked = {}; // the model that was chosen, for each
 
 let models = null; // rows of /v1/models; null before they were asked for
 let tool = compare;
@@ -92,6 +93,7 @@ function listen(choose) {
     choice.addEventListener("change", () => choose(choice.value));
   }
   find("model").addEventListener("change", () => {
+    picked[tool.name] = find("model").value;
     compare.showChoices(chosenModel());
     changed();
   });
@@ -130,14 +132,13 @@ function showTool() {
   showItems();
 }
 
-/** The models that the tool can use; the one that was chosen before stays chosen if it is among them. */
+/** The models that the tool can use; the one that was chosen for it stays chosen. */
 function showModels() {
-  const before = find("model").value;
   const usable = models.filter(tool.canUse);
   find("model").replaceChildren(...usable.map((model) => new Option(model.id.replace(/^.*\//, ""), model.id)));
-  if (usable.some((model) => model.id === before)) find("model").value = before;
-  else if (usable.length) find("model").value = tool.preferred(usable).id;
-  if (usable.length) compare.showChoices(chosenModel());
+  if (!usable.length) return;
+  find("model").value = picked[tool.name] ?? tool.preferred(usable).id;
+  compare.showChoices(chosenModel());
 }
 
 function showItems() {
@@ -167,7 +168,8 @@ function content(item, number) {
   const field = make("input", { type: "text", value: item.text, placeholder: "A text", "aria-label": `Text ${number}` });
   field.addEventListener("input", () => {
     item.text = field.value;
-    changedSoon();
+    if (tool.runsAtOnce) changedSoon();
+    else changed();
   });
   return field;
 }
