@@ -1,4 +1,4 @@
-"""The code in README.md and in the guides runs as it stands there; the README's table is the catalog's."""
+"""The code in README.md and in the guides runs as it stands there; the tables of models are the catalog's."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from tests.support.root import ROOT
 from tests.support.waiting import HANG
 
-from polylens.checkpoints.catalog import CATALOG, CatalogEntry
+from polylens.checkpoints.catalog import CATALOG, CatalogEntry, find
 
 NOT_RUN = "<!-- not run: "
 """Stands before a block that needs what a test cannot have, with the reason."""
@@ -56,19 +56,36 @@ def test_python_runs(page: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
+def row_of(page: Path, name: str) -> list[str]:
+    """Cells of the one row of a table that begins with a model's name."""
+    [row] = [line for line in page.read_text(encoding="utf-8").splitlines() if line.startswith(f"| `{name}` |")]
+    return [cell.strip() for cell in row.strip("|").split("|")]
+
+
 @pytest.mark.parametrize("entry", CATALOG, ids=lambda entry: entry.name)
 def test_the_table_of_models_is_the_catalogs(entry: CatalogEntry) -> None:
+    cells = row_of(ROOT / "docs/guides/which-model.md", entry.name)
+    assert cells[1] == " and ".join(f"{modality}s" for modality in entry.modalities)
+    assert cells[2] == (", ".join(map(str, reversed(entry.dims))) or "none: scores pairs")
+    assert cells[3] == str(entry.multivector_dim or "-")
+    assert cells[4] == f"{entry.context:,} tokens"
+    assert cells[5:7] == list(sizes(entry.parameters))
+    assert cells[7:9] == [entry.languages, entry.licence]
+
+
+def test_the_readmes_models_are_of_the_catalog() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    [row] = [line for line in readme.splitlines() if line.startswith(f"| `{entry.name}` |")]
-    cells = [cell.strip() for cell in row.strip("|").split("|")]
-    assert cells[1] == (", ".join(map(str, reversed(entry.dims))) or "none: scores pairs")
-    assert cells[2] == str(entry.multivector_dim or "-")
-    assert cells[3] == f"{entry.context:,} tokens"
-    if entry.parameters is None:  # no source has the number
-        assert cells[4] == cells[5] == "-" and entry.licence in cells[6]
-        return
-    billions = entry.parameters >= 1e9
-    assert cells[4] == (f"{entry.parameters / 1e9:.2f} B" if billions else f"{entry.parameters / 1e6:.1f} M")
-    size = 2 * entry.parameters
-    assert cells[5] == (f"{size / 1e9:.1f} GB" if billions else f"{size / 1e6:.0f} MB")
-    assert entry.licence in cells[6]
+    names = re.findall(r"^\| `([^`]+)` \|", readme, flags=re.MULTILINE)
+    assert len(names) >= 8
+    for entry in map(find, names):
+        *_, size, licence = row_of(ROOT / "README.md", entry.name)
+        assert (size, licence) == (sizes(entry.parameters)[1], entry.licence)
+
+
+def sizes(parameters: int | None) -> tuple[str, str]:
+    """Parameters and bytes in bfloat16, as the tables write them; dashes where no source has the number."""
+    if parameters is None:
+        return "-", "-"
+    if parameters >= 1e9:
+        return f"{parameters / 1e9:.2f} B", f"{2 * parameters / 1e9:.1f} GB"
+    return f"{parameters / 1e6:.1f} M", f"{2 * parameters / 1e6:.0f} MB"
