@@ -92,6 +92,7 @@ class Model:
 MODELS = {
     "jina-embeddings-v4": Model("jina_embeddings_v4", qwen_tokenizer),
     "jina-clip-v2": Model("jina_clip_v2", xlm_tokenizer, torch.float16, unread=1),
+    "jina-reranker-m0": Model("jina_reranker_m0", qwen_tokenizer, unread=151_936 * 1536),  # the output layer
 }
 
 

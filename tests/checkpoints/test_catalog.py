@@ -6,6 +6,7 @@ import pytest
 
 import polylens
 from polylens.checkpoints.catalog import CATALOG, find, known_names
+from polylens.checkpoints.fetch import resolve
 from polylens.errors import ModelNotFoundError
 
 NANO = Path(polylens.__file__).parent / "assets" / "nano"
@@ -29,12 +30,25 @@ def test_an_unknown_name_lists_what_exists_and_the_closest() -> None:
     assert "folder" in message
 
 
+@pytest.mark.parametrize(
+    "name", ["jinaai/jina-embedding-s-en-v1", "jina-embedding-b-en-v1", "jinaai/jina-embedding-l-en-v1"]
+)
+def test_a_published_model_that_cannot_be_loaded_says_why(name: str) -> None:
+    """Before anything is asked of the hub: the catalog itself knows."""
+    for look_up in (find, resolve):
+        with pytest.raises(ModelNotFoundError) as caught:
+            look_up(name)
+        message = str(caught.value)
+        assert message.startswith(f"{name!r} is a T5 encoder") and "polylens could not load that folder" in message
+        assert "jina-embeddings-v2-small-en" in message
+
+
 @pytest.mark.parametrize("entry", CATALOG, ids=lambda entry: entry.name)
 def test_every_entry_is_whole(entry) -> None:
     # A branch name would let the weights change under a name that people cite.
     assert entry.repository is None or re.fullmatch("[0-9a-f]{40}", entry.revision)
     assert list(entry.dims) == sorted(set(entry.dims))
-    assert entry.parameters > 0
+    assert entry.parameters is None or entry.parameters > 0
     assert entry.licence
 
 

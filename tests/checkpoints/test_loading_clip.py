@@ -26,7 +26,8 @@ from polylens.errors import CheckpointError, InputError
 from polylens.models.jina_clip_v2.config import parse_config
 from polylens.models.jina_clip_v2.model import JinaClip
 from polylens.models.jina_clip_v2.processing import JinaClipProcessor
-from polylens.models.jina_clip_v2.state_dict import MERGE_ROWS, clip_rules, merged, native_rules, v3_rules
+from polylens.models.jina_clip_v2.state_dict import clip_rules
+from polylens.models.xlm_rotary.state_dict import MERGE_ROWS, adapted_rules, merged, native_rules
 
 DATA = ROOT / "benchmarks/data"
 SHAPES: dict[str, list[int]] = json.loads((DATA / "jina_clip_v2_state_dict.json").read_text())
@@ -96,7 +97,7 @@ class TestPublishedSizes:
 
     def test_jina_embeddings_v3(self) -> None:
         """Five adapters where jina-clip-v2 has one; the hub's 572,310,396 count a pooler and its adapters too."""
-        shapes = {name: shape for rule in v3_rules(parse_config({"lora_rank": 4}).text)
+        shapes = {name: shape for rule in adapted_rules(parse_config({"lora_rank": 4}).text, "roberta.")
                   for name, shape in rule.published.items()}  # fmt: skip
         total = sum(map(math.prod, shapes.values()))
         assert total == 560_895_564 + 4 * 2_581_068
@@ -105,7 +106,7 @@ class TestPublishedSizes:
 
     def test_angles_of_the_vision_tower(self) -> None:
         """Row then column, positions 0, 16/36, ... 16 x 35/36; the class token is not turned."""
-        from polylens.models.jina_clip_v2.vision import token_angles
+        from polylens.models.eva02.vision import token_angles
 
         vision = parse_config(FILES["config.json"]).vision
         assert vision is not None
@@ -143,7 +144,12 @@ class TestRefusals:
             ("vision_config", "layers", 0, "num_layers of VisionConfig must be a whole number above 0"),
             ("text_config", "pooler_type", "cls_pooler", "pooler_type"),
             ("text_config", "default_lora_task", "separation", "should have this one adapter"),
-            ("text_config", "hf_model_name_or_path", "jinaai/jina-bert-flash-implementation", "this is jina-clip-v1"),
+            (
+                "text_config",
+                "hf_model_name_or_path",
+                "jinaai/jina-bert-flash-implementation",
+                "default_lora_task of text_c",
+            ),
             ("vision_config", None, None, "lacks the field 'vision_config'"),
         ],
     )
@@ -226,7 +232,7 @@ class TestWriting:
         assert again.processor.instructions == {"retrieval.query": tiny_clip.QUERY}
 
     def test_adapters_beside_the_weights_come_back_byte_for_byte(self) -> None:
-        rules = v3_rules(parse_config(tiny_clip.V3).text)
+        rules = list(adapted_rules(parse_config(tiny_clip.V3).text, "roberta."))
         published = tiny_clip.random_tensors(rules)
         for rule in rules:
             stored = [published[name] for name in rule.published]

@@ -17,7 +17,7 @@ import numpy as np
 import PIL.Image
 import pytest
 from safetensors.numpy import save_file
-from tests.support import tiny, tiny_clip
+from tests.support import tiny, tiny_bert, tiny_clip
 from tests.support.root import ROOT
 from tests.support.serving import serving
 from tokenizers import Tokenizer, models, pre_tokenizers
@@ -61,6 +61,8 @@ def test_checkpoints_find_their_family(tmp_path: Path) -> None:
     assert read_header(tiny.write(tmp_path / "v4")).family.name == "jina_v4"
     assert read_header(tiny_clip.write(tmp_path / "clip")).family.name == "jina_clip_v2"
     assert read_header(tiny_clip.write(tmp_path / "v3", tiny_clip.V3)).family.name == "jina_clip_v2"
+    assert read_header(tiny_bert.write(tmp_path / "bert")).family.name == "jina_bert"
+    assert read_header(tiny_bert.write(tmp_path / "clip-v1", tiny_bert.CLIP)).family.name == "jina_bert"
 
 
 @pytest.mark.parametrize("config", [{"model_type": "bert"}, {"model_type": "qwen2_vl", "hidden_size": 1536}, {}])

@@ -24,7 +24,15 @@ LENGTHS = {
 CPU = torch.device("cpu")
 
 
-def slow(queries: Tensor, keys: Tensor, values: Tensor, lengths: Sequence[int], *, causal: bool) -> Tensor:
+def slow(
+    queries: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    lengths: Sequence[int],
+    *,
+    causal: bool,
+    slopes: Sequence[float] | None = None,
+) -> Tensor:
     """The definition: one query token of one head of one sequence at a time."""
     heads, channels = queries.shape[1:]
     per_key = heads // keys.shape[1]
@@ -35,6 +43,9 @@ def slow(queries: Tensor, keys: Tensor, values: Tensor, lengths: Sequence[int], 
             for head in range(heads):
                 seen = keys[start:stop, head // per_key]
                 scores = (seen * queries[start + i, head]).sum(dim=1) / math.sqrt(channels)
+                if slopes is not None:
+                    distances = [abs(i - j) for j in range(len(seen))]
+                    scores = scores - slopes[head] * torch.tensor(distances, dtype=scores.dtype)
                 weights = torch.exp(scores - scores.max())
                 weights = weights / weights.sum()
                 rows.append((weights[:, None] * values[start:stop, head // per_key]).sum(dim=0))
@@ -79,6 +90,55 @@ def test_gradients_equal_the_loop(monkeypatch: pytest.MonkeyPatch, short: int, c
     slow(*theirs, lengths, causal=causal).backward(upstream)
     for name, x, y in zip("qkv", mine, theirs, strict=True):
         torch.testing.assert_close(x.grad, y.grad, rtol=0, atol=1e-11, msg=lambda text, name=name: f"{name}: {text}")
+
+
+@pytest.mark.parametrize("causal", [True, False], ids=["causal", "full"])
+@pytest.mark.parametrize("block", [1, 1000, 1 << 22], ids=["row by row", "some rows", "all rows"])
+@pytest.mark.parametrize("name", LENGTHS)
+def test_biases_equal_the_loop(monkeypatch: pytest.MonkeyPatch, name: str, block: int, causal: bool) -> None:
+    monkeypatch.setattr(module, "BIASES", block)
+    lengths, slopes = LENGTHS[name], [0.5, 0.07, 1.25, 0.0]
+    q, k, v = draw(lengths)
+    given = torch.tensor(slopes, dtype=torch.float64)
+    mine = attention(q, k, v, Packing(lengths, CPU), causal=causal, slopes=given)
+    expected = slow(q, k, v, lengths, causal=causal, slopes=slopes)
+    torch.testing.assert_close(mine, expected, rtol=0, atol=1e-12)  # float64 rounding
+
+
+@pytest.mark.parametrize("short", [0, 1000], ids=["fused kernel", "products"])
+def test_gradients_with_biases_equal_the_loop(monkeypatch: pytest.MonkeyPatch, short: int) -> None:
+    monkeypatch.setattr(module, "SHORT_WITH_GRAD", short)
+    monkeypatch.setattr(module, "BIASES", 4 * 40 * 7)
+    lengths, slopes = [3, 40, 1, 3], [0.5, 0.07, 1.25, 0.0]
+    mine, theirs = ([x.clone().requires_grad_() for x in draw(lengths)] for _ in range(2))
+    upstream = torch.randn_like(mine[0], dtype=torch.float64)
+    given = torch.tensor(slopes, dtype=torch.float64)
+    attention(*mine, Packing(lengths, CPU), causal=False, slopes=given).backward(upstream)
+    slow(*theirs, lengths, causal=False, slopes=slopes).backward(upstream)
+    for name, x, y in zip("qkv", mine, theirs, strict=True):
+        torch.testing.assert_close(x.grad, y.grad, rtol=0, atol=1e-11, msg=lambda text, name=name: f"{name}: {text}")
+
+
+def test_flash_attention_has_no_biases(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "has_flash", lambda *_: True)
+    q, k, v = draw([3, 4])
+    mine = attention(q, k, v, Packing([3, 4], CPU), causal=False, slopes=torch.ones(4, dtype=torch.float64))
+    torch.testing.assert_close(mine, slow(q, k, v, [3, 4], causal=False, slopes=[1.0] * 4), rtol=0, atol=1e-12)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+def test_biases_on_a_gpu_equal_the_loop(monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype) -> None:
+    """In 16 bits a score keeps 8 or 11 bits, biases included; float32 on a GPU may multiply in TF32."""
+    monkeypatch.setattr(module, "BIASES", 4 * 129 * 30)
+    lengths = [3, 129, 1, 64, 129]
+    q, k, v = (x.to(device="cuda", dtype=dtype) for x in draw(lengths, channels=64, dtype=torch.float32))
+    slopes = [0.5, 0.07, 1.25, 0.0]
+    given = torch.tensor(slopes, device="cuda")
+    mine = attention(q, k, v, Packing(lengths, q.device), causal=False, slopes=given)
+    reference = slow(*(x.cpu().double() for x in (q, k, v)), lengths, causal=False, slopes=slopes)
+    bound = 1e-3 if dtype == torch.float32 else 5e-2
+    torch.testing.assert_close(mine.cpu().double(), reference, rtol=1e-2, atol=bound)
 
 
 def test_each_kernel_takes_the_lengths_it_is_fast_at(monkeypatch: pytest.MonkeyPatch) -> None:

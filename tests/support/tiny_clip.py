@@ -13,8 +13,9 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, 
 from torch import Tensor
 
 from polylens.models.jina_clip_v2.config import parse_config
-from polylens.models.jina_clip_v2.state_dict import clip_rules, native_rules, v3_rules
+from polylens.models.jina_clip_v2.state_dict import clip_rules
 from polylens.models.rules import Rule
+from polylens.models.xlm_rotary.state_dict import adapted_rules, native_rules
 
 SPECIAL = ["<s>", "<pad>", "</s>", "<unk>"]
 MEAN, STD = [0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.26130258, 0.27577711]
@@ -107,7 +108,7 @@ def rules_of(published: dict[str, Any]) -> list[Rule]:
     config = parse_config(published)
     if config.vision is not None:
         return clip_rules(config, ("text", "image"))
-    return native_rules(config.text) if published.get("model_type") else v3_rules(config.text)
+    return list(native_rules(config.text) if published.get("model_type") else adapted_rules(config.text, "roberta."))
 
 
 def write(folder: Path, published: dict[str, Any] = CLIP, seed: int = 0, dtype: torch.dtype = torch.float32) -> Path:

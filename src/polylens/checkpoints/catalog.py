@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Literal
@@ -18,7 +19,7 @@ class CatalogEntry:
     repository: str | None  # on the hub; None where the weights ship inside the package
     revision: str | None  # commit of the repository, so that a name always means the same weights
     licence: str  # of the weights; the code is Apache-2.0
-    parameters: int  # numbers in the checkpoint, every adapter counted
+    parameters: int | None  # numbers in the checkpoint, every adapter counted; None where no source has the number
     dims: tuple[int, ...]  # widths of a dense vector, ascending, the last its full one; none for a reranker
     multivector_dim: int | None  # width of each vector of a multi-vector; None where there is no late interaction
     context: int  # tokens of the longest input
@@ -92,7 +93,135 @@ CATALOG: tuple[CatalogEntry, ...] = (
         modalities=("text", "image"),
         languages="29+",
     ),
+    CatalogEntry(
+        name="jinaai/jina-clip-v1",
+        aliases=("jina-clip-v1",),
+        repository="jinaai/jina-clip-v1",
+        revision="ceb3e44ca4d6eceaa4f3fb58b1c1a5748b3f29b6",
+        licence="Apache-2.0",
+        parameters=222_647_041,
+        dims=(768,),
+        multivector_dim=None,
+        context=8192,
+        modalities=("text", "image"),
+        languages="1",
+    ),
+    CatalogEntry(
+        name="jinaai/jina-embeddings-v2-base-en",
+        aliases=("jina-embeddings-v2-base-en",),
+        repository="jinaai/jina-embeddings-v2-base-en",
+        revision="322d4d7e2f35e84137961a65af894fda0385eb7a",
+        licence="Apache-2.0",
+        parameters=137_368_320,
+        dims=(768,),
+        multivector_dim=None,
+        context=8192,
+        modalities=("text",),
+        languages="1",
+    ),
+    CatalogEntry(
+        name="jinaai/jina-embeddings-v2-small-en",
+        aliases=("jina-embeddings-v2-small-en",),
+        repository="jinaai/jina-embeddings-v2-small-en",
+        revision="44e7d1d6caec8c883c2d4b207588504d519788d0",
+        licence="Apache-2.0",
+        parameters=32_690_688,
+        dims=(512,),
+        multivector_dim=None,
+        context=8192,
+        modalities=("text",),
+        languages="1",
+    ),
+    CatalogEntry(
+        name="jinaai/jina-embeddings-v2-base-code",
+        aliases=("jina-embeddings-v2-base-code",),
+        repository="jinaai/jina-embeddings-v2-base-code",
+        revision="516f4baf13dec4ddddda8631e019b5737c8bc250",
+        licence="Apache-2.0",
+        parameters=160_869_120,  # implied by its sizes and names; the file of 322 MB in 16 bits agrees
+        dims=(768,),
+        multivector_dim=None,
+        context=8192,
+        modalities=("text",),
+        languages="1 and code",
+    ),
+    CatalogEntry(
+        name="jinaai/jina-embeddings-v2-base-de",
+        aliases=("jina-embeddings-v2-base-de",),
+        repository="jinaai/jina-embeddings-v2-base-de",
+        revision="3f9eede875721714945b6a99a3198299243cf2be",
+        licence="Apache-2.0",
+        parameters=None,
+        dims=(768,),
+        multivector_dim=None,
+        context=8192,
+        modalities=("text",),
+        languages="2",
+    ),
+    CatalogEntry(
+        name="jinaai/jina-embeddings-v2-base-es",
+        aliases=("jina-embeddings-v2-base-es",),
+        repository="jinaai/jina-embeddings-v2-base-es",
+        revision="8e2d780d8fd38f81ca9123ee28e4c5a968aaf21e",
+        licence="Apache-2.0",
+        parameters=None,
+        dims=(768,),
+        multivector_dim=None,
+        context=8192,
+        modalities=("text",),
+        languages="2",
+    ),
+    CatalogEntry(
+        name="jinaai/jina-embeddings-v2-base-zh",
+        aliases=("jina-embeddings-v2-base-zh",),
+        repository="jinaai/jina-embeddings-v2-base-zh",
+        revision="c1ff9086a89a1123d7b5eff58055a665db4fb4b9",
+        licence="Apache-2.0",
+        parameters=None,
+        dims=(768,),
+        multivector_dim=None,
+        context=8192,
+        modalities=("text",),
+        languages="2",
+    ),
+    CatalogEntry(
+        name="jinaai/jina-embeddings-v3-hf",
+        aliases=("jina-embeddings-v3-hf",),
+        repository="jinaai/jina-embeddings-v3-hf",
+        revision="d18862d9a48706220815554fac3ebb4dfa46fc28",
+        licence="CC BY-NC 4.0 (non-commercial)",
+        parameters=573_293_436,  # with adapters of rank 4, that of the official form
+        dims=(32, 64, 128, 256, 512, 768, 1024),
+        multivector_dim=None,
+        context=8192,
+        modalities=("text",),
+        languages="89",
+    ),
+    CatalogEntry(
+        name="jinaai/jina-colbert-v2",
+        aliases=("jina-colbert-v2",),
+        repository="jinaai/jina-colbert-v2",
+        revision="4cf816e5e2b03167b132a3c847a9ecd48ba708e1",
+        licence="CC BY-NC 4.0 (non-commercial)",
+        parameters=559_497_216,
+        dims=(128,),
+        multivector_dim=128,
+        context=8192,
+        modalities=("text",),
+        languages="89",
+    ),
 )
+
+_T5 = (
+    "is a T5 encoder, which polylens has no network for, and its repository has the weights as a pickle "
+    "(pytorch_model.bin), which polylens never reads. transformers can load it in another environment, and its "
+    "save_pretrained(FOLDER, safe_serialization=True) writes safetensors, but for other programs: polylens could not "
+    "load that folder either. jinaai/jina-embeddings-v2-small-en and jinaai/jina-embeddings-v2-base-en followed it"
+)
+
+NOT_LOADABLE: Mapping[str, str] = {f"jinaai/jina-embedding-{size}-en-v1": _T5 for size in ("s", "b", "l")}
+"""Published models of the same maker that cannot be loaded: name -> why, and what would do."""
+
 
 _BY_NAME = {name: entry for entry in CATALOG for name in (entry.name, *entry.aliases)}
 
@@ -118,7 +247,13 @@ def find(name: str) -> CatalogEntry:
 
 
 def unknown(name: str) -> ModelNotFoundError:
-    """Returns the error for an unknown name, with the closest name, all known names, and a hint that a folder works."""
+    """Returns the error for an unknown name, with the closest name, all known names, and a hint that a folder works.
+
+    For a published model that cannot be loaded, the error says why.
+    """
+    for published, reason in NOT_LOADABLE.items():
+        if name in (published, published.partition("/")[2]):
+            return ModelNotFoundError(f"{name!r} {reason}")
     close = get_close_matches(name, _BY_NAME, n=1)
     hint = f"Did you mean {close[0]!r}? " if close else ""
     return ModelNotFoundError(

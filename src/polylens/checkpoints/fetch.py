@@ -20,10 +20,14 @@ WANTED_FILES = (
     "config.json",
     "preprocessor_config.json",
     "tokenizer.json",
+    "tokenizer_config.json",
     "model*.safetensors",
     "model.safetensors.index.json",
     "adapters/*.json",
     "adapters/*.safetensors",
+    "*/adapter_config.json",
+    "*/adapter_model.safetensors",
+    "artifact.metadata",
 )
 """The files of a repository that polylens reads, as patterns of `fnmatch`."""
 
@@ -56,7 +60,8 @@ def resolve(name_or_folder: str | Path, *, revision: str | None = None, local_fi
 
     folder = Path(name_or_folder).expanduser() if entry is None else _packaged(entry.name)
     if entry is None and (name_or_folder == "" or not folder.exists()):
-        if isinstance(name_or_folder, str) and _HUB_NAME.fullmatch(name_or_folder):
+        is_loadable = name_or_folder not in catalog.NOT_LOADABLE
+        if isinstance(name_or_folder, str) and _HUB_NAME.fullmatch(name_or_folder) and is_loadable:
             return _download(name_or_folder, revision, local_files_only=local_files_only)
         raise catalog.unknown(str(name_or_folder))
     if revision is not None:

@@ -78,11 +78,17 @@ def models() -> None:
 
     table = Table("model", "parameters", "dense sizes", "multi-vectors", "context", "takes", "languages", "licence")
     for entry in CATALOG:
-        size = f"{entry.parameters / 1e9:.1f} B" if entry.parameters > 1e9 else f"{entry.parameters / 1e6:.1f} M"
-        dims = ", ".join(map(str, entry.dims))
+        size = _size(entry.parameters)
+        dims = ", ".join(map(str, entry.dims)) or "none: scores pairs"
         late, takes = str(entry.multivector_dim or "-"), ", ".join(entry.modalities)
         table.add_row(entry.name, size, dims, late, f"{entry.context:,}", takes, entry.languages, entry.licence)
     show(table)
+
+
+def _size(parameters: int | None) -> str:
+    if parameters is None:
+        return "-"
+    return f"{parameters / 1e9:.1f} B" if parameters > 1e9 else f"{parameters / 1e6:.1f} M"
 
 
 def _print_vectors(vectors: Any, format: Format, *, model: str, task: str | None, multivector: bool) -> None:

@@ -17,6 +17,8 @@ FOLDERS = (
     "jina_v4",
     "jina_clip_v2",
     "jina_reranker_m0",
+    "jina_bert",
+    "jina_colbert_v2",
 )
 
 

@@ -45,6 +45,8 @@ class Item:
     """For late chunking: spans of rows that get one dense vector each, instead of one vector for `pool`."""
     truncated: bool = False
     """Whether a text had more tokens and was cut."""
+    kept: npt.NDArray[np.bool_] | None = None
+    """`[tokens]`: the tokens that have a row in the multi-vector; None for all. ColBERT leaves out punctuation."""
 
     @property
     def spans(self) -> tuple[tuple[int, int], ...]:
@@ -54,6 +56,11 @@ class Item:
     @property
     def num_tokens(self) -> int:
         return len(self.token_ids)
+
+    @property
+    def vector_token_ids(self) -> npt.NDArray[np.int64]:
+        """The tokens whose vectors are the multi-vector."""
+        return self.token_ids if self.kept is None else self.token_ids[self.kept]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +72,10 @@ class Outputs:
     norms: Tensor
     """`[S]` float32: the lengths of the dense vectors before they were normalised."""
     multivector: Tensor | None
-    """`[T, 128]` float32, unit rows; None from a family without late interaction."""
+    """`[T, 128]` float32, unit rows; None from a family without late interaction. Of an item with `kept`, only those
+    rows."""
     lengths: tuple[int, ...]
-    """Tokens of each item."""
+    """Rows of each item in `multivector`: its tokens, unless it has `kept`."""
 
 
 def packed_spans(items: Sequence[Item]) -> tuple[Tensor, Tensor]:

@@ -5,7 +5,7 @@ Most rules only rename. Some reshape, permute or split, and one kind merges an a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -44,3 +44,36 @@ def rename(published: str, shape: Shape, ours: str, ours_shape: Shape | None = N
         return (tensor.view(ours_shape or shape).to(dtype),)
 
     return Rule(published={published: shape}, ours=(ours,), fold=fold, unfold=lambda ours: [ours[0].reshape(shape)])
+
+
+def norm(published: str, ours: str, width: int) -> Iterator[Rule]:
+    """Yields the rules of a LayerNorm, whose weight and bias only change their names."""
+    for part in ("weight", "bias"):
+        yield rename(f"{published}.{part}", (width,), f"{ours}.{part}")
+
+
+def linear(published: str, ours: str, outputs: int, inputs: int) -> Iterator[Rule]:
+    """Yields the rules of a linear layer, whose weight and bias only change their names."""
+    yield rename(f"{published}.weight", (outputs, inputs), f"{ours}.weight")
+    yield rename(f"{published}.bias", (outputs,), f"{ours}.bias")
+
+
+def stacked(published: Mapping[str, Shape], ours: str) -> Rule:
+    """Returns the rule that stacks several published tensors of one shape, one below the other."""
+
+    def fold(tensors: Sequence[Tensor], dtype: torch.dtype) -> Sequence[Tensor]:
+        return (torch.cat([tensor.to(dtype) for tensor in tensors]),)
+
+    def unfold(tensors: Sequence[Tensor]) -> Sequence[Tensor]:
+        return tensors[0].chunk(len(published))
+
+    return Rule(published=published, ours=(ours,), fold=fold, unfold=unfold)
+
+
+def unfolded(rules: Iterable[Rule], parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Returns published name -> tensor for all of our parameters that the rules name."""
+    tensors: dict[str, Tensor] = {}
+    for rule in rules:
+        published = rule.unfold([parameters[name] for name in rule.ours])
+        tensors |= {name: each.contiguous() for name, each in zip(rule.published, published, strict=True)}
+    return tensors

@@ -10,10 +10,12 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from polylens.nn.alibi import reversed_biases
 from polylens.nn.packing import Packing
 
 SHORT = 128  # tokens; up to here plain batched products beat PyTorch's fused kernel on a CPU
 SHORT_WITH_GRAD = 512  # tokens; the fused kernel's backward pass on a CPU is several times slower than plain products
+BIASES = 1 << 22  # biases that the fused kernel gets at a time: those of all heads at 8,192 tokens are 800 million
 
 AMPERE = (
     8,
@@ -35,6 +37,7 @@ def attention(
     packing: Packing,
     *,
     causal: bool,
+    slopes: Float[Tensor, " H"] | None = None,
 ) -> Float[Tensor, "T H C"]:
     """Computes softmax attention inside each sequence of a packed batch; nothing crosses a sequence's border.
 
@@ -47,6 +50,8 @@ def attention(
         values: One per key.
         packing: The sequences; its lengths add up to T.
         causal: True where a token sees itself and the tokens before it only.
+        slopes: For ALiBi, one per head: the score of tokens i and j of a sequence gets the bias -slope * |i - j|. There
+            is no flash attention with biases.
 
     Returns:
         One row per token, in the order of the input.
@@ -54,7 +59,7 @@ def attention(
     groups = queries.shape[1] // keys.shape[1]
     if groups > 1:
         keys, values = keys.repeat_interleave(groups, dim=1), values.repeat_interleave(groups, dim=1)
-    if has_flash(queries.device, queries.dtype):
+    if slopes is None and has_flash(queries.device, queries.dtype):
         return _flash(queries, keys, values, packing, causal=causal)
     if packing.order is not None:
         queries, keys, values = (x.index_select(0, packing.order) for x in (queries, keys, values))
@@ -66,22 +71,32 @@ def attention(
     for (length, count), *group in zip(packing.groups, *by_length, strict=True):
         q, k, v = (x.view(count, length, *x.shape[1:]).transpose(1, 2) for x in group)
         attend = _products if length <= limit and not q.is_cuda else _fused
-        outputs.append(attend(q, k, v, causal).transpose(1, 2).flatten(0, 1))
+        outputs.append(attend(q, k, v, causal, slopes).transpose(1, 2).flatten(0, 1))
     mixed = outputs[0] if len(outputs) == 1 else torch.cat(outputs)
     return mixed if packing.inverse is None else mixed.index_select(0, packing.inverse)
 
 
-def _products(q: Tensor, k: Tensor, v: Tensor, causal: bool) -> Tensor:
+def _products(q: Tensor, k: Tensor, v: Tensor, causal: bool, slopes: Tensor | None) -> Tensor:
     """Computes attention as it is defined, for a batch of sequences of one length: `[N, H, L, C]` in and out."""
     scores = torch.matmul(q * q.shape[-1] ** -0.5, k.transpose(-1, -2))
-    if causal:
+    if slopes is not None:
+        scores = scores + reversed_biases(slopes, q.shape[-2], causal=causal, dtype=scores.dtype).flip(1)
+    elif causal:
         later = torch.ones(q.shape[-2], q.shape[-2], dtype=torch.bool, device=q.device).triu(1)
         scores = scores.masked_fill(later, -torch.inf)
     return torch.matmul(scores.softmax(dim=-1), v)
 
 
-def _fused(q: Tensor, k: Tensor, v: Tensor, causal: bool) -> Tensor:
-    return F.scaled_dot_product_attention(q, k, v, is_causal=causal)
+def _fused(q: Tensor, k: Tensor, v: Tensor, causal: bool, slopes: Tensor | None) -> Tensor:
+    """Runs PyTorch's fused kernel; with biases on some query rows at a time, because it wants a mask of numbers."""
+    if slopes is None:
+        return F.scaled_dot_product_attention(q, k, v, is_causal=causal)
+    length = q.shape[-2]
+    biases = reversed_biases(slopes, length, causal=causal, dtype=q.dtype)
+    rows = max(1, BIASES // (len(slopes) * length))
+    blocks = zip(torch.split(q.flip(-2), rows, dim=-2), torch.split(biases, rows, dim=1), strict=True)
+    mixed = [F.scaled_dot_product_attention(block, k, v, attn_mask=bias.contiguous()[None]) for block, bias in blocks]
+    return torch.cat(mixed, dim=-2).flip(-2)
 
 
 def _flash(q: Tensor, k: Tensor, v: Tensor, packing: Packing, *, causal: bool) -> Tensor:

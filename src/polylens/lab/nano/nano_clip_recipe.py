@@ -13,8 +13,10 @@ from dataclasses import replace
 
 from polylens.lab.nano.nano_recipe import CROPS, NANO_VOCAB, READ, TEXTS, nano
 from polylens.lab.nano.schedule import Recipe
-from polylens.models.jina_clip_v2.config import JinaClipConfig, TextConfig, VisionConfig
-from polylens.models.jina_clip_v2.processing import ImageConfig
+from polylens.models.eva02.config import VisionConfig
+from polylens.models.eva02.images import ImageConfig
+from polylens.models.jina_clip_v2.config import JinaClipConfig
+from polylens.models.xlm_rotary.config import TextConfig
 from polylens.nn.lora import LoRAConfig
 
 SIDE = 224  # pixels

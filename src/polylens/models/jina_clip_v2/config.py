@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from polylens.errors import CheckpointError
-from polylens.models.counts import require_counts
+from polylens.models.counts import require_values
+from polylens.models.eva02.config import VisionConfig, parse_vision, render_vision
+from polylens.models.xlm_rotary.config import TextConfig, check_text_config, parse_text_config
 from polylens.nn.lora import LoRAConfig
 
 Json = Mapping[str, Any]
@@ -35,77 +37,10 @@ BACKBONE: Json = {
 """The published config.json of jina-embeddings-v3. That of jina-clip-v2 names this repository instead of the sizes of
 its text tower, and states only the differences. jina_clip_v2 facts, section 1.2 and 3."""
 
+NATIVE = "jina_embeddings_v3"
+"""`model_type` of jina-embeddings-v3 in transformers' own form."""
 
-def adapter_key(task: str) -> str:
-    """Returns the name of a task's adapter among the parameters, where a name cannot contain a dot.
-
-    >>> adapter_key("retrieval.query")
-    'retrieval_query'
-    """
-    return task.replace(".", "_")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TextConfig:
-    """The text tower."""
-
-    width: int
-    num_layers: int
-    num_heads: int
-    mlp_width: int
-    vocab_size: int
-    norm_eps: float
-    theta: float
-    lora: LoRAConfig  # the adapters of the checkpoint
-    always_on: str | None  # the adapter of every text, merged while loading; None if each text chooses one
-    instructions: tuple[tuple[str, str], ...]  # task -> the instruction before its texts
-    max_length: int  # tokens of the longest text
-    default_length: int  # tokens at which a text is cut by default
-
-    @property
-    def head_dim(self) -> int:
-        return self.width // self.num_heads
-
-    @property
-    def chosen(self) -> LoRAConfig:
-        """The adapters that are not merged, of which each text chooses one."""
-        tasks = () if self.always_on is not None else tuple(map(adapter_key, self.lora.tasks))
-        return LoRAConfig(tasks=tasks, rank=self.lora.rank, alpha=self.lora.alpha)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class VisionConfig:
-    """The vision tower."""
-
-    width: int
-    num_layers: int
-    num_heads: int
-    mlp_width: int
-    image_size: int  # pixels per side
-    patch_size: int  # pixels per side
-    pretrained_grid: int  # patches per side in pretraining; rotary positions are scaled to this span
-    num_channels: int = 3
-    norm_eps: float = 1e-6
-    theta: float = 10_000.0
-
-    @property
-    def head_dim(self) -> int:
-        return self.width // self.num_heads
-
-    @property
-    def grid(self) -> int:
-        """Whole patches per side; the model does not see the remaining pixels at the right and the lower edge."""
-        return self.image_size // self.patch_size
-
-    @property
-    def num_tokens(self) -> int:
-        """Tokens per image: the patches and the class token."""
-        return self.grid**2 + 1
-
-    @property
-    def patch_dim(self) -> int:
-        """Numbers per patch."""
-        return self.num_channels * self.patch_size**2
+NO_ADAPTERS = LoRAConfig(tasks=(), rank=BACKBONE["lora_rank"], alpha=float(BACKBONE["lora_alpha"]))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -117,14 +52,20 @@ class JinaClipConfig:
     matryoshka_dims: tuple[int, ...]
 
 
-def parse_config(config: Json) -> JinaClipConfig:
+def parse_config(config: Json, adapters: LoRAConfig = NO_ADAPTERS) -> JinaClipConfig:
     """Reads `config.json` of jina-clip-v2 (`model_type` "jina_clip") or jina-embeddings-v3 (either form).
+
+    Args:
+        config: The content of `config.json`.
+        adapters: The adapters of transformers' own form, which its `config.json` does not mention.
 
     Raises:
         CheckpointError: A field is missing, of the wrong kind, or asks for something that this family does not have.
     """
     try:
-        parsed = _parse_clip(config) if config.get("model_type") == "jina_clip" else _parse_v3(config)
+        parsed = _parse_clip(config) if config.get("model_type") == "jina_clip" else _parse_v3(config, adapters)
+    except CheckpointError:
+        raise
     except KeyError as missing:
         raise CheckpointError(f"config.json lacks the field {missing}") from missing
     except (TypeError, ValueError, AttributeError) as wrong:
@@ -135,67 +76,38 @@ def parse_config(config: Json) -> JinaClipConfig:
 
 def _parse_clip(config: Json) -> JinaClipConfig:
     text, vision = config["text_config"], config["vision_config"]
-    if "jina-bert" in str(text.get("hf_model_name_or_path")):
-        raise CheckpointError("this is jina-clip-v1, whose text tower is a JinaBERT; only jina-clip-v2's is known here")
-    _require("text_config", text, pooler_type="mean_pooler", proj_type=None)
-    _require(
-        "vision_config",
-        vision,
-        naive_swiglu=True,
-        subln=True,
-        rope_embeddings=True,
-        intp_freq=True,
-        qkv_bias=True,
-        post_norm=False,
-        ls_init_value=None,
-        proj_type=None,
-    )
+    require_values("text_config", text, pooler_type="mean_pooler", proj_type=None)
     backbone = {**BACKBONE, **text["hf_model_config_kwargs"]}
-    tower = VisionConfig(
-        width=vision["width"],
-        num_layers=vision["layers"],
-        num_heads=vision["width"] // vision["head_width"],
-        mlp_width=int(vision["width"] * vision["mlp_ratio"] + 1e-6),  # the ratio may be a rounded quotient
-        image_size=vision["image_size"],
-        patch_size=vision["patch_size"],
-        pretrained_grid=vision["pt_hw_seq_len"],
-    )
     return JinaClipConfig(
         text=_text(backbone, always_on=text["default_lora_task"], default_length=512),
-        vision=tower,
+        vision=parse_vision(vision),
         matryoshka_dims=tuple(config["matryoshka_dimensions"]),
     )
 
 
-def _parse_v3(config: Json) -> JinaClipConfig:
+def _parse_v3(config: Json, adapters: LoRAConfig) -> JinaClipConfig:
     merged = {**BACKBONE, **config}
-    if config.get("model_type") == "jina_embeddings_v3":  # transformers' own form has no adapters in it
-        merged["lora_adaptations"] = []
+    is_native = config.get("model_type") == NATIVE
+    if is_native:
+        merged |= {"lora_adaptations": adapters.tasks, "lora_rank": adapters.rank, "lora_alpha": adapters.alpha}
         merged["rotary_emb_base"] = (config.get("rope_parameters") or {}).get("rope_theta", merged["rotary_emb_base"])
-    text = _text(merged, always_on=None, default_length=merged["max_position_embeddings"] - 2)
+    text = _text(merged, always_on=None, default_length=None, split_qkv=is_native)
     return JinaClipConfig(text=text, vision=None, matryoshka_dims=tuple(merged["matryoshka_dimensions"]))
 
 
-def _text(backbone: Json, *, always_on: str | None, default_length: int) -> TextConfig:
-    _require("the text tower", backbone, hidden_act="gelu", type_vocab_size=1)
+def _text(backbone: Json, *, always_on: str | None, default_length: int | None, split_qkv: bool = False) -> TextConfig:
     tasks = tuple(backbone["lora_adaptations"] or ())
     if always_on is not None and tasks != (always_on,):
         raise CheckpointError(
             f"default_lora_task is {always_on!r}, so the checkpoint should have this one adapter, it has {list(tasks)}"
         )
-    return TextConfig(
-        width=backbone["hidden_size"],
-        num_layers=backbone["num_hidden_layers"],
-        num_heads=backbone["num_attention_heads"],
-        mlp_width=backbone["intermediate_size"],
-        vocab_size=backbone["vocab_size"],
-        norm_eps=backbone["layer_norm_eps"],
-        theta=float(backbone["rotary_emb_base"]),
+    return parse_text_config(
+        backbone,
         lora=LoRAConfig(tasks=tasks, rank=backbone["lora_rank"], alpha=float(backbone["lora_alpha"])),
         always_on=always_on,
         instructions=tuple((task, text) for task, text in backbone["task_instructions"].items() if text),
-        max_length=backbone["max_position_embeddings"] - 2,
-        default_length=min(default_length, backbone["max_position_embeddings"] - 2),
+        default_length=default_length,
+        split_qkv=split_qkv,
     )
 
 
@@ -235,50 +147,16 @@ def render_config(config: JinaClipConfig) -> dict[str, Any]:
                 "task_instructions": dict(text.instructions),
             },
         },
-        "vision_config": {
-            "model_type": "jina_clip_vision",
-            "embed_dim": vision.width,
-            "width": vision.width,
-            "layers": vision.num_layers,
-            "head_width": vision.head_dim,
-            "mlp_ratio": vision.mlp_width / vision.width,
-            "image_size": vision.image_size,
-            "patch_size": vision.patch_size,
-            "pt_hw_seq_len": vision.pretrained_grid,
-            "intp_freq": True,
-            "naive_swiglu": True,
-            "subln": True,
-            "rope_embeddings": True,
-            "qkv_bias": True,
-            "post_norm": False,
-            "proj_type": None,
-            "ls_init_value": None,
-        },
+        "vision_config": render_vision(vision),
     }
 
 
-def _require(place: str, found: Json, **wanted: object) -> None:
-    for field, value in wanted.items():
-        if found.get(field, value) != value:
-            raise CheckpointError(
-                f"{field} of {place} is {found[field]!r}; this family is computed with {value!r} only"
-            )
-
-
 def _check(config: JinaClipConfig) -> None:
-    for part in (config.text, config.vision, config.text.lora):
-        if part is None:
-            continue
-        require_counts(part)
-        if isinstance(part, (TextConfig, VisionConfig)):
-            step = 2 if isinstance(part, TextConfig) else 4  # rotated pairs, shared out between rows and columns
-            if part.width % part.num_heads or part.head_dim % step:
-                raise CheckpointError(
-                    f"{part.num_heads} heads cannot share a width of {part.width} in multiples of {step} numbers"
-                )
-    if config.vision is not None and config.vision.width != config.text.width:
+    check_text_config(config.text)
+    vision = config.vision
+    if vision is not None and vision.width != config.text.width:
         raise CheckpointError(
-            f"both towers must end in one space, their widths are {config.text.width} and {config.vision.width}"
+            f"both towers must end in one space, their widths are {config.text.width} and {vision.width}"
         )
     if not config.matryoshka_dims or max(config.matryoshka_dims) > config.text.width:
         raise CheckpointError(f"matryoshka_dimensions must lie within 1 and {config.text.width}")

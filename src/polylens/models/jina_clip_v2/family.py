@@ -7,33 +7,34 @@ from pathlib import Path
 from typing import cast
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from polylens.models.description import Family, Header, Json, Layout, Usage, WeightPart
+from polylens.models.eva02.config import is_jina_bert, text_backbone
+from polylens.models.eva02.images import render_image_config
 from polylens.models.files import read_json
-from polylens.models.jina_clip_v2.config import JinaClipConfig, parse_config, render_config
+from polylens.models.jina_clip_v2.config import NATIVE, NO_ADAPTERS, JinaClipConfig, parse_config, render_config
 from polylens.models.jina_clip_v2.model import JinaClip
-from polylens.models.jina_clip_v2.processing import JinaClipProcessor, render_image_config
-from polylens.models.jina_clip_v2.state_dict import (
-    LOGIT_SCALE,
-    clip_rules,
-    native_rules,
-    saved_rules,
-    skipped_names,
-    v3_rules,
-)
+from polylens.models.jina_clip_v2.native import CONFIG_FILES, WEIGHT_FILES, adapter_parts, read_adapters
+from polylens.models.jina_clip_v2.processing import JinaClipProcessor
+from polylens.models.jina_clip_v2.state_dict import LOGIT_SCALE, clip_rules, skipped_names
 from polylens.models.protocol import Model, Processor
+from polylens.models.rules import unfolded
+from polylens.models.xlm_rotary.state_dict import adapted_rules, native_rules, plain_rules
 
 _ONE_INSTRUCTION = ("text-matching", "retrieval.passage", "classification", "separation")
 """Tasks that clients send to jina-clip-v2 and that have no effect: its one instruction is that of `retrieval.query`."""
 
 
 def _claims(config: Json) -> bool:
-    return config.get("model_type") in ("jina_clip", "jina_embeddings_v3") or "lora_adaptations" in config
+    if config.get("model_type") == "jina_clip":
+        return not is_jina_bert(text_backbone(config))
+    return config.get("model_type") == NATIVE or bool(config.get("lora_adaptations"))
 
 
 def _read(folder: Path, published: Json) -> Header:
-    config = parse_config(published)
+    is_native = published.get("model_type") == NATIVE
+    config = parse_config(published, read_adapters(folder) if is_native else NO_ADAPTERS)
     has_images = config.vision is not None
     clip = Usage(ignored_tasks=_ONE_INSTRUCTION, tile=512, tile_tokens=4_000, unit_vectors_in_batch_jobs=False)
     return Header(
@@ -59,12 +60,12 @@ def _weights(header: Header, _network: nn.Module, names: frozenset[str]) -> Sequ
     config: JinaClipConfig = header.config
     if config.vision is not None:
         return (WeightPart(rules=clip_rules(config, header.modalities), skipped=skipped_names(header.modalities)),)
-    if read_json(header.folder / "config.json").get("model_type") == "jina_embeddings_v3":
-        is_saved = any(name.startswith("encoder.") for name in names)
-        rules = (saved_rules if is_saved else native_rules)(config.text)
-        return (WeightPart(rules=rules, skipped=("pooler.",)),)
     # The pooler is a remnant of pretraining; no vector depends on it.
-    return (WeightPart(rules=v3_rules(config.text), skipped=("roberta.pooler.",)),)
+    if read_json(header.folder / "config.json").get("model_type") == NATIVE:
+        is_saved = any(name.startswith("encoder.") for name in names)
+        rules = plain_rules(config.text, "") if is_saved else native_rules(config.text)
+        return (WeightPart(rules=list(rules), skipped=("pooler.",)), *adapter_parts(config.text))
+    return (WeightPart(rules=list(adapted_rules(config.text, "roberta.")), skipped=("roberta.pooler.",)),)
 
 
 def _layout(model: Model, processor: Processor, scalars: Mapping[str, float]) -> Layout:
@@ -73,10 +74,7 @@ def _layout(model: Model, processor: Processor, scalars: Mapping[str, float]) ->
     assert processing.image_config is not None
     ours = {name: parameter.detach().cpu() for name, parameter in clip.named_parameters()}
     scale = torch.tensor(scalars[LOGIT_SCALE], dtype=next(iter(ours.values())).dtype)
-    tensors: dict[str, Tensor] = {LOGIT_SCALE: scale}
-    for rule in clip_rules(clip.config, ("text", "image")):
-        published = rule.unfold([ours[name] for name in rule.ours])
-        tensors |= {name: each.contiguous() for name, each in zip(rule.published, published, strict=True)}
+    tensors = {LOGIT_SCALE: scale, **unfolded(clip_rules(clip.config, ("text", "image")), ours)}
     return Layout(
         tensors=tensors,
         config=render_config(clip.config),
@@ -87,7 +85,7 @@ def _layout(model: Model, processor: Processor, scalars: Mapping[str, float]) ->
 
 FAMILY = Family(
     name="jina_clip_v2",
-    model_types=("jina_clip", "jina_embeddings_v3"),
+    model_types=("jina_clip", NATIVE),
     outputs=frozenset({"dense"}),
     claims=_claims,
     read=_read,
@@ -95,4 +93,6 @@ FAMILY = Family(
     weights=_weights,
     layout=_layout,
     scalars=(LOGIT_SCALE,),
+    identifying=tuple(CONFIG_FILES.values()),
+    weight_files=tuple(WEIGHT_FILES.values()),
 )

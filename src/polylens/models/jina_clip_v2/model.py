@@ -9,14 +9,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from polylens.models.eva02.vision import VisionTower
 from polylens.models.jina_clip_v2.config import JinaClipConfig
-from polylens.models.jina_clip_v2.text import TextTower
-from polylens.models.jina_clip_v2.vision import VisionTower
 from polylens.models.protocol import Item, Modality, Outputs, packed_spans
+from polylens.models.towers import embed_mixed
+from polylens.models.xlm_rotary.text import TextTower
 from polylens.nn.lora import adapter_rows
 from polylens.nn.packing import Packing
 from polylens.nn.pooling import span_mean
@@ -52,14 +52,7 @@ class JinaClip(nn.Module):
         A text's vector is the mean over its tokens, including `<s>` and `</s>`; that of an image is the class token.
         jina_clip_v2 facts, sections 1.4 and 1.5.
         """
-        is_image = [item.patches is not None for item in items for _ in item.spans]
-        dense = torch.empty(len(is_image), self.config.text.width, device=self._device())
-        for are_images, encode in ((False, self._texts), (True, self._images)):
-            chosen = [item for item in items if (item.patches is not None) == are_images]
-            if chosen:
-                dense[[row for row, image in enumerate(is_image) if image == are_images]] = encode(chosen)
-        lengths = tuple(item.num_tokens for item in items)
-        return Outputs(F.normalize(dense, dim=-1), dense.norm(dim=-1), None, lengths)
+        return embed_mixed(items, self._texts, self._images, width=self.config.text.width, device=self._device())
 
     def _texts(self, items: Sequence[Item]) -> Float[Tensor, "S E"]:
         assert self.text is not None

@@ -5,96 +5,23 @@ jina_clip_v2 facts, sections 1.4 and 1.6.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import PIL.Image
-import torch
-from einops import rearrange
-from jaxtyping import Float, UInt8
+from jaxtyping import UInt8
 from tokenizers import Tokenizer
 from torch import Tensor
 
 from polylens.errors import CheckpointError, InputError
 from polylens.models.chunks import chunk_spans
+from polylens.models.eva02.images import ImageConfig, ImageProcessor, parse_image_config
 from polylens.models.files import read_json, read_tokenizer
-from polylens.models.jina_clip_v2.config import JinaClipConfig, adapter_key
+from polylens.models.jina_clip_v2.config import JinaClipConfig
 from polylens.models.protocol import Item
-
-LONGEST = 32  # largest aspect ratio of an image that is resized whole: 25 MB at 512 pixels
-PLACEHOLDER = -1  # the id of an image's tokens, none of which is in the vocabulary
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ImageConfig:
-    """How images are processed, from `preprocessor_config.json`."""
-
-    size: int  # pixels per side
-    mean: tuple[float, float, float]  # of red, green and blue, from 0 to 1
-    std: tuple[float, float, float]
-
-
-def parse_image_config(config: Mapping[str, Any]) -> ImageConfig:
-    """Reads `preprocessor_config.json`.
-
-    Raises:
-        CheckpointError: A field is missing, or asks for another way to resize images.
-    """
-    for field, wanted in (("resize_mode", "shortest"), ("interpolation", "bicubic")):
-        if config.get(field, wanted) != wanted:
-            raise CheckpointError(
-                f"{field} of preprocessor_config.json is {config[field]!r}, this family has {wanted!r} only"
-            )
-    try:
-        red, green, blue = map(float, config["mean"])
-        deviations = tuple(map(float, config["std"]))
-        return ImageConfig(
-            size=int(config["size"]), mean=(red, green, blue), std=(deviations[0], deviations[1], deviations[2])
-        )
-    except (KeyError, TypeError, ValueError, IndexError) as wrong:
-        raise CheckpointError(f"preprocessor_config.json lacks size, mean or std as numbers: {wrong!r}") from wrong
-
-
-def render_image_config(config: ImageConfig) -> dict[str, Any]:
-    """Returns the `preprocessor_config.json` of a checkpoint."""
-    shared = {"resize_mode": "shortest", "interpolation": "bicubic", "fill_color": 0}
-    return {**asdict(config), "mean": list(config.mean), "std": list(config.std), **shared}
-
-
-def square(image: PIL.Image.Image, size: int) -> PIL.Image.Image:
-    """Resizes the shorter side of an image to `size` pixels, bicubically, and returns the middle square.
-
-    The pixels equal those of torchvision's `Resize` and `CenterCrop` for a PIL image. Of an image more than `LONGEST`
-    times as long as wide only the middle is computed, because the whole would first have to be enlarged to an enormous
-    length. That may differ by two levels of 255, since each of two passes rounds.
-
-    Args:
-        image: RGB, of any size.
-        size: Pixels per side.
-
-    Example:
-        >>> square(PIL.Image.new("RGB", (300, 200)), 512).size
-        (512, 512)
-    """
-    shorter, longer = sorted(image.size)
-    resized = [size if side == shorter else int(size * side / shorter) for side in image.size]
-    left, top = (round((side - size) / 2) for side in resized)
-    box = (left, top, left + size, top + size)
-    if longer <= LONGEST * shorter:
-        return image.resize((resized[0], resized[1]), PIL.Image.Resampling.BICUBIC).crop(box)
-    across, down = image.width / resized[0], image.height / resized[1]
-    source = (box[0] * across, box[1] * down, box[2] * across, box[3] * down)
-    return image.resize((size, size), PIL.Image.Resampling.BICUBIC, box=source)
-
-
-def to_patches(pixels: Float[Tensor, "C H W"], patch_size: int) -> Float[Tensor, "P D"]:
-    """Cuts an image into patches, row by row, each as channel, row, column. Incomplete patches are dropped."""
-    rows, columns = pixels.shape[1] // patch_size, pixels.shape[2] // patch_size
-    whole = pixels[:, : rows * patch_size, : columns * patch_size]
-    return rearrange(whole, "c (h ph) (w pw) -> (h w) (c ph pw)", ph=patch_size, pw=patch_size)
+from polylens.models.xlm_rotary.config import adapter_key
 
 
 class JinaClipProcessor:
@@ -112,11 +39,9 @@ class JinaClipProcessor:
         self.tokenizer = tokenizer
         self.instructions = dict(config.text.instructions)
         self.max_pixels = image.size**2 if image is not None else 0
-        if image is not None and config.vision is not None and image.size != config.vision.image_size:
-            raise CheckpointError(
-                f"preprocessor_config.json makes pictures of {image.size} pixels per side, "
-                f"the vision tower takes {config.vision.image_size}"
-            )
+        self._images = None
+        if image is not None and config.vision is not None:
+            self._images = ImageProcessor(image, config.vision)
         tokenizer.no_truncation()
         tokenizer.no_padding()
         ends = tokenizer.encode("").ids
@@ -163,7 +88,10 @@ class JinaClipProcessor:
         if name == "retrieval":
             name = f"retrieval.{prompt_name or 'query'}"
         if not self._names:
-            raise InputError(f"this checkpoint has no adapters, so it has no tasks: leave task out, got {name!r}")
+            raise InputError(
+                f"this checkpoint has no adapters, so it has no tasks: leave task out, got {name!r}; in transformers' "
+                "form of jina-embeddings-v3 they lie beside config.json, in retrieval_query and four more folders"
+            )
         if name not in self._names:
             given = name if task != "retrieval" else f"{task!r} with prompt_name {prompt_name!r}"
             raise InputError(f"task must be one of {', '.join((*self._names, 'retrieval'))}, got {given}")
@@ -205,23 +133,13 @@ class JinaClipProcessor:
             raise InputError("this model takes texts only, it has no vision tower")
         return self.config.vision.num_tokens
 
-    def image(self, image: PIL.Image.Image, *, task: str | None, max_pixels: int | None) -> Item:
+    def image(self, image: PIL.Image.Image, *, task: str | None, max_pixels: int | None) -> Item:  # noqa: ARG002
         """Normalises the middle square of an RGB image and cuts it into patches. The tower takes this one size."""
-        if self.image_config is None or self.config.vision is None:
+        if self._images is None:
             raise InputError("this model takes texts only, it has no vision tower")
-        if max_pixels is not None:
-            raise InputError(
-                f"max_pixels cannot be chosen: this model sees every picture as {self.image_config.size} x "
-                f"{self.image_config.size} pixels"
-            )
-        middle = np.array(square(image, self.image_config.size), dtype=np.uint8)
-        return self.pixels(torch.from_numpy(middle).permute(2, 0, 1), task=task)
+        return self._images.image(image, max_pixels=max_pixels)
 
     def pixels(self, pixels: UInt8[Tensor, "3 H W"], *, task: str | None) -> Item:  # noqa: ARG002
         """Normalises an image that already has the size of the tower, and cuts it into patches."""
-        assert self.image_config is not None and self.config.vision is not None
-        mean, std = (torch.tensor(each)[:, None, None] for each in (self.image_config.mean, self.image_config.std))
-        patches = to_patches((pixels.float() / 255 - mean) / std, self.config.vision.patch_size)
-        placeholders = np.full(self.config.vision.num_tokens, PLACEHOLDER, dtype=np.int64)
-        side = self.config.vision.grid
-        return Item(token_ids=placeholders, pool=(0, 1), task=None, patches=patches, grids=((side, side),))
+        assert self._images is not None
+        return self._images.pixels(pixels)

@@ -17,6 +17,7 @@ from polylens.models.qwen_vl.config import (
 SCORE_TOKEN_ID = 100  # appended to each pair; the score is read at its position
 LOGIT_BIAS = 2.65  # subtracted before the sigmoid
 MAX_LENGTH = 10_240  # tokens of a pair, the score token counted
+MIN_PIXELS, MAX_PIXELS = 3_136, 602_112  # of an image, whatever preprocessor_config.json says; 602,112 is 768 * 28 * 28
 MAX_QUERY_LENGTH = 512  # tokens kept free for the query where a document is cut; the query itself is not cut
 
 

@@ -15,7 +15,9 @@ from polylens.errors import CheckpointError, InputError
 from polylens.models.files import read_json, read_tokenizer
 from polylens.models.jina_reranker_m0.config import (
     MAX_LENGTH,
+    MAX_PIXELS,
     MAX_QUERY_LENGTH,
+    MIN_PIXELS,
     SCORE_TOKEN_ID,
     JinaRerankerM0Config,
 )
@@ -80,7 +82,8 @@ class JinaRerankerM0Processor:
         Raises:
             CheckpointError: One of them is missing, broken, or belongs to another model.
         """
-        image = parse_image_config(read_json(folder / "preprocessor_config.json"))
+        published = read_json(folder / "preprocessor_config.json")
+        image = parse_image_config({**published, "min_pixels": MIN_PIXELS, "max_pixels": MAX_PIXELS})
         tokenizer = read_tokenizer(folder)
         return cls(config, image, tokenizer, _truncation_side(folder, tokenizer))
 

@@ -141,13 +141,27 @@ def _parse_decoder(text: Json) -> DecoderConfig:
     )
 
 
+QWEN2_TOWER: Json = {
+    "depth": 32,
+    "embed_dim": 1280,
+    "num_heads": 16,
+    "mlp_ratio": 4,
+    "hidden_size": 3584,
+    "hidden_act": "quick_gelu",
+}
+"""The `vision_config` of Qwen2-VL-7B, which transformers takes as its defaults. It leaves out of a file that it saves
+whatever equals them, so the file of a 2B model may say `hidden_size` alone.
+https://github.com/huggingface/transformers/issues/38981 shows the same with another model."""
+
+
 def parse_qwen2_vision(vision: Json) -> Qwen2VisionConfig:
-    """Reads the `vision_config` of Qwen2-VL, whose `hidden_size` is the decoder's width.
+    """Reads the `vision_config` of Qwen2-VL, whose `hidden_size` is the decoder's width; see `QWEN2_TOWER`.
 
     Raises:
         CheckpointError: The tower has another activation than the published one.
     """
-    activation = vision.get("hidden_act", "quick_gelu")
+    vision = {**QWEN2_TOWER, **vision}
+    activation = vision["hidden_act"]
     if activation != "quick_gelu":
         raise CheckpointError(
             f"vision_config.hidden_act must be 'quick_gelu', as of every Qwen2-VL, got {activation!r}"
@@ -254,7 +268,7 @@ def _render_vision(vision: VisionConfig) -> dict[str, Any]:
     return {
         **patches,
         "embed_dim": vision.width,
-        "mlp_ratio": vision.mlp_width / vision.width,
+        "mlp_ratio": vision.mlp_width // vision.width,
         "hidden_size": vision.output_width,
         "hidden_act": "quick_gelu",
     }

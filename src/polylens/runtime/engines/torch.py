@@ -30,11 +30,12 @@ class TorchEngine:
         row = start = 0
         for item in items:
             found = []
-            for first, stop in item.chunks or ((0, item.num_tokens),):  # without chunks: every token, prompt included
+            length = len(item.vector_token_ids)
+            for first, stop in item.chunks or ((0, length),):  # without chunks: every token, prompt included
                 rows = dense[row : row + 1] if tokens is None else tokens[start + first : start + stop]
                 found.append(Embedding(dense[row].copy(), rows.copy(), float(norms[row])))
                 row += 1
-            start += item.num_tokens
+            start += length
             yield found
 
     def score(self, items: Sequence[Item]) -> FloatArray:

@@ -193,7 +193,8 @@ class EmbeddingService:
             kept = text[: CHARS_PER_TOKEN * limit]  # so that a text of megabytes costs what its first tokens cost
             item = served.header.processor.text(kept, task=adapter, prompt_name=prompt, max_length=limit)
             if not options.truncate and (item.truncated or len(kept) < len(text)):
-                raise too_long(limit, options, index)
+                at = item.num_tokens if item.truncated else limit  # a query may have a limit of its own
+                raise too_long(at, options, index)
             items.append(item)
         return items
 
@@ -222,7 +223,7 @@ class EmbeddingService:
 
     async def _embed_text(self, served: Served, item: Item, queue: QueueName, options: EmbedOptions) -> Embedded:
         (embedding,) = await self._compute(served, item, queue, options)
-        token_ids = tuple(item.token_ids.tolist()) if options.shows_tokens else ()
+        token_ids = tuple(item.vector_token_ids.tolist()) if options.shows_tokens else ()
         return Embedded(embedding, item.num_tokens, is_image=False, token_ids=token_ids)
 
     async def _embed_image(

@@ -182,6 +182,7 @@ Packed = tuple[
     tuple[Grid, ...],
     tuple[int, ...],
     tuple[tuple[int, int], ...],
+    npt.NDArray[np.bool_] | None,
 ]
 
 Request = tuple[Packed, "Output"]
@@ -191,17 +192,23 @@ Request = tuple[Packed, "Output"]
 def packed(item: Item) -> Packed:
     """An item as plain arrays: torch would send its tensors through shared memory, one file per tensor."""
     patches = None if item.patches is None else item.patches.numpy()
-    return item.token_ids, item.pool, item.task, patches, item.grids, item.image_starts, item.chunks
+    return item.token_ids, item.pool, item.task, patches, item.grids, item.image_starts, item.chunks, item.kept
 
 
 def unpacked(parts: Packed) -> Item:
     """The item that `packed` turned into plain arrays."""
     import torch
 
-    token_ids, pool, task, patches, grids, image_starts, chunks = parts
-    tensor = None if patches is None else torch.from_numpy(patches)
+    token_ids, pool, task, patches, grids, image_starts, chunks, kept = parts
     return Item(
-        token_ids=token_ids, pool=pool, task=task, patches=tensor, grids=grids, image_starts=image_starts, chunks=chunks
+        token_ids=token_ids,
+        pool=pool,
+        task=task,
+        patches=None if patches is None else torch.from_numpy(patches),
+        grids=grids,
+        image_starts=image_starts,
+        chunks=chunks,
+        kept=kept,
     )
 
 

@@ -19,12 +19,12 @@ from polylens.lab.nano.schedule import Recipe
 from polylens.lab.nano.tokenizer import CLIP_TOKENS, train_tokenizer
 from polylens.lab.nano.trainee import Trainee, capture_inputs, patches_in
 from polylens.lab.synthetic.rendered import Rendered
+from polylens.models.eva02.vision import VisionTower
 from polylens.models.jina_clip_v2.config import JinaClipConfig
 from polylens.models.jina_clip_v2.family import FAMILY
 from polylens.models.jina_clip_v2.model import JinaClip
 from polylens.models.jina_clip_v2.processing import JinaClipProcessor
 from polylens.models.jina_clip_v2.state_dict import LOGIT_SCALE
-from polylens.models.jina_clip_v2.vision import VisionTower
 from polylens.models.protocol import Item, Outputs, Processor
 
 

@@ -1,4 +1,4 @@
-"""The text tower: XLM-RoBERTa with rotary positions, post-norm, mean pooling.
+"""The text tower: XLM-RoBERTa with rotary positions and post-norm; its families pool or project its states.
 
 Shapes: T tokens of all texts together, W width, R rotated pairs per head.
 
@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from polylens.models.jina_clip_v2.config import TextConfig
+from polylens.models.xlm_rotary.config import TextConfig
 from polylens.nn.attention import attention
 from polylens.nn.lora import AdapterRows, LoRAEmbedding, LoRALinear
 from polylens.nn.packing import Packing
@@ -25,7 +25,7 @@ class TextAttention(nn.Module):
     def __init__(self, config: TextConfig) -> None:
         super().__init__()
         self.num_heads = config.num_heads
-        self.qkv = LoRALinear(config.width, 3 * config.width, bias=True, lora=config.chosen)
+        self.qkv = LoRALinear(config.width, 3 * config.width, bias=True, lora=config.chosen_qkv)
         self.out = LoRALinear(config.width, config.width, bias=True, lora=config.chosen)
 
     def forward(

@@ -14,7 +14,7 @@ from tests.support import tiny_clip
 
 import polylens
 from polylens.errors import CheckpointError, InputError
-from polylens.models.jina_clip_v2.processing import parse_image_config, square, to_patches
+from polylens.models.eva02.images import parse_image_config, square, to_patches
 
 
 def the_long_way(image: PIL.Image.Image, size: int) -> PIL.Image.Image:

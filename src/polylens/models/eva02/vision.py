@@ -18,7 +18,7 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from polylens.models.jina_clip_v2.config import VisionConfig
+from polylens.models.eva02.config import VisionConfig
 from polylens.nn.attention import attention
 from polylens.nn.packing import Packing
 from polylens.nn.rope import axial_angles, rotate
