@@ -168,6 +168,8 @@ class TestSearch:
             ({"image": "no image"}, "base64", "input"),
             ({"image": base64.b64encode(b"not an image at all").decode()}, "image", "input.0"),
             ({"query": 3}, "query", "query"),
+            ({"query": "a", "rerank": {}}, "no served model is trained to rerank", "rerank.model"),
+            ({"query": "a", "rerank": {"seconds": "long"}}, "seconds", "rerank.seconds"),
         ],
     )
     def test_refused(self, library: Running, body: dict[str, Any], says: str, field: str) -> None:
