@@ -373,7 +373,7 @@ def test_a_damaged_index_is_told_so(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["nanno", "./nowhere", "/no/where", "a/b/c", "", "C:\\models\\v4"])
 def test_a_name_that_leads_nowhere_lists_what_exists(name: str) -> None:
-    with pytest.raises(ModelNotFoundError, match="Known by name: nano"):
+    with pytest.raises(ModelNotFoundError, match="`polylens models` lists those known by name, among them nano, "):
         resolve(name)
 
 

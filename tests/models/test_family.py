@@ -181,4 +181,7 @@ def test_a_model_that_only_scores_is_no_embedder(
     command = [sys.executable, "-m", "polylens.cli", "embed", "red", "--model", str(checkpoint)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "polylens: this model is a reranker: it scores pairs of inputs and produces no vectors\n"
+    assert done.stderr == (
+        "polylens: this model is a reranker: it scores pairs of inputs and produces no vectors; use it with "
+        "load_reranker, or `polylens rerank`\n"
+    )

@@ -380,6 +380,8 @@ NOT_LOADABLE: Mapping[str, str] = {f"jinaai/jina-embedding-{size}-en-v1": _T5 fo
 """Published models of the same maker that cannot be loaded: name -> why, and what would do."""
 
 
+_SHOWN = ("nano", "jinaai/jina-embeddings-v4", "jinaai/jina-clip-v2")  # in an error; the whole list is a page long
+
 _BY_NAME = {name: entry for entry in CATALOG for name in (entry.name, *entry.aliases)}
 
 
@@ -392,7 +394,7 @@ def find(name: str) -> CatalogEntry:
     """Returns the entry of the catalog for a name or an alias.
 
     Raises:
-        ModelNotFoundError: No model has this name; the message lists the known names.
+        ModelNotFoundError: No model has this name; the message says where the known names are listed.
 
     Example:
         >>> find("jina-embeddings-v4").repository
@@ -429,7 +431,7 @@ def entry_at(folder: Path) -> CatalogEntry | None:
 
 
 def unknown(name: str) -> ModelNotFoundError:
-    """Returns the error for an unknown name, with the closest name, all known names, and a hint that a folder works.
+    """Returns the error for an unknown name, with the closest name, some known ones, and a hint that a folder works.
 
     For a published model that cannot be loaded, the error says why.
     """
@@ -439,7 +441,7 @@ def unknown(name: str) -> ModelNotFoundError:
     close = get_close_matches(name, _BY_NAME, n=1)
     hint = f"Did you mean {close[0]!r}? " if close else ""
     return ModelNotFoundError(
-        f"no model {name!r}. {hint}Known by name: {', '.join(_BY_NAME)}. "
+        f"no model {name!r}. {hint}`polylens models` lists those known by name, among them {', '.join(_SHOWN)}. "
         "A folder in the official layout works too (config.json, *.safetensors and tokenizer.json in it), "
         "and so does 'user/name' of a repository on the hub."
     )

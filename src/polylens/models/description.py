@@ -108,7 +108,10 @@ class Header:
             InputError: The model only scores pairs.
         """
         if self.family.outputs == {"score"}:
-            raise InputError("this model is a reranker: it scores pairs of inputs and produces no vectors")
+            raise InputError(
+                "this model is a reranker: it scores pairs of inputs and produces no vectors; use it with "
+                "load_reranker, or `polylens rerank`"
+            )
         return cast("Processor", self.processing)
 
     @property

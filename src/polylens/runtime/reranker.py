@@ -67,7 +67,7 @@ def load_reranker(
     Example:
         >>> import polylens
         >>> reranker = polylens.load_reranker("nano")  # doctest: +SKIP
-        >>> reranker.rerank("harbour dues", ["Fishing", "Fees in the port"])[0].index  # doctest: +SKIP
+        >>> reranker.rerank("port fees", ["Fishing", "Fees in the port"])[0].index  # doctest: +SKIP
         1
     """
     folder = resolve(name, revision=revision, local_files_only=local_files_only)
