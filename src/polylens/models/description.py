@@ -170,6 +170,16 @@ class Adapters:
     other engines serve."""
 
 
+@dataclass(frozen=True, slots=True)
+class TowerPart:
+    """A part of a model that an engine may compile: a `protocol.Tower`."""
+
+    name: str
+    """The attribute of the model; it is None in a model that was loaded without this tower."""
+    one_length: bool = False
+    """Whether all its sequences have the same length, as images at one size do."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Family:
     """A network, its processing, and its published layout."""
@@ -200,5 +210,7 @@ class Family:
     """Whether its activations exceed 65,504, the largest float16."""
     heat_maps: HeatMaps | None = None
     """None for a family whose vectors belong to no place in an image."""
+    towers: tuple[TowerPart, ...] = ()
+    """What an engine may compile; empty for a family that only the torch engine runs."""
     adapters: Adapters | None = None
     """None for a family without adapters that can be trained."""

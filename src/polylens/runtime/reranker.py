@@ -21,6 +21,7 @@ from polylens.models.protocol import Item, Modality, Scorer, Side
 from polylens.runtime.batching import TOKEN_BUDGET, batches
 from polylens.runtime.devices import choose_device, choose_dtype
 from polylens.runtime.embedder import Embedder, model_stem
+from polylens.runtime.engines.choice import model_id
 from polylens.runtime.engines.protocol import Engine
 from polylens.runtime.engines.torch import TorchEngine
 from polylens.runtime.prepare import Input, require_unicode
@@ -68,7 +69,8 @@ def load_reranker(
     held_in = choose_dtype(dtype, target, float16_overflows=header.family.overflows_in_float16)
     if "score" in header.family.outputs:
         return PairReranker(header, load_scorer(header, device=target, dtype=held_in), model_stem(name))
-    return VectorReranker(Embedder(header, load_model(header, device=target, dtype=held_in), model_stem(name)))
+    model = load_model(header, device=target, dtype=held_in)
+    return VectorReranker(Embedder(header, model, model_id(model_stem(name), header, None)))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -231,7 +233,7 @@ class PairReranker(Reranker):
         self.engine: Engine = TorchEngine(model)
         self.processor = header.pairs
         self.modalities = header.modalities
-        self.model_id = f"{name}@{header.fingerprint}"
+        self.model_id = model_id(name, header, None)
 
     def score(
         self, pairs: Sequence[Pair], options: PairOptions, progress: Callable[[int], None] = lambda _: None

@@ -25,6 +25,7 @@ from polylens.types import Embedding
 
 if TYPE_CHECKING:
     from polylens.models.description import Header
+    from polylens.runtime.engines.choice import EngineName
 
 START_SECONDS = 900.0  # to load the largest checkpoint from a slow disk
 WARM_UP_TOKENS = 128  # of the text that is timed; a short one runs before it
@@ -57,6 +58,8 @@ class WorkerConfig:
     device: str | None
     dtype: str | None
     threads: int | None
+    engine: EngineName = "torch"
+    quantization: str | None = None
 
 
 class Died(Exception):
@@ -226,14 +229,15 @@ def _load(config: WorkerConfig) -> tuple[Any, Speeds]:
 
     from polylens.checkpoints.loading import load_model, read_header
     from polylens.runtime.devices import choose_device, choose_dtype
-    from polylens.runtime.engines.torch import TorchEngine
+    from polylens.runtime.engines.choice import make_engine
 
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     device = choose_device(config.device)
     header = read_header(config.folder, modalities=config.modalities)
     dtype = choose_dtype(config.dtype, device, float16_overflows=header.family.overflows_in_float16)
-    engine = TorchEngine(load_model(header, device=device, dtype=dtype))
+    model = load_model(header, device=device, dtype=dtype)
+    engine = make_engine(config.engine, model, header, quantization=config.quantization)
 
     def run(batch: list[tuple[Packed, bool]]) -> list[list[tuple[Any, Any, float]]]:
         empty = np.zeros((0, 0), dtype=np.float32)
@@ -243,7 +247,25 @@ def _load(config: WorkerConfig) -> tuple[Any, Speeds]:
             for chunks, want in zip(engine.run([unpacked(parts) for parts, _ in batch]), wants, strict=True)
         ]
 
+    engine.prepare(_one_of_each(header))
     return run, _warm_up(run, header)
+
+
+def _one_of_each(header: Header) -> list[Item]:
+    """Returns a short text for each adapter, and an image: what an engine must have made before requests come."""
+    import PIL.Image
+
+    processor = header.processor
+    items = []
+    if "text" in header.modalities:
+        default, prompt = processor.role(None, None)
+        roles = [processor.role(task, side) for task in processor.tasks for side in ("query", "passage")]
+        adapters = dict.fromkeys([default, *(adapter for adapter, _ in roles)])
+        items = [processor.text("warm", task=adapter, prompt_name=prompt, max_length=None) for adapter in adapters]
+    if "image" in header.modalities:
+        image = PIL.Image.new("RGB", (WARM_UP_PIXELS, WARM_UP_PIXELS), "white")
+        items.append(processor.image(image, task=None, max_pixels=None))
+    return items
 
 
 def _warm_up(run: Any, header: Header) -> Speeds:
