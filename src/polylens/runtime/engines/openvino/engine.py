@@ -44,13 +44,21 @@ class OpenVinoEngine:
         header: The header of its checkpoint.
         quantization: "int8", or None for the number format of the weights.
         cache: The folder of converted graphs.
+        background: Where graphs are converted; one thread suffices.
     """
 
-    def __init__(self, model: Model, header: Header, *, quantization: Literal["int8"] | None, cache: Path) -> None:
+    def __init__(
+        self,
+        model: Model,
+        header: Header,
+        *,
+        quantization: Literal["int8"] | None,
+        cache: Path,
+        background: ThreadPoolExecutor,
+    ) -> None:
         self._model = model
         self._header = header
         self._layers: dict[str, CompiledLayers] = {}
-        background = ThreadPoolExecutor(1, thread_name_prefix="polylens-openvino")
         dtype = str(next(iter(model.named_parameters()))[1].dtype).removeprefix("torch.")
         key = GraphKey(fingerprint=header.fingerprint, tower="", task=None, dtype=dtype, quantization=quantization)
         for part in header.family.towers:
@@ -125,14 +133,16 @@ class CompiledLayers:
             fitting = [i for i in chosen if self._one_length or lengths[i] <= LONGEST]
             size = (lengths[0] if self._one_length else TRACED_TOKENS, x.shape[1])
             graph = self._graph(task, size, has_adapters=bool(adapters)) if fitting else None
-            left += chosen if graph is None else [i for i in chosen if i not in fitting]
-            for row in [] if graph is None else rows_of(lengths, fitting, one_length=self._one_length):
+            if graph is None:
+                left += chosen
+                continue
+            left += [i for i in chosen if i not in fitting]
+            for row in rows_of(lengths, fitting, one_length=self._one_length):
                 with self._inference:  # a compiled graph has one set of buffers
                     found = torch.from_numpy(graph(row_inputs(row, tokens, starts, lengths), share_inputs=True)[0])
-                at = 0
-                for i in row.sequences:
-                    hidden[starts[i] : starts[i] + lengths[i]] = found[at : at + lengths[i]]
-                    at += lengths[i]
+                sizes = [lengths[i] for i in row.sequences]
+                for i, states in zip(row.sequences, torch.split(found[: sum(sizes)], sizes), strict=True):
+                    hidden[starts[i] : starts[i] + lengths[i]] = states
         if left:
             self._through_torch(hidden, x, lengths, [(i, tasks[i]) for i in left], bool(adapters))
         return hidden

@@ -121,8 +121,20 @@ def _twin_in_float32(tower: Tower) -> nn.Module:
 
 
 def _quantized(graph: Any, rows: Sequence[RowInputs]) -> Any:
-    """Returns the graph with products of 8-bit integers; ranges of activations are those of the rows."""
+    """Returns the graph with products of 8-bit integers; the ranges of its activations are those of the rows.
+
+    SmoothQuant, which nncf applies by itself, is left out: on random weights of 6 layers the least cosine with float32
+    fell from 0.9997 to 0.9953.
+    """
     library = nncf()
+    parameters = library.AdvancedQuantizationParameters()
+    parameters.smooth_quant_alphas.matmul = parameters.smooth_quant_alphas.convolution = -1
     data = library.Dataset([tuple(row) for row in rows])
     with contextlib.redirect_stdout(io.StringIO()):  # progress bars
-        return library.quantize(graph, data, model_type=library.ModelType.TRANSFORMER, subset_size=len(rows))
+        return library.quantize(
+            graph,
+            data,
+            model_type=library.ModelType.TRANSFORMER,
+            subset_size=len(rows),
+            advanced_parameters=parameters,
+        )
