@@ -155,6 +155,9 @@ class TestEmbed:
     def test_an_unknown_model(self) -> None:
         assert "no model 'nosuch'" in refusal("embed", "a", "--model", "nosuch", code=3)
 
+    def test_an_engine_that_does_not_run_the_model(self) -> None:
+        assert "does not run models of the family jina_v4" in refusal("embed", "a", "--engine", "openvino", code=2)
+
     def test_a_reader_that_goes_away(self, model: Path) -> None:
         command = [*COMMAND, "embed", "long " * 200, "--multivector", "--model", str(model)]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=QUIET) as process:
@@ -244,6 +247,10 @@ class TestIndexAndSearch:
             (("--kind", "film"), "a kind is one of pdf, image"),
         ]:
             assert says in refusal("search", "Flut", "--library", library, *wrong, code=2)
+
+    @pytest.mark.parametrize("option", [("--engine", "openvino"), ("--quantization", "int8")])
+    def test_an_engine_without_a_model(self, tmp_path: Path, option: tuple[str, str]) -> None:
+        assert "name it with --model" in refusal("index", tmp_path, *option, code=2)
 
     def test_export(self, library: Path, embedder: Embedder, tmp_path: Path) -> None:
         import pyarrow.parquet as pq

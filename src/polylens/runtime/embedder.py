@@ -97,7 +97,7 @@ class Embedder:
         header: The checkpoint without its weights.
         model: The network with its weights.
         model_id: As from `engines.choice.model_id`.
-        engine: What runs the network.
+        engine: What runs the network; None is the torch engine.
 
     Attributes:
         family: What the model says about itself; see `polylens.models.description`.
