@@ -19,6 +19,7 @@ from tests.support import tiny_bert, tiny_clip, tiny_colbert
 
 from polylens.checkpoints.loading import load_model, read_header
 from polylens.models.description import Header
+from polylens.models.eva02.vision import token_angles
 from polylens.models.protocol import Item, Model
 from polylens.runtime.embedder import load
 from polylens.runtime.engines.openvino.engine import OpenVinoEngine
@@ -180,7 +181,10 @@ class TestCache:
     @pytest.mark.parametrize("name", ["graph.bin", "graph.xml", "graph.json"])
     def test_a_broken_file_is_made_again(self, prepared: Checkpoint, name: str) -> None:
         (path,) = prepared.cache.rglob(name)
-        path.write_bytes(path.read_bytes()[:-7])
+        content = bytearray(path.read_bytes())
+        middle = slice(len(content) // 2, len(content) // 2 + 64)
+        content[middle] = bytes(255 - byte for byte in content[middle])
+        path.write_bytes(content)
         assert self.again(prepared).converted == 1
         assert self.again(prepared).converted == 0
 
@@ -220,6 +224,7 @@ def test_torch_computes_until_a_graph_is_ready(tmp_path: Path) -> None:
 def test_8_bit_vectors_are_near_and_cached(tmp_path: Path, kind: str) -> None:
     folder = tiny_clip.write(tmp_path / "model") if kind == "image" else tiny_bert.write(tmp_path / "model")
     tested = Checkpoint(folder, quantization="int8")
+    token_angles.cache_clear()  # what a tower computes once must be there before its layers are traced
     items = tested.images() if kind == "image" else tested.texts()
     found = cosines(tested.openvino, tested.torch, items)  # without `prepare`: a batch waits for its graph
     assert tested.openvino.converted == 1

@@ -103,6 +103,7 @@ def _traced(tower: Tower, task: str | None, size: tuple[int, int], *, has_adapte
     layers = _Layers(cast("Tower", twin), total, has_adapters=has_adapters).eval()
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # openvino traces with torch.jit, which torch calls deprecated
+        layers(*example)  # what a tower computes once and keeps, such as angles, is then traced as a constant
         return openvino().convert_model(layers, example_input=example)
 
 
