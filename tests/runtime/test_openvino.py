@@ -26,7 +26,9 @@ from polylens.runtime.engines.openvino.engine import OpenVinoEngine
 from polylens.runtime.engines.openvino.rows import LONGEST, ROW, row_inputs, rows_of
 from polylens.runtime.engines.protocol import Engine
 from polylens.runtime.engines.torch import TorchEngine
+from polylens.server.engine.registry import Registry
 from polylens.server.engine.worker import Worker, WorkerConfig
+from polylens.server.settings import Settings
 from polylens.types import Embedding
 
 pytestmark = pytest.mark.skipif(  # not importorskip: an import of openvino by itself reports its use
@@ -118,6 +120,19 @@ def test_the_vectors_of_texts_and_images_are_those_of_torch(tmp_path: Path, dtyp
     assert tested.openvino.converted == 2
     reference = TorchEngine(load_model(tested.header, device=CPU, dtype=torch.float32))
     assert min(cosines(tested.openvino, reference, items)) >= COSINE[dtype]
+
+
+def test_bfloat16_keeps_far_positions_apart(tmp_path: Path) -> None:
+    """Angles and distances have more digits than bfloat16: a graph that computed them in it would fail here."""
+    longer = {"max_position_embeddings": LONGEST + 2}
+    for name, tiny, config in (("rotary", tiny_clip, tiny_clip.V3), ("biases", tiny_bert, tiny_bert.BASE)):
+        tested = Checkpoint(tiny.write(tmp_path / name / "model", {**config, **longer}), dtype=torch.bfloat16)
+        letters = np.random.default_rng(0).choice([*"abcdefgh "], size=LONGEST - 2)
+        items = tested.texts(["".join(letters)])
+        assert items[0].num_tokens > LONGEST // 2
+        tested.openvino.prepare(items)
+        reference = TorchEngine(load_model(tested.header, device=CPU, dtype=torch.float32))
+        assert cosines(tested.openvino, reference, items)[0] >= COSINE[torch.bfloat16], name
 
 
 @pytest.mark.parametrize("config", [tiny_bert.CODE, tiny_bert.CLIP], ids=["normalised queries", "v1's towers"])
@@ -271,6 +286,12 @@ def test_the_process_of_a_server_has_its_graphs_before_the_first_request(worker:
     item = embedder.processor.text(TEXTS[1], task=None, prompt_name="", max_length=None)
     ((found,),) = worker.run([item], [False], 60)
     assert np.abs(found.dense - embedder.encode_text(TEXTS[1])).max() < EXACT
+
+
+def test_a_server_names_the_quantization(tmp_path: Path) -> None:
+    folder = tiny_bert.write(tmp_path / "model")
+    (served,) = Registry(Settings(models=(str(folder),), device="cpu", quantization="int8"))
+    assert served.model_id == f"model@{read_header(folder).fingerprint}+int8"
 
 
 def test_rows_hold_each_sequence_once_and_never_too_many() -> None:
