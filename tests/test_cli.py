@@ -161,6 +161,9 @@ class TestEmbed:
     def test_an_unknown_model(self) -> None:
         assert "no model 'nosuch'" in refusal("embed", "a", "--model", "nosuch", code=3)
 
+    def test_an_engine_that_does_not_run_the_model(self) -> None:
+        assert "does not run models of the family jina_v4" in refusal("embed", "a", "--engine", "openvino", code=2)
+
     def test_a_reader_that_goes_away(self, model: Path) -> None:
         command = [*COMMAND, "embed", "long " * 200, "--multivector", "--model", str(model)]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=QUIET) as process:
@@ -271,6 +274,10 @@ class TestIndexAndSearch:
         for option in ("--rerank-pages", "--rerank-seconds"):
             line = refusal("search", "Flut", "--library", library, option, "3", code=2)
             assert "name one with --rerank MODEL" in line
+
+    @pytest.mark.parametrize("option", [("--engine", "openvino"), ("--quantization", "int8")])
+    def test_an_engine_without_a_model(self, tmp_path: Path, option: tuple[str, str]) -> None:
+        assert "name it with --model" in refusal("index", tmp_path, *option, code=2)
 
     def test_export(self, library: Path, embedder: Embedder, tmp_path: Path) -> None:
         import pyarrow.parquet as pq

@@ -577,16 +577,18 @@ class TestFinding:
     def test_the_model_of_the_index_is_loaded_by_name(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         asked = []
 
-        def load(name: str) -> FakeEmbedder:
+        def load(name: str, quantization: str | None = None) -> FakeEmbedder:
             asked.append(name)
             if name == "elsewhere":
                 raise ModelNotFoundError(name)
-            return FakeEmbedder(f"{name}@1234")
+            return FakeEmbedder(f"{name}@1234" + (f"+{quantization}" if quantization else ""))
 
         monkeypatch.setattr("polylens.runtime.embedder.load", load)
         Library(folder).update()
         assert Library(folder).search("plumber")[0].file == "notes.md"
         assert asked == ["nano", "nano"]
+        Library(folder, FakeEmbedder("org/name@1234+int8")).update(rebuild=True)
+        assert Library(folder).embedder.model_id == "org/name@1234+int8"
         Library(folder, FakeEmbedder("org/name@5678")).update(rebuild=True)
         with pytest.raises(ModelMismatchError, match=r"'org/name@5678'.*'org/name@1234'"):
             Library(folder).search("plumber")

@@ -113,7 +113,8 @@ def test_a_staged_index_whose_table_is_gone_begins_anew(folder: Path) -> None:
 
 def test_a_library_that_chose_the_model_itself_takes_the_new_one(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "polylens.runtime.embedder.load", lambda name: FakeEmbedder(name, dim={"old": 32, "new": 16}[name])
+        "polylens.runtime.embedder.load",
+        lambda name, **_: FakeEmbedder(name, dim={"old": 32, "new": 16}[name]),
     )
     library = Library(folder)
     assert library.search("word7")[0].file == "07.txt"

@@ -28,7 +28,7 @@ def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Library:
     (tmp_path / "notes" / "night.txt").write_text("Nobody sails into the harbour at night, not even the pilot.")
     (tmp_path / "day.md").write_text("By day the harbour is full of ships.")
     PIL.Image.new("RGB", (20, 20), "red").save(tmp_path / "red.png")
-    monkeypatch.setattr("polylens.runtime.embedder.load", lambda name: FakeEmbedder(name))
+    monkeypatch.setattr("polylens.runtime.embedder.load", lambda name, **_: FakeEmbedder(name))
     library = Library(tmp_path, FakeEmbedder())
     library.update()
     return library

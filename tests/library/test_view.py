@@ -91,7 +91,7 @@ class TestReads:
         _, storage = counted
         library = Library(storage.path.parent)
         library.storage = storage
-        monkeypatch.setattr("polylens.runtime.embedder.load", lambda name: FakeEmbedder(name))
+        monkeypatch.setattr("polylens.runtime.embedder.load", lambda name, **_: FakeEmbedder(name))
         assert library.search("word1")[0].file == "1.txt"
         assert storage.asked == ONCE
 
@@ -188,7 +188,7 @@ class TestAsksOnceMore:
     def test_where_a_rebuild_has_another_model_the_search_is_refused(
         self, folder: Path, monkeypatch: pytest.MonkeyPatch, asked: list[tuple[str, int]]
     ) -> None:
-        monkeypatch.setattr("polylens.runtime.embedder.load", lambda name: FakeEmbedder(name))
+        monkeypatch.setattr("polylens.runtime.embedder.load", lambda name, **_: FakeEmbedder(name))
         library = Library(folder)  # its model is whichever the index names
         view = opened(library)
         assert view.search("word1")[0].file == "1.txt" and len(asked) == 1

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from polylens.nn import attention as module
 from polylens.nn.attention import attention
-from polylens.nn.packing import Packing
+from polylens.nn.packing import MaskedPacking, Packing
 
 LENGTHS = {
     "one token": [1],
@@ -267,3 +267,16 @@ class TestPacking:
         assert packing.groups == [(1, 1), (3, 1), (5, 1)]
         assert packing.order is not None and packing.inverse is not None
         assert packing.order[packing.inverse].tolist() == list(range(9))
+
+
+@pytest.mark.parametrize("slopes", [None, [0.5, 0.07, 1.25, 0.0]], ids=["no biases", "biases"])
+def test_a_mask_of_numbers_separates_sequences(slopes: list[float] | None) -> None:
+    lengths, padding = [5, 1, 3], 4
+    q, k, v = draw([*lengths, padding], kv_heads=4)
+    owner = torch.repeat_interleave(torch.arange(4), torch.tensor([*lengths, padding]))
+    mask = torch.where(owner[:, None] == owner[None], 0.0, -1e4)
+    packing = MaskedPacking(Packing([*lengths, padding], CPU).positions, mask, len(owner))
+    given = None if slopes is None else torch.tensor(slopes, dtype=torch.float64)
+    mine = attention(q, k, v, packing, causal=False, slopes=given)[: sum(lengths)]
+    q, k, v = (x[: sum(lengths)] for x in (q, k, v))
+    torch.testing.assert_close(mine, slow(q, k, v, lengths, causal=False, slopes=slopes), rtol=0, atol=1e-12)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from polylens.nn.lora import LoRAConfig, LoRALinear, adapter_rows
+from polylens.nn.lora import LoRAConfig, LoRALinear, adapter_rows, merge_adapter
 
 CPU = torch.device("cpu")
 CONFIG = LoRAConfig(tasks=("retrieval", "text-matching", "code"), rank=3, alpha=12.0)
@@ -82,3 +82,12 @@ def test_rows() -> None:
 def test_scaling_is_alpha_over_rank() -> None:
     assert CONFIG.scaling == 4.0
     assert LoRAConfig(tasks=(), rank=32, alpha=32.0).scaling == 1.0
+
+
+@pytest.mark.parametrize("task", [*CONFIG.tasks, None])
+def test_a_merged_adapter_computes_the_same_without_one(layer: LoRALinear, task: str | None) -> None:
+    x = tokens(7)
+    expected = layer(x, adapter_rows([task], [7], CPU))
+    merge_adapter(layer, task)
+    assert [name for name, _ in layer.named_parameters()] == ["weight", "bias"]
+    torch.testing.assert_close(layer(x, []), expected, rtol=0, atol=ROUNDING)

@@ -44,6 +44,8 @@ OTHER: dict[str, tuple[str, Any]] = {
     "lazy": ("true", True),
     "device": ("cuda:1", "cuda:1"),
     "dtype": ("float32", "float32"),
+    "engine": ("openvino", "openvino"),
+    "quantization": ("int8", "int8"),
     "keys": ("/etc/keys", Path("/etc/keys")),
     "classifiers": ("~/kept", Path.home() / "kept"),
     "cors_origins": ("https://a.example,https://b.example", ("https://a.example", "https://b.example")),

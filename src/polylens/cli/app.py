@@ -25,6 +25,17 @@ app = typer.Typer(
 
 Model = Annotated[str, typer.Option(help="A name from `polylens models`, or a folder in the official layout.")]
 
+Engine = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME", help="What computes: torch, or openvino with the extra of that name (default: torch)."
+    ),
+]
+Quantization = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="int8 computes in 8-bit integers, by the engine openvino (default: none)."),
+]
+
 
 def main() -> None:
     """Runs a command; turns an error into one line on stderr and an exit code."""

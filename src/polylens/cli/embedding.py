@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from polylens.cli.app import Model, app, lines_of, show
+from polylens.cli.app import Engine, Model, Quantization, app, lines_of, show
 from polylens.errors import InputError
 
 
@@ -41,6 +41,8 @@ def embed(
         bool, typer.Option("--multivector", help="Print one vector per token instead of one per input.")
     ] = False,
     format: Annotated[Format, typer.Option(help="Output format. npy is binary: redirect it to a file.")] = Format.json,
+    engine: Engine = None,
+    quantization: Quantization = None,
 ) -> None:
     """Print the vectors of texts and images.
 
@@ -63,7 +65,7 @@ def embed(
         )
     from polylens.runtime.embedder import load
 
-    vectors = load(model).encode(
+    vectors = load(model, engine=engine, quantization=quantization).encode(
         inputs, task, prompt_name, truncate_dim=dim, return_multivector=multivector, show_progress=len(inputs) > 8
     )
     _print_vectors(vectors, format, model=model, task=task, multivector=multivector)

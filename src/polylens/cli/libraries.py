@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from polylens.cli.app import app
+from polylens.cli.app import Engine, Quantization, app
 from polylens.cli.bars import counting_bar, indexing_bar
 from polylens.cli.watching import Watching, summary
 from polylens.errors import InputError
@@ -92,11 +92,13 @@ def index(
         int | None,
         typer.Option(min=1, help="Keep one of every N vectors per page (default: the index's setting, or all)."),
     ] = None,
+    engine: Engine = None,
+    quantization: Quantization = None,
 ) -> None:
     """Make a folder of documents, pictures and texts searchable, or bring its index up to date."""
     from polylens.library.library import Library
 
-    report = _update(Library(folder, _load(model), index=at), rebuild, pool)
+    report = _update(Library(folder, _load(model, engine, quantization), index=at), rebuild, pool)
     print(summary(report))
     for name, reason in report.failed:
         print(f"could not read {name}: {reason}", file=sys.stderr)
@@ -322,12 +324,14 @@ def _ask(library: Library, questions: list[dict[str, Any]]) -> None:
     print(f"{by_sight} of those {right} pages are mere pictures, without a text layer: found by sight alone.")
 
 
-def _load(model: str | None) -> Any:
+def _load(model: str | None, engine: str | None = None, quantization: str | None = None) -> Any:
     if model is None:
+        if engine is not None or quantization is not None:
+            raise InputError("--engine and --quantization say how a model computes; name it with --model")
         return None
     from polylens.runtime.embedder import load
 
-    return load(model)
+    return load(model, engine=engine, quantization=quantization)
 
 
 def _update(library: Library, rebuild: bool, pool: int | None = None) -> Report:

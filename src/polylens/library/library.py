@@ -341,6 +341,7 @@ class Library:
         from polylens.index.table.manifest import read_manifest
         from polylens.index.table.store import Store
         from polylens.runtime.embedder import load
+        from polylens.runtime.engines.choice import quantization_of
 
         if manifest is None:
             if self.has_files and not Store.exists(self.storage):
@@ -348,7 +349,8 @@ class Library:
                 return self._embedder
             manifest = read_manifest(self.storage)
         try:
-            embedder: PageEmbedder = load(manifest.model_name)
+            quantization = quantization_of(manifest.model_id)
+            embedder: PageEmbedder = load(manifest.model_name, quantization=quantization)
         except ModelNotFoundError as error:
             raise ModelMismatchError(
                 f"the index in {self.storage} was made with the model {manifest.model_id!r}, which is not found by "

@@ -107,7 +107,7 @@ class Header:
         Raises:
             InputError: The model only scores pairs.
         """
-        if self.family.outputs == {"score"}:
+        if not self.family.embeds:
             raise InputError(
                 "this model is a reranker: it scores pairs of inputs and produces no vectors; use it with "
                 "load_reranker, or `polylens rerank`"
@@ -121,7 +121,7 @@ class Header:
         Raises:
             InputError: The model does not score pairs.
         """
-        if "score" not in self.family.outputs:
+        if not self.family.scores:
             raise InputError("this model produces vectors and does not score pairs of inputs")
         return cast("PairProcessor", self.processing)
 
@@ -211,6 +211,16 @@ class Adapters:
     other engines serve."""
 
 
+@dataclass(frozen=True, slots=True)
+class TowerPart:
+    """A part of a model that an engine may compile: a `protocol.Tower`."""
+
+    name: str
+    """The attribute of the model; it is None in a model that was loaded without this tower."""
+    one_length: bool = False
+    """Whether all its sequences have the same length, as images at one size do."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BaseModels:
     """How a family reads a folder that holds an adapter alone, as PEFT saves it; its base model lies in another."""
@@ -253,7 +263,19 @@ class Family:
     """Whether its activations exceed 65,504, the largest float16."""
     heat_maps: HeatMaps | None = None
     """None for a family whose vectors belong to no place in an image."""
+    towers: tuple[TowerPart, ...] = ()
+    """What an engine may compile; empty for a family that only the torch engine runs."""
     adapters: Adapters | None = None
     """None for a family without adapters that can be trained."""
     bases: BaseModels | None = None
     """None for a family whose checkpoints are always whole."""
+
+    @property
+    def embeds(self) -> bool:
+        """Whether the family produces vectors: one per input, one per token, or both."""
+        return not self.outputs.isdisjoint({"dense", "multi"})
+
+    @property
+    def scores(self) -> bool:
+        """Whether the family scores pairs of inputs, as a reranker does."""
+        return "score" in self.outputs

@@ -15,6 +15,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from polylens.nn.lora import AdapterRows
+from polylens.nn.packing import Packing
+
 if TYPE_CHECKING:
     import PIL.Image
     from tokenizers import Tokenizer
@@ -104,6 +107,25 @@ class Model(Protocol):
 
     def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
         """The parameters by name, as for any `nn.Module`."""
+        ...
+
+
+@runtime_checkable
+class Tower(Protocol):
+    """A network over packed sequences. An engine may compile its layers, and put the result in their place."""
+
+    def layers(self, x: Tensor, packing: Packing, *adapters: list[AdapterRows]) -> Tensor:
+        """Computes the last hidden states, `[T, W]`, from the embedded tokens.
+
+        Args:
+            x: `[T, W]`, the embedded tokens of a packed batch.
+            packing: The sequences; none attends to another.
+            adapters: For a network with adapters, which tokens use which one: a single list.
+        """
+        ...
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """The parameters, as for any `nn.Module`."""
         ...
 
 

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from polylens.nn.alibi import reversed_biases
-from polylens.nn.packing import Packing
+from polylens.nn.packing import MaskedPacking, Packing
 
 SHORT = 128  # tokens; up to here plain batched products beat PyTorch's fused kernel on a CPU
 SHORT_WITH_GRAD = 512  # tokens; the fused kernel's backward pass on a CPU is several times slower than plain products
@@ -59,6 +59,8 @@ def attention(
     groups = queries.shape[1] // keys.shape[1]
     if groups > 1:
         keys, values = keys.repeat_interleave(groups, dim=1), values.repeat_interleave(groups, dim=1)
+    if isinstance(packing, MaskedPacking):
+        return _masked(queries, keys, values, packing, causal, slopes)
     if slopes is None and has_flash(queries.device, queries.dtype):
         return _flash(queries, keys, values, packing, causal=causal)
     if packing.order is not None:
@@ -74,6 +76,17 @@ def attention(
         outputs.append(attend(q, k, v, causal, slopes).transpose(1, 2).flatten(0, 1))
     mixed = outputs[0] if len(outputs) == 1 else torch.cat(outputs)
     return mixed if packing.inverse is None else mixed.index_select(0, packing.inverse)
+
+
+def _masked(q: Tensor, k: Tensor, v: Tensor, packing: MaskedPacking, causal: bool, slopes: Tensor | None) -> Tensor:
+    """Computes attention over all tokens at once, with a mask of numbers: `[T, H, C]` in and out."""
+    assert not causal, "no causal network is compiled"
+    bias = packing.mask[None]
+    if slopes is not None:
+        distances = (packing.positions[:, None] - packing.positions[None]).abs()
+        bias = bias - slopes[:, None, None] * distances
+    q, k, v = (x.transpose(0, 1)[None] for x in (q, k, v))
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=bias[None].to(q.dtype))[0].transpose(0, 1)
 
 
 def _products(q: Tensor, k: Tensor, v: Tensor, causal: bool, slopes: Tensor | None) -> Tensor:

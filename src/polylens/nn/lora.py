@@ -92,6 +92,22 @@ class LoRALinear(nn.Module):
         return y
 
 
+def merge_adapter(network: nn.Module, task: str | None) -> None:
+    """Adds the product of a task's adapter to each linear layer's weight, in place, and removes all adapters of it.
+
+    Args:
+        network: Its linear layers change; embedding tables stay as they are.
+        task: None only removes the adapters.
+    """
+    for layer in network.modules():
+        if isinstance(layer, LoRALinear):
+            if task is not None:
+                product = layer.lora_b[task].float() @ layer.lora_a[task].float()
+                merged = layer.weight.float() + layer.scaling * product
+                layer.weight = nn.Parameter(merged.to(layer.weight.dtype), requires_grad=False)
+            layer.lora_a, layer.lora_b = nn.ParameterDict(), nn.ParameterDict()
+
+
 class LoRAEmbedding(nn.Module):
     """An embedding table with a low-rank correction per task: row i is E[i] + (alpha / r) A_task[i] B_task.
 

@@ -13,7 +13,7 @@ from itertools import groupby
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 
@@ -41,6 +41,16 @@ class Packing:
         return self._bounds
 
     @cached_property
+    def positions(self) -> Int[Tensor, " T"]:
+        """The place of each token in its sequence, from 0.
+
+        >>> Packing([3, 2], torch.device("cpu")).positions.tolist()
+        [0, 1, 2, 0, 1]
+        """
+        places = [torch.arange(length) for length in self.lengths]
+        return torch.cat(places).to(self.device) if places else torch.zeros(0, dtype=torch.int64, device=self.device)
+
+    @cached_property
     def groups(self) -> list[tuple[int, int]]:
         """(length, number of sequences) for each distinct length, shortest first.
 
@@ -61,6 +71,21 @@ class Packing:
     def inverse(self) -> Int[Tensor, " T"] | None:
         """Token indices that undo `order`; None where nothing has to be undone."""
         return None if self.order is None else torch.argsort(self.order)
+
+
+class MaskedPacking(Packing):
+    """A packed batch whose borders are numbers in tensors, so that a compiled graph serves every batch of its size.
+
+    Args:
+        positions: The place of each token in its sequence.
+        mask: 0 where both tokens belong to one sequence, and a large negative number elsewhere.
+        total: T.
+    """
+
+    def __init__(self, positions: Int[Tensor, " T"], mask: Float[Tensor, "T T"], total: int) -> None:
+        super().__init__((total,), positions.device)
+        self.positions = positions
+        self.mask = mask
 
 
 def _token_order(lengths: Sequence[int], by_length: list[int]) -> Int[Tensor, " T"]:

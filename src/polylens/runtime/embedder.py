@@ -18,6 +18,7 @@ from polylens.models.protocol import Modality, Model
 from polylens.nn.pooling import truncate
 from polylens.runtime.batching import TOKEN_BUDGET, batches
 from polylens.runtime.devices import choose_device, choose_dtype
+from polylens.runtime.engines.choice import choose_engine, make_engine, model_id
 from polylens.runtime.engines.protocol import Engine
 from polylens.runtime.engines.torch import TorchEngine
 from polylens.runtime.options import EncodeOptions, ImageOptions, MixedOptions, Tasks, TextOptions, as_list
@@ -42,6 +43,8 @@ def load(
     revision: str | None = None,
     local_files_only: bool = False,
     modalities: Sequence[Modality] | None = None,
+    engine: str | None = None,
+    quantization: str | None = None,
 ) -> Embedder:
     """Loads a model.
 
@@ -54,12 +57,17 @@ def load(
         revision: Revision of the hub's repository, instead of the catalog's.
         local_files_only: True never asks the hub.
         modalities: ("text",) or ("image",) loads one of the two towers of jina-clip-v2; None loads both.
+        engine: "torch", or "openvino", which is faster on most processors, for the families that it runs and with the
+            extra `openvino`; None is torch.
+        quantization: "int8" computes most products in 8-bit integers, with the engine openvino. Vectors change, so it
+            is a part of `model_id`, and is never chosen by itself.
 
     Raises:
         ModelNotFoundError: Neither the catalog nor the disk has this name.
         HubUnavailableError: The weights are not on this machine and cannot be fetched.
         CheckpointError: The files of the checkpoint are broken or do not belong together.
-        InputError: The model cannot run on this device or in this dtype, has no such modality, or gives no vectors.
+        InputError: The model cannot run on this device, in this dtype or by this engine, has no such modality, or gives
+            no vectors.
 
     Example:
         >>> import polylens
@@ -71,7 +79,10 @@ def load(
     header = read_header(folder, modalities=modalities)  # before the weights: what is cheap to refuse comes first
     _ = header.processor  # a reranker is refused before its weights are asked for
     held_in = choose_dtype(dtype, target, float16_overflows=header.family.overflows_in_float16)
-    return Embedder(header, load_model(header, device=target, dtype=held_in), model_stem(name))
+    chosen = choose_engine(engine, quantization, family=header.family, device=target, dtype=held_in)
+    model = load_model(header, device=target, dtype=held_in)
+    runs = make_engine(chosen, model, header, quantization=quantization)
+    return Embedder(header, model, model_id(model_stem(name), header, quantization), runs)
 
 
 def model_stem(name: str | Path) -> str:
@@ -85,11 +96,12 @@ class Embedder:
     Args:
         header: The checkpoint without its weights.
         model: The network with its weights.
-        name: What to call the model.
+        model_id: As from `engines.choice.model_id`.
+        engine: What runs the network; None is the torch engine.
 
     Attributes:
         family: What the model says about itself; see `polylens.models.description`.
-        model_id: Name and fingerprint of the weights; vectors of different ids cannot be compared.
+        model_id: Name and fingerprint of the weights, and quantization; vectors of different ids cannot be compared.
         dim: Width of the dense vectors.
         tasks: Names of the tasks.
         matryoshka_dims: Values that `truncate_dim` may have.
@@ -98,12 +110,12 @@ class Embedder:
         max_pixels: Largest area to which an image is resized, unless a call says otherwise.
     """
 
-    def __init__(self, header: Header, model: Model, name: str) -> None:
+    def __init__(self, header: Header, model: Model, model_id: str, engine: Engine | None = None) -> None:
         self.model = model
         self.family = header.family
-        self.engine: Engine = TorchEngine(model)
+        self.engine: Engine = TorchEngine(model) if engine is None else engine
         self.processor = header.processor
-        self.model_id = f"{name}@{header.fingerprint}"
+        self.model_id = model_id
         self.dim = header.dim
         self.tasks = header.processor.tasks
         self.matryoshka_dims = header.matryoshka_dims

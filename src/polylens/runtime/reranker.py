@@ -19,6 +19,7 @@ from polylens.models.protocol import Item, Modality, Scorer, Side
 from polylens.runtime.batching import TOKEN_BUDGET, batches
 from polylens.runtime.devices import choose_device, choose_dtype
 from polylens.runtime.embedder import Embedder, model_stem
+from polylens.runtime.engines.choice import model_id
 from polylens.runtime.engines.protocol import Engine
 from polylens.runtime.engines.torch import TorchEngine
 from polylens.runtime.options import as_list
@@ -74,9 +75,10 @@ def load_reranker(
     target = choose_device(device)
     header = read_header(folder)
     held_in = choose_dtype(dtype, target, float16_overflows=header.family.overflows_in_float16)
-    if "score" in header.family.outputs:
+    if header.family.scores:
         return PairReranker(header, load_scorer(header, device=target, dtype=held_in), model_stem(name))
-    return VectorReranker(Embedder(header, load_model(header, device=target, dtype=held_in), model_stem(name)))
+    model = load_model(header, device=target, dtype=held_in)
+    return VectorReranker(Embedder(header, model, model_id(model_stem(name), header, None)))
 
 
 class Reranker(ABC):
@@ -222,7 +224,7 @@ class PairReranker(Reranker):
         self.processor = header.pairs
         self.modalities = header.modalities
         self.max_pixels = header.pairs.max_pixels
-        self.model_id = f"{name}@{header.fingerprint}"
+        self.model_id = model_id(name, header, None)
 
     def _score(self, pairs: Sequence[Pair], options: PairOptions, progress: Callable[[int], None]) -> FloatArray:
         """Scores window by window, so that a thousand pages do not fill the memory."""

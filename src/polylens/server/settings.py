@@ -24,9 +24,17 @@ from polylens.errors import InputError
 PREFIX = "POLYLENS_"  # before the name of every environment variable
 
 OTHER_VARIABLES = frozenset(
-    {"POLYLENS_KEY", "POLYLENS_SCREENSHOTS", "POLYLENS_TEST_HIDE", "POLYLENS_WEIGHTS", "POLYLENS_WRITE_DOCS"}
+    {
+        "POLYLENS_CACHE",
+        "POLYLENS_KEY",
+        "POLYLENS_SCREENSHOTS",
+        "POLYLENS_TEST_HIDE",
+        "POLYLENS_WEIGHTS",
+        "POLYLENS_WRITE_DOCS",
+    }
 )
-"""Variables with the prefix that are no settings: the key in the search page's examples, and those of the tests."""
+"""Variables with the prefix that are no settings of a server: the folder for what can be made again, the key in the
+search page's examples, and those of the tests."""
 
 MB = 1024 * 1024
 FETCH_SECONDS, FETCH_REDIRECTS = 20.0, 3
@@ -166,6 +174,12 @@ class Settings(BaseSettings):
     )
     dtype: str | None = _set(
         None, "Number format of the weights: bfloat16, float32 or float16. By default what suits the device.", "NAME"
+    )
+    engine: str | None = _set(
+        None, "What computes: torch, or openvino with the extra of that name. By default torch.", "NAME"
+    )
+    quantization: str | None = _set(
+        None, "int8 computes in 8-bit integers, by the engine openvino. By default nothing is quantized.", "NAME"
     )
     workers: int = _set(1, "Worker processes per model; each loads its own copy.", "NUMBER", ge=1)
     threads: int | None = _set(

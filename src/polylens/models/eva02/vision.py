@@ -131,11 +131,19 @@ class VisionTower(nn.Module):
         first = self.class_token.expand(count, 1, -1)
         x = torch.cat((first, self.patch_embed(patches)), dim=1) + self.positions
         packing = Packing([self.config.num_tokens] * count, device)
-        angles = token_angles(self.config).to(device).repeat(count, 1)
-        x = x.flatten(0, 1)
+        return self.norm(self.layers(x.flatten(0, 1), packing)[:: self.config.num_tokens])
+
+    def layers(self, x: Float[Tensor, "P W"], packing: Packing) -> Float[Tensor, "P W"]:
+        """Returns the last hidden states before the norm; see `protocol.Tower`.
+
+        Args:
+            x: The embedded tokens of all images.
+            packing: The images.
+        """
+        angles = token_angles(self.config).to(x.device).repeat(len(packing.lengths), 1)
         for block in self.blocks:
             x = block(x, angles, packing)
-        return self.norm(x)[:: self.config.num_tokens]
+        return x
 
     @torch.no_grad()
     def resize(self, image_size: int) -> None:

@@ -9,7 +9,7 @@ from typing import cast
 import torch
 from torch import nn
 
-from polylens.models.description import Family, Header, Json, Layout, Usage, WeightPart
+from polylens.models.description import Family, Header, Json, Layout, TowerPart, Usage, WeightPart
 from polylens.models.eva02.images import render_image_config
 from polylens.models.jina_bert.config import JinaBertConfig, claims, parse_config, render_config
 from polylens.models.jina_bert.model import JinaBert
@@ -88,4 +88,5 @@ FAMILY = Family(
     weights=_weights,
     layout=_layout,
     scalars=(LOGIT_SCALE,),
+    towers=(TowerPart("text"), TowerPart("vision", one_length=True)),
 )

@@ -94,8 +94,17 @@ class TextTower(nn.Module):
             token_ids: The tokens of all texts, one text after the other.
             packing: The texts; none attends to another.
         """
-        slopes = alibi_slopes(self.config.num_heads).to(token_ids.device)
         x = self.embed_norm(self.embed(token_ids) + self.segment(torch.zeros_like(token_ids)))
+        return self.layers(x, packing)
+
+    def layers(self, x: Float[Tensor, "T W"], packing: Packing) -> Float[Tensor, "T W"]:
+        """Returns the last hidden states; see `protocol.Tower`.
+
+        Args:
+            x: The embedded tokens of a packed batch.
+            packing: The texts.
+        """
+        slopes = alibi_slopes(self.config.num_heads).to(x.device)
         for block in self.blocks:
             x = block(x, slopes, packing)
         return x

@@ -9,7 +9,7 @@ from typing import cast
 import torch
 from torch import nn
 
-from polylens.models.description import Family, Header, Json, Layout, Usage, WeightPart
+from polylens.models.description import Family, Header, Json, Layout, TowerPart, Usage, WeightPart
 from polylens.models.eva02.config import is_jina_bert, text_backbone
 from polylens.models.eva02.images import render_image_config
 from polylens.models.files import read_json
@@ -95,4 +95,5 @@ FAMILY = Family(
     scalars=(LOGIT_SCALE,),
     identifying=tuple(CONFIG_FILES.values()),
     weight_files=tuple(WEIGHT_FILES.values()),
+    towers=(TowerPart("text"), TowerPart("vision", one_length=True)),
 )

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from torch import nn
 
-from polylens.models.description import Family, Header, Json, Usage, WeightPart
+from polylens.models.description import Family, Header, Json, TowerPart, Usage, WeightPart
 from polylens.models.files import read_json
 from polylens.models.jina_colbert_v2.config import METADATA, JinaColbertConfig, parse_config
 from polylens.models.jina_colbert_v2.model import JinaColbert
@@ -63,4 +63,5 @@ FAMILY = Family(
     build=_build,
     weights=_weights,
     identifying=(METADATA,),
+    towers=(TowerPart("text"),),
 )

@@ -88,10 +88,18 @@ class TextTower(nn.Module):
             packing: The texts; none attends to another.
             adapters: Which tokens use which task's adapter.
         """
-        config = self.config
-        positions = torch.cat([torch.arange(length) for length in packing.lengths])[:, None].to(token_ids.device)
-        angles = axial_angles(positions, config.head_dim, config.theta)
         x = self.embed_norm(self.embed(token_ids, adapters) + self.segment(torch.zeros_like(token_ids), adapters))
+        return self.layers(x, packing, adapters)
+
+    def layers(self, x: Float[Tensor, "T W"], packing: Packing, adapters: list[AdapterRows]) -> Float[Tensor, "T W"]:
+        """Returns the last hidden states; see `protocol.Tower`.
+
+        Args:
+            x: The embedded tokens of a packed batch.
+            packing: The texts.
+            adapters: Which tokens use which task's adapter.
+        """
+        angles = axial_angles(packing.positions[:, None], self.config.head_dim, self.config.theta)
         for block in self.blocks:
             x = block(x, angles, packing, adapters)
         return x

@@ -30,3 +30,11 @@ class Engine(Protocol):
             items: Joined pairs that fit into memory together.
         """
         ...
+
+    def prepare(self, items: Sequence[Item]) -> None:
+        """Makes what these inputs need beyond the weights, and waits for it; without this it is made on demand.
+
+        Args:
+            items: One input of each kind and task that will come.
+        """
+        ...

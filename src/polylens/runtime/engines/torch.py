@@ -43,3 +43,6 @@ class TorchEngine:
         with torch.inference_mode():
             scores = cast("Scorer", self.model).score(items)
         return cast("FloatArray", scores.float().cpu().numpy())
+
+    def prepare(self, items: Sequence[Item]) -> None:
+        """Does nothing: PyTorch needs the weights alone."""

@@ -23,7 +23,7 @@ def role(header: Header, task: str | None) -> tuple[str | None, str]:
 
 def published_tasks(header: Header) -> tuple[str, ...]:
     """The names under which a request may ask for each task; a reranker has none."""
-    if "dense" not in header.family.outputs:
+    if not header.family.embeds:
         return ()
     names = []
     for task in header.processor.tasks:

@@ -15,6 +15,7 @@ from polylens.errors import FieldError, InputError, ModelNotFoundError
 from polylens.models.description import Header
 from polylens.runtime.devices import choose_device, choose_dtype
 from polylens.runtime.embedder import model_stem
+from polylens.runtime.engines.choice import choose_engine, model_id
 from polylens.server.engine.scheduler import CPU_BATCH_TOKENS, GPU_BATCH_TOKENS, ModelScheduler, SchedulerConfig
 from polylens.server.engine.worker import WorkerConfig
 from polylens.server.settings import Settings
@@ -39,12 +40,12 @@ class Served:
     @property
     def embeds(self) -> bool:
         """Whether the model produces vectors; a reranker does not."""
-        return "dense" in self.header.family.outputs
+        return self.header.family.embeds
 
     @property
     def scores_pairs(self) -> bool:
         """Whether the model is trained to score pairs of a query and a document."""
-        return "score" in self.header.family.outputs
+        return self.header.family.scores
 
 
 class Registry:
@@ -141,12 +142,21 @@ class Registry:
 def _open(name: str, settings: Settings, device: torch.device) -> Served:
     folder = resolve(name)
     header = read_header(folder)
-    choose_dtype(settings.dtype, device, float16_overflows=header.family.overflows_in_float16)
+    dtype = choose_dtype(settings.dtype, device, float16_overflows=header.family.overflows_in_float16)
+    engine = choose_engine(settings.engine, settings.quantization, family=header.family, device=device, dtype=dtype)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     threads = settings.threads or (max(1, cores // settings.workers) if device.type == "cpu" else None)
     budget = settings.batch_tokens or (CPU_BATCH_TOKENS if device.type == "cpu" else GPU_BATCH_TOKENS)
     workers = [
-        WorkerConfig(folder=folder, modalities=header.modalities, device=place, dtype=settings.dtype, threads=threads)
+        WorkerConfig(
+            folder=folder,
+            modalities=header.modalities,
+            device=place,
+            dtype=settings.dtype,
+            threads=threads,
+            engine=engine,
+            quantization=settings.quantization,
+        )
         for place in _places(device, settings)
     ]
     scheduler = ModelScheduler(
@@ -155,7 +165,8 @@ def _open(name: str, settings: Settings, device: torch.device) -> Served:
     )
     entry = find(name) if name in known_names() else None
     stem = entry.name if entry is not None else model_stem(name)
-    return Served(name=stem, header=header, scheduler=scheduler, entry=entry, model_id=f"{stem}@{header.fingerprint}")
+    made_by = model_id(stem, header, settings.quantization)
+    return Served(name=stem, header=header, scheduler=scheduler, entry=entry, model_id=made_by)
 
 
 def _places(device: torch.device, settings: Settings) -> list[str]:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import PIL.Image
 
     from polylens.models.description import Header, Output
+    from polylens.runtime.engines.choice import EngineName
     from polylens.runtime.engines.protocol import Engine
 
 START_SECONDS = 900.0  # to load the largest checkpoint from a slow disk
@@ -64,6 +65,8 @@ class WorkerConfig:
     device: str | None
     dtype: str | None
     threads: int | None
+    engine: EngineName = "torch"
+    quantization: str | None = None
 
 
 class Died(Exception):
@@ -240,6 +243,7 @@ def _load(config: WorkerConfig) -> tuple[Callable[[list[Request]], list[Any]], S
 
     from polylens.checkpoints.loading import load_model, load_scorer, read_header
     from polylens.runtime.devices import choose_device, choose_dtype
+    from polylens.runtime.engines.choice import make_engine
     from polylens.runtime.engines.torch import TorchEngine
 
     if config.threads is not None:
@@ -247,8 +251,14 @@ def _load(config: WorkerConfig) -> tuple[Callable[[list[Request]], list[Any]], S
     device = choose_device(config.device)
     header = read_header(config.folder, modalities=config.modalities)
     dtype = choose_dtype(config.dtype, device, float16_overflows=header.family.overflows_in_float16)
-    load = load_model if "dense" in header.family.outputs else load_scorer
-    run = partial(_answers, TorchEngine(load(header, device=device, dtype=dtype)))
+    engine: Engine
+    if header.family.embeds:
+        model = load_model(header, device=device, dtype=dtype)
+        engine = make_engine(config.engine, model, header, quantization=config.quantization)
+        engine.prepare(_one_of_each(header))
+    else:
+        engine = TorchEngine(load_scorer(header, device=device, dtype=dtype))
+    run = partial(_answers, engine)
     return run, _warm_up(run, header)
 
 
@@ -269,10 +279,27 @@ def _answers(engine: Engine, batch: list[Request]) -> list[Any]:
     return answers
 
 
+def _one_of_each(header: Header) -> list[Item]:
+    """Returns a short text for each adapter, and an image: what an engine must have made before requests come."""
+    import PIL.Image
+
+    processor = header.processor
+    items = []
+    if "text" in header.modalities:
+        default, prompt = processor.role(None, None)
+        roles = [processor.role(task, side) for task in processor.tasks for side in ("query", "passage")]
+        adapters = dict.fromkeys([default, *(adapter for adapter, _ in roles)])
+        items = [processor.text("warm", task=adapter, prompt_name=prompt, max_length=None) for adapter in adapters]
+    if "image" in header.modalities:
+        image = PIL.Image.new("RGB", (WARM_UP_PIXELS, WARM_UP_PIXELS), "white")
+        items.append(processor.image(image, task=None, max_pixels=None))
+    return items
+
+
 def _warm_up(run: Callable[[list[Request]], list[Any]], header: Header) -> Speeds:
     """Runs a few texts and images, and times the last of each, when caches are warm."""
-    texts, images = _warm_up_inputs(header) if "dense" in header.family.outputs else _warm_up_pairs(header)
-    output: Output = "dense" if "dense" in header.family.outputs else "score"
+    texts, images = _warm_up_inputs(header) if header.family.embeds else _warm_up_pairs(header)
+    output: Output = "dense" if header.family.embeds else "score"
     return Speeds(text=_last_seconds_per_token(run, texts, output), image=_last_seconds_per_token(run, images, output))
 
 

@@ -1,0 +1,49 @@
+"""The libraries openvino and nncf, imported without what they would do beside their work."""
+
+from __future__ import annotations
+
+import sys
+from functools import cache
+from typing import Any
+
+_TELEMETRY = "openvino_telemetry"
+
+
+def _without_telemetry() -> None:
+    """Keeps openvino and nncf from reporting their use: at import both would send it to a statistics service.
+
+    They do without the package where it is not installed, so that is what they are told.
+    """
+    sys.modules.setdefault(_TELEMETRY, None)  # type: ignore[arg-type]  # an import of None raises ImportError
+
+
+@cache
+def openvino() -> Any:
+    """Returns the module openvino."""
+    _without_telemetry()
+    import openvino
+
+    return openvino
+
+
+@cache
+def core() -> Any:
+    """Returns the process's one `openvino.Core`."""
+    return openvino().Core()
+
+
+@cache
+def nncf() -> Any:
+    """Returns the module nncf, which quantizes, without its log: it would go to stdout."""
+    _without_telemetry()
+    import nncf
+    from nncf.common.logging.logger import disable_logging
+
+    disable_logging()
+    return nncf
+
+
+@cache
+def computes_in_bfloat16() -> bool:
+    """Whether openvino has products in bfloat16 for this processor."""
+    return "BF16" in core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
