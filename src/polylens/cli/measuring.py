@@ -77,10 +77,13 @@ def languages(
 def meaning(
     model: Model = "nano",
     tasks: MeaningLanguages = None,
+    described: Annotated[
+        bool, typer.Option("--described", help="Ask by what leads to it or follows from it, which is harder.")
+    ] = False,
     teacher: AskTeacher = False,
     json_file: Figures = None,
 ) -> None:
-    """Find what everyday English sentences mean, said otherwise in twelve languages: recall@1."""
+    """Find what means the same as an everyday English sentence, in twelve languages: recall@1."""
     require_place("--json", json_file)
     from polylens.lab.benchmarks import meaning, text_report
 
@@ -89,7 +92,7 @@ def meaning(
     meaning.check_tasks(chosen)
     asked = _load(model, teacher)
     with counting_bar("texts") as report_texts:
-        results = meaning.run(asked, chosen, lambda told: report_texts(told.done, told.total))
+        results = meaning.run(asked, chosen, lambda told: report_texts(told.done, told.total), described=described)
     show(text_report.table(meaning.MEANING, results))
     _keep(text_report.as_json(meaning.MEANING, results, model=asked.model_id), json_file)
 

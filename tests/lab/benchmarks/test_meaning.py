@@ -45,7 +45,7 @@ class Knower:
     def _vector(self, text: str) -> Any:
         vector = np.zeros(len(ASKED) + 1, np.float32)
         for number, each in enumerate(ASKED):
-            if text in (each.query, each.said["de"]) or (text == each.said["fr"] and number % 3):
+            if text in (each.paraphrase, each.said["de"]) or (text == each.said["fr"] and number % 3):
                 vector[number] = 1.0
             elif text == next(miss.text for miss in NEAR if miss.group == each.group) and number % 3 == 0:
                 vector[number] = 0.5
@@ -66,6 +66,11 @@ def test_the_figures_are_those_of_a_slow_count() -> None:
     for result in (german, french):
         assert result.candidates == 12 + len(NEAR) and result.chance == pytest.approx(1 / result.candidates)
         assert result.scored.keys() == {"dense", "words"}
+
+
+def test_descriptions_are_asked_where_wanted() -> None:
+    [result] = meaning.run(Knower(), ["de"], described=True, asked=ASKED, near=NEAR)  # which it does not know
+    assert result.scored["dense"].tolist() == [0.0] * 12
 
 
 def test_shared_words_find_next_to_nothing() -> None:

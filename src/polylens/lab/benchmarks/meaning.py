@@ -1,7 +1,8 @@
-"""The benchmark on meaning: everyday English sentences search for the same said otherwise, in twelve languages.
+"""The benchmark on meaning: everyday English sentences search for what means the same, in twelve languages.
 
-Each language is a task. Its candidates are all meanings in that language and the near misses in all languages, about
-1,000 sentences (`polylens.lab.corpora.meanings`). Nothing is drawn, so there is no seed.
+Queries are paraphrases or, which is harder, descriptions that say what led to it or follows from it. Each language is a
+task. Its candidates are all meanings in that language and the near misses in all languages: 1,000 sentences
+(`polylens.lab.corpora.meanings`). Nothing is drawn, so there is no seed.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ def run(
     tasks: Sequence[str] = TASKS,
     progress: Callable[[Progress], None] = lambda _: None,
     *,
+    described: bool = False,
     asked: Sequence[Meaning] | None = None,
     near: Sequence[NearMiss] | None = None,
 ) -> list[TextResult]:
@@ -48,6 +50,7 @@ def run(
         model: The model; it has to take texts.
         tasks: Languages.
         progress: Called after each batch.
+        described: Whether descriptions are asked instead of paraphrases.
         asked: The meanings; None is all of them.
         near: The near misses; None is all of them.
 
@@ -68,7 +71,7 @@ def run(
         progress(Progress(current, done, total))
 
     began = time.perf_counter()
-    queries = [each.query for each in asked]
+    queries = [each.description if described else each.paraphrase for each in asked]
     query_vectors = embed_side(model, queries, "query", progress=report)
     near_vectors = embed_side(model, [each.text for each in near], "passage", progress=report) if near else []
     answer_vectors = {}

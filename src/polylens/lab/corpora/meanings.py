@@ -4,10 +4,11 @@ They were written for this project, each language by hand, and are for evaluatio
 that says the same (`held_out_keys`). Each file of `everyday/` has groups of four meanings about one thing:
 
     = trains                                                      a group
-    ? We stood on the platform since it was delayed.              a meaning begins: an English paraphrase, the query
+    ? The railway service was delayed.                            a meaning begins: an English paraphrase, a query
+    ~ We stood on the platform for sixty minutes.                 a description: it says so without saying it
     en The train came late.                                       the meaning itself, one line per language
     de Der Zug kam zu spät.
-    - en I have sixty minutes to get another platform built.      a near miss: words of a query, or the same topic
+    - en I have sixty minutes to get another platform built.      a near miss: some of its words, or its topic
 
 The right answer to a query is its meaning in a language. All else is wrong: the other meanings, of which three are
 about the same thing, and the near misses in all languages.
@@ -33,8 +34,10 @@ class Meaning:
     """A meaning, said in every language."""
 
     group: str
-    query: str
+    paraphrase: str
     """The meaning in English once more, in other words."""
+    description: str
+    """What somebody might say in English who means this, but speaks of what led to it or follows from it."""
     said: Mapping[str, str]
     """Language -> sentence."""
 
@@ -62,8 +65,8 @@ def near_misses() -> tuple[NearMiss, ...]:
 
 @functools.cache
 def held_out_keys() -> frozenset[str]:
-    """The keys of all queries, meanings and near misses."""
-    texts = [text for each in meanings() for text in (each.query, *each.said.values())]
+    """The keys of all paraphrases, descriptions, meanings and near misses."""
+    texts = [text for each in meanings() for text in (each.paraphrase, each.description, *each.said.values())]
     return frozenset(map(key, [*texts, *(each.text for each in near_misses())]))
 
 
@@ -71,14 +74,16 @@ def _read() -> tuple[tuple[Meaning, ...], tuple[NearMiss, ...]]:
     found: list[Meaning] = []
     near: list[NearMiss] = []
     for path in sorted(FOLDER.glob("*.txt")):
-        group, said = "", dict[str, str]()
+        group, paraphrase, said = "", "", dict[str, str]()
         for line in path.read_text(encoding="utf-8").splitlines():
             mark, _, text = line.partition(" ")
             if mark == "=":
                 group = text
             elif mark == "?":
+                paraphrase = text
+            elif mark == "~":
                 said = {}
-                found.append(Meaning(group, text, MappingProxyType(said)))
+                found.append(Meaning(group, paraphrase, text, MappingProxyType(said)))
             elif mark == "-":
                 language, _, words = text.partition(" ")
                 near.append(NearMiss(group, language, words))
