@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from polylens.lab.corpora.split import Split
-from polylens.lab.corpora.text import TextPair, is_mostly_letters, key
+from polylens.lab.corpora.text import TextPair, is_mostly_letters, is_untranslated, key
 
 FOLDER = Path("/usr/share/locale")
 
@@ -152,10 +152,7 @@ def cleaned(english: str, translation: str) -> TextPair | None:
         return None
     if not all(LETTERS[0] <= len(text) <= LETTERS[1] and _is_prose(text) for text in (ours, theirs)):
         return None
-    shared = {word.casefold() for word in words} & {word.casefold() for word in theirs.split()}
-    if 2 * len(shared) > len(words):
-        return None
-    return TextPair(ours, theirs)
+    return None if is_untranslated(ours, theirs) else TextPair(ours, theirs)
 
 
 def _has_key(english: str, translation: str) -> bool:
