@@ -37,10 +37,14 @@ CLDR = """<?xml version="1.0" encoding="UTF-8" ?>
 <annotation cp="🚲" type="tts">{other}</annotation>
 </annotations></ldml>"""
 
-WORDNET = """  1 This software and database is being provided to you, the LICENSEE, by
-00001740 29 v 04 breathe 0 take_a_breath 0 respire 0 suspire 0 000 | draw air into, and expel out of, the lungs; "I can breathe better when the air is clean"; "The patient is respiring"  
-00001930 03 n 01 physical_entity 0 001 @ 00001740 n 0000 | an entity that has physical existence  
-"""
+WORDNET = "\n".join(
+    [
+        "  1 This software and database is being provided to you, the LICENSEE, by",
+        "00001740 29 v 04 breathe 0 take_a_breath 0 respire 0 suspire 3 001 * 00005041 v 0000 01 + 02 00 | draw air "
+        'into, and expel out of, the lungs; "I can breathe better when the air is clean"; "The patient is respiring"  ',
+        "00001930 03 n 01 physical_entity 0 001 @ 00001740 n 0000 | an entity that has physical existence  ",
+    ]
+)
 
 
 def page_names(held_out: bool) -> Iterator[str]:
