@@ -80,6 +80,9 @@ def meaning(
     described: Annotated[
         bool, typer.Option("--described", help="Ask by what leads to it or follows from it, which is harder.")
     ] = False,
+    own_language: Annotated[
+        bool, typer.Option("--own-language", help="Let only sentences in the language of the answer compete.")
+    ] = False,
     teacher: AskTeacher = False,
     json_file: Figures = None,
 ) -> None:
@@ -92,7 +95,13 @@ def meaning(
     meaning.check_tasks(chosen)
     asked = _load(model, teacher)
     with counting_bar("texts") as report_texts:
-        results = meaning.run(asked, chosen, lambda told: report_texts(told.done, told.total), described=described)
+        results = meaning.run(
+            asked,
+            chosen,
+            lambda told: report_texts(told.done, told.total),
+            described=described,
+            own_language=own_language,
+        )
     show(text_report.table(meaning.MEANING, results))
     _keep(text_report.as_json(meaning.MEANING, results, model=asked.model_id), json_file)
 

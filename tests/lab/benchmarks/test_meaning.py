@@ -73,6 +73,13 @@ def test_descriptions_are_asked_where_wanted() -> None:
     assert result.scored["dense"].tolist() == [0.0] * 12
 
 
+def test_only_the_own_language_competes_where_wanted() -> None:
+    [french] = meaning.run(Knower(), ["fr"], own_language=True, asked=ASKED, near=NEAR)
+    assert french.candidates == 12 + sum(each.language == "fr" for each in NEAR)
+    english, german = meaning.run(Knower(), ["en", "de"], own_language=True)
+    assert (english.candidates, german.candidates) == (450, 250)
+
+
 def test_shared_words_find_next_to_nothing() -> None:
     results = meaning.run(Knower(), ["en", "ja"], asked=meanings())
     assert results[0].candidates == 1000

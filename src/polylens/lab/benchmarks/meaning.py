@@ -41,6 +41,7 @@ def run(
     progress: Callable[[Progress], None] = lambda _: None,
     *,
     described: bool = False,
+    own_language: bool = False,
     asked: Sequence[Meaning] | None = None,
     near: Sequence[NearMiss] | None = None,
 ) -> list[TextResult]:
@@ -51,6 +52,8 @@ def run(
         tasks: Languages.
         progress: Called after each batch.
         described: Whether descriptions are asked instead of paraphrases.
+        own_language: Whether near misses in other languages than the task's are left out, which leaves 250 candidates
+            (450 in English) and takes no notice of a model that prefers some languages.
         asked: The meanings; None is all of them.
         near: The near misses; None is all of them.
 
@@ -79,15 +82,16 @@ def run(
         answer_vectors[current] = embed_side(model, [each.said[current] for each in asked], "passage", progress=report)
     rate = total / (time.perf_counter() - began)
 
-    relevant = np.eye(len(asked), len(asked) + len(near), dtype=bool)
-    chance = RECALL_AT / relevant.shape[1]
     results = []
     for language in tasks:
-        candidates = [*(each.said[language] for each in asked), *(each.text for each in near)]
+        kept = [index for index, each in enumerate(near) if not own_language or each.language == language]
+        candidates = [*(each.said[language] for each in asked), *(near[index].text for index in kept)]
+        vectors = [*answer_vectors[language], *(near_vectors[index] for index in kept)]
         scores = {
-            **similarities(model, query_vectors, [*answer_vectors[language], *near_vectors]),
+            **similarities(model, query_vectors, vectors),
             "words": bm25(queries, [each.split() for each in candidates]),
         }
+        relevant = np.eye(len(asked), len(candidates), dtype=bool)
         scored = {way: recall(each, relevant, RECALL_AT) for way, each in scores.items()}
-        results.append(TextResult(language, scored, chance, len(candidates), rate))
+        results.append(TextResult(language, scored, RECALL_AT / len(candidates), len(candidates), rate))
     return results
