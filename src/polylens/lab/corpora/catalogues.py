@@ -88,6 +88,11 @@ def any_installed(split: Split, folder: Path = FOLDER) -> bool:
     return bool(files(split, folder))
 
 
+def installed(split: Split, folder: Path = FOLDER) -> tuple[str, ...]:
+    """The languages that a split has any catalogue in."""
+    return tuple(language for language in LANGUAGES if _paths(language, split, folder))
+
+
 def files(split: Split, folder: Path = FOLDER) -> list[Path]:
     """The catalogues of a split, in all languages."""
     return [path for language in LANGUAGES for path in _paths(language, split, folder)]

@@ -32,7 +32,7 @@ class Source:
 
 
 def _catalogues() -> tuple[str, ...]:
-    return tuple(language for language in catalogues.LANGUAGES if catalogues.pairs(language, "train"))
+    return catalogues.installed("train")
 
 
 def _documents(pairs: Callable[[str], Sequence[TextPair]]) -> Callable[[str], Sequence[str]]:
