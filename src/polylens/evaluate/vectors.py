@@ -3,17 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 
 from polylens.evaluate.metrics import Scores
-from polylens.runtime.embedder import Embedder
 from polylens.runtime.prepare import Input
-from polylens.types import Embedding
+from polylens.types import Embedding, FloatArray
+
+
+class TextModel(Protocol):
+    """What a benchmark asks of a model: an `Embedder` has it, and so has anything else that is measured beside one."""
+
+    @property
+    def tasks(self) -> tuple[str, ...]: ...
+    @property
+    def multivector_dim(self) -> int | None: ...
+    def embed(
+        self,
+        inputs: Sequence[Input],
+        *,
+        task: str | None = ...,
+        prompt_name: str | None = ...,
+        progress: Callable[[int], None] = ...,
+    ) -> list[Embedding]: ...
+    def similarity(self, queries: Any, documents: Any) -> FloatArray: ...
 
 
 def embed_side(
-    embedder: Embedder,
+    embedder: TextModel,
     inputs: Sequence[Input],
     prompt_name: str,
     *,
@@ -33,7 +51,7 @@ def embed_side(
     return embedder.embed(inputs, task=adapter, prompt_name=prompt_name if adapter else None, progress=progress)
 
 
-def similarities(embedder: Embedder, asked: Sequence[Embedding], documents: Sequence[Embedding]) -> dict[str, Scores]:
+def similarities(embedder: TextModel, asked: Sequence[Embedding], documents: Sequence[Embedding]) -> dict[str, Scores]:
     """Returns scores `[Q, D]` by name: "dense", preceded by "multi-vector" if the model has late interaction."""
     dense = embedder.similarity(np.stack([a.dense for a in asked]), np.stack([d.dense for d in documents]))
     if embedder.multivector_dim is None:

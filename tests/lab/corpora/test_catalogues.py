@@ -108,6 +108,7 @@ def test_what_is_missing_is_told(tmp_path: Path) -> None:
     assert "libglib2.0-data" not in catalogues.missing_packages("de", tmp_path)
     assert "libgtk-3-common" in catalogues.missing_packages("de", tmp_path)
     assert catalogues.missing_packages("pt", tmp_path) == list(catalogues.HELD_OUT.values())
+    assert catalogues.installed("held_out", tmp_path) == ("de",) and catalogues.installed("train", tmp_path) == ()
     assert not catalogues.any_installed("train", tmp_path) and catalogues.any_installed("held_out", tmp_path)
 
 

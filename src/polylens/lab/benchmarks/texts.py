@@ -16,25 +16,30 @@ from polylens.errors import InputError
 from polylens.evaluate.bm25 import bm25
 from polylens.evaluate.metrics import Estimate, PerQuery, Relevance, Scores, bootstrap
 from polylens.evaluate.tasks import Progress, require_some_of
-from polylens.evaluate.vectors import embed_side, similarities
+from polylens.evaluate.vectors import TextModel, embed_side, similarities
 from polylens.lab.corpora.text import TextPair
-from polylens.runtime.embedder import Embedder
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Suite:
-    """A benchmark: its pairs and its metric."""
+class Benchmark:
+    """What a report says about a benchmark on texts."""
 
     name: str
     unit: str
     """What a task is, such as a language."""
+    metric: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Suite(Benchmark):
+    """A benchmark on pairs, and its metric."""
+
     tasks: tuple[str, ...]
     """The tasks of the mean."""
     others: tuple[str, ...]
     """Further tasks that may be asked for."""
     candidates: int
     """The default number of pairs per task."""
-    metric: str
     judge: Callable[[Scores, Relevance], PerQuery]
     """Computes `metric`."""
     chance: Callable[[Relevance], float]
@@ -55,8 +60,9 @@ class TextResult:
     scored: dict[str, PerQuery]
     """Way of scoring, "multi-vector", "dense" or "words" -> the metric of each query, `[Q]`."""
     chance: float
-    seconds: float
-    """Time to embed both sides."""
+    candidates: int
+    texts_per_second: float
+    """How fast both sides were embedded."""
 
     def mean(self, way: str) -> Estimate:
         """The mean over the queries."""
@@ -74,7 +80,7 @@ def check_tasks(suite: Suite, names: Sequence[str]) -> None:
 
 def run(
     suite: Suite,
-    embedder: Embedder,
+    embedder: TextModel,
     tasks: Sequence[str] | None = None,
     candidates: int | None = None,
     seed: int = 1,
@@ -116,7 +122,7 @@ def run(
         scores = {**similarities(embedder, asked, found), "words": score_words(suite, queries, documents)}
         relevant = np.eye(len(pairs), dtype=bool)
         scored = {way: suite.judge(each, relevant) for way, each in scores.items()}
-        results.append(TextResult(name, scored, suite.chance(relevant), seconds))
+        results.append(TextResult(name, scored, suite.chance(relevant), count, 2 * count / seconds))
     return results
 
 

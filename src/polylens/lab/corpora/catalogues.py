@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from polylens.lab.corpora.split import Split
-from polylens.lab.corpora.text import TextPair, is_mostly_letters, key
+from polylens.lab.corpora.text import TextPair, is_mostly_letters, is_untranslated, key
 
 FOLDER = Path("/usr/share/locale")
 
@@ -88,6 +88,11 @@ def any_installed(split: Split, folder: Path = FOLDER) -> bool:
     return bool(files(split, folder))
 
 
+def installed(split: Split, folder: Path = FOLDER) -> tuple[str, ...]:
+    """The languages that a split has any catalogue in."""
+    return tuple(language for language in LANGUAGES if _paths(language, split, folder))
+
+
 def files(split: Split, folder: Path = FOLDER) -> list[Path]:
     """The catalogues of a split, in all languages."""
     return [path for language in LANGUAGES for path in _paths(language, split, folder)]
@@ -152,10 +157,7 @@ def cleaned(english: str, translation: str) -> TextPair | None:
         return None
     if not all(LETTERS[0] <= len(text) <= LETTERS[1] and _is_prose(text) for text in (ours, theirs)):
         return None
-    shared = {word.casefold() for word in words} & {word.casefold() for word in theirs.split()}
-    if 2 * len(shared) > len(words):
-        return None
-    return TextPair(ours, theirs)
+    return None if is_untranslated(ours, theirs) else TextPair(ours, theirs)
 
 
 def _has_key(english: str, translation: str) -> bool:

@@ -35,3 +35,15 @@ def key(text: str) -> str:
         True
     """
     return _SAYS_NOTHING.sub("", text).casefold()
+
+
+def is_untranslated(english: str, translation: str) -> bool:
+    """Whether more than half of an English text's words stand in its translation, too, whatever their case.
+
+    Example:
+        >>> is_untranslated("Open the file", "Open the FILE"), is_untranslated("Open the file", "Datei öffnen")
+        (True, False)
+    """
+    words = english.split()
+    shared = {word.casefold() for word in words} & {word.casefold() for word in translation.split()}
+    return 2 * len(shared) > len(words)

@@ -1,0 +1,231 @@
+"""What there is to teach with: tiny files in the real formats, and streams that never say what evaluation asks."""
+
+from __future__ import annotations
+
+import gzip
+import itertools
+import struct
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from babel.messages import Catalog
+from babel.messages.mofile import write_mo
+
+from polylens.errors import InputError
+from polylens.lab.corpora import emoji_names, frequent_words, help_pages, sources, stories, streams, wordnet
+from polylens.lab.corpora.meanings import meanings
+from polylens.lab.corpora.text import TextPair, key
+
+HELP = """<!DOCTYPE html><html><head><title>{title}</title></head><body>
+<div class="index-label" dir="auto">Index</div>
+<h1 id="hd_id1" dir="auto"><a name="x"></a>{title}</h1>
+<p id="par_id2" class="paragraph" dir="auto">{first} <span class="emph">{bold}</span>.</p>
+<p class="note">It has no id</p><p id="par_id3" class="code">x = 1 + 2 * 3</p>
+<p id="par_id4" class="paragraph">LibreOffice Writer Help</p>
+</body></html>"""
+
+CLDR = """<?xml version="1.0" encoding="UTF-8" ?>
+<!DOCTYPE ldml SYSTEM "../../common/dtd/ldml.dtd">
+<ldml><identity><version number="$Revision$"/></identity><annotations>
+<annotation cp="{{">{brace}</annotation><annotation cp="{{" type="tts">{brace}</annotation>
+<annotation cp="🏻" type="tts">{brace}</annotation>
+<annotation cp="🍎">{keywords}</annotation><annotation cp="🍎" type="tts">{name}</annotation>
+<annotation cp="🚲" type="tts">{other}</annotation>
+</annotations></ldml>"""
+
+WORDNET = "\n".join(
+    [
+        "  1 This software and database is being provided to you, the LICENSEE, by",
+        "00001740 29 v 04 breathe 0 take_a_breath 0 respire 0 suspire 3 001 * 00005041 v 0000 01 + 02 00 | draw air "
+        'into, and expel out of, the lungs; "I can breathe better when the air is clean"; "The patient is respiring"  ',
+        "00001930 03 n 01 physical_entity 0 001 @ 00001740 n 0000 | an entity that has physical existence  ",
+    ]
+)
+
+
+def page_names(held_out: bool) -> Iterator[str]:
+    names = (f"text/swriter/guide/page{number}.html" for number in itertools.count())
+    return (name for name in names if help_pages.is_held_out_page(name) == held_out)
+
+
+def write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+
+
+@pytest.fixture
+def help_folder(tmp_path: Path) -> Path:
+    taught, held_out = next(page_names(False)), next(page_names(True))
+    english = HELP.format(title="Numbered Lists", first="A list is numbered while you", bold="type it")
+    german = HELP.format(title="Nummerierte Listen", first="Eine Liste wird nummeriert, während Sie", bold="tippen")
+    write(tmp_path / "en-US" / taught, english)
+    write(tmp_path / "de" / taught, german)
+    write(tmp_path / "en-US" / held_out, HELP.format(title="Tables", first="A table has rows and", bold="columns"))
+    write(
+        tmp_path / "de" / held_out, HELP.format(title="Tabellen", first="Eine Tabelle hat Zeilen und", bold="Spalten")
+    )
+    write(tmp_path / "de" / "text" / "empty.html", "")
+    return tmp_path
+
+
+def test_help_is_aligned_by_the_ids_of_its_paragraphs(help_folder: Path) -> None:
+    assert help_pages.installed(help_folder) == ("de", "en")
+    assert help_pages.pairs("de", help_folder) == (
+        TextPair("Numbered Lists", "Nummerierte Listen"),
+        TextPair("A list is numbered while you type it.", "Eine Liste wird nummeriert, während Sie tippen."),
+    )  # what is not translated, has no id or is code is left out
+    assert help_pages.texts("en", help_folder)[:2] == ("Numbered Lists", "A list is numbered while you type it.")
+    [held_out] = help_pages.pages("de", "held_out", help_folder)
+    assert held_out.title == "Tabellen" and held_out.paragraphs["par_id2"] == "Eine Tabelle hat Zeilen und Spalten."
+    assert key("A table has rows and columns.") in help_pages.held_out_keys(help_folder)
+    assert (help_pages.package("pt"), help_pages.package("ja")) == ("libreoffice-help-pt-br", "libreoffice-help-ja")
+
+
+def test_emoji_have_names_and_keywords_in_each_language(tmp_path: Path) -> None:
+    write(tmp_path / "en.xml", CLDR.format(brace="brace", keywords="apple | red", name="red apple", other="bicycle"))
+    write(
+        tmp_path / "ru.xml", CLDR.format(brace="скобка", keywords="красное | яблоко", name="яблоко", other="велосипед")
+    )
+    write(tmp_path / "de_CH.xml", CLDR.format(brace="x", keywords="↑↑↑", name="↑↑↑", other="Velo"))
+    assert emoji_names.installed(tmp_path) == ("en", "ru")
+    assert emoji_names.pairs("ru", tmp_path) == (TextPair("red apple", "яблоко"), TextPair("bicycle", "велосипед"))
+    assert emoji_names.texts("ru", tmp_path) == ("яблоко", "велосипед", "красное")
+    assert emoji_names.names("de_CH", tmp_path) == {"🚲": "Velo"}
+    assert emoji_names.texts("tr", tmp_path) == ()
+
+
+def test_wordnet_gives_synonyms_definitions_and_examples(tmp_path: Path) -> None:
+    write(tmp_path / "data.verb", WORDNET)
+    assert wordnet.pairs(tmp_path) == (
+        TextPair("breathe", "draw air into, and expel out of, the lungs"),
+        TextPair("breathe", "take a breath"),
+        TextPair("physical entity", "an entity that has physical existence"),
+    )
+    assert "The patient is respiring" in wordnet.texts(tmp_path) and "suspire" in wordnet.texts(tmp_path)
+
+
+def test_stories_are_read_as_catalogues_are(tmp_path: Path) -> None:
+    catalogue = Catalog(locale="de")
+    catalogue.add("Who will guide you to <i>victory</i> now?", "Wer wird euch jetzt noch zum <i>Sieg</i> führen?")
+    path = tmp_path / "1.16/locale/de/LC_MESSAGES/wesnoth.mo"
+    path.parent.mkdir(parents=True)
+    with path.open("wb") as file:
+        write_mo(file, catalogue)
+    assert stories.installed(tmp_path) == ("de",)
+    assert stories.pairs("de", tmp_path) == (
+        TextPair("Who will guide you to victory now?", "Wer wird euch jetzt noch zum Sieg führen?"),
+    )
+
+
+def pack(value: Any) -> bytes:
+    if isinstance(value, int):
+        return bytes([value])
+    if isinstance(value, str):
+        text = value.encode()
+        return (bytes([0xA0 | len(text)]) if len(text) < 32 else struct.pack(">BB", 0xD9, len(text))) + text
+    if isinstance(value, dict):
+        return bytes([0x80 | len(value)]) + b"".join(pack(part) for pair in value.items() for part in pair)
+    head = bytes([0x90 | len(value)]) if len(value) < 16 else struct.pack(">BH", 0xDC, len(value))
+    return head + b"".join(map(pack, value))
+
+
+def test_words_come_most_frequent_first(tmp_path: Path) -> None:
+    long_word = "Donaudampfschifffahrtsgesellschaft"
+    steps = [*([] for _ in range(20)), ["der", "a"], ["und", "1000"], [long_word, "我"]]
+    path = tmp_path / "small_de.msgpack.gz"
+    path.write_bytes(gzip.compress(pack([{"format": "cB", "version": 1}, *steps])))
+    assert frequent_words.installed(tmp_path) == ("de",)
+    assert frequent_words.words("de", folder=tmp_path) == ("der", "und", long_word, "我")
+    assert frequent_words.words("de", 2, folder=tmp_path) == ("der", "und")
+    assert frequent_words.words("fr", folder=tmp_path) == ()
+    path.write_bytes(gzip.compress(pack([{"format": "cC", "version": 1}])))
+    with pytest.raises(InputError, match="must have the header"):
+        frequent_words.words("de", 3, folder=tmp_path)
+    with pytest.raises(InputError, match="ends too early"):
+        frequent_words.unpack(pack(["der"])[:-1])
+    with pytest.raises(InputError, match="got 0xc3"):
+        frequent_words.unpack(b"\xc3")
+
+
+ASKED = meanings()[0]
+GERMAN = [f"das ist Satz {letter} aus dem Buch" for letter in "abcdefgh"]
+
+
+@pytest.fixture
+def small_sources(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two languages of one source, words of another, and nothing installed of a third."""
+    pairs = [*(TextPair(f"this is sentence {text[13]} of the book", text) for text in GERMAN), TextPair("one", "one")]
+    asked = [TextPair(ASKED.paraphrase, "etwas anderes"), TextPair("something else", ASKED.said["de"].upper() + "!!")]
+    made = {
+        "help": replace(
+            sources.SOURCES["help"],
+            languages=lambda: ("de", "fr", "it"),
+            texts=lambda language: {"de": [*GERMAN, ASKED.said["de"], "123"], "fr": ["un mot"], "it": []}[language],
+            pairs=lambda language: [*pairs, *asked] if language == "de" else [],
+        ),
+        "words": replace(
+            sources.SOURCES["words"],
+            languages=lambda: ("ja", "tr"),
+            texts=lambda language: {"ja": ["猫", "犬", "鳥"], "tr": ["kedi", "köpek"]}[language],
+        ),
+        "wordnet": replace(sources.SOURCES["wordnet"], languages=tuple),
+    }
+    for name, source in made.items():
+        monkeypatch.setitem(sources.SOURCES, name, source)
+
+
+@pytest.mark.usefixtures("small_sources")
+def test_a_stream_of_texts_is_decided_by_its_seed_and_says_nothing_held_out() -> None:
+    shares = {"help": 3.0, "words": 1.0}
+    first, again, other = (list(itertools.islice(streams.texts(seed, shares), 400)) for seed in (1, 1, 2))
+    assert first == again != other
+    assert not {key(each.text) for each in first} & streams.held_out_keys()
+    assert {each.text for each in first if each.language == "de"} == set(GERMAN)
+    counts = Counter(each.source for each in first)
+    assert 250 < counts["help"] < 350
+    german = [each.text for each in first if each.language == "de"]
+    assert set(german[:8]) == set(german[8:16]) == set(GERMAN)  # all of them before one comes again
+    runs = {each.text for each in first if each.source == "words"}
+    assert {"猫", "kedi"} <= runs and any(len(text) in (2, 3, 4) for text in runs) and any(" " in text for text in runs)
+    assert not any(" " in each.text for each in first if each.language == "ja")
+
+
+@pytest.mark.usefixtures("small_sources")
+def test_a_stream_of_pairs_says_nothing_held_out_on_either_side() -> None:
+    drawn = list(itertools.islice(streams.aligned(1, {"help": 1.0}), 40))
+    assert {each.other for each in drawn} == set(GERMAN) and {each.language for each in drawn} == {"de"}
+    assert all(each.english[17] == each.other[13] for each in drawn)
+
+
+@pytest.mark.usefixtures("small_sources")
+@pytest.mark.parametrize(
+    ("shares", "languages", "message"),
+    [
+        ({"wordnet": 1.0}, None, "these commands install them: wordnet: apt-get install wordnet-base"),
+        ({"web": 1.0}, None, "sources must be among catalogues, help, .*, got 'web'"),
+        ({}, None, "got ''"),
+        ({"help": 0.0}, None, "not all 0"),
+        ({"help": 1.0}, ["ja"], "the source help has nothing of this kind in the languages"),
+    ],
+)
+def test_what_cannot_be_streamed_is_refused(
+    shares: dict[str, float], languages: list[str] | None, message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        next(streams.texts(1, shares, languages))
+
+
+def test_every_source_names_its_licence_and_what_installs_it() -> None:
+    for source in sources.SOURCES.values():
+        assert source.licence and source.gives and source.install.startswith(("apt-get install", "pip install"))
+        assert source.texts or source.pairs
+
+
+def test_the_meanings_are_held_out() -> None:
+    for each in meanings():
+        assert key(each.paraphrase) in streams.held_out_keys()
+        assert {key(text) for text in each.said.values()} <= streams.held_out_keys()
