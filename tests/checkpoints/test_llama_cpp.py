@@ -127,7 +127,7 @@ def test_images(both: tuple[Embedder, LlamaCpp], size: tuple[int, int], monkeypa
     pixels = np.random.default_rng(0).integers(0, 256, (size[1] // 14, size[0] // 14, 3), dtype=np.uint8)
     image = PIL.Image.fromarray(pixels).resize(size)
     item = embedder.processor.image(image, task=TASK, max_pixels=None)
-    assert item.patches is not None and item.grid == (size[1] // 14, size[0] // 14)
+    assert item.patches is not None and item.grids == ((size[1] // 14, size[0] // 14),)
     with torch.no_grad():
         ours = embedder.model.hidden_states([replace(item, patches=item.patches.half().float())])
     theirs = llama_cpp.image(image)

@@ -191,7 +191,7 @@ def test_another_qwen2_vl_is_not_taken_for_it(tmp_path: Path) -> None:
     folder = tiny_m0.write(tmp_path)
     config = {**render_config(tiny_m0.CONFIG), "architectures": ["Qwen2VLForConditionalGeneration"]}
     (folder / "config.json").write_text(json.dumps(config))
-    with pytest.raises(CheckpointError, match="supports the model_type 'qwen2_vl'"):
+    with pytest.raises(CheckpointError, match="has a Qwen2-VL, and nothing says by which prompts it makes vectors"):
         read_header(folder)
 
 

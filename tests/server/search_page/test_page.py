@@ -470,6 +470,17 @@ def test_languages_have_their_names_in_the_readers_own(browser: Browser, server:
         expect(page.locator("#count")).to_have_text("No page is in the language fi; remove a filter")
 
 
+def test_what_is_typed_while_the_page_loads_is_searched_for(page: Page) -> None:
+    held: list[Route] = []
+    page.route("**/app.js", lambda route: held.append(route))
+    page.goto("/", wait_until="commit")
+    page.get_by_role("searchbox", name="Search for").fill(TIDES)
+    until(lambda: page.evaluate("1") and held)  # asking lets Playwright tell of the request
+    held[0].continue_()
+    expect(page.locator(".card").first).to_be_visible()
+    assert address(page) == {"q": [TIDES]}
+
+
 def test_dates(page: Page) -> None:
     find(page)
     modified = page.get_by_label("Modified")

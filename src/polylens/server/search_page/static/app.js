@@ -257,4 +257,6 @@ prepareViewer({
 watchForPictures(takePicture, () => state.tab === "playground", addressesForPlayground);
 await enter();
 watchLibrary(libraryChanged);
-show();
+const typed = find("q").value.trim(); // while the page was still loading
+if (typed && !state.q && !state.like && state.tab === "search") go({ q: typed }, { replace: true });
+else show();
