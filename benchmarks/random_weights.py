@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import torch
-from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers, processors
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors
 from torch import Tensor
 
 from polylens.checkpoints.loading import read_header
@@ -72,6 +72,7 @@ def _byte_tokenizer(first: Sequence[str], size: int) -> Tokenizer:
     vocabulary = {token: number for number, token in enumerate([*first, *alphabet, *filling])}
     tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()  # a reranker decodes what it has cut
     return tokenizer
 
 
