@@ -29,7 +29,7 @@ from polylens.models.description import (
 )
 from polylens.models.protocol import Item, Model, Processor
 from polylens.models.qwen_vl.images import render_image_config
-from polylens.models.qwen_vl.state_dict import published_shape
+from polylens.models.qwen_vl.state_dict import published_tensors
 
 _CLASSES = ("ColQwen2", "ColQwen2_5", *(architecture for _, architecture in NATIVE.values()))
 """Names of the classes with a vector per token: colpali-engine's, then transformers'."""
@@ -85,15 +85,10 @@ def _weights(header: Header, network: nn.Module, published: frozenset[str]) -> S
 def _layout(model: Model, processor: Processor, _scalars: Mapping[str, float]) -> Layout:
     """Returns transformers' own layout (`ColQwen2ForRetrieval`, `ColQwen2_5ForRetrieval`); the adapter stays merged."""
     col, processing = cast("ColQwen", model), cast("ColQwenProcessor", processor)
-    ours = {name: parameter.detach().cpu() for name, parameter in col.named_parameters()}
-    vision = col.config.trunk.vision
     processor_class = _CLASSES[0 if col.config.trunk_type == "qwen2_vl" else 1] + "Processor"
     prompts = {"query_prefix": processing.prompts.query, "visual_prompt_prefix": processing.prompts.image}
     return Layout(
-        tensors={
-            published: ours[name].reshape(published_shape(vision, name, tuple(ours[name].shape))).contiguous()
-            for published, name in names(col.config, NATIVE_NAMES).items()
-        },
+        tensors=published_tensors(names(col.config, NATIVE_NAMES), col.config.trunk.vision, col),
         config=render_config(col.config),
         tokenizer=processing.tokenizer,
         preprocessor=render_image_config(processing.image_config, processor_class),

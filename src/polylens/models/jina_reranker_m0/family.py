@@ -12,8 +12,7 @@ from polylens.models.jina_reranker_m0.config import MAX_LENGTH, JinaRerankerM0Co
 from polylens.models.jina_reranker_m0.model import JinaRerankerM0
 from polylens.models.jina_reranker_m0.processing import JinaRerankerM0Processor
 from polylens.models.jina_reranker_m0.state_dict import SKIPPED, names
-from polylens.models.qwen_vl.state_dict import places_in, published_shape
-from polylens.models.rules import rename
+from polylens.models.qwen_vl.state_dict import places_in, renaming
 
 
 def _claims(config: Json) -> bool:
@@ -42,11 +41,7 @@ def _build(header: Header) -> nn.Module:
 
 def _weights(header: Header, network: nn.Module, published: frozenset[str]) -> Sequence[WeightPart]:
     config: JinaRerankerM0Config = header.config
-    shapes = {name: tuple(parameter.shape) for name, parameter in network.named_parameters()}
-    rules = [
-        rename(theirs, published_shape(config.trunk.vision, ours, shapes[ours]), ours, shapes[ours])
-        for theirs, ours in names(config, places_in(published)).items()
-    ]
+    rules = renaming(names(config, places_in(published)), config.trunk.vision, network)
     return (WeightPart(rules=rules, skipped=SKIPPED),)
 
 

@@ -30,8 +30,7 @@ from polylens.models.jina_v4.processing import PREFIXES, JinaV4Processor
 from polylens.models.jina_v4.state_dict import adapter_names, base_names
 from polylens.models.protocol import Item, Model, Processor
 from polylens.models.qwen_vl.images import render_image_config
-from polylens.models.qwen_vl.state_dict import published_shape
-from polylens.models.rules import Rule, rename
+from polylens.models.qwen_vl.state_dict import published_tensors, renaming
 
 ADAPTER = "adapters/adapter_model.safetensors"
 ADAPTER_CONFIG = "adapters/adapter_config.json"
@@ -79,15 +78,8 @@ def _build(header: Header) -> nn.Module:
 
 def _weights(header: Header, network: nn.Module, _names: frozenset[str]) -> Sequence[WeightPart]:
     config: JinaV4Config = header.config
-    shapes = {name: tuple(parameter.shape) for name, parameter in network.named_parameters()}
-
-    def rules(names: Mapping[str, str]) -> list[Rule]:
-        return [
-            rename(published, published_shape(config.vision, ours, shapes[ours]), ours, shapes[ours])
-            for published, ours in names.items()
-        ]
-
-    return (WeightPart(rules=rules(base_names(config))), WeightPart(rules=rules(adapter_names(config)), file=ADAPTER))
+    base, adapters = (renaming(each(config), config.vision, network) for each in (base_names, adapter_names))
+    return (WeightPart(rules=base), WeightPart(rules=adapters, file=ADAPTER))
 
 
 def _layout(model: Model, processor: Processor, _scalars: Mapping[str, float]) -> Layout:
@@ -150,12 +142,7 @@ def _merged(model: Model, processor: Processor, task: str) -> Layout:
 
 
 def _published(model: JinaV4, names: Mapping[str, str]) -> dict[str, Tensor]:
-    """Returns published name -> tensor, in the dtype in which the model holds it."""
-    ours = {name: parameter.detach().cpu() for name, parameter in model.named_parameters()}
-    return {
-        published: ours[name].reshape(published_shape(model.config.vision, name, tuple(ours[name].shape))).contiguous()
-        for published, name in names.items()
-    }
+    return published_tensors(names, model.config.vision, model)
 
 
 def _heat_grid(processor: Processor, item: Item) -> HeatGrid:

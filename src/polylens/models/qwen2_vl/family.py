@@ -16,8 +16,7 @@ from polylens.models.qwen2_vl.processing import Qwen2VLProcessor
 from polylens.models.qwen2_vl.recognition import PROMPTS_FILE, prompts_of, render_prompts
 from polylens.models.qwen2_vl.state_dict import SKIPPED, names
 from polylens.models.qwen_vl.images import render_image_config
-from polylens.models.qwen_vl.state_dict import places_in, published_shape
-from polylens.models.rules import rename
+from polylens.models.qwen_vl.state_dict import places_in, published_tensors, renaming
 
 ARCHITECTURES = {"Qwen2VLForConditionalGeneration", "Qwen2VLModel", "GmeQwen2VL"}
 """Classes with this network and nothing behind it; rerankers and late-interaction models name others."""
@@ -51,24 +50,16 @@ def _build(header: Header) -> nn.Module:
 
 def _weights(header: Header, network: nn.Module, published: frozenset[str]) -> Sequence[WeightPart]:
     config: Qwen2VLConfig = header.config
-    shapes = {name: tuple(parameter.shape) for name, parameter in network.named_parameters()}
-    rules = [
-        rename(theirs, published_shape(config.vision, ours, shapes[ours]), ours, shapes[ours])
-        for theirs, ours in names(config, places_in(published)).items()
-    ]
+    rules = renaming(names(config, places_in(published)), config.vision, network)
     return (WeightPart(rules=rules, skipped=SKIPPED),)
 
 
 def _layout(model: Model, processor: Processor, _scalars: Mapping[str, float]) -> Layout:
     embedder, processing = cast("Qwen2VLEmbedder", model), cast("Qwen2VLProcessor", processor)
     config = embedder.config
-    ours = {name: parameter.detach().cpu() for name, parameter in embedder.named_parameters()}
     fields, files = render_prompts(config.prompts)
     return Layout(
-        tensors={
-            theirs: ours[name].reshape(published_shape(config.vision, name, tuple(ours[name].shape))).contiguous()
-            for theirs, name in names(config).items()
-        },
+        tensors=published_tensors(names(config), config.vision, embedder),
         config={**render_config(config), **fields},
         tokenizer=processing.tokenizer,
         preprocessor=render_image_config(processing.image_config, "Qwen2VLProcessor"),

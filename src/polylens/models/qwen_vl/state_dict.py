@@ -6,11 +6,14 @@ Older files have the names of the first release (`model.layers...`, `visual...`)
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+
+from torch import Tensor, nn
 
 from polylens.errors import CheckpointError
 from polylens.models.qwen_vl.config import DecoderConfig, Qwen25VisionConfig, VisionConfig
+from polylens.models.rules import Rule, rename
 
 DECODER_LINEAR = {
     "attention.query": ("self_attn.q_proj", True),
@@ -117,3 +120,27 @@ def published_shape(vision: VisionConfig, name: str, shape: tuple[int, ...]) -> 
     if name != "vision.patch_embed.weight":
         return shape
     return (vision.width, vision.num_channels, vision.num_frames, vision.patch_size, vision.patch_size)
+
+
+def renaming(names: Mapping[str, str], vision: VisionConfig, network: nn.Module) -> list[Rule]:
+    """Returns one rule per published name, none of which changes a number.
+
+    Args:
+        names: Published name -> our name.
+        vision: The sizes of the vision tower.
+        network: The network, whose parameters have our names.
+    """
+    shapes = {name: tuple(parameter.shape) for name, parameter in network.named_parameters()}
+    return [
+        rename(published, published_shape(vision, ours, shapes[ours]), ours, shapes[ours])
+        for published, ours in names.items()
+    ]
+
+
+def published_tensors(names: Mapping[str, str], vision: VisionConfig, network: nn.Module) -> dict[str, Tensor]:
+    """Returns published name -> tensor, in the dtype in which the network holds it; arguments as for `renaming`."""
+    ours = {name: parameter.detach().cpu() for name, parameter in network.named_parameters()}
+    return {
+        published: ours[name].reshape(published_shape(vision, name, tuple(ours[name].shape))).contiguous()
+        for published, name in names.items()
+    }
