@@ -22,7 +22,7 @@ from polylens.server.settings import Settings
 
 PREFIX = "jina-ai/"  # before a name in the published list of models
 
-ONLY_RANKS = "a reranker scores documents for a query and produces no vectors; send such requests to /v1/rerank"
+ONLY_RANKS = "such a model scores documents for a query and produces no vectors; send the request to /v1/rerank"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
