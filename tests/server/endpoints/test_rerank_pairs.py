@@ -254,6 +254,7 @@ class TestTheRestOfTheServer:
     def test_it_greets_and_is_ready(self, ranker: Running) -> None:
         assert ranker.http.get("/").json()["models"] == ["tiny-m0", "jina-reranker-m0"]
         assert ranker.http.get("/ready").status_code == 200
+        ranker.post("/v1/rerank", {"model": "tiny-m0", "query": "a", "documents": ["b"]})
         assert 'polylens_engine_tokens_total{model="tiny-m0"}' in ranker.http.get("/metrics").text
 
     def test_beside_a_model_with_vectors(self, folder: Path) -> None:
