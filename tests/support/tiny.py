@@ -20,6 +20,18 @@ from polylens.nn.lora import LoRAConfig
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>"]
 TASKS = ("retrieval", "text-matching", "code")
 
+DECODER = DecoderConfig(
+    width=48,
+    num_layers=3,
+    num_heads=4,
+    num_kv_heads=2,
+    mlp_width=80,
+    vocab_size=256 + len(SPECIAL),
+    norm_eps=1e-6,
+    theta=1e6,
+    rope_sections=(2, 2, 2),
+)
+
 CONFIG = JinaV4Config(
     vision=Qwen25VisionConfig(
         width=64,
@@ -33,17 +45,7 @@ CONFIG = JinaV4Config(
         window_size=112,
         full_attention_layers=(1, 3),
     ),
-    decoder=DecoderConfig(
-        width=48,
-        num_layers=3,
-        num_heads=4,
-        num_kv_heads=2,
-        mlp_width=80,
-        vocab_size=256 + len(SPECIAL),
-        norm_eps=1e-6,
-        theta=1e6,
-        rope_sections=(2, 2, 2),
-    ),
+    decoder=DECODER,
     lora=LoRAConfig(tasks=TASKS, rank=4, alpha=8.0),
     multivector_dim=16,
     matryoshka_dims=(8, 16, 48),

@@ -7,44 +7,16 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
-from tests.support.tiny import IMAGES, SPECIAL, byte_tokenizer
+from tests.support.tiny import IMAGES, byte_tokenizer
+from tests.support.tiny_qwen2_vl import TRUNK
 
 from polylens.models.jina_reranker_m0.config import JinaRerankerM0Config, render_config
 from polylens.models.jina_reranker_m0.model import JinaRerankerM0
 from polylens.models.jina_reranker_m0.state_dict import names
-from polylens.models.qwen_vl.config import DecoderConfig, Qwen2VisionConfig, TrunkConfig
 from polylens.models.qwen_vl.images import render_image_config
 from polylens.models.qwen_vl.state_dict import FIRST_RELEASE, Places, published_shape
 
-CONFIG = JinaRerankerM0Config(
-    trunk=TrunkConfig(
-        vision=Qwen2VisionConfig(
-            width=64,
-            num_layers=3,
-            num_heads=2,
-            mlp_width=256,
-            output_width=48,
-            patch_size=14,
-            num_frames=2,
-            merge_size=2,
-        ),
-        decoder=DecoderConfig(
-            width=48,
-            num_layers=3,
-            num_heads=4,
-            num_kv_heads=2,
-            mlp_width=80,
-            vocab_size=256 + len(SPECIAL),
-            norm_eps=1e-6,
-            theta=1e6,
-            rope_sections=(2, 2, 2),
-        ),
-        max_length=32_768,
-        image_token_id=256 + SPECIAL.index("<|image_pad|>"),
-        vision_start_token_id=256 + SPECIAL.index("<|vision_start|>"),
-        vision_end_token_id=256 + SPECIAL.index("<|vision_end|>"),
-    )
-)
+CONFIG = JinaRerankerM0Config(trunk=TRUNK)
 
 
 def random_tensors(

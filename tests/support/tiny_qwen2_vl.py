@@ -8,13 +8,13 @@ from typing import Any
 
 import torch
 from safetensors.torch import save_file
-from tests.support.tiny import IMAGES, SPECIAL, byte_tokenizer
+from tests.support.tiny import DECODER, IMAGES, SPECIAL, byte_tokenizer
 
 from polylens.models.qwen2_vl.config import Qwen2VLConfig, render_config
 from polylens.models.qwen2_vl.model import Qwen2VLEmbedder
 from polylens.models.qwen2_vl.prompts import GME, VDR
 from polylens.models.qwen2_vl.state_dict import names
-from polylens.models.qwen_vl.config import DecoderConfig, Qwen2VisionConfig, TrunkConfig
+from polylens.models.qwen_vl.config import Qwen2VisionConfig, TrunkConfig
 from polylens.models.qwen_vl.images import render_image_config
 from polylens.models.qwen_vl.state_dict import FIRST_RELEASE, Places, published_shape
 
@@ -29,17 +29,7 @@ TRUNK = TrunkConfig(
         num_frames=2,
         merge_size=2,
     ),
-    decoder=DecoderConfig(
-        width=48,
-        num_layers=3,
-        num_heads=4,
-        num_kv_heads=2,
-        mlp_width=80,
-        vocab_size=256 + len(SPECIAL),
-        norm_eps=1e-6,
-        theta=1e6,
-        rope_sections=(2, 2, 2),
-    ),
+    decoder=DECODER,
     max_length=32_768,
     image_token_id=256 + SPECIAL.index("<|image_pad|>"),
     vision_start_token_id=256 + SPECIAL.index("<|vision_start|>"),

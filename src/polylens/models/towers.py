@@ -9,8 +9,10 @@ from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor
 
+from polylens.models.eva02.vision import VisionTower
 from polylens.models.protocol import Item, Outputs
 
 Encode = Callable[[Sequence[Item]], Tensor]
@@ -38,3 +40,10 @@ def embed_mixed(items: Sequence[Item], texts: Encode, images: Encode, *, width: 
             dense[[row for row, image in enumerate(is_image) if image == are_images]] = encode(chosen)
     lengths = tuple(item.num_tokens for item in items)
     return Outputs(F.normalize(dense, dim=-1), dense.norm(dim=-1), None, lengths)
+
+
+def image_vectors(items: Sequence[Item], tower: VisionTower) -> Float[Tensor, "N E"]:
+    """Returns the vectors of images of one size, in float32."""
+    weight = tower.patch_embed.weight
+    patches = torch.stack([item.patches for item in items if item.patches is not None])
+    return tower(patches.to(device=weight.device, dtype=weight.dtype)).float()

@@ -15,7 +15,7 @@ from polylens.models.eva02.vision import VisionTower
 from polylens.models.jina_bert.config import JinaBertConfig
 from polylens.models.jina_bert.text import TextTower
 from polylens.models.protocol import Item, Modality, Outputs, packed_spans
-from polylens.models.towers import embed_mixed
+from polylens.models.towers import embed_mixed, image_vectors
 from polylens.nn.packing import Packing
 from polylens.nn.pooling import span_mean
 
@@ -52,9 +52,7 @@ class JinaBert(nn.Module):
 
     def _images(self, items: Sequence[Item]) -> Float[Tensor, "N E"]:
         assert self.vision is not None
-        weight = self.vision.patch_embed.weight
-        patches = torch.stack([item.patches for item in items if item.patches is not None])
-        return self.vision(patches.to(device=weight.device, dtype=weight.dtype)).float()
+        return image_vectors(items, self.vision)
 
     def _device(self) -> torch.device:
         return next(self.parameters()).device

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from polylens.models.eva02.vision import VisionTower
 from polylens.models.jina_clip_v2.config import JinaClipConfig
 from polylens.models.protocol import Item, Modality, Outputs, packed_spans
-from polylens.models.towers import embed_mixed
+from polylens.models.towers import embed_mixed, image_vectors
 from polylens.models.xlm_rotary.text import TextTower
 from polylens.nn.lora import adapter_rows
 from polylens.nn.packing import Packing
@@ -66,9 +66,7 @@ class JinaClip(nn.Module):
 
     def _images(self, items: Sequence[Item]) -> Float[Tensor, "N E"]:
         assert self.vision is not None
-        weight = self.vision.patch_embed.weight
-        patches = torch.stack([item.patches for item in items if item.patches is not None])
-        return self.vision(patches.to(device=weight.device, dtype=weight.dtype)).float()
+        return image_vectors(items, self.vision)
 
     def _device(self) -> torch.device:
         return next(self.parameters()).device
