@@ -6,14 +6,18 @@ Speed and memory do not depend on what the weights are, only on their shapes. Th
 
 from __future__ import annotations
 
+import copy
 import json
 import math
+import os
 import shutil
 import tempfile
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors
@@ -23,7 +27,7 @@ from polylens.checkpoints.loading import read_header
 
 DATA = Path(__file__).parent / "data"
 SHARD_BYTES = 5_000_000_000  # where published checkpoints of this kind are cut
-PIECE = 1 << 24  # numbers drawn at a time, so that writing needs little memory
+PIECE = 1 << 22  # numbers drawn at a time, so that writing needs little memory
 STD = 0.02  # of the weights, as the models were initialised; activations stay finite
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 QWEN_TOKENS = (  # in the order of their ids, the first follows the ordinary vocabulary
@@ -131,6 +135,38 @@ MODELS = {
 }
 
 
+def shortened(files: Files, num_layers: int) -> Files:
+    """Returns the files of a jina-embeddings-v4 with fewer layers and a small vocabulary; a layer keeps its size.
+
+    Args:
+        files: Those of the published model.
+        num_layers: Layers of the decoder; the vision tower has one.
+    """
+    fewer = copy.deepcopy(dict(files))
+    config = fewer["config.json"]
+    config |= {"num_hidden_layers": num_layers, "vocab_size": 320, "matryoshka_dims": [128, 2048]}
+    config |= {"vision_start_token_id": 309, "vision_end_token_id": 310, "image_token_id": 312}
+    config["vision_config"] |= {"depth": 1, "fullatt_block_indexes": [0]}
+    return fewer
+
+
+def shrunk(files: Files) -> Files:
+    """Returns the files of a jina-embeddings-v4 with a few thousand numbers.
+
+    Args:
+        files: Those of the published model.
+    """
+    tiny = shortened(files, 2)
+    config = tiny["config.json"]
+    config |= {"hidden_size": 32, "num_attention_heads": 2, "num_key_value_heads": 1, "intermediate_size": 48}
+    config |= {"multi_vector_projector_dim": 16, "matryoshka_dims": [16, 32]}
+    config["rope_scaling"]["mrope_section"] = [2, 3, 3]
+    config["vision_config"] |= {"depth": 2, "hidden_size": 32, "num_heads": 2, "intermediate_size": 48}
+    config["vision_config"] |= {"out_hidden_size": 32, "fullatt_block_indexes": [1]}
+    tiny["adapters/adapter_config.json"] |= {"r": 2, "lora_alpha": 2}
+    return tiny
+
+
 def shapes_of(model: Model, files: Files) -> dict[str, dict[str, Sequence[int]]]:
     """Returns file -> published name -> shape of every tensor that the model of these files reads.
 
@@ -196,18 +232,30 @@ def write_safetensors(path: Path, shapes: Shapes, generator: torch.Generator, dt
     encoded += b" " * (-len(encoded) % 8)
     with path.open("wb") as file:
         file.write(len(encoded).to_bytes(8, "little") + encoded)
+        for piece in _drawn(shapes, generator, dtype):
+            file.write(piece.numpy().data)
+
+
+def _drawn(shapes: Shapes, generator: torch.Generator, dtype: torch.dtype) -> Iterator[Tensor]:
+    """Yields the numbers of all tensors, one piece after the other, as 16-bit integers; threads draw a few ahead."""
+    threads = min(16, os.cpu_count() or 1)
+    with ThreadPoolExecutor(threads) as pool:
+        coming: deque[Future[Tensor]] = deque()
         for name, shape in shapes.items():
-            _write_tensor(file, name, math.prod(shape), len(shape), generator, dtype)
+            is_norm = len(shape) == 1 and name.endswith(".weight")
+            for begin in range(0, math.prod(shape), PIECE):
+                seed = int(torch.randint(1 << 62, (), generator=generator))
+                coming.append(pool.submit(_piece, min(PIECE, math.prod(shape) - begin), seed, is_norm, dtype))
+                if len(coming) > threads:
+                    yield coming.popleft().result()
+        while coming:
+            yield coming.popleft().result()
 
 
-def _write_tensor(
-    file: BinaryIO, name: str, size: int, num_dims: int, generator: torch.Generator, dtype: torch.dtype
-) -> None:
-    is_norm = num_dims == 1 and name.endswith(".weight")
-    for begin in range(0, size, PIECE):
-        num = min(PIECE, size - begin)
-        values: Tensor = torch.ones(num) if is_norm else torch.randn(num, generator=generator) * STD
-        file.write(values.to(dtype).view(torch.int16).numpy().tobytes())
+def _piece(num: int, seed: int, is_norm: bool, dtype: torch.dtype) -> Tensor:
+    if is_norm:
+        return torch.ones(num, dtype=dtype).view(torch.int16)
+    return (torch.randn(num, generator=torch.Generator().manual_seed(seed)) * STD).to(dtype).view(torch.int16)
 
 
 def _shards(shapes: Shapes) -> Iterator[dict[str, Sequence[int]]]:

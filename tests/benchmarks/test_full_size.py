@@ -44,24 +44,6 @@ def published_files(weights: ModuleType) -> dict[str, Any]:
     return files
 
 
-def shrunk(files: dict[str, Any]) -> dict[str, Any]:
-    """The same layout with a few thousand numbers."""
-    config = files["config.json"]
-    config |= {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1}
-    config |= {
-        "intermediate_size": 48,
-        "vocab_size": 320,
-        "multi_vector_projector_dim": 16,
-        "matryoshka_dims": [16, 32],
-    }
-    config |= {"vision_start_token_id": 309, "vision_end_token_id": 310, "image_token_id": 312}
-    config["rope_scaling"]["mrope_section"] = [2, 3, 3]
-    config["vision_config"] |= {"depth": 2, "hidden_size": 32, "num_heads": 2, "intermediate_size": 48}
-    config["vision_config"] |= {"out_hidden_size": 32, "fullatt_block_indexes": [1]}
-    files["adapters/adapter_config.json"] |= {"r": 2, "lora_alpha": 2}
-    return files
-
-
 @pytest.mark.parametrize("name", ["jina-embeddings-v4", "jina-clip-v2"])
 def test_the_shapes_are_those_listed_of_the_published_model(weights: ModuleType, name: str) -> None:
     """The lists were derived from public facts of the models, not from the code here."""
@@ -83,7 +65,7 @@ def test_every_model_has_the_numbers_that_the_catalog_gives(weights: ModuleType)
 def test_it_writes_what_it_was_asked_to(
     weights: ModuleType, published_files: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    files, model = shrunk(published_files), weights.MODELS["jina-embeddings-v4"]
+    files, model = weights.shrunk(published_files), weights.MODELS["jina-embeddings-v4"]
     by_file = weights.shapes_of(model, files)
     shapes = {name: list(shape) for tensors in by_file.values() for name, shape in tensors.items()}
     monkeypatch.setattr(weights, "SHARD_BYTES", 60_000)
@@ -113,7 +95,7 @@ def test_it_writes_what_it_was_asked_to(
 def test_the_command_measures_a_folder(
     weights: ModuleType, published_files: dict[str, Any], dtype: str, tmp_path: Path
 ) -> None:
-    weights.write_checkpoint(tmp_path, weights.MODELS["jina-embeddings-v4"], shrunk(published_files))
+    weights.write_checkpoint(tmp_path, weights.MODELS["jina-embeddings-v4"], weights.shrunk(published_files))
     done = subprocess.run(
         [sys.executable, "-W", "error", str(SCRIPT), "--measure", str(tmp_path), "--dtype", dtype],
         capture_output=True,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -191,24 +192,44 @@ class TestGradients:
     def test_inputs_are_prepared_part_by_part(
         self, base: Path, source: PairFile, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """In a step and in an evaluation no input is prepared but those of a part, and the one that ends the part."""
+        """In a step and in an evaluation: the inputs of a part, those of the next one, and the one that ends that."""
         run = FinetuneRun(recipe(base, str(source.path), part_tokens=20), read_header(base), [], source)
         prepare, embed, waiting = pair_run.prepare, run.model.embed, [0]
+        counting = threading.Lock()  # the inputs are prepared in a thread
 
         def prepared(*given: Any, **options: Any) -> Item:
-            waiting.append(waiting[-1] + 1)
+            with counting:
+                waiting.append(waiting[-1] + 1)
             return prepare(*given, **options)
 
         def embedded(items: list[Item]) -> Outputs:
             assert len(items) < 3  # the parts are small, or the test says nothing
-            waiting.append(waiting[-1] - len(items))
+            with counting:
+                waiting.append(waiting[-1] - len(items))
             return embed(items)
 
         monkeypatch.setattr(pair_run, "prepare", prepared)
         monkeypatch.setattr(run.model, "embed", embedded)
         run.step([whole(source)], 1)
         run.evaluate()
-        assert len(waiting) > 30 and max(waiting) <= 3 and waiting[-1] == 0
+        assert len(waiting) > 30 and max(waiting) <= 2 + 2 + 1 and waiting[-1] == 0
+
+    @pytest.mark.parametrize("autocast", [False, True])
+    def test_checkpointed_layers_give_the_same(self, base: Path, source: PairFile, autocast: bool) -> None:
+        """To the last bit: the second computation of a layer is the first one again."""
+        found = []
+        for gradient_checkpointing in (False, True):
+            plan = recipe(base, str(source.path), gradient_checkpointing=gradient_checkpointing)
+            run = run_of(plan, base)
+            run.autocast = autocast
+            losses = run.step([whole(source)], 1)
+            found.append((losses, gradients(run)))
+            recomputed = [name for name, layer in run.model.named_modules() if "forward" in vars(layer)]
+            assert len(recomputed) == (7 if gradient_checkpointing else 0)  # 4 of the vision tower, 3 of the decoder
+        (plain_losses, plain), (losses, checkpointed) = found
+        assert losses == plain_losses and losses["gradient"] > 0
+        assert plain.keys() == checkpointed.keys() and len(plain) > 10
+        assert all(torch.equal(each, checkpointed[name]) for name, each in plain.items())
 
     def test_they_are_those_of_plain_backpropagation(self, base: Path, source: PairFile) -> None:
         run = run_of(recipe(base, str(source.path), gradient_clip=1e9), base)
@@ -355,11 +376,15 @@ def test_on_the_command_line(base: Path, tmp_path: Path) -> None:
     data = codes(tmp_path / "pairs.jsonl")
     command = ["train", "finetune", "--out", str(tmp_path / "run")]
     options = ["--model", str(base), "--data", data, "--steps", "2", "--batch-size", "4"]
+    options += ["--part-tokens", "64", "--gradient-checkpointing"]
     done = commands.polylens(*command, *options)
     assert (done.returncode, done.stdout) == (0, f"{tmp_path / 'run/model'}\n"), done.stderr
     assert done.stderr == ""
     written = json.loads((tmp_path / "run/recipe.json").read_text())
     assert set(written) == {"recipe", "data", "versions"}
+    assert (written["recipe"]["part_tokens"], written["recipe"]["gradient_checkpointing"]) == (64, True)
     assert written["data"][data]["pairs"] == 12 and len(written["data"][data]["sha256"]) == 64
     refused = commands.polylens(*command)
     assert refused.returncode == 2 and "Missing option '--data'" in refused.stderr
+    refused = commands.polylens(*command, "--data", data, "--part-tokens", "0")
+    assert refused.returncode == 2 and "--part-tokens" in refused.stderr and "x>=1" in refused.stderr

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from polylens.nn.similarity import maxsim
+from polylens.train import losses as module
 from polylens.train.losses import (
     batched_maxsim,
     caption_nce,
@@ -220,3 +221,19 @@ def test_reading_loss_is_the_mean_over_points_of_minus_the_log_of_the_right_lett
             masses = [math.exp(float(logit)) for logit in logits[patch, point]]
             losses.append(-math.log(masses[int(letters[patch, point])] / sum(masses)))
     assert float(reading_loss(logits, letters)) == pytest.approx(sum(losses) / 8, abs=EXACT)
+
+    def test_in_blocks_it_is_the_same(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Scores and gradients, where the similarities of all documents are not in memory at once."""
+        sides = units(9, 6), units(14, 6, seed=1)
+        shapes, found = [], []
+        matches = module._best_matches
+        monkeypatch.setattr(module, "_best_matches", lambda q, d, n: shapes.append(len(d)) or matches(q, d, n))
+        for most in (module.SIMILARITIES, 9 * 8):
+            monkeypatch.setattr(module, "SIMILARITIES", most)
+            queries, documents = (side.clone().requires_grad_() for side in sides)
+            scores = self.scores(queries, documents)
+            (scores * torch.arange(12.0).view(3, 4)).sum().backward()
+            found.append((scores.detach(), queries.grad, documents.grad))
+        assert shapes == [14, 6, 8, 8, 6]  # whole; two blocks, each of which comes back once
+        for whole, blocks in zip(*found, strict=True):
+            torch.testing.assert_close(blocks, whole, rtol=0, atol=EXACT)

@@ -23,6 +23,16 @@ HeldOut = Annotated[str | None, typer.Option("--eval", metavar="FILE", help="Fil
 Steps = Annotated[int, typer.Option(min=1, help="Number of training steps.")]
 BatchSize = Annotated[int, typer.Option(min=2, help="Pairs per batch; they compete with each other.")]
 Rate = Annotated[float, typer.Option(min=0, help="Peak learning rate.")]
+PartTokens = Annotated[
+    int, typer.Option(min=1, metavar="N", help="Tokens of a batch that are trained on at once; fewer need less memory.")
+]
+Checkpointing = Annotated[
+    bool | None,
+    typer.Option(
+        "--gradient-checkpointing/--no-gradient-checkpointing",
+        help="Compute each layer twice, which saves most of the memory (default: for a large model on a GPU).",
+    ),
+]
 KLWeight = Annotated[float, typer.Option(min=0, help="Weight of the KL distillation term; 0 leaves it out.")]
 
 
@@ -74,6 +84,8 @@ def finetune(
     batch_size: BatchSize = 64,
     learning_rate: Rate = 2e-4,
     kl_weight: KLWeight = 1.0,
+    part_tokens: PartTokens = 8_192,
+    gradient_checkpointing: Checkpointing = None,
     out: Out = None,
     minutes: Minutes = None,
 ) -> None:
@@ -89,6 +101,8 @@ def finetune(
         batch_size=batch_size,
         learning_rate=learning_rate,
         kl_weight=kl_weight,
+        part_tokens=part_tokens,
+        gradient_checkpointing=gradient_checkpointing,
     )
     _run("finetune", partial(run_finetune, recipe), out, minutes)
 
@@ -104,6 +118,8 @@ def jina_v4(
     batch_size: BatchSize = 64,
     learning_rate: Rate = 2e-4,
     kl_weight: KLWeight = 1.0,
+    part_tokens: PartTokens = 8_192,
+    gradient_checkpointing: Checkpointing = None,
     out: Out = None,
     minutes: Minutes = None,
 ) -> None:
@@ -118,6 +134,8 @@ def jina_v4(
         batch_size=batch_size,
         learning_rate=learning_rate,
         kl_weight=kl_weight,
+        part_tokens=part_tokens,
+        gradient_checkpointing=gradient_checkpointing,
     )
     _run("jina-v4", partial(run_phases, recipe), out, minutes)
 
@@ -153,6 +171,8 @@ def jina_clip_v2(
     learning_rate: Annotated[
         float | None, typer.Option(min=0, help="Peak learning rate of stage 1 (default: by the batch size).")
     ] = None,
+    part_tokens: PartTokens = 8_192,
+    gradient_checkpointing: Checkpointing = None,
     out: Out = None,
     minutes: Minutes = None,
 ) -> None:
@@ -171,6 +191,8 @@ def jina_clip_v2(
         steps=steps,
         batch_size=batch_size,
         learning_rate=learning_rate,
+        part_tokens=part_tokens,
+        gradient_checkpointing=gradient_checkpointing,
     )
     _run("jina-clip-v2", partial(run_clip_stages, recipe), out, minutes)
 

@@ -80,6 +80,8 @@ def jina_clip_v2(
     steps: int = SHORT.steps,
     batch_size: int = SHORT.batch_size,
     learning_rate: float | None = None,
+    part_tokens: int = 8_192,
+    gradient_checkpointing: bool | None = None,
 ) -> ClipRecipe:
     """jina-clip-v2's three stages: short captions, then long ones, then long ones and texts with hard negatives.
 
@@ -98,8 +100,10 @@ def jina_clip_v2(
         batch_size: Of every stage where v1's is not smaller. Gradients are cached, so memory does not limit it.
         learning_rate: The peak in stage 1. None is v1's, scaled by the square root of the batch where that is smaller
             than v1's, which keeps the noise of Adam's steps (Malladi et al. 2022, arXiv 2205.10782).
+        part_tokens: Tokens per part of a batch; one part's activations are in memory at once.
+        gradient_checkpointing: Whether layers are computed twice to save memory; None goes by size and device.
     """
-    given = _Given(evaluation, image_size, steps, batch_size, learning_rate)
+    given = _Given(evaluation, image_size, steps, batch_size, learning_rate, part_tokens, gradient_checkpointing)
     finer = round(steps * FINER) if steps > 1 else 0
     short = partial(_part, given, SHORT, texts=tuple(texts), captions=tuple(captions), max_length=77)
     long = {"captions": tuple(long_captions), "max_length": 512}
@@ -128,13 +132,15 @@ def jina_clip_v2(
 
 @dataclass(frozen=True, slots=True)
 class _Given:
-    """A caller's settings for the first stage."""
+    """A caller's settings: for the first stage, and for the memory of all."""
 
     evaluation: str | None
     image_size: int
     steps: int
     batch_size: int
     learning_rate: float | None
+    part_tokens: int
+    gradient_checkpointing: bool | None
 
 
 def _part(given: _Given, stage: _Published, name: str, pixels: int, **settings: object) -> ClipPart:
@@ -155,6 +161,8 @@ def _part(given: _Given, stage: _Published, name: str, pixels: int, **settings: 
         batch_size=size,
         learning_rate=rate,
         warmup_steps=max(1, total // 20),
+        part_tokens=given.part_tokens,
+        gradient_checkpointing=given.gradient_checkpointing,
     )
     return replace(plain, **settings)  # type: ignore[arg-type]  # the fields' own types, checked where they are used
 
@@ -182,7 +190,8 @@ _PLAIN = ClipPart(
     betas=(0.9, 0.98),  # CLIP's for transformers of images (arXiv 2103.00020, table 18), and EVA-CLIP's
     epsilon=1e-6,  # likewise
     gradient_clip=1.0,  # not published; a guard against a single bad batch
-    part_tokens=8_192,
+    part_tokens=0,
+    gradient_checkpointing=None,
     dtype=None,
     saved_dtype="float32",  # the next part starts where this one ended
     seed=20261124,

@@ -1,7 +1,8 @@
 """Fine-tuning one task's adapter of a checkpoint of jina-embeddings-v4's family on a person's own pairs.
 
 The backbone is frozen and stays in the type it was loaded in; the adapter is trained in float32 with the paper's joint
-objective. Gradients are cached, so a batch of thousands needs the memory of one part of it, and the result is the same.
+objective. Gradients are cached, so a batch of thousands needs the memory of one part of it, and the result is the same;
+the layers of a large model are checkpointed, so a part needs little more than the weights.
 """
 
 from __future__ import annotations
@@ -60,12 +61,15 @@ def finetune(
     batch_size: int = 64,
     learning_rate: float = 2e-4,
     kl_weight: float = 1.0,
+    part_tokens: int = 8_192,
+    gradient_checkpointing: bool | None = None,
 ) -> FinetuneRecipe:
     """One task's adapter of a checkpoint, on your own pairs.
 
     The paper prints neither batch size nor rate. 2e-4 is what LoRA of rank 32 is usually given; 64 pairs give each
     query 63 negatives, and more help if there are more. `kl_weight` is the weight of the KL distillation term, for
-    texts and images alike; the other terms have 1.
+    texts and images alike; the other terms have 1. `part_tokens` and `gradient_checkpointing` change the memory and the
+    time that a step needs, and nothing else.
     """
     weights = TermWeights(dense=1.0, late=1.0, kl=kl_weight)
     return FinetuneRecipe(
@@ -83,7 +87,8 @@ def finetune(
         gradient_clip=1.0,
         max_length=512,
         max_pixels=None,
-        part_tokens=8_192,
+        part_tokens=part_tokens,
+        gradient_checkpointing=gradient_checkpointing,
         dtype=None,
         seed=20261124,
         checkpoint_every=50,
@@ -133,7 +138,7 @@ class FinetuneRun(PairRun):
         device = processes().device
         dtype = choose_dtype(recipe.dtype, device, float16_overflows=header.family.overflows_in_float16)
         model = load_model(header, device=device, dtype=dtype)
-        named = _unfreeze(model, recipe.task)
+        named = unfreeze_adapter(model, recipe.task)
         optimiser = torch.optim.AdamW(
             named.values(), lr=recipe.learning_rate, betas=(0.9, 0.98), weight_decay=recipe.weight_decay
         )
@@ -232,7 +237,7 @@ def _require_adapter(header: Header, task: str) -> None:
         raise InputError(f"task must be one of {', '.join(tasks)}, got {task!r}")
 
 
-def _unfreeze(model: Model, task: str) -> dict[str, nn.Parameter]:
+def unfreeze_adapter(model: Model, task: str) -> dict[str, nn.Parameter]:
     """Freezes everything but one task's adapter, which becomes float32; returns the adapter's parameters by name."""
     named = {}
     for name, parameter in model.named_parameters():

@@ -6,14 +6,19 @@ width.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from polylens.nn.pooling import truncate
+
+SIMILARITIES = 1 << 27
+"""Most similarities of rows, query by document, that MaxSim has in memory at once: half a gigabyte in float32."""
 
 
 def info_nce(
@@ -116,6 +121,8 @@ def batched_maxsim(
 ) -> Float[Tensor, "Q D"]:
     """MaxSim between packed queries and packed documents, divided by the query's tokens as the paper does in training.
 
+    The similarities of rows are computed in blocks of whole documents, at most `SIMILARITIES` of them at once.
+
     Args:
         queries: Unit rows of all queries.
         query_owner: The query that each row belongs to.
@@ -123,10 +130,35 @@ def batched_maxsim(
         document_lengths: Rows per document.
         num_queries: Q, the number of queries.
     """
-    similarities = queries @ documents.T
-    best = torch.stack([block.amax(dim=1) for block in torch.split(similarities, list(document_lengths), dim=1)], dim=1)
+    blocks = list(_blocks(document_lengths, max(1, SIMILARITIES // max(1, len(queries)))))
+    match = _best_matches
+    if len(blocks) > 1 and torch.is_grad_enabled():  # they are computed again on the way back, one block at a time
+        match = partial(checkpoint, _best_matches, use_reentrant=False, preserve_rng_state=False)
+    rows = torch.split(documents, [sum(lengths) for lengths in blocks])
+    best = torch.cat([match(queries, some, lengths) for some, lengths in zip(rows, blocks, strict=True)], dim=1)
     sums = torch.zeros(num_queries, best.shape[1], dtype=best.dtype, device=best.device).index_add(0, query_owner, best)
     return sums / torch.bincount(query_owner, minlength=num_queries)[:, None]
+
+
+def _best_matches(
+    queries: Float[Tensor, "K E"], documents: Float[Tensor, "C E"], document_lengths: Sequence[int]
+) -> Float[Tensor, "K D"]:
+    """The highest similarity of each query row in each document."""
+    similarities = queries @ documents.T
+    return torch.stack([each.amax(dim=1) for each in torch.split(similarities, list(document_lengths), dim=1)], dim=1)
+
+
+def _blocks(document_lengths: Sequence[int], most_rows: int) -> Iterator[Sequence[int]]:
+    """The lengths of documents in blocks of at most `most_rows` rows; a longer document is a block of its own."""
+    block: list[int] = []
+    rows = 0
+    for length in document_lengths:
+        if block and rows + length > most_rows:
+            yield block
+            block, rows = [], 0
+        block.append(length)
+        rows += length
+    yield block
 
 
 def grounding_nce(

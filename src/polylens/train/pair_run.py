@@ -1,17 +1,19 @@
 """A training run on someone's pairs: from its last checkpoint to its end, or until time is up.
 
 Gradients are cached (`caching`), and processes share each batch (`distributed`): the memory of a step is that of one
-part of its batches, activations and prepared inputs alike.
+part of its batches, and of the inputs of a second part, which are prepared meanwhile.
 """
 
 from __future__ import annotations
 
 import contextlib
 import math
+import os
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import nn
@@ -20,7 +22,9 @@ from polylens.models.description import Header
 from polylens.models.protocol import Item, Model, Processor
 from polylens.runtime.prepare import prepare
 from polylens.train.caching import CachedVectors, embed_cached, in_parts
+from polylens.train.checkpointing import checkpoint_layers, wants_checkpointing
 from polylens.train.distributed import add_gradients, any_of, processes
+from polylens.train.lookahead import in_threads, one_ahead
 from polylens.train.pairs import Batch, PairFile, Side
 from polylens.train.progress import TrainingProgress
 from polylens.train.run_logger import RunLogger
@@ -30,6 +34,7 @@ from polylens.train.state import load_state, save_state
 from polylens.types import Image
 
 LOG_EVERY = 10  # steps
+MOST_THREADS = 8  # that prepare the inputs of a process; a GPU that embeds pages keeps about as many busy
 
 SideInput = tuple[Side, str]
 """One side of a pair, and the name of its prompt."""
@@ -70,6 +75,10 @@ class PairRun(ABC):
         self.model, self.processor = model, processor
         self.named, self.optimiser = named, optimiser
         self.autocast, self.task, self.max_pixels = autocast, task, max_pixels
+        self.num_threads = threads_for_inputs(self.device, self.num_ranks)
+        network = cast("nn.Module", model)
+        if wants_checkpointing(settings.gradient_checkpointing, network, self.device):
+            checkpoint_layers(network)
 
     @abstractmethod
     def plan(self) -> Iterator[tuple[Batch, ...]]:
@@ -183,8 +192,12 @@ class PairRun(ABC):
         )
 
     def parts(self, sides: Iterable[SideInput]) -> Iterator[list[Item]]:
-        """Sides of pairs in order, in parts of at most `part_tokens` tokens; each part is prepared when it is due."""
-        return in_parts((self.item(*side) for side in sides), self.settings.part_tokens)
+        """Sides of pairs in order, in parts of at most `part_tokens` tokens.
+
+        Each part is prepared in the background while the model computes the one before.
+        """
+        items = in_threads(lambda side: self.item(*side), sides, self.num_threads)
+        return one_ahead(in_parts(items, self.settings.part_tokens))
 
     def embed(self, sides: Iterable[SideInput]) -> CachedVectors:
         """The vectors of sides of pairs."""
@@ -193,6 +206,21 @@ class PairRun(ABC):
     def make_context(self) -> contextlib.AbstractContextManager[object]:
         """The context in which the model computes: bfloat16 products, or nothing special."""
         return torch.autocast(self.device.type, torch.bfloat16) if self.autocast else contextlib.nullcontext()
+
+
+def threads_for_inputs(device: torch.device, num_ranks: int) -> int:
+    """Returns how many threads prepare the inputs of a process.
+
+    One where the model computes on the processor itself; for a GPU the process's share of the cores.
+
+    Args:
+        device: Where the model computes.
+        num_ranks: Processes that train together; those of this machine, where `torchrun` says how many these are.
+    """
+    if device.type == "cpu":
+        return 1
+    sharing = int(os.environ.get("LOCAL_WORLD_SIZE", num_ranks))
+    return max(1, min(MOST_THREADS, (os.cpu_count() or 1) // sharing))
 
 
 def finished_before(settings: RunSettings, folder: Path, sources: Sequence[PairFile]) -> bool:

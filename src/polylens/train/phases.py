@@ -49,6 +49,8 @@ def jina_v4(
     batch_size: int = 64,
     learning_rate: float = 2e-4,
     kl_weight: float = 1.0,
+    part_tokens: int = 8_192,
+    gradient_checkpointing: bool | None = None,
 ) -> PhasesRecipe:
     """jina-embeddings-v4's two phases: one adapter on pairs, then one per task from copies of it.
 
@@ -63,8 +65,16 @@ def jina_v4(
         batch_size: Pairs of each of a step's batches.
         learning_rate: The peak, in phase 1.
         kl_weight: Weight of the KL distillation term in both phases; 0 leaves it out.
+        part_tokens: Tokens per part of a batch; one part's activations are in memory at once.
+        gradient_checkpointing: Whether layers are computed twice to save memory; None goes by size and device.
     """
-    part = partial(finetune, batch_size=batch_size, kl_weight=kl_weight)
+    part = partial(
+        finetune,
+        batch_size=batch_size,
+        kl_weight=kl_weight,
+        part_tokens=part_tokens,
+        gradient_checkpointing=gradient_checkpointing,
+    )
     first = part(model, pairs, task=FIRST, steps=steps, learning_rate=learning_rate)
     half, slower = max(1, steps // 2), learning_rate / 2
     return PhasesRecipe(

@@ -20,6 +20,9 @@ class RunSettings:
     gradient_clip: float  # largest norm
     max_length: int  # tokens per text
     part_tokens: int  # tokens per part of a batch; one part's activations are in memory at once
+    gradient_checkpointing: (
+        bool | None
+    )  # whether layers are computed twice to save memory; None goes by size and device
     dtype: str | None  # None goes by the device
     seed: int
     checkpoint_every: int  # steps
