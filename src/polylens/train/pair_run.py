@@ -18,6 +18,7 @@ from typing import cast
 import torch
 from torch import nn
 
+from polylens.errors import InputError
 from polylens.models.description import Header
 from polylens.models.protocol import Item, Model, Processor
 from polylens.runtime.prepare import prepare
@@ -162,9 +163,19 @@ class PairRun(ABC):
         return True
 
     def step(self, drawn: Sequence[Batch], step: int) -> dict[str, float]:
-        """One update of the weights; returns the losses by name, `total` among them, and the norm of the gradient."""
+        """One update of the weights; returns the losses by name, `total` among them, and the norm of the gradient.
+
+        Raises:
+            InputError: A part of a batch does not fit in the memory of the device.
+        """
         self.optimiser.zero_grad(set_to_none=True)
-        losses = self.backward(drawn)
+        try:
+            losses = self.backward(drawn)
+        except torch.OutOfMemoryError as full:
+            raise InputError(
+                f"a part of {self.settings.part_tokens:,} tokens does not fit in the memory of {self.device}; "
+                "choose fewer with --part-tokens, or checkpoint the layers with --gradient-checkpointing"
+            ) from full
         parameters = list(self.named.values())
         add_gradients(parameters)
         norm = nn.utils.clip_grad_norm_(parameters, self.settings.gradient_clip)
