@@ -34,6 +34,9 @@ from PIL import Image, ImageDraw
 sys.path.insert(0, str(Path(__file__).parent))
 from random_weights import MODELS, require_room, write_checkpoint
 
+import polylens
+from polylens.checkpoints.loading import read_header
+
 LENGTHS = {"cpu": (16, 128, 512), "cuda": (16, 128, 512, 2048, 8192)}  # tokens per text
 TOKENS = {"cpu": 1024, "cuda": 65_536}  # tokens embedded at each length
 PAGES = {"cpu": 1, "cuda": 32}
@@ -83,9 +86,6 @@ def measure(folder: Path, device: str, dtype: str) -> dict[str, Any]:
     Returns:
         Seconds, bytes, tokens and pages per second, and the settings and machine.
     """
-    import polylens
-    from polylens.checkpoints.loading import read_header
-
     weights = list(folder.rglob("*.safetensors"))
     for file in weights:
         _forget(file)
@@ -190,7 +190,7 @@ def describe_machine(device: str, dtype: str) -> dict[str, Any]:
         "python": platform.python_version(),
         "torch": torch.__version__,
         "safetensors": version("safetensors"),
-        "polylens": version("polylens"),
+        "polylens": polylens.__version__,  # also where it is not installed but on the path
     }
 
 

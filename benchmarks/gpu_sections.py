@@ -123,7 +123,7 @@ def shares(folder: Path, setting: Setting) -> Figures:
 
             def forward(items: list[Any] = items) -> None:
                 with torch.inference_mode():
-                    embedder.engine.model.embed(items)
+                    embedder.model.embed(items)
 
             found = measure_shares(forward, setting.device, repeats=3, warm_up=setting.scaled(WARM_UP, 1))
             num_tokens = sum(item.num_tokens for item in items)
