@@ -136,7 +136,7 @@ def _rows(figures: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]
         elif prefix.endswith("shares: "):
             rows.append((label, f"{value:.1%}"))
         else:
-            rows.append((label, f"{value:.5g}" if isinstance(value, float) else str(value)))
+            rows.append((label, f"{value:.7g}" if isinstance(value, float) else str(value)))
     return rows
 
 

@@ -29,7 +29,7 @@ class Shares:
     """Per call, without the profiler."""
     shares: dict[str, float]
     """Of that time: each kind of kernel, and the gaps in which the device does nothing. They add up to 1 unless kernels
-    overlap."""
+    overlap. On a processor they are of the time with the profiler."""
     longest: dict[str, float]
     """Seconds per call of the kernels that take longest, by name."""
 
@@ -60,15 +60,18 @@ def measure_shares(call: Callable[[], object], device: str, *, repeats: int, war
     seconds = (time.perf_counter() - start) / repeats
     kernels = ProfilerActivity.CUDA if is_gpu(device) else ProfilerActivity.CPU
     with profile(activities=[kernels]) as profiler:
+        start = time.perf_counter()
         for _ in range(repeats):
             call()
         _wait(device)
+        profiled = (time.perf_counter() - start) / repeats
     by_name, busy = _kernels(profiler, device)
     kinds: Counter[str] = Counter()
     for name, spent in by_name.items():
         kinds[kind_of(name)] += spent / repeats
-    shares = {kind: kinds[kind] / seconds for kind in (*KINDS, REST)}
-    shares[GAPS] = max(0.0, 1 - busy / repeats / seconds)
+    whole = seconds if is_gpu(device) else profiled  # operators of a processor are slowed down as a whole
+    shares = {kind: kinds[kind] / whole for kind in (*KINDS, REST)}
+    shares[GAPS] = max(0.0, 1 - busy / repeats / whole)
     return Shares(seconds, shares, {name: spent / repeats for name, spent in by_name.most_common(LONGEST)})
 
 

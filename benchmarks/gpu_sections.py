@@ -116,10 +116,12 @@ def shares(folder: Path, setting: Setting) -> Figures:
     figures: Figures = {}
     with loaded(folder, setting.device, "bfloat16") as embedder:
         processor = embedder.processor
-        page = draw_page(0) if not setting.small else draw_page(0).resize((168, 224))
         texts = [processor.text(TEXT, task="retrieval", prompt_name="passage", max_length=tokens // 32)] * 32
-        pages = [processor.image(page, task="retrieval", max_pixels=None)]
-        for kind, items in (("texts", texts), ("pages", pages * max(1, tokens // pages[0].num_tokens))):
+        size = (168, 224) if setting.small else PAGE_SIZE
+        num_pages = max(1, tokens // processor.num_image_tokens(*size))
+        drawn = [draw_page(number).resize(size) for number in range(num_pages)]  # the tower reads equal ones once
+        pages = [processor.image(page, task="retrieval", max_pixels=None) for page in drawn]
+        for kind, items in (("texts", texts), ("pages", pages)):
 
             def forward(items: list[Any] = items) -> None:
                 with torch.inference_mode():
