@@ -48,7 +48,7 @@ def test_a_section_has_its_figures(gpu_check: ModuleType, folder: Path, name: st
             shares = figures[kind]["shares"]
             assert list(shares) == ["attention", "products", "copies", "elementwise", "gaps"]
             assert all(shares[part] > 0 for part in ("attention", "products", "elementwise"))
-            assert 0.9 < sum(shares.values()) < 1.1
+            assert sum(shares.values()) > 0.999  # gaps are what the others leave
             assert figures[kind]["tokens_per_second"] > 0 and len(figures[kind]["longest"]) == 12
     elif name == "speed":
         assert 0 < figures["query_seconds_p50"] <= figures["query_seconds_p95"]
