@@ -18,6 +18,8 @@ from tests.support import buckets, hiding
 if "PYTEST_XDIST_WORKER" in os.environ:  # the workers share the cores; tiny models are faster without threads, too
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # in time: nothing has imported torch yet
 
+os.environ.setdefault("POLYLENS_ENGINE", "torch")  # the reference; a test of another engine names it
+
 collect_ignore = ["toy_family"]  # its place is in a copy of the package; see tests/models/test_family.py
 
 SHELVES = iter(range(1_000))

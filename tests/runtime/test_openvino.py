@@ -288,7 +288,8 @@ def test_the_process_of_a_server_has_its_graphs_before_the_first_request(worker:
     assert np.abs(found.dense - embedder.encode_text(TEXTS[1])).max() < EXACT
 
 
-def test_a_server_names_the_quantization(tmp_path: Path) -> None:
+def test_a_server_names_the_quantization(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("POLYLENS_ENGINE")
     folder = tiny_bert.write(tmp_path / "model")
     (served,) = Registry(Settings(models=(str(folder),), device="cpu", quantization="int8"))
     assert served.model_id == f"model@{read_header(folder).fingerprint}+int8"

@@ -12,3 +12,12 @@ class Format(StrEnum):
     """The same layout with the projection of the multi-vectors, for a plug-in of vLLM."""
     GGUF = "gguf"
     """A text model and a vision tower for llama.cpp, and the projection beside them; see `checkpoints/gguf.py`."""
+    ONNX = "onnx"
+    """A graph per tower for ONNX Runtime; see `runtime/graph_export.py`."""
+    OPENVINO = "openvino"
+    """A graph per tower for OpenVINO; see `runtime/graph_export.py`."""
+
+    @property
+    def is_graph(self) -> bool:
+        """Whether the form is a graph that holds the network itself, and not weights for a network that is known."""
+        return self in (Format.ONNX, Format.OPENVINO)

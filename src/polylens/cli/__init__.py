@@ -3,7 +3,18 @@
 What a command needs is imported inside it, so that `polylens --help` answers at once.
 """
 
-from polylens.cli import embedding, reranking, converting, libraries, serving, training, measuring  # isort: skip  # help names them in this order
+from polylens.cli import embedding, reranking, converting, libraries, serving, training, measuring, benching  # isort: skip  # help names them in this order
 from polylens.cli.app import app, main
 
-__all__ = ["app", "converting", "embedding", "libraries", "main", "measuring", "reranking", "serving", "training"]
+__all__ = [
+    "app",
+    "benching",
+    "converting",
+    "embedding",
+    "libraries",
+    "main",
+    "measuring",
+    "reranking",
+    "serving",
+    "training",
+]

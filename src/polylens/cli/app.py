@@ -28,7 +28,8 @@ Model = Annotated[str, typer.Option(help="A name from `polylens models`, or a fo
 Engine = Annotated[
     str | None,
     typer.Option(
-        metavar="NAME", help="What computes: torch, or openvino with the extra of that name (default: torch)."
+        metavar="NAME",
+        help="What computes: torch, or openvino with its extra (default: the fastest that is installed).",
     ),
 ]
 Quantization = Annotated[

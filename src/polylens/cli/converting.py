@@ -26,11 +26,18 @@ class DType(StrEnum):
 def convert(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where to write; created if it is missing.")],
     task: Annotated[
-        str, typer.Option(help="Task whose adapter is merged into the weights: retrieval, text-matching or code.")
-    ],
+        str | None,
+        typer.Option(
+            help="Task whose adapter is merged into the weights, such as retrieval. onnx and openvino do without one: "
+            "the model's default."
+        ),
+    ] = None,
     format: Annotated[Format, typer.Option(help="Form of the files, one of the above.")] = Format.TRANSFORMERS,
     model: Model = "nano",
-    dtype: Annotated[DType, typer.Option(help="Number format of the matrices.")] = DType.bfloat16,
+    dtype: Annotated[
+        DType | None,
+        typer.Option(help="Number format of the matrices (default: bfloat16, and float32 for onnx and openvino)."),
+    ] = None,
 ) -> None:
     """Write a model, with the adapter of one task merged into its weights, for another engine.
 
@@ -39,9 +46,37 @@ def convert(
     vllm-multivector: the same with multi-vectors, for vLLM with the plug-in jina-v4-vllm-plugin.
 
     gguf: for llama.cpp. It needs the extra gguf.
+
+    onnx, openvino: a graph per tower, for ONNX Runtime or OpenVINO. They need the extras of these names.
     """
     if folder.exists() and not folder.is_dir():
         raise InputError(f"FOLDER must be a folder or not exist yet, got the file {folder}")
+    if format.is_graph:
+        if dtype not in (None, DType.float32):
+            raise InputError(f"the format {format} is written in float32, got --dtype {dtype}; leave --dtype out")
+        _write_graphs(folder, model, task, format)
+    else:
+        if task is None:
+            raise InputError(f"the format {format} needs --task, because one adapter is merged into the weights")
+        _write_checkpoint(folder, model, task, format, dtype or DType.bfloat16)
+    print(f"{model}{'' if task is None else f' for {task}'}, as {format}, in {folder}", file=sys.stderr)
+
+
+def _write_graphs(folder: Path, model: str, task: str | None, format: Format) -> None:
+    import torch
+
+    from polylens.checkpoints.fetch import resolve
+    from polylens.checkpoints.loading import load_model, read_header
+    from polylens.runtime.graph_export import check_exportable, export_graphs
+
+    header = read_header(resolve(model))
+    check_exportable(header.family, format)
+    header.processor.role(task, None)
+    network = load_model(header, device=torch.device("cpu"), dtype=torch.float32)
+    export_graphs(folder, header, network, format, task=task)
+
+
+def _write_checkpoint(folder: Path, model: str, task: str, format: Format, dtype: DType) -> None:
     import torch
 
     from polylens.checkpoints.export import check_mergeable, export_merged
@@ -52,4 +87,3 @@ def convert(
     check_mergeable(header.family, format)
     network = load_model(header, device=torch.device("cpu"), dtype=getattr(torch, dtype))
     export_merged(folder, header.family, network, header.processor, task, format)
-    print(f"{model} for {task}, as {format}, in {folder}", file=sys.stderr)

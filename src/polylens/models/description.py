@@ -18,6 +18,7 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from polylens.errors import InputError
+from polylens.models.padded import PaddedNetwork
 from polylens.models.protocol import Item, Modality, Model, PairProcessor, Processor
 from polylens.models.rules import Rule
 
@@ -265,6 +266,11 @@ class Family:
     """None for a family whose vectors belong to no place in an image."""
     towers: tuple[TowerPart, ...] = ()
     """What an engine may compile; empty for a family that only the torch engine runs."""
+    compiled_by_default: bool = False
+    """Whether compiled towers were measured to be faster than PyTorch on processors that compute in bfloat16."""
+    padded: Callable[[Model, Processor, str | None], Sequence[PaddedNetwork]] | None = None
+    """Model in float32, processor and task -> its networks over padded batches, with the task's adapter merged into the
+    model's weights; None for a family that is not written as graphs."""
     adapters: Adapters | None = None
     """None for a family without adapters that can be trained."""
     bases: BaseModels | None = None

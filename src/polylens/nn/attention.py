@@ -11,10 +11,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from polylens.nn.alibi import reversed_biases
-from polylens.nn.packing import MaskedPacking, Packing
+from polylens.nn.packing import MaskedPacking, Packing, PaddedPacking
 
 SHORT = 128  # tokens; up to here plain batched products beat PyTorch's fused kernel on a CPU
 SHORT_WITH_GRAD = 512  # tokens; the fused kernel's backward pass on a CPU is several times slower than plain products
+APART = -1e4  # added to a score that does not count; nothing is left of it after the softmax
 BIASES = 1 << 22  # biases that the fused kernel gets at a time: those of all heads at 8,192 tokens are 800 million
 
 AMPERE = (
@@ -61,6 +62,8 @@ def attention(
         keys, values = keys.repeat_interleave(groups, dim=1), values.repeat_interleave(groups, dim=1)
     if isinstance(packing, MaskedPacking):
         return _masked(queries, keys, values, packing, causal, slopes)
+    if isinstance(packing, PaddedPacking):
+        return _padded(queries, keys, values, packing, causal, slopes)
     if slopes is None and has_flash(queries.device, queries.dtype):
         return _flash(queries, keys, values, packing, causal=causal)
     if packing.order is not None:
@@ -87,6 +90,18 @@ def _masked(q: Tensor, k: Tensor, v: Tensor, packing: MaskedPacking, causal: boo
         bias = bias - slopes[:, None, None] * distances
     q, k, v = (x.transpose(0, 1)[None] for x in (q, k, v))
     return F.scaled_dot_product_attention(q, k, v, attn_mask=bias[None].to(q.dtype))[0].transpose(0, 1)
+
+
+def _padded(q: Tensor, k: Tensor, v: Tensor, packing: PaddedPacking, causal: bool, slopes: Tensor | None) -> Tensor:
+    """Computes attention over a padded batch, in which nothing attends to padding: `[N L, H, C]` in and out."""
+    apart = ~packing.mask[:, None, None]
+    if causal:
+        apart = apart | (packing.places[None] > packing.places[:, None])
+    bias = apart.to(q.dtype) * APART
+    if slopes is not None:
+        bias = bias - slopes[:, None, None] * (packing.places[:, None] - packing.places[None]).abs()
+    q, k, v = (packing.unpacked(x).transpose(1, 2) for x in (q, k, v))
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=bias).transpose(1, 2).flatten(0, 1)
 
 
 def _products(q: Tensor, k: Tensor, v: Tensor, causal: bool, slopes: Tensor | None) -> Tensor:

@@ -133,3 +133,18 @@ class LoRAEmbedding(nn.Module):
             rows = torch.arange(len(ids), device=ids.device) if use.rows is None else use.rows
             y = y.index_add(0, rows, F.embedding(ids[rows], down) @ up, alpha=self.scaling)
         return y
+
+
+@torch.no_grad()
+def merge_tables(network: nn.Module, task: str | None) -> None:
+    """Adds the product of a task's adapter to each embedding table, in place, and removes all adapters of it.
+
+    Args:
+        network: Its embedding tables change; linear layers stay as they are.
+        task: None only removes the adapters.
+    """
+    for table in network.modules():
+        if isinstance(table, LoRAEmbedding):
+            if task is not None:
+                table.weight.addmm_(table.lora_a[task], table.lora_b[task], alpha=table.scaling)
+            table.lora_a, table.lora_b = nn.ParameterDict(), nn.ParameterDict()

@@ -1,6 +1,7 @@
 """Packed batches: one `[tokens, ...]` tensor, sequence after sequence, with the lengths beside it.
 
-Shapes: T tokens of all sequences together, B borders: one more than sequences.
+Shapes: T tokens of all sequences together, B borders: one more than sequences, N sequences of a padded batch, L places
+of each.
 
 No padding exists, so a batch costs what its tokens cost (docs/decisions/0002-packed.md).
 """
@@ -13,7 +14,7 @@ from itertools import groupby
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 
@@ -39,6 +40,11 @@ class Packing:
         if self._bounds is None:
             self._bounds = F.pad(torch.tensor(self.lengths).cumsum(0), (1, 0)).to(self.device, torch.int32)
         return self._bounds
+
+    @property
+    def count(self) -> int:
+        """How many sequences there are."""
+        return len(self.lengths)
 
     @cached_property
     def positions(self) -> Int[Tensor, " T"]:
@@ -86,6 +92,32 @@ class MaskedPacking(Packing):
         super().__init__((total,), positions.device)
         self.positions = positions
         self.mask = mask
+
+
+class PaddedPacking(Packing):
+    """A padded batch whose places are laid out sequence after sequence, for graphs that other programs run.
+
+    Its sizes may be symbols of a tracer. Rows of padding are computed like the others, and mean nothing.
+
+    Args:
+        mask: True at real tokens.
+    """
+
+    def __init__(self, mask: Bool[Tensor, "N L"]) -> None:
+        self.mask = mask
+        self.shape = (mask.shape[0], mask.shape[1])
+        self.device = mask.device
+        self.places = torch.arange(mask.shape[1], device=mask.device)
+        self.positions = self.places.expand(self.shape).flatten()
+
+    @property
+    def count(self) -> int:
+        """N."""
+        return self.shape[0]
+
+    def unpacked(self, rows: Float[Tensor, "T ..."]) -> Float[Tensor, "N L ..."]:
+        """Returns the rows of each sequence; T is N times L."""
+        return rows.reshape(*self.shape, *rows.shape[1:])
 
 
 def _token_order(lengths: Sequence[int], by_length: list[int]) -> Int[Tensor, " T"]:

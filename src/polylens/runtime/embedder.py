@@ -19,6 +19,7 @@ from polylens.nn.pooling import truncate
 from polylens.runtime.batching import TOKEN_BUDGET, batches
 from polylens.runtime.devices import choose_device, choose_dtype
 from polylens.runtime.engines.choice import choose_engine, make_engine, model_id
+from polylens.runtime.engines.fastest import fastest_engine
 from polylens.runtime.engines.protocol import Engine
 from polylens.runtime.engines.torch import TorchEngine
 from polylens.runtime.options import EncodeOptions, ImageOptions, MixedOptions, Tasks, TextOptions, as_list
@@ -57,8 +58,8 @@ def load(
         revision: Revision of the hub's repository, instead of the catalog's.
         local_files_only: True never asks the hub.
         modalities: ("text",) or ("image",) loads one of the two towers of jina-clip-v2; None loads both.
-        engine: "torch", or "openvino", which is faster on most processors, for the families that it runs and with the
-            extra `openvino`; None is torch.
+        engine: "torch", or "openvino" for the families that it runs and with the extra `openvino`; None is the fastest
+            that is installed, by `polylens bench` or by a rule, and is logged as `polylens.engines`.
         quantization: "int8" computes most products in 8-bit integers, with the engine openvino. Vectors change, so it
             is a part of `model_id`, and is never chosen by itself.
 
@@ -79,6 +80,8 @@ def load(
     header = read_header(folder, modalities=modalities)  # before the weights: what is cheap to refuse comes first
     _ = header.processor  # a reranker is refused before its weights are asked for
     held_in = choose_dtype(dtype, target, float16_overflows=header.family.overflows_in_float16)
+    if engine is None and quantization is None:
+        engine = fastest_engine(header, device=target, dtype=held_in)
     chosen = choose_engine(engine, quantization, family=header.family, device=target, dtype=held_in)
     model = load_model(header, device=target, dtype=held_in)
     runs = make_engine(chosen, model, header, quantization=quantization)

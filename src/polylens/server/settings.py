@@ -176,7 +176,7 @@ class Settings(BaseSettings):
         None, "Number format of the weights: bfloat16, float32 or float16. By default what suits the device.", "NAME"
     )
     engine: str | None = _set(
-        None, "What computes: torch, or openvino with the extra of that name. By default torch.", "NAME"
+        None, "What computes: torch, or openvino with its extra. By default the fastest that is installed.", "NAME"
     )
     quantization: str | None = _set(
         None, "int8 computes in 8-bit integers, by the engine openvino. By default nothing is quantized.", "NAME"

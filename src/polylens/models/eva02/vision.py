@@ -140,7 +140,7 @@ class VisionTower(nn.Module):
             x: The embedded tokens of all images.
             packing: The images.
         """
-        angles = token_angles(self.config).to(x.device).repeat(len(packing.lengths), 1)
+        angles = token_angles(self.config).to(x.device).repeat(packing.count, 1)
         for block in self.blocks:
             x = block(x, angles, packing)
         return x

@@ -22,6 +22,7 @@ from polylens.models.jina_bert.state_dict import (
     text_prefix,
     text_rules,
 )
+from polylens.models.padded import PaddedNetwork, padded_images, padded_texts
 from polylens.models.protocol import Model, Processor
 from polylens.models.rules import unfolded
 
@@ -78,6 +79,13 @@ def _layout(model: Model, processor: Processor, scalars: Mapping[str, float]) ->
     )
 
 
+def _padded(model: Model, processor: Processor, task: str | None) -> Sequence[PaddedNetwork]:
+    bert = cast("JinaBert", model)
+    processor.role(task, None)
+    texts = [] if bert.text is None else [padded_texts(bert.text, bert.config.text.width, {}, adapted=False)]
+    return texts if bert.vision is None else [*texts, padded_images(bert.vision)]
+
+
 FAMILY = Family(
     name="jina_bert",
     model_types=("bert with ALiBi",),
@@ -89,4 +97,6 @@ FAMILY = Family(
     layout=_layout,
     scalars=(LOGIT_SCALE,),
     towers=(TowerPart("text"), TowerPart("vision", one_length=True)),
+    compiled_by_default=True,
+    padded=_padded,
 )

@@ -18,6 +18,7 @@ from polylens.models.jina_clip_v2.model import JinaClip
 from polylens.models.jina_clip_v2.native import CONFIG_FILES, WEIGHT_FILES, adapter_parts, read_adapters
 from polylens.models.jina_clip_v2.processing import JinaClipProcessor
 from polylens.models.jina_clip_v2.state_dict import LOGIT_SCALE, clip_rules, skipped_names
+from polylens.models.padded import PaddedNetwork, merge_task, padded_images, padded_texts
 from polylens.models.protocol import Model, Processor
 from polylens.models.rules import unfolded
 from polylens.models.xlm_rotary.state_dict import adapted_rules, native_rules, plain_rules
@@ -83,6 +84,19 @@ def _layout(model: Model, processor: Processor, scalars: Mapping[str, float]) ->
     )
 
 
+def _padded(model: Model, processor: Processor, task: str | None) -> Sequence[PaddedNetwork]:
+    clip, processing = cast("JinaClip", model), cast("JinaClipProcessor", processor)
+    adapter, prompt = processing.role(task, None)
+    networks = []
+    if clip.text is not None:
+        merge_task(clip.text, adapter)
+        prefixes = {prompt: processing.instructions.get(prompt, "")} if prompt else {}
+        networks.append(padded_texts(clip.text, clip.config.text.width, prefixes, adapted=True))
+    if clip.vision is not None:
+        networks.append(padded_images(clip.vision))
+    return networks
+
+
 FAMILY = Family(
     name="jina_clip_v2",
     model_types=("jina_clip", NATIVE),
@@ -96,4 +110,6 @@ FAMILY = Family(
     identifying=tuple(CONFIG_FILES.values()),
     weight_files=tuple(WEIGHT_FILES.values()),
     towers=(TowerPart("text"), TowerPart("vision", one_length=True)),
+    compiled_by_default=True,
+    padded=_padded,
 )

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 from torch import nn
 
@@ -17,8 +18,11 @@ from polylens.models.description import Family, Header, Json, TowerPart, Usage, 
 from polylens.models.files import read_json
 from polylens.models.jina_colbert_v2.config import METADATA, JinaColbertConfig, parse_config
 from polylens.models.jina_colbert_v2.model import JinaColbert
+from polylens.models.jina_colbert_v2.padded import padded_network
 from polylens.models.jina_colbert_v2.processing import JinaColbertProcessor
 from polylens.models.jina_colbert_v2.state_dict import published_rules
+from polylens.models.padded import PaddedNetwork
+from polylens.models.protocol import Model, Processor
 
 
 def _claims(config: Json) -> bool:
@@ -54,6 +58,11 @@ def _weights(header: Header, _network: nn.Module, names: frozenset[str]) -> Sequ
     return (WeightPart(rules=published_rules(config, prefix), skipped=(f"{prefix}pooler.",)),)
 
 
+def _padded(model: Model, processor: Processor, task: str | None) -> Sequence[PaddedNetwork]:
+    processor.role(task, None)
+    return [padded_network(cast("JinaColbert", model))]
+
+
 FAMILY = Family(
     name="jina_colbert_v2",
     model_types=("HF_ColBERT with rotary positions",),
@@ -64,4 +73,6 @@ FAMILY = Family(
     weights=_weights,
     identifying=(METADATA,),
     towers=(TowerPart("text"),),
+    compiled_by_default=True,
+    padded=_padded,
 )

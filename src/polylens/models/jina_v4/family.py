@@ -26,8 +26,10 @@ from polylens.models.description import (
 from polylens.models.files import read_json
 from polylens.models.jina_v4.config import JinaV4Config, parse_config, render_adapter_config, render_config
 from polylens.models.jina_v4.model import JinaV4
+from polylens.models.jina_v4.padded import padded_texts
 from polylens.models.jina_v4.processing import PREFIXES, JinaV4Processor
 from polylens.models.jina_v4.state_dict import adapter_names, base_names
+from polylens.models.padded import PaddedNetwork, merge_task
 from polylens.models.protocol import Item, Model, Processor
 from polylens.models.qwen_vl.images import render_image_config
 from polylens.models.qwen_vl.state_dict import published_tensors, renaming
@@ -162,6 +164,15 @@ def _query_spans(processor: Processor, query: str, prompt_name: str) -> Sequence
     return [(max(0, first - len(prefix)), max(0, last - len(prefix))) for first, last in offsets]
 
 
+def _padded(model: Model, processor: Processor, task: str | None) -> Sequence[PaddedNetwork]:
+    """Returns the reader of texts alone: a graph takes images of one size, and this model those of any."""
+    v4 = cast("JinaV4", model)
+    adapter, prompt = processor.role(task, None)
+    merge_task(v4, adapter)
+    prefixes = {prompt: PREFIXES[prompt]} if adapter == "text-matching" else PREFIXES
+    return [padded_texts(v4, prefixes)]
+
+
 FAMILY = Family(
     name="jina_v4",
     model_types=("qwen2_5_vl",),
@@ -175,5 +186,6 @@ FAMILY = Family(
     weight_files=(ADAPTER,),
     overflows_in_float16=True,  # those of Qwen2.5-VL do
     heat_maps=HeatMaps(grid=_heat_grid, spans=_query_spans),
+    padded=_padded,
     adapters=Adapters(files=_adapter_files, merged=_merged),
 )

@@ -27,8 +27,8 @@ def choose_engine(
 ) -> EngineName:
     """Returns the name of the engine that will run a model.
 
-    Without a name it is torch, or openvino where a quantization is asked for, which torch does not have. A rule that
-    takes the fastest engine of this machine belongs here.
+    Without a name it is torch, or openvino where a quantization is asked for, which torch does not have. Which name
+    suits the machine best, says `fastest.fastest_engine`.
 
     Args:
         engine: "torch", "openvino" or None.

@@ -16,6 +16,7 @@ from polylens.models.description import Header
 from polylens.runtime.devices import choose_device, choose_dtype
 from polylens.runtime.embedder import model_stem
 from polylens.runtime.engines.choice import choose_engine, model_id
+from polylens.runtime.engines.fastest import fastest_engine
 from polylens.server.engine.scheduler import CPU_BATCH_TOKENS, GPU_BATCH_TOKENS, ModelScheduler, SchedulerConfig
 from polylens.server.engine.worker import WorkerConfig
 from polylens.server.settings import Settings
@@ -143,7 +144,10 @@ def _open(name: str, settings: Settings, device: torch.device) -> Served:
     folder = resolve(name)
     header = read_header(folder)
     dtype = choose_dtype(settings.dtype, device, float16_overflows=header.family.overflows_in_float16)
-    engine = choose_engine(settings.engine, settings.quantization, family=header.family, device=device, dtype=dtype)
+    asked = settings.engine
+    if asked is None and settings.quantization is None and header.family.embeds:
+        asked = fastest_engine(header, device=device, dtype=dtype)
+    engine = choose_engine(asked, settings.quantization, family=header.family, device=device, dtype=dtype)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     threads = settings.threads or (max(1, cores // settings.workers) if device.type == "cpu" else None)
     budget = settings.batch_tokens or (CPU_BATCH_TOKENS if device.type == "cpu" else GPU_BATCH_TOKENS)

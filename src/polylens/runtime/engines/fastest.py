@@ -1,0 +1,64 @@
+"""The engine that a model gets when none is named: the fastest one that is installed and safe."""
+
+from __future__ import annotations
+
+import logging
+import os
+from importlib.util import find_spec
+
+import torch
+
+from polylens.models.description import Header
+from polylens.runtime.engines.choice import ENGINES, EngineName
+from polylens.runtime.engines.openvino.cache import cache_folder
+from polylens.runtime.engines.winners import WinnerKey, read_winner
+
+VARIABLE = "POLYLENS_ENGINE"  # names the engine of every model that is loaded without one
+X86_BFLOAT16 = ("avx512_bf16", "amx_bf16")  # the instruction sets with which the rule below was measured
+
+log = logging.getLogger("polylens.engines")
+
+
+def fastest_engine(header: Header, *, device: torch.device, dtype: torch.dtype) -> EngineName | str:
+    """Returns the name of the engine for a model that is loaded without one, and logs why.
+
+    That is the one that the environment names; the winner of `polylens bench` for this model, processor, number format
+    and these versions; or openvino for models that it was measured to be faster with, where the processor computes in
+    bfloat16, and torch for all others. A rule knows nothing of this machine's memory: a checkpoint with several
+    adapters, which would become a graph each, stays with torch until it is measured. No quantization is ever chosen.
+
+    Args:
+        header: The header of its checkpoint.
+        device: Where it will run.
+        dtype: The number format of its weights.
+
+    Returns:
+        A name for `choose_engine`; one from the environment is not checked here.
+    """
+    name, reason = _choice(header, device, dtype)
+    log.info("%s runs on the engine %s: %s", header.folder.name, name, reason)
+    return name
+
+
+def _choice(header: Header, device: torch.device, dtype: torch.dtype) -> tuple[str, str]:
+    if named := os.environ.get(VARIABLE):
+        return named, f"{VARIABLE} names it"
+    runs = bool(header.family.towers) and device.type == "cpu" and dtype != torch.float16
+    if not runs or find_spec("openvino") is None:
+        return "torch", "no other engine that is installed runs this model in this number format on this device"
+    key = WinnerKey.here(header.fingerprint, str(dtype).removeprefix("torch."))
+    winner = read_winner(cache_folder(), key)
+    if winner is not None and winner.engine in ENGINES:
+        return winner.engine, f"polylens bench of {winner.date} found {winner.figures}"
+    capabilities = torch.cpu.get_capabilities()
+    has_bfloat16 = dtype == torch.bfloat16 and any(capabilities.get(name, False) for name in X86_BFLOAT16)
+    if header.family.compiled_by_default and has_bfloat16 and num_adapters(header) <= 1:
+        return "openvino", "compiled towers like these were measured to be faster on processors with bfloat16"
+    return "torch", "nothing was measured to be faster; polylens bench measures it"
+
+
+def num_adapters(header: Header) -> int:
+    """Returns how many adapters the texts of a model may choose from; an engine makes a graph for each."""
+    processor = header.processor
+    roles = [processor.role(task, None)[0] for task in processor.tasks]
+    return len({adapter for adapter in roles if adapter is not None})
