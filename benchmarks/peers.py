@@ -111,7 +111,7 @@ def texts_table(options: Options, folder: Path) -> dict[str, Any]:
     }
     calibration = mixed_texts(CALIBRATION_TEXTS, seed=13)
     torch_python, openvino_python = (python_of(options.peers_env, name) for name in ("torch", "openvino"))
-    peers = {
+    peers: dict[str, tuple[str, dict[str, Any], Path | None]] = {
         FP32: ("torch", {"dtype": "float32"}, torch_python),
         BF16: ("torch", {"dtype": "bfloat16"}, torch_python),
         "sentence-transformers, ONNX Runtime fp32": ("onnxruntime", {}, torch_python),

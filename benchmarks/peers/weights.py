@@ -128,8 +128,8 @@ def write_pictures(folder: Path, number: int, size: tuple[int, int], *, seed: in
         picture = Image.new("RGB", size, tuple(rng.integers(0, 256, 3).tolist()))
         draw = ImageDraw.Draw(picture)
         for _ in range(40):
-            left, top = rng.integers(0, size[0]), rng.integers(0, size[1])
-            width, height = rng.integers(8, size[0] // 3), rng.integers(8, size[1] // 3)
+            left, top = int(rng.integers(0, size[0])), int(rng.integers(0, size[1]))
+            width, height = int(rng.integers(8, size[0] // 3)), int(rng.integers(8, size[1] // 3))
             draw.rectangle((left, top, left + width, top + height), fill=tuple(rng.integers(0, 256, 3).tolist()))
         paths.append(str(_made(folder) / f"{index}.png"))
         picture.save(paths[-1])

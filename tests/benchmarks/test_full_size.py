@@ -18,6 +18,7 @@ import torch
 from safetensors import safe_open
 from tests.support import tiny_clip
 from tests.support.root import ROOT
+from tests.support.shrunk_v4 import shrunk
 from tests.support.waiting import HANG
 
 from polylens.checkpoints.catalog import find
@@ -41,24 +42,6 @@ def weights(full_size: ModuleType) -> ModuleType:
 @pytest.fixture
 def published_files(weights: ModuleType) -> dict[str, Any]:
     files: dict[str, Any] = weights.MODELS["jina-embeddings-v4"].files()
-    return files
-
-
-def shrunk(files: dict[str, Any]) -> dict[str, Any]:
-    """The same layout with a few thousand numbers."""
-    config = files["config.json"]
-    config |= {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1}
-    config |= {
-        "intermediate_size": 48,
-        "vocab_size": 320,
-        "multi_vector_projector_dim": 16,
-        "matryoshka_dims": [16, 32],
-    }
-    config |= {"vision_start_token_id": 309, "vision_end_token_id": 310, "image_token_id": 312}
-    config["rope_scaling"]["mrope_section"] = [2, 3, 3]
-    config["vision_config"] |= {"depth": 2, "hidden_size": 32, "num_heads": 2, "intermediate_size": 48}
-    config["vision_config"] |= {"out_hidden_size": 32, "fullatt_block_indexes": [1]}
-    files["adapters/adapter_config.json"] |= {"r": 2, "lora_alpha": 2}
     return files
 
 
