@@ -75,7 +75,6 @@ class Measured:
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=sys.stderr,
             env={**environment, **OFFLINE},
             text=True,
         )
