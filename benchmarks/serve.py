@@ -11,7 +11,8 @@ both serve, checks that both give the same vectors, and then, on this machine al
 * four times as many requests as were answered before: refusals, memory, recovery;
 * the model's process killed: how long until answers come again.
 
-The peer needs `pip install sentence-transformers`; without it its rows are missing.
+The peer needs `pip install sentence-transformers`; without it its rows are missing. `peers.py servers` asks several
+peers in turn, each in an environment of its own.
 """
 
 from __future__ import annotations
