@@ -26,20 +26,24 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import platform
 import random
 import re
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+
+import torch
 
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE / "peers")]
 
 import engines  # noqa: E402
-import serve  # noqa: E402
 import weights  # noqa: E402
 from environments import ENVIRONMENTS, install, python_of  # noqa: E402
 from rounds import Job, Row, measure, print_table, summary  # noqa: E402
@@ -168,7 +172,7 @@ def multivectors_table(options: Options, folder: Path) -> dict[str, Any]:
 def servers_table(options: Options, folder: Path) -> dict[str, Any]:
     """Requests per second and latencies."""
     with graphs_in(folder):
-        servers, missing = all_servers(serve.make_model(folder / "bench"), options.peers_env)
+        servers, missing = all_servers(weights.write_text_model(folder / "bench", 6, 384), options.peers_env)
         servers = [server for server in servers if re.search(options.only, server.name)]
         found = measure_servers(servers, options.rounds, options.seconds)
     return {"rows": {**found, **{name: {"failure": reason} for name, reason in missing.items()}}}
@@ -228,8 +232,14 @@ def mixed_texts(number: int, *, seed: int) -> list[str]:
 
 
 def machine() -> dict[str, Any]:
-    """Processor, cores and the versions of what polylens runs with."""
-    return {**serve.machine(), **{name: value for name, value in engines.machine().items() if name != "processor"}}
+    """Processor, cores, and the versions of what polylens runs with, where they are installed."""
+    file = Path("/proc/cpuinfo")
+    names = re.findall(r"model name\s*: (.*)", file.read_text()) if file.exists() else []
+    able = torch.cpu.get_capabilities()
+    flags = {name: bool(able.get(flag)) for name, flag in (("bfloat16", "avx512_bf16"), ("amx", "amx_tile"))}
+    packages = [name for name in ("torch", "openvino", "nncf", "starlette", "uvicorn") if find_spec(name) is not None]
+    versions = {name: version(name) for name in packages}
+    return {"processor": (names or [platform.processor()])[0], "cores": os.cpu_count(), **flags, **versions}
 
 
 if __name__ == "__main__":
