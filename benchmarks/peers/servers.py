@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import numpy as np
 import serve
 from environments import python_of
@@ -21,6 +23,7 @@ CLIENTS = (1, 16, 64)
 POLYLENS = {"polylens": (), "polylens, openvino": ("--engine", "openvino")}
 FASTAPI, INFINITY = "sentence-transformers in FastAPI", "infinity-emb"
 DTYPE = "bfloat16"
+START_SECONDS = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +51,14 @@ def all_servers(model: Path, environments: Path | None) -> tuple[list[Server], d
 
 
 @contextmanager
-def _polylens(model: Path, options: Sequence[str]) -> Any:
+def _polylens(model: Path, options: Sequence[str]) -> Iterator[str]:
+    """A server of ours, once its model is loaded and the graphs of its engine are compiled."""
     with serve.polylens("--model", str(model), "--dtype", DTYPE, "--cache-mb", "0", *options) as (url, _pid):
+        end = time.monotonic() + START_SECONDS
+        while httpx2.get(f"{url}/ready", trust_env=False).status_code != 200:
+            if time.monotonic() > end:
+                raise SystemExit(f"the server was not ready after {START_SECONDS} s")
+            time.sleep(0.2)
         yield url
 
 
