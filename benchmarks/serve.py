@@ -11,7 +11,8 @@ both serve, checks that both give the same vectors, and then, on this machine al
 * four times as many requests as were answered before: refusals, memory, recovery;
 * the model's process killed: how long until answers come again.
 
-The peer needs `pip install sentence-transformers`; without it its rows are missing.
+The peer needs `pip install sentence-transformers`; without it its rows are missing. `peers.py servers` asks several
+peers in turn, each in an environment of its own.
 """
 
 from __future__ import annotations
@@ -33,8 +34,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -177,12 +178,18 @@ def polylens(*arguments: str) -> Iterator[tuple[str, int]]:
             process.wait()
 
 
+def peer(model: Path, dtype: str, python: str | Path = sys.executable) -> AbstractContextManager[str]:
+    """The peer's server: where it listens. Its packages are those of the given interpreter."""
+    return on_free_port([str(python), str(PEER), str(model), "--dtype", dtype])
+
+
 @contextmanager
-def peer(model: Path, dtype: str) -> Iterator[str]:
+def on_free_port(command: list[str], environment: Mapping[str, str] | None = None) -> Iterator[str]:
+    """A server that takes `--port`: where it listens, once it does."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    process = subprocess.Popen([sys.executable, str(PEER), str(model), "--port", str(port), "--dtype", dtype])
+    process = subprocess.Popen([*command, "--port", str(port)], env=environment)
     try:
         while True:
             try:
