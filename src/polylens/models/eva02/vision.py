@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from polylens.models.eva02.config import VisionConfig
 from polylens.nn.attention import attention
+from polylens.nn.linear import Linear
 from polylens.nn.packing import Packing
 from polylens.nn.rope import Rotation, axial_angles, rotate
 
@@ -66,11 +67,11 @@ class VisionAttention(nn.Module):
     def __init__(self, config: VisionConfig) -> None:
         super().__init__()
         self.num_heads = config.num_heads
-        self.query = nn.Linear(config.width, config.width)
-        self.key = nn.Linear(config.width, config.width, bias=False)
-        self.value = nn.Linear(config.width, config.width)
+        self.query = Linear(config.width, config.width)
+        self.key = Linear(config.width, config.width, bias=False)
+        self.value = Linear(config.width, config.width)
         self.norm = nn.LayerNorm(config.width, config.norm_eps)
-        self.out = nn.Linear(config.width, config.width)
+        self.out = Linear(config.width, config.width)
 
     def forward(self, x: Float[Tensor, "P W"], rotation: Rotation, packing: Packing) -> Float[Tensor, "P W"]:
         queries, keys, values = (
@@ -85,10 +86,10 @@ class VisionMLP(nn.Module):
 
     def __init__(self, config: VisionConfig) -> None:
         super().__init__()
-        self.gate = nn.Linear(config.width, config.mlp_width)
-        self.up = nn.Linear(config.width, config.mlp_width)
+        self.gate = Linear(config.width, config.mlp_width)
+        self.up = Linear(config.width, config.mlp_width)
         self.norm = nn.LayerNorm(config.mlp_width, config.norm_eps)
-        self.down = nn.Linear(config.mlp_width, config.width)
+        self.down = Linear(config.mlp_width, config.width)
 
     def forward(self, x: Float[Tensor, "P W"]) -> Float[Tensor, "P W"]:
         return self.down(self.norm(F.silu(self.gate(x)) * self.up(x)))
@@ -115,7 +116,7 @@ class VisionTower(nn.Module):
     def __init__(self, config: VisionConfig) -> None:
         super().__init__()
         self.config = config
-        self.patch_embed = nn.Linear(config.patch_dim, config.width)
+        self.patch_embed = Linear(config.patch_dim, config.width)
         self.class_token = nn.Parameter(torch.empty(config.width))
         self.positions = nn.Parameter(torch.empty(config.num_tokens, config.width))
         self.blocks = nn.ModuleList(VisionBlock(config) for _ in range(config.num_layers))

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from polylens.models.protocol import Grid
 from polylens.nn.attention import attention
+from polylens.nn.linear import Linear
 from polylens.nn.packing import Packing
 from polylens.nn.rope import Rotation, rotate
 
@@ -40,8 +41,8 @@ class VisionAttention(nn.Module):
     def __init__(self, width: int, num_heads: int) -> None:
         super().__init__()
         self.num_heads = num_heads
-        self.qkv = nn.Linear(width, 3 * width)
-        self.out = nn.Linear(width, width)
+        self.qkv = Linear(width, 3 * width)
+        self.out = Linear(width, width)
 
     def forward(self, x: Float[Tensor, "P W"], rotation: Rotation, packing: Packing) -> Float[Tensor, "P W"]:
         queries, keys, values = self.qkv(x).unflatten(-1, (3, self.num_heads, -1)).unbind(1)
@@ -86,8 +87,8 @@ class Merger(nn.Module):
         super().__init__()
         self.merged = merged
         self.norm = norm
-        self.inner = nn.Linear(merged, merged)
-        self.outer = nn.Linear(merged, outputs)
+        self.inner = Linear(merged, merged)
+        self.outer = Linear(merged, outputs)
 
     def forward(self, x: Float[Tensor, "P W"]) -> Float[Tensor, "M O"]:
         return self.outer(F.gelu(self.inner(self.norm(x).view(-1, self.merged))))

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from polylens.models.protocol import Grid
 from polylens.models.qwen_vl.config import Qwen2VisionConfig
 from polylens.models.qwen_vl.vision import Merger, VisionBlock, patch_positions
+from polylens.nn.linear import Linear
 from polylens.nn.packing import Packing
 from polylens.nn.rope import Rotation, axial_angles
 
@@ -29,8 +30,8 @@ class QuickGeluMLP(nn.Module):
 
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
-        self.up = nn.Linear(width, hidden)
-        self.down = nn.Linear(hidden, width)
+        self.up = Linear(width, hidden)
+        self.down = Linear(hidden, width)
 
     def forward(self, x: Float[Tensor, "P W"]) -> Float[Tensor, "P W"]:
         x = self.up(x)
@@ -43,7 +44,7 @@ class Qwen2VisionTower(nn.Module):
     def __init__(self, config: Qwen2VisionConfig) -> None:
         super().__init__()
         self.config = config
-        self.patch_embed = nn.Linear(config.patch_dim, config.width, bias=False)
+        self.patch_embed = Linear(config.patch_dim, config.width, bias=False)
         self.blocks = nn.ModuleList(
             VisionBlock(
                 config.width,

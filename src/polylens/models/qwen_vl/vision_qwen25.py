@@ -21,6 +21,7 @@ from polylens.models.protocol import Grid
 from polylens.models.qwen_vl.config import Qwen25VisionConfig
 from polylens.models.qwen_vl.vision import Merger, VisionBlock, patch_positions
 from polylens.nn.layers import RMSNorm
+from polylens.nn.linear import Linear
 from polylens.nn.packing import Packing
 from polylens.nn.rope import Rotation, axial_angles
 
@@ -56,9 +57,9 @@ class SwiGLU(nn.Module):
 
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
-        self.gate = nn.Linear(width, hidden)
-        self.up = nn.Linear(width, hidden)
-        self.down = nn.Linear(hidden, width)
+        self.gate = Linear(width, hidden)
+        self.up = Linear(width, hidden)
+        self.down = Linear(hidden, width)
 
     def forward(self, x: Float[Tensor, "P W"]) -> Float[Tensor, "P W"]:
         return self.down(F.silu(self.gate(x)) * self.up(x))
@@ -70,7 +71,7 @@ class Qwen25VisionTower(nn.Module):
     def __init__(self, config: Qwen25VisionConfig) -> None:
         super().__init__()
         self.config = config
-        self.patch_embed = nn.Linear(config.patch_dim, config.width, bias=False)
+        self.patch_embed = Linear(config.patch_dim, config.width, bias=False)
         self.blocks = nn.ModuleList(
             VisionBlock(
                 config.width,
