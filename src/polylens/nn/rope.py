@@ -59,13 +59,16 @@ def sectioned_angles(
 class Rotation(NamedTuple):
     """By how much each token's pairs turn. It is computed once per forward pass, and every layer uses it."""
 
-    cos: Float[Tensor, "T 1 R"]
-    sin: Float[Tensor, "T 1 R"]
+    cos: Float[Tensor, "T 1 C"]
+    """The cosine of a pair's angle, for both of its channels."""
+    sin: Float[Tensor, "T 1 C"]
+    """The sine of a pair's angle, negative for the first of its channels."""
 
     @classmethod
     def by(cls, angles: Float[Tensor, "T R"]) -> Rotation:
         """Returns the rotation by these angles, in float32; all heads of a token turn alike."""
-        return cls(angles.cos()[:, None], angles.sin()[:, None])
+        cos, sin = angles.cos(), angles.sin()
+        return cls(torch.cat((cos, cos), dim=-1)[:, None], torch.cat((-sin, sin), dim=-1)[:, None])
 
 
 def rotate(x: Float[Tensor, "T H C"], rotation: Rotation) -> Float[Tensor, "T H C"]:
@@ -78,6 +81,6 @@ def rotate(x: Float[Tensor, "T H C"], rotation: Rotation) -> Float[Tensor, "T H 
         >>> rotate(torch.tensor([[[1.0, 0.0]]]), quarter_turn).round().abs()
         tensor([[[0., 1.]]])
     """
-    cos, sin = rotation
-    first, second = x.float().chunk(2, dim=-1)
-    return torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1).to(x.dtype)
+    turned = x.to(torch.float32, copy=True)  # so that what follows may happen in place
+    partners = turned.roll(x.shape[-1] // 2, dims=-1)
+    return turned.mul_(rotation.cos).addcmul_(partners, rotation.sin).to(x.dtype)
