@@ -79,8 +79,8 @@ def attention(
     if packing.order is not None:
         queries, keys, values = (x.index_select(0, packing.order) for x in (queries, keys, values))
     limit = SHORT_WITH_GRAD if torch.is_grad_enabled() and queries.requires_grad else SHORT
-    in_blocks = products_beat_fused(queries.device, queries.dtype) and slopes is None and not torch.is_grad_enabled()
-    attend_long = _blocks if in_blocks else _fused
+    is_plain = slopes is None and not torch.is_grad_enabled()
+    attend_long = _blocks if is_plain and products_beat_fused(queries.device, queries.dtype) else _fused
     sizes = [length * count for length, count in packing.groups]
     outputs = []
     # split, not slices: its backward pass is one concatenation; that of slices sums a full-sized tensor per group
