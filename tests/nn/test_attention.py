@@ -248,44 +248,6 @@ def test_flash_attention_takes_grouped_heads_as_they_are(monkeypatch: pytest.Mon
     assert heads == [8, 2]
 
 
-@pytest.mark.parametrize("causal", [True, False], ids=["causal", "full"])
-@pytest.mark.parametrize("scores", [1, 4 * 200 * 70, 1 << 21], ids=["16 rows", "70 rows", "all rows"])
-def test_blocks_of_rows_equal_the_loop(monkeypatch: pytest.MonkeyPatch, scores: int, causal: bool) -> None:
-    monkeypatch.setattr(module, "SCORES", scores)
-    monkeypatch.setattr(module, "products_beat_fused", lambda *_: True)
-    lengths = LENGTHS["both kernels"]
-    q, k, v = draw(lengths)
-    with torch.no_grad():
-        mine = attention(q, k, v, Packing(lengths, CPU), causal=causal)
-    torch.testing.assert_close(mine, slow(q, k, v, lengths, causal=causal), rtol=0, atol=1e-12)  # float64 rounding
-
-
-@pytest.mark.parametrize(
-    ("capabilities", "dtype", "expected"),
-    [
-        ({"avx512_bf16": True, "amx_bf16": False}, torch.bfloat16, True),
-        ({"avx512_bf16": True, "amx_bf16": False}, torch.float32, False),
-        ({"avx512_bf16": True, "amx_bf16": True}, torch.bfloat16, False),
-        ({"avx2": True}, torch.bfloat16, False),
-    ],
-    ids=["EPYC", "EPYC in float32", "AMX", "laptop"],
-)
-def test_where_products_beat_the_fused_kernel(
-    monkeypatch: pytest.MonkeyPatch, capabilities: dict[str, bool], dtype: torch.dtype, expected: bool
-) -> None:
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
-    assert module.products_beat_fused(CPU, dtype) == expected
-    assert not module.products_beat_fused(CUDA, dtype)
-    chosen: list[str] = []
-    for name in ("_blocks", "_fused"):
-        monkeypatch.setattr(module, name, lambda q, *_, name=name: chosen.append(name) or q)
-    q, k, v = draw([200], kv_heads=4, dtype=dtype)
-    with torch.no_grad():
-        attention(q, k, v, Packing([200], CPU), causal=True)
-    attention(q, k, v, Packing([200], CPU), causal=True)  # a gradient may be asked for
-    assert chosen == ["_blocks" if expected else "_fused", "_fused"]
-
-
 CUDA = torch.device("cuda", 0)
 TURING, AMPERE, HOPPER = (7, 5), (8, 0), (9, 0)  # compute capabilities: T4, A100, H100
 

@@ -15,7 +15,6 @@ from polylens.nn.packing import MaskedPacking, Packing
 
 SHORT = 128  # tokens; up to here plain batched products beat PyTorch's fused kernel on a CPU
 SHORT_WITH_GRAD = 512  # tokens; the fused kernel's backward pass on a CPU is several times slower than plain products
-SCORES = 1 << 21  # that plain products hold at a time: 4 MB in bfloat16 stay in a processor's cache
 BIASES = 1 << 22  # biases that the fused kernel gets at a time: those of all heads at 8,192 tokens are 800 million
 
 AMPERE = (
@@ -29,17 +28,6 @@ def has_flash(device: torch.device, dtype: torch.dtype) -> bool:
     if device.type != "cuda" or dtype not in (torch.bfloat16, torch.float16):
         return False
     return torch.cuda.get_device_capability(device) >= AMPERE
-
-
-def products_beat_fused(device: torch.device, dtype: torch.dtype) -> bool:
-    """Returns whether plain products beat PyTorch's fused kernel at any length: in bfloat16, where there is no AMX.
-
-    The fused kernel has bfloat16 products of its own for AMX only.
-    """
-    if device.type != "cpu" or dtype != torch.bfloat16:
-        return False
-    capabilities = torch.cpu.get_capabilities()
-    return bool(capabilities.get("avx512_bf16", False)) and not capabilities.get("amx_bf16", False)
 
 
 def attention(
@@ -79,15 +67,13 @@ def attention(
     if packing.order is not None:
         queries, keys, values = (x.index_select(0, packing.order) for x in (queries, keys, values))
     limit = SHORT_WITH_GRAD if torch.is_grad_enabled() and queries.requires_grad else SHORT
-    is_plain = slopes is None and not torch.is_grad_enabled()
-    attend_long = _blocks if is_plain and products_beat_fused(queries.device, queries.dtype) else _fused
     sizes = [length * count for length, count in packing.groups]
     outputs = []
     # split, not slices: its backward pass is one concatenation; that of slices sums a full-sized tensor per group
     by_length = (torch.split(x, sizes) for x in (queries, keys, values))
     for (length, count), *group in zip(packing.groups, *by_length, strict=True):
         q, k, v = (x.view(count, length, *x.shape[1:]).transpose(1, 2) for x in group)
-        attend = _products if length <= limit and not q.is_cuda else attend_long
+        attend = _products if length <= limit and not q.is_cuda else _fused
         outputs.append(attend(q, k, v, causal, slopes).transpose(1, 2).flatten(0, 1))
     mixed = outputs[0] if len(outputs) == 1 else torch.cat(outputs)
     return mixed if packing.inverse is None else mixed.index_select(0, packing.inverse)
@@ -113,24 +99,6 @@ def _products(q: Tensor, k: Tensor, v: Tensor, causal: bool, slopes: Tensor | No
         later = torch.ones(q.shape[-2], q.shape[-2], dtype=torch.bool, device=q.device).triu(1)
         scores = scores.masked_fill(later, -torch.inf)
     return torch.matmul(scores.softmax(dim=-1), v)
-
-
-def _blocks(q: Tensor, k: Tensor, v: Tensor, causal: bool, slopes: Tensor | None) -> Tensor:
-    """Computes attention as it is defined, for as many query rows at a time as leave their scores in the cache."""
-    assert slopes is None, "the fused kernel takes biases"
-    count, heads, length, channels = q.shape
-    rows = max(16, SCORES // (count * heads * length))
-    keys, v = (k * channels**-0.5).transpose(-1, -2).contiguous(), v.contiguous()
-    outputs = []
-    for start in range(0, length, rows):
-        stop = min(start + rows, length)
-        seen = stop if causal else length
-        scores = torch.matmul(q[..., start:stop, :], keys[..., :seen])
-        if causal:
-            later = torch.ones(stop - start, stop - start, dtype=torch.bool, device=q.device).triu(1)
-            scores[..., start:].masked_fill_(later, -torch.inf)
-        outputs.append(torch.matmul(scores.softmax(dim=-1), v[..., :seen, :]))
-    return torch.cat(outputs, dim=-2)
 
 
 def _fused(q: Tensor, k: Tensor, v: Tensor, causal: bool, slopes: Tensor | None) -> Tensor:
