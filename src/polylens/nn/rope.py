@@ -81,6 +81,6 @@ def rotate(x: Float[Tensor, "T H C"], rotation: Rotation) -> Float[Tensor, "T H 
         >>> rotate(torch.tensor([[[1.0, 0.0]]]), quarter_turn).round().abs()
         tensor([[[0., 1.]]])
     """
-    turned = x.to(torch.float32, copy=True)  # so that what follows may happen in place
-    partners = turned.roll(x.shape[-1] // 2, dims=-1)
-    return turned.mul_(rotation.cos).addcmul_(partners, rotation.sin).to(x.dtype)
+    wide = x.float()
+    partners = wide.roll(x.shape[-1] // 2, dims=-1)
+    return torch.addcmul(wide * rotation.cos, partners, rotation.sin).to(x.dtype)
