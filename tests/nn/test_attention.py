@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.nn.attention import varlen
 
 from polylens.nn import attention as module
 from polylens.nn.attention import attention
@@ -18,6 +21,7 @@ LENGTHS = {
     "one sequence": [9],
     "equal lengths": [4, 4, 4],
     "unsorted": [5, 1, 3, 5, 1, 2],
+    "longest first": [5, 3, 3, 1],
     "both kernels": [3, 129, 1, 128, 200, 3],
     "windows and their smaller neighbours": [64, 64, 32, 64, 64, 32, 16, 16, 8],
 }
@@ -192,8 +196,8 @@ def test_sequences_without_tokens_are_dropped() -> None:
     packing = Packing([0, 3, 0, 0, 2, 0], CPU)
     assert packing.lengths == (3, 2)
     assert (packing.total, packing.longest) == (5, 3)
-    assert packing.bounds().tolist() == [0, 3, 5]
-    assert packing.bounds().dtype == torch.int32
+    assert packing.bounds.tolist() == [0, 3, 5]
+    assert packing.bounds.dtype == torch.int32
     mine = attention(q, k, v, packing, causal=True)
     torch.testing.assert_close(mine, slow(q, k, v, [3, 2], causal=True), rtol=0, atol=1e-12)
 
@@ -222,6 +226,26 @@ def test_the_gpu_kernel_equals_the_products_on_the_cpu(causal):
     on_gpu = [x.cuda() for x in (queries, keys, values)]
     there = attention(*on_gpu, Packing(lengths, torch.device("cuda")), causal=causal)
     assert float((there.cpu().float() - here.float()).abs().max()) < 0.01 * float(here.float().abs().max())
+
+
+@pytest.mark.parametrize("causal", [True, False], ids=["causal", "full"])
+def test_flash_attention_takes_grouped_heads_as_they_are(monkeypatch: pytest.MonkeyPatch, causal: bool) -> None:
+    """Without a GPU torch still checks the arguments of its kernel, on tensors that have a shape and no numbers."""
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda *_: HOPPER)
+    heads: list[int] = []
+    kernel = varlen.varlen_attn
+
+    def record(q: Tensor, k: Tensor, *rest: Any, **options: Any) -> Any:
+        heads.extend((q.shape[1], k.shape[1]))
+        assert options["num_splits"] == 1  # a sequence's result does not depend on its batch
+        return kernel(q, k, *rest, **options)
+
+    monkeypatch.setattr(varlen, "varlen_attn", record)
+    with FakeTensorMode():
+        q, k, v = (torch.empty(9, count, 64, dtype=torch.bfloat16, device="cuda") for count in (8, 2, 2))
+        mixed = attention(q, k, v, Packing([4, 5], CUDA), causal=causal)
+    assert mixed.shape == q.shape and mixed.device == q.device
+    assert heads == [8, 2]
 
 
 CUDA = torch.device("cuda", 0)
@@ -256,17 +280,23 @@ def test_the_kernel_of_a_gpu(monkeypatch: pytest.MonkeyPatch, capability: tuple[
 class TestPacking:
     def test_the_bounds_reach_the_device_once(self) -> None:
         packing = Packing([3, 2], CPU)
-        assert packing.bounds() is packing.bounds()
+        assert packing.bounds is packing.bounds
 
     def test_flash_attention_needs_no_order(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "has_flash", lambda *_: True)
-        monkeypatch.setattr(module, "_flash", lambda q, _, __, packing, **___: packing.bounds() is None or q)
+        monkeypatch.setattr(module, "_flash", lambda q, _, __, packing, **___: packing.bounds is None or q)
         packing = Packing([5, 1, 3], CPU)
         attention(*draw([5, 1, 3]), packing, causal=True)
         assert {"groups", "order", "inverse"}.isdisjoint(vars(packing))
         assert packing.groups == [(1, 1), (3, 1), (5, 1)]
         assert packing.order is not None and packing.inverse is not None
         assert packing.order[packing.inverse].tolist() == list(range(9))
+
+    def test_batches_of_the_runtime_need_no_order(self) -> None:
+        """They begin with the longest input."""
+        packing = Packing([5, 3, 3, 1], CPU)
+        assert packing.order is None and packing.inverse is None
+        assert packing.groups == [(5, 1), (3, 2), (1, 1)]
 
 
 @pytest.mark.parametrize("slopes", [None, [0.5, 0.07, 1.25, 0.0]], ids=["no biases", "biases"])

@@ -107,7 +107,7 @@ class TestInvariance:
     def test_any_token_budget(
         self, embedder: Embedder, alone: list[Embedding], monkeypatch: pytest.MonkeyPatch, budget: int
     ) -> None:
-        monkeypatch.setattr(module, "TOKEN_BUDGET", budget)
+        monkeypatch.setattr(module, "token_budget", lambda _: budget)
         assert distance(embedder.embed(INPUTS, task=MIXED), alone) <= ROUNDING
 
     def test_any_window_of_inputs(

@@ -57,6 +57,9 @@ def attention(
     Returns:
         One row per token, in the order of the input.
     """
+    compiled = isinstance(packing, MaskedPacking)
+    if not compiled and slopes is None and has_flash(queries.device, queries.dtype):
+        return _flash(queries, keys, values, packing, causal=causal)
     groups = queries.shape[1] // keys.shape[1]
     if groups > 1:
         keys, values = keys.repeat_interleave(groups, dim=1), values.repeat_interleave(groups, dim=1)
@@ -64,8 +67,6 @@ def attention(
         return _masked(queries, keys, values, packing, causal, slopes)
     if isinstance(packing, PaddedPacking):
         return _padded(queries, keys, values, packing, causal, slopes)
-    if slopes is None and has_flash(queries.device, queries.dtype):
-        return _flash(queries, keys, values, packing, causal=causal)
     if packing.order is not None:
         queries, keys, values = (x.index_select(0, packing.order) for x in (queries, keys, values))
     limit = SHORT_WITH_GRAD if torch.is_grad_enabled() and queries.requires_grad else SHORT
@@ -128,11 +129,17 @@ def _fused(q: Tensor, k: Tensor, v: Tensor, causal: bool, slopes: Tensor | None)
 
 
 def _flash(q: Tensor, k: Tensor, v: Tensor, packing: Packing, *, causal: bool) -> Tensor:
-    """Runs variable-length flash attention: one kernel over the whole ragged batch."""
+    """Runs variable-length flash attention: one kernel over the whole ragged batch, with grouped heads as they are.
+
+    `num_splits=1` keeps a sequence's result the same whatever the longest of its batch is.
+    """
     from torch.nn.attention.varlen import varlen_attn
 
-    bounds = packing.bounds()
+    bounds = packing.bounds
     window = (-1, 0) if causal else (-1, -1)
-    mixed = varlen_attn(q, k, v, bounds, bounds, packing.longest, packing.longest, window_size=window)
+    longest = packing.longest
+    mixed = varlen_attn(
+        q, k, v, bounds, bounds, longest, longest, window_size=window, enable_gqa=q.shape[1] != k.shape[1], num_splits=1
+    )
     assert isinstance(mixed, Tensor)
     return mixed

@@ -6,12 +6,13 @@ Shapes: ... any leading axes, W width.
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
 
 class RMSNorm(nn.Module):
-    """Divides by the root mean square of the last axis, in float32, then scales.
+    """Divides by the root mean square of the last axis, in float32, then scales in the type of the input.
 
     Zhang & Sennrich 2019, https://arxiv.org/abs/1910.07467.
 
@@ -26,6 +27,5 @@ class RMSNorm(nn.Module):
         self.weight = nn.Parameter(torch.ones(width))
 
     def forward(self, x: Float[Tensor, "... W"]) -> Float[Tensor, "... W"]:
-        wide = x.float()
-        wide = wide * torch.rsqrt(wide.square().mean(dim=-1, keepdim=True) + self.eps)
-        return self.weight * wide.to(x.dtype)
+        # the weight stays outside: the published code rounds to the type of the input before it scales
+        return self.weight * F.rms_norm(x, self.weight.shape, eps=self.eps)

@@ -13,6 +13,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from polylens.nn.linear import linear
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LoRAConfig:
@@ -82,7 +84,7 @@ class LoRALinear(nn.Module):
         self.lora_b = nn.ParameterDict({task: torch.empty(outputs, lora.rank) for task in lora.tasks})
 
     def forward(self, x: Float[Tensor, "T I"], adapters: list[AdapterRows]) -> Float[Tensor, "T O"]:
-        y = F.linear(x, self.weight, self.bias)
+        y = linear(x, self.weight, self.bias)
         for use in adapters:
             down, up = self.lora_a[use.task], self.lora_b[use.task].T
             if use.rows is None:

@@ -33,13 +33,15 @@ class Packing:
         self.total = sum(self.lengths)
         self.longest = max(self.lengths, default=0)
         self.device = device
-        self._bounds: Int[Tensor, " B"] | None = None
 
+    @cached_property
     def bounds(self) -> Int[Tensor, " B"]:
-        """Cumulative lengths from 0, as variable-length kernels take them. Copied to the device once."""
-        if self._bounds is None:
-            self._bounds = F.pad(torch.tensor(self.lengths).cumsum(0), (1, 0)).to(self.device, torch.int32)
-        return self._bounds
+        """Cumulative lengths from 0, as variable-length kernels take them; copied to the device once.
+
+        >>> Packing([3, 2], torch.device("cpu")).bounds.tolist()
+        [0, 3, 5]
+        """
+        return F.pad(torch.tensor(self.lengths).cumsum(0), (1, 0)).to(self.device, torch.int32)
 
     @property
     def count(self) -> int:
@@ -58,19 +60,23 @@ class Packing:
 
     @cached_property
     def groups(self) -> list[tuple[int, int]]:
-        """(length, number of sequences) for each distinct length, shortest first.
+        """(length, number of sequences) for each distinct length, in the order of `order`.
 
         >>> Packing([7, 3, 3], torch.device("cpu")).groups
+        [(7, 1), (3, 2)]
+        >>> Packing([3, 7, 3], torch.device("cpu")).groups
         [(3, 2), (7, 1)]
         """
-        return [(length, len(list(same))) for length, same in groupby(sorted(self.lengths))]
+        lengths = self.lengths if self.order is None else sorted(self.lengths)
+        return [(length, len(list(same))) for length, same in groupby(lengths)]
 
     @cached_property
     def order(self) -> Int[Tensor, " T"] | None:
-        """Token indices that sort the sequences by length; None where they are sorted already."""
-        by_length = sorted(range(len(self.lengths)), key=self.lengths.__getitem__)
-        if by_length == list(range(len(self.lengths))):
+        """Token indices that sort the sequences by length; None where they are sorted already, either way round."""
+        ascending = sorted(self.lengths)
+        if list(self.lengths) in (ascending, ascending[::-1]):
             return None
+        by_length = sorted(range(len(self.lengths)), key=self.lengths.__getitem__)
         return _token_order(self.lengths, by_length).to(self.device)
 
     @cached_property

@@ -16,7 +16,7 @@ from polylens.errors import InputError
 from polylens.models.description import Header
 from polylens.models.protocol import Modality, Model
 from polylens.nn.pooling import truncate
-from polylens.runtime.batching import TOKEN_BUDGET, batches
+from polylens.runtime.batching import batches, token_budget
 from polylens.runtime.devices import choose_device, choose_dtype
 from polylens.runtime.engines.choice import choose_engine, make_engine, model_id
 from polylens.runtime.engines.fastest import fastest_engine
@@ -409,7 +409,8 @@ class Embedder:
                 for i in window
             ]
             sizes = [item.num_tokens for item in items]
-            for batch in batches(sizes, max_items=options.batch_size, token_budget=TOKEN_BUDGET):
+            budget = token_budget(next(iter(self.model.named_parameters()))[1].device)
+            for batch in batches(sizes, max_items=options.batch_size, token_budget=budget):
                 for index, (embedding,) in zip(batch, self.engine.run([items[i] for i in batch]), strict=True):
                     results[start + index] = embedding
                 progress(len(batch))

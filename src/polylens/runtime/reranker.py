@@ -16,7 +16,7 @@ from polylens.checkpoints.loading import load_model, load_scorer, read_header
 from polylens.errors import ImageError, InputError
 from polylens.models.description import Header
 from polylens.models.protocol import Item, Modality, Scorer, Side
-from polylens.runtime.batching import TOKEN_BUDGET, batches
+from polylens.runtime.batching import batches, token_budget
 from polylens.runtime.devices import choose_device, choose_dtype
 from polylens.runtime.embedder import Embedder, model_stem
 from polylens.runtime.engines.choice import model_id
@@ -221,6 +221,7 @@ class PairReranker(Reranker):
 
     def __init__(self, header: Header, model: Scorer, name: str) -> None:
         self.engine: Engine = TorchEngine(model)
+        self._device = next(iter(model.named_parameters()))[1].device
         self.processor = header.pairs
         self.modalities = header.modalities
         self.max_pixels = header.pairs.max_pixels
@@ -241,7 +242,8 @@ class PairReranker(Reranker):
                         queries[id(query)] = prepare_query(self.processor, query, options)
             items = self._items(pairs, window, queries, options)
             sizes = [item.num_tokens for item in items]
-            for batch in batches(sizes, max_items=options.batch_size, token_budget=TOKEN_BUDGET):
+            budget = token_budget(self._device)
+            for batch in batches(sizes, max_items=options.batch_size, token_budget=budget):
                 scores[[window.start + place for place in batch]] = self.engine.score([items[i] for i in batch])
                 progress(len(batch))
         return scores

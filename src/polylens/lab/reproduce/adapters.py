@@ -15,7 +15,7 @@ from polylens.evaluate.metrics import Estimate, PerQuery, Relevance, bootstrap, 
 from polylens.lab.benchmarks.synthetic import K, PageTask
 from polylens.lab.reproduce.claims import Claim, Section, decide, sentence_for
 from polylens.lab.reproduce.plots import Dots
-from polylens.runtime.batching import TOKEN_BUDGET, batches
+from polylens.runtime.batching import TOKENS, batches
 from polylens.runtime.embedder import Embedder
 from polylens.runtime.prepare import prepare
 from polylens.types import FloatArray
@@ -150,7 +150,7 @@ def _dense(embedder: Embedder, texts: Sequence[str], adapter: str | None, prompt
         for index, text in enumerate(texts)
     ]
     vectors = np.zeros((len(items), embedder.dim), dtype=np.float32)
-    for batch in batches([item.num_tokens for item in items], max_items=None, token_budget=TOKEN_BUDGET):
+    for batch in batches([item.num_tokens for item in items], max_items=None, token_budget=TOKENS):
         for index, (embedding,) in zip(batch, embedder.engine.run([items[i] for i in batch]), strict=True):
             vectors[index] = embedding.dense
     return vectors

@@ -20,8 +20,9 @@ from torch import Tensor, nn
 
 from polylens.models.eva02.config import VisionConfig
 from polylens.nn.attention import attention
+from polylens.nn.linear import Linear
 from polylens.nn.packing import Packing
-from polylens.nn.rope import axial_angles, rotate
+from polylens.nn.rope import Rotation, axial_angles, rotate
 
 
 @lru_cache(maxsize=8)
@@ -66,17 +67,17 @@ class VisionAttention(nn.Module):
     def __init__(self, config: VisionConfig) -> None:
         super().__init__()
         self.num_heads = config.num_heads
-        self.query = nn.Linear(config.width, config.width)
-        self.key = nn.Linear(config.width, config.width, bias=False)
-        self.value = nn.Linear(config.width, config.width)
+        self.query = Linear(config.width, config.width)
+        self.key = Linear(config.width, config.width, bias=False)
+        self.value = Linear(config.width, config.width)
         self.norm = nn.LayerNorm(config.width, config.norm_eps)
-        self.out = nn.Linear(config.width, config.width)
+        self.out = Linear(config.width, config.width)
 
-    def forward(self, x: Float[Tensor, "P W"], angles: Float[Tensor, "P R"], packing: Packing) -> Float[Tensor, "P W"]:
+    def forward(self, x: Float[Tensor, "P W"], rotation: Rotation, packing: Packing) -> Float[Tensor, "P W"]:
         queries, keys, values = (
             project(x).unflatten(-1, (self.num_heads, -1)) for project in (self.query, self.key, self.value)
         )
-        mixed = attention(rotate(queries, angles), rotate(keys, angles), values, packing, causal=False)
+        mixed = attention(rotate(queries, rotation), rotate(keys, rotation), values, packing, causal=False)
         return self.out(self.norm(mixed.flatten(1)))
 
 
@@ -85,10 +86,10 @@ class VisionMLP(nn.Module):
 
     def __init__(self, config: VisionConfig) -> None:
         super().__init__()
-        self.gate = nn.Linear(config.width, config.mlp_width)
-        self.up = nn.Linear(config.width, config.mlp_width)
+        self.gate = Linear(config.width, config.mlp_width)
+        self.up = Linear(config.width, config.mlp_width)
         self.norm = nn.LayerNorm(config.mlp_width, config.norm_eps)
-        self.down = nn.Linear(config.mlp_width, config.width)
+        self.down = Linear(config.mlp_width, config.width)
 
     def forward(self, x: Float[Tensor, "P W"]) -> Float[Tensor, "P W"]:
         return self.down(self.norm(F.silu(self.gate(x)) * self.up(x)))
@@ -104,8 +105,8 @@ class VisionBlock(nn.Module):
         self.mlp_norm = nn.LayerNorm(config.width, config.norm_eps)
         self.mlp = VisionMLP(config)
 
-    def forward(self, x: Float[Tensor, "P W"], angles: Float[Tensor, "P R"], packing: Packing) -> Float[Tensor, "P W"]:
-        x = x + self.attention(self.attention_norm(x), angles, packing)
+    def forward(self, x: Float[Tensor, "P W"], rotation: Rotation, packing: Packing) -> Float[Tensor, "P W"]:
+        x = x + self.attention(self.attention_norm(x), rotation, packing)
         return x + self.mlp(self.mlp_norm(x))
 
 
@@ -115,7 +116,7 @@ class VisionTower(nn.Module):
     def __init__(self, config: VisionConfig) -> None:
         super().__init__()
         self.config = config
-        self.patch_embed = nn.Linear(config.patch_dim, config.width)
+        self.patch_embed = Linear(config.patch_dim, config.width)
         self.class_token = nn.Parameter(torch.empty(config.width))
         self.positions = nn.Parameter(torch.empty(config.num_tokens, config.width))
         self.blocks = nn.ModuleList(VisionBlock(config) for _ in range(config.num_layers))
@@ -140,9 +141,9 @@ class VisionTower(nn.Module):
             x: The embedded tokens of all images.
             packing: The images.
         """
-        angles = token_angles(self.config).to(x.device).repeat(packing.count, 1)
+        rotation = Rotation.by(token_angles(self.config).to(x.device).repeat(packing.count, 1))
         for block in self.blocks:
-            x = block(x, angles, packing)
+            x = block(x, rotation, packing)
         return x
 
     @torch.no_grad()

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from polylens.models.jina_bert.config import TextConfig
 from polylens.nn.alibi import alibi_slopes
 from polylens.nn.attention import attention
+from polylens.nn.linear import Linear
 from polylens.nn.packing import Packing
 
 NUM_SEGMENTS = 2  # "token types"; a text alone has the first
@@ -29,10 +30,10 @@ class TextAttention(nn.Module):
     def __init__(self, config: TextConfig) -> None:
         super().__init__()
         self.num_heads = config.num_heads
-        self.qkv = nn.Linear(config.width, 3 * config.width)
+        self.qkv = Linear(config.width, 3 * config.width)
         self.query_norm = nn.LayerNorm(config.width, config.norm_eps) if config.has_qk_norm else None
         self.key_norm = nn.LayerNorm(config.width, config.norm_eps) if config.has_qk_norm else None
-        self.out = nn.Linear(config.width, config.width)
+        self.out = Linear(config.width, config.width)
 
     def forward(self, x: Float[Tensor, "T W"], slopes: Float[Tensor, " H"], packing: Packing) -> Float[Tensor, "T W"]:
         queries, keys, values = self.qkv(x).chunk(3, dim=-1)
@@ -47,8 +48,8 @@ class TextMLP(nn.Module):
 
     def __init__(self, config: TextConfig) -> None:
         super().__init__()
-        self.gated = nn.Linear(config.width, 2 * config.mlp_width, bias=False)
-        self.down = nn.Linear(config.mlp_width, config.width)
+        self.gated = Linear(config.width, 2 * config.mlp_width, bias=False)
+        self.down = Linear(config.mlp_width, config.width)
 
     def forward(self, x: Float[Tensor, "T W"]) -> Float[Tensor, "T W"]:
         gate, up = self.gated(x).chunk(2, dim=-1)

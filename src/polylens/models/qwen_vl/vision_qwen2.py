@@ -17,8 +17,9 @@ from torch import Tensor, nn
 from polylens.models.protocol import Grid
 from polylens.models.qwen_vl.config import Qwen2VisionConfig
 from polylens.models.qwen_vl.vision import Merger, VisionBlock, patch_positions
+from polylens.nn.linear import Linear
 from polylens.nn.packing import Packing
-from polylens.nn.rope import axial_angles
+from polylens.nn.rope import Rotation, axial_angles
 
 
 class QuickGeluMLP(nn.Module):
@@ -29,8 +30,8 @@ class QuickGeluMLP(nn.Module):
 
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
-        self.up = nn.Linear(width, hidden)
-        self.down = nn.Linear(hidden, width)
+        self.up = Linear(width, hidden)
+        self.down = Linear(hidden, width)
 
     def forward(self, x: Float[Tensor, "P W"]) -> Float[Tensor, "P W"]:
         x = self.up(x)
@@ -43,7 +44,7 @@ class Qwen2VisionTower(nn.Module):
     def __init__(self, config: Qwen2VisionConfig) -> None:
         super().__init__()
         self.config = config
-        self.patch_embed = nn.Linear(config.patch_dim, config.width, bias=False)
+        self.patch_embed = Linear(config.patch_dim, config.width, bias=False)
         self.blocks = nn.ModuleList(
             VisionBlock(
                 config.width,
@@ -65,10 +66,10 @@ class Qwen2VisionTower(nn.Module):
         """
         config, device = self.config, patches.device
         positions = torch.cat([patch_positions(grid, config.merge_size) for grid in grids]).to(device)
-        angles = axial_angles(positions, config.head_dim, config.theta)
+        rotation = Rotation.by(axial_angles(positions, config.head_dim, config.theta))
         in_images = Packing([rows * columns for rows, columns in grids], device)
 
         x = self.patch_embed(patches)
         for block in self.blocks:
-            x = block(x, angles, in_images)
+            x = block(x, rotation, in_images)
         return self.merger(x)

@@ -21,8 +21,9 @@ from polylens.models.protocol import Grid
 from polylens.models.qwen_vl.config import Qwen25VisionConfig
 from polylens.models.qwen_vl.vision import Merger, VisionBlock, patch_positions
 from polylens.nn.layers import RMSNorm
+from polylens.nn.linear import Linear
 from polylens.nn.packing import Packing
-from polylens.nn.rope import axial_angles
+from polylens.nn.rope import Rotation, axial_angles
 
 
 @lru_cache(maxsize=256)
@@ -56,9 +57,9 @@ class SwiGLU(nn.Module):
 
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
-        self.gate = nn.Linear(width, hidden)
-        self.up = nn.Linear(width, hidden)
-        self.down = nn.Linear(hidden, width)
+        self.gate = Linear(width, hidden)
+        self.up = Linear(width, hidden)
+        self.down = Linear(hidden, width)
 
     def forward(self, x: Float[Tensor, "P W"]) -> Float[Tensor, "P W"]:
         return self.down(F.silu(self.gate(x)) * self.up(x))
@@ -70,7 +71,7 @@ class Qwen25VisionTower(nn.Module):
     def __init__(self, config: Qwen25VisionConfig) -> None:
         super().__init__()
         self.config = config
-        self.patch_embed = nn.Linear(config.patch_dim, config.width, bias=False)
+        self.patch_embed = Linear(config.patch_dim, config.width, bias=False)
         self.blocks = nn.ModuleList(
             VisionBlock(
                 config.width,
@@ -94,13 +95,13 @@ class Qwen25VisionTower(nn.Module):
         token_order, windows = self.window_order(grids)
         patch_order = self.patches_of(token_order).to(device)
         positions = torch.cat([patch_positions(grid, config.merge_size) for grid in grids]).to(device)
-        angles = axial_angles(positions, config.head_dim, config.theta)[patch_order]
+        rotation = Rotation.by(axial_angles(positions, config.head_dim, config.theta)[patch_order])
         in_windows = Packing([size * config.merge_size**2 for size in windows], device)
         in_images = Packing([rows * columns for rows, columns in grids], device)
 
         x = self.patch_embed(patches[patch_order])
         for index, block in enumerate(self.blocks):
-            x = block(x, angles, in_images if index in config.full_attention_layers else in_windows)
+            x = block(x, rotation, in_images if index in config.full_attention_layers else in_windows)
         return self.merger(x).index_select(0, torch.argsort(token_order).to(device))
 
     def window_order(self, grids: Sequence[Grid]) -> tuple[Int[Tensor, " M"], list[int]]:

@@ -11,6 +11,7 @@ from polylens.errors import InputError
 from polylens.models.description import Family, Header
 from polylens.models.protocol import Model
 from polylens.runtime.engines.protocol import Engine
+from polylens.runtime.engines.reordering import with_reordered_weights
 from polylens.runtime.engines.torch import TorchEngine
 
 if TYPE_CHECKING:
@@ -81,7 +82,9 @@ def make_engine(name: EngineName, model: Model, header: Header, *, quantization:
         header: The header of its checkpoint.
         quantization: As for `choose_engine`.
     """
-    return TorchEngine(model) if name == "torch" else _openvino(model, header, quantization)
+    if name == "torch":
+        return TorchEngine(with_reordered_weights(model))
+    return _openvino(model, header, quantization)
 
 
 def _openvino(model: Model, header: Header, quantization: str | None) -> OpenVinoEngine:

@@ -23,7 +23,7 @@ from polylens.models.qwen_vl.decoder import Decoder
 from polylens.nn.lora import NO_ADAPTERS
 from polylens.nn.packing import Packing
 from polylens.nn.pooling import span_mean
-from polylens.runtime.batching import batches
+from polylens.runtime.batching import TOKENS, batches
 from polylens.runtime.similarity import similarity
 from polylens.types import Embedding, FloatArray
 
@@ -138,7 +138,7 @@ class Student(nn.Module):
         """Embeds texts; the multi-vector is the dense vector alone."""
         tokens = self.tokens(inputs)
         vectors = np.zeros((len(tokens), self.head.out_features), dtype=np.float32)
-        for batch in batches([len(each) for each in tokens], max_items=None):
+        for batch in batches([len(each) for each in tokens], max_items=None, token_budget=TOKENS):
             with torch.autocast(self.head.weight.device.type, torch.bfloat16):
                 vectors[batch] = self([tokens[index] for index in batch]).cpu().numpy()
             progress(len(batch))
