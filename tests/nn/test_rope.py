@@ -7,7 +7,7 @@ import cmath
 import pytest
 import torch
 
-from polylens.nn.rope import axial_angles, frequencies, rotate, sectioned_angles
+from polylens.nn.rope import Rotation, axial_angles, frequencies, rotate, sectioned_angles
 
 THETA = 1_000_000.0
 SECTIONS = (16, 24, 24)  # of the published decoder: pairs for time, row and column
@@ -24,7 +24,7 @@ def test_rotate_multiplies_complex_numbers() -> None:
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(5, 2, 8, generator=generator)
     angles = 10 * torch.randn(5, 4, generator=generator)
-    mine = rotate(x, angles)
+    mine = rotate(x, Rotation.by(angles))
     for token in range(5):
         for head in range(2):
             for pair in range(4):
@@ -36,8 +36,8 @@ def test_rotate_multiplies_complex_numbers() -> None:
 
 def test_rotate_works_in_float32_and_returns_the_type_that_came() -> None:
     x = torch.randn(3, 2, 8, generator=torch.Generator().manual_seed(1)).bfloat16()
-    angles = torch.arange(12.0).view(3, 4)
-    assert torch.equal(rotate(x, angles), rotate(x.float(), angles).bfloat16())
+    rotation = Rotation.by(torch.arange(12.0).view(3, 4))
+    assert torch.equal(rotate(x, rotation), rotate(x.float(), rotation).bfloat16())
 
 
 def test_a_text_has_plain_one_dimensional_rope() -> None:
@@ -69,10 +69,10 @@ def test_only_distances_matter() -> None:
     q, k = torch.randn(2, 1, 1, 32, generator=torch.Generator().manual_seed(2))
 
     def score(at: int, other: int) -> float:
-        def angles(position: int) -> torch.Tensor:
-            return sectioned_angles(torch.full((1, 3), position), 32, 100.0, (4, 6, 6))
+        def place(position: int) -> Rotation:
+            return Rotation.by(sectioned_angles(torch.full((1, 3), position), 32, 100.0, (4, 6, 6)))
 
-        return float((rotate(q, angles(at)) * rotate(k, angles(other))).sum())
+        return float((rotate(q, place(at)) * rotate(k, place(other))).sum())
 
     # 1e-4: float32 angles of a few hundred radians carry an error of about 2e-5 each
     assert score(3, 8) == pytest.approx(score(203, 208), abs=1e-4)

@@ -6,6 +6,7 @@ Shapes: T tokens, H heads, C channels per head, A axes, R = C / 2 rotated pairs.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -55,16 +56,28 @@ def sectioned_angles(
     return positions[:, axis_of_pair].float() * frequencies(head_dim // 2, theta, positions.device)
 
 
-def rotate(x: Float[Tensor, "T H C"], angles: Float[Tensor, "T R"]) -> Float[Tensor, "T H C"]:
+class Rotation(NamedTuple):
+    """By how much each token's pairs turn. It is computed once per forward pass, and every layer uses it."""
+
+    cos: Float[Tensor, "T 1 R"]
+    sin: Float[Tensor, "T 1 R"]
+
+    @classmethod
+    def by(cls, angles: Float[Tensor, "T R"]) -> Rotation:
+        """Returns the rotation by these angles, in float32; all heads of a token turn alike."""
+        return cls(angles.cos()[:, None], angles.sin()[:, None])
+
+
+def rotate(x: Float[Tensor, "T H C"], rotation: Rotation) -> Float[Tensor, "T H C"]:
     """Rotates each pair (i, i + C/2) of a head by its angle, in float32, and returns the type of `x`.
 
     The published weights were trained with pairs from both halves, not with neighbouring pairs.
 
     Example:
-        >>> quarter_turn = torch.tensor([[torch.pi / 2]])
+        >>> quarter_turn = Rotation.by(torch.tensor([[torch.pi / 2]]))
         >>> rotate(torch.tensor([[[1.0, 0.0]]]), quarter_turn).round().abs()
         tensor([[[0., 1.]]])
     """
-    cos, sin = angles.cos()[:, None], angles.sin()[:, None]
+    cos, sin = rotation
     first, second = x.float().chunk(2, dim=-1)
     return torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1).to(x.dtype)

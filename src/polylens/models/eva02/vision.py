@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from polylens.models.eva02.config import VisionConfig
 from polylens.nn.attention import attention
 from polylens.nn.packing import Packing
-from polylens.nn.rope import axial_angles, rotate
+from polylens.nn.rope import Rotation, axial_angles, rotate
 
 
 @lru_cache(maxsize=8)
@@ -72,11 +72,11 @@ class VisionAttention(nn.Module):
         self.norm = nn.LayerNorm(config.width, config.norm_eps)
         self.out = nn.Linear(config.width, config.width)
 
-    def forward(self, x: Float[Tensor, "P W"], angles: Float[Tensor, "P R"], packing: Packing) -> Float[Tensor, "P W"]:
+    def forward(self, x: Float[Tensor, "P W"], rotation: Rotation, packing: Packing) -> Float[Tensor, "P W"]:
         queries, keys, values = (
             project(x).unflatten(-1, (self.num_heads, -1)) for project in (self.query, self.key, self.value)
         )
-        mixed = attention(rotate(queries, angles), rotate(keys, angles), values, packing, causal=False)
+        mixed = attention(rotate(queries, rotation), rotate(keys, rotation), values, packing, causal=False)
         return self.out(self.norm(mixed.flatten(1)))
 
 
@@ -104,8 +104,8 @@ class VisionBlock(nn.Module):
         self.mlp_norm = nn.LayerNorm(config.width, config.norm_eps)
         self.mlp = VisionMLP(config)
 
-    def forward(self, x: Float[Tensor, "P W"], angles: Float[Tensor, "P R"], packing: Packing) -> Float[Tensor, "P W"]:
-        x = x + self.attention(self.attention_norm(x), angles, packing)
+    def forward(self, x: Float[Tensor, "P W"], rotation: Rotation, packing: Packing) -> Float[Tensor, "P W"]:
+        x = x + self.attention(self.attention_norm(x), rotation, packing)
         return x + self.mlp(self.mlp_norm(x))
 
 
@@ -140,9 +140,9 @@ class VisionTower(nn.Module):
             x: The embedded tokens of all images.
             packing: The images.
         """
-        angles = token_angles(self.config).to(x.device).repeat(len(packing.lengths), 1)
+        rotation = Rotation.by(token_angles(self.config).to(x.device).repeat(len(packing.lengths), 1))
         for block in self.blocks:
-            x = block(x, angles, packing)
+            x = block(x, rotation, packing)
         return x
 
     @torch.no_grad()

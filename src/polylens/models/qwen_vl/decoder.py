@@ -2,7 +2,7 @@
 
 Each of its seven projections may have task adapters.
 
-Shapes: T tokens of all inputs together, W width, R rotated pairs per head.
+Shapes: T tokens of all inputs together, W width.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from polylens.nn.attention import attention
 from polylens.nn.layers import RMSNorm
 from polylens.nn.lora import AdapterRows, LoRAConfig, LoRALinear
 from polylens.nn.packing import Packing
-from polylens.nn.rope import rotate, sectioned_angles
+from polylens.nn.rope import Rotation, rotate, sectioned_angles
 
 
 class DecoderAttention(nn.Module):
@@ -33,12 +33,12 @@ class DecoderAttention(nn.Module):
         self.out = LoRALinear(config.width, config.width, bias=False, lora=lora)
 
     def forward(
-        self, x: Float[Tensor, "T W"], angles: Float[Tensor, "T R"], packing: Packing, adapters: list[AdapterRows]
+        self, x: Float[Tensor, "T W"], rotation: Rotation, packing: Packing, adapters: list[AdapterRows]
     ) -> Float[Tensor, "T W"]:
         queries, keys, values = (
             project(x, adapters).unflatten(-1, (-1, self.head_dim)) for project in (self.query, self.key, self.value)
         )
-        mixed = attention(rotate(queries, angles), rotate(keys, angles), values, packing, causal=True)
+        mixed = attention(rotate(queries, rotation), rotate(keys, rotation), values, packing, causal=True)
         return self.out(mixed.flatten(1), adapters)
 
 
@@ -66,9 +66,9 @@ class DecoderBlock(nn.Module):
         self.mlp = DecoderMLP(config, lora)
 
     def forward(
-        self, x: Float[Tensor, "T W"], angles: Float[Tensor, "T R"], packing: Packing, adapters: list[AdapterRows]
+        self, x: Float[Tensor, "T W"], rotation: Rotation, packing: Packing, adapters: list[AdapterRows]
     ) -> Float[Tensor, "T W"]:
-        x = x + self.attention(self.attention_norm(x), angles, packing, adapters)
+        x = x + self.attention(self.attention_norm(x), rotation, packing, adapters)
         return x + self.mlp(self.mlp_norm(x), adapters)
 
 
@@ -96,6 +96,19 @@ class Decoder(nn.Module):
         """
         config = self.config
         angles = sectioned_angles(positions, config.head_dim, config.theta, config.rope_sections)
+        return self.layers(x, Rotation.by(angles), packing, adapters)
+
+    def layers(
+        self, x: Float[Tensor, "T W"], rotation: Rotation, packing: Packing, adapters: list[AdapterRows]
+    ) -> Float[Tensor, "T W"]:
+        """Returns the last hidden states, with the rotation of each token in the place of its position.
+
+        Args:
+            x: As for `forward`.
+            rotation: That of the tokens' M-RoPE positions.
+            packing: As for `forward`.
+            adapters: As for `forward`.
+        """
         for block in self.blocks:
-            x = block(x, angles, packing, adapters)
+            x = block(x, rotation, packing, adapters)
         return self.norm(x)

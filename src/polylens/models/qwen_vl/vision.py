@@ -1,7 +1,6 @@
 """The parts that the vision towers of Qwen2-VL and Qwen2.5-VL share: patches in merge order, blocks, the merger.
 
-Shapes: P patches of all images together, M = P / merge^2 merged tokens, W width, R rotated pairs per head, O decoder
-width.
+Shapes: P patches of all images together, M = P / merge^2 merged tokens, W width, O decoder width.
 
 Patches arrive in merge order: the patches of a token are adjacent, and tokens come row by row.
 """
@@ -19,7 +18,7 @@ from torch import Tensor, nn
 from polylens.models.protocol import Grid
 from polylens.nn.attention import attention
 from polylens.nn.packing import Packing
-from polylens.nn.rope import rotate
+from polylens.nn.rope import Rotation, rotate
 
 
 @lru_cache(maxsize=256)
@@ -44,9 +43,9 @@ class VisionAttention(nn.Module):
         self.qkv = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
 
-    def forward(self, x: Float[Tensor, "P W"], angles: Float[Tensor, "P R"], packing: Packing) -> Float[Tensor, "P W"]:
+    def forward(self, x: Float[Tensor, "P W"], rotation: Rotation, packing: Packing) -> Float[Tensor, "P W"]:
         queries, keys, values = self.qkv(x).unflatten(-1, (3, self.num_heads, -1)).unbind(1)
-        mixed = attention(rotate(queries, angles), rotate(keys, angles), values, packing, causal=False)
+        mixed = attention(rotate(queries, rotation), rotate(keys, rotation), values, packing, causal=False)
         return self.out(mixed.flatten(1))
 
 
@@ -69,8 +68,8 @@ class VisionBlock(nn.Module):
         self.mlp_norm = norm()
         self.mlp = mlp()
 
-    def forward(self, x: Float[Tensor, "P W"], angles: Float[Tensor, "P R"], packing: Packing) -> Float[Tensor, "P W"]:
-        x = x + self.attention(self.attention_norm(x), angles, packing)
+    def forward(self, x: Float[Tensor, "P W"], rotation: Rotation, packing: Packing) -> Float[Tensor, "P W"]:
+        x = x + self.attention(self.attention_norm(x), rotation, packing)
         return x + self.mlp(self.mlp_norm(x))
 
 

@@ -18,7 +18,7 @@ from polylens.models.protocol import Grid
 from polylens.models.qwen_vl.config import Qwen2VisionConfig
 from polylens.models.qwen_vl.vision import Merger, VisionBlock, patch_positions
 from polylens.nn.packing import Packing
-from polylens.nn.rope import axial_angles
+from polylens.nn.rope import Rotation, axial_angles
 
 
 class QuickGeluMLP(nn.Module):
@@ -65,10 +65,10 @@ class Qwen2VisionTower(nn.Module):
         """
         config, device = self.config, patches.device
         positions = torch.cat([patch_positions(grid, config.merge_size) for grid in grids]).to(device)
-        angles = axial_angles(positions, config.head_dim, config.theta)
+        rotation = Rotation.by(axial_angles(positions, config.head_dim, config.theta))
         in_images = Packing([rows * columns for rows, columns in grids], device)
 
         x = self.patch_embed(patches)
         for block in self.blocks:
-            x = block(x, angles, in_images)
+            x = block(x, rotation, in_images)
         return self.merger(x)

@@ -22,7 +22,7 @@ from polylens.models.qwen_vl.config import Qwen25VisionConfig
 from polylens.models.qwen_vl.vision import Merger, VisionBlock, patch_positions
 from polylens.nn.layers import RMSNorm
 from polylens.nn.packing import Packing
-from polylens.nn.rope import axial_angles
+from polylens.nn.rope import Rotation, axial_angles
 
 
 @lru_cache(maxsize=256)
@@ -94,13 +94,13 @@ class Qwen25VisionTower(nn.Module):
         token_order, windows = self.window_order(grids)
         patch_order = self.patches_of(token_order).to(device)
         positions = torch.cat([patch_positions(grid, config.merge_size) for grid in grids]).to(device)
-        angles = axial_angles(positions, config.head_dim, config.theta)[patch_order]
+        rotation = Rotation.by(axial_angles(positions, config.head_dim, config.theta)[patch_order])
         in_windows = Packing([size * config.merge_size**2 for size in windows], device)
         in_images = Packing([rows * columns for rows, columns in grids], device)
 
         x = self.patch_embed(patches[patch_order])
         for index, block in enumerate(self.blocks):
-            x = block(x, angles, in_images if index in config.full_attention_layers else in_windows)
+            x = block(x, rotation, in_images if index in config.full_attention_layers else in_windows)
         return self.merger(x).index_select(0, torch.argsort(token_order).to(device))
 
     def window_order(self, grids: Sequence[Grid]) -> tuple[Int[Tensor, " M"], list[int]]:

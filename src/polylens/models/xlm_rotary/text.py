@@ -1,6 +1,6 @@
 """The text tower: XLM-RoBERTa with rotary positions and post-norm; its families pool or project its states.
 
-Shapes: T tokens of all texts together, W width, R rotated pairs per head.
+Shapes: T tokens of all texts together, W width.
 
 jina_clip_v2 facts, section 1.4; jina-embeddings-v3, https://arxiv.org/abs/2409.10173, section 4.
 """
@@ -16,7 +16,7 @@ from polylens.models.xlm_rotary.config import TextConfig
 from polylens.nn.attention import attention
 from polylens.nn.lora import AdapterRows, LoRAEmbedding, LoRALinear
 from polylens.nn.packing import Packing
-from polylens.nn.rope import axial_angles, rotate
+from polylens.nn.rope import Rotation, axial_angles, rotate
 
 
 class TextAttention(nn.Module):
@@ -29,10 +29,10 @@ class TextAttention(nn.Module):
         self.out = LoRALinear(config.width, config.width, bias=True, lora=config.chosen)
 
     def forward(
-        self, x: Float[Tensor, "T W"], angles: Float[Tensor, "T R"], packing: Packing, adapters: list[AdapterRows]
+        self, x: Float[Tensor, "T W"], rotation: Rotation, packing: Packing, adapters: list[AdapterRows]
     ) -> Float[Tensor, "T W"]:
         queries, keys, values = self.qkv(x, adapters).unflatten(-1, (3, self.num_heads, -1)).unbind(1)
-        mixed = attention(rotate(queries, angles), rotate(keys, angles), values, packing, causal=False)
+        mixed = attention(rotate(queries, rotation), rotate(keys, rotation), values, packing, causal=False)
         return self.out(mixed.flatten(1), adapters)
 
 
@@ -59,9 +59,9 @@ class TextBlock(nn.Module):
         self.mlp_norm = nn.LayerNorm(config.width, config.norm_eps)
 
     def forward(
-        self, x: Float[Tensor, "T W"], angles: Float[Tensor, "T R"], packing: Packing, adapters: list[AdapterRows]
+        self, x: Float[Tensor, "T W"], rotation: Rotation, packing: Packing, adapters: list[AdapterRows]
     ) -> Float[Tensor, "T W"]:
-        x = self.attention_norm(x + self.attention(x, angles, packing, adapters))
+        x = self.attention_norm(x + self.attention(x, rotation, packing, adapters))
         return self.mlp_norm(x + self.mlp(x, adapters))
 
 
@@ -99,7 +99,7 @@ class TextTower(nn.Module):
             packing: The texts.
             adapters: Which tokens use which task's adapter.
         """
-        angles = axial_angles(packing.positions[:, None], self.config.head_dim, self.config.theta)
+        rotation = Rotation.by(axial_angles(packing.positions[:, None], self.config.head_dim, self.config.theta))
         for block in self.blocks:
-            x = block(x, angles, packing, adapters)
+            x = block(x, rotation, packing, adapters)
         return x
