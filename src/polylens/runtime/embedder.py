@@ -59,8 +59,9 @@ def load(
         modalities: ("text",) or ("image",) loads one of the two towers of jina-clip-v2; None loads both.
         engine: "torch", or "openvino", which is faster on most processors, for the families that it runs and with the
             extra `openvino`; None is torch.
-        quantization: "int8" computes most products in 8-bit integers, with the engine openvino. Vectors change, so it
-            is a part of `model_id`, and is never chosen by itself.
+        quantization: With the engine openvino, "int8" computes most products in 8-bit integers, and "int4" also holds
+            the weights of a decoder in 4 bits. Vectors change, so it is a part of `model_id`, and is never chosen by
+            itself.
 
     Raises:
         ModelNotFoundError: Neither the catalog nor the disk has this name.
