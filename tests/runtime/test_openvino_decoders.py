@@ -18,7 +18,7 @@ from tests.support.engines import CPU, TEXTS, Checkpoint, cosines, largest_diffe
 from polylens.checkpoints.loading import load_model
 from polylens.models.jina_v4.model import JinaV4
 from polylens.models.protocol import Item
-from polylens.runtime.engines.openvino import calibration, weights
+from polylens.runtime.engines.openvino import weights
 from polylens.runtime.engines.openvino.rows import LONGEST, ROW, Batch, Row, row_inputs
 from polylens.runtime.engines.torch import TorchEngine
 from polylens.types import Embedding
@@ -138,12 +138,7 @@ def test_bfloat16_keeps_far_positions_apart(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("quantization", "least"), [("int8", 0.997), ("int4", 0.95)])
 @pytest.mark.usefixtures("size")
-def test_quantized_vectors_are_near_and_cached(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quantization: str, least: float
-) -> None:
-    monkeypatch.setattr(calibration, "NUM_IMAGES", 3)
-    monkeypatch.setattr(calibration, "SENTENCES", calibration.SENTENCES[:6])
-    monkeypatch.setattr(calibration, "NUM_TEXTS", 8)
+def test_quantized_vectors_are_near_and_cached(tmp_path: Path, quantization: str, least: float) -> None:
     tested = Checkpoint(tiny.write(tmp_path / "model", WIDER), quantization=quantization)
     items = batch(tested, ("retrieval",))
     found = cosines(tested.openvino, tested.torch, items)  # without `prepare`: a batch waits for its graph

@@ -51,15 +51,13 @@ def calibration_items(header: Header, task: str | None, part: TowerPart) -> list
         part: The tower that will read them; one for images has sequences of one length.
     """
     processor = header.processor
-    images = [processor.image(image, task=task, max_pixels=None) for image in calibration_images()]
-    if part.one_length or part.any_image:
-        return images
+    if part.one_length:
+        return [processor.image(image, task=None, max_pixels=None) for image in calibration_images()]
     _, prompt = processor.role(None, None)
-    texts = [
+    return [
         processor.text(text, task=task, prompt_name=prompt, max_length=min(MAX_LENGTH, header.context))
         for text in calibration_texts()
     ]
-    return [*texts, *images] if part.causal else texts
 
 
 def calibration_texts() -> list[str]:

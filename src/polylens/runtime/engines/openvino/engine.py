@@ -59,12 +59,12 @@ class OpenVinoEngine:
                 graphs = Graphs(
                     tower=tower,
                     is_large=is_large(tower),
-                    is_causal=part.causal,
+                    part=part,
                     key=key.of(part.name),
                     cache=cache,
                     calibration=partial(self._calibration, part),
                 )
-                self._layers[part.name] = CompiledLayers(graphs, part, background)
+                self._layers[part.name] = CompiledLayers(graphs, background)
         self._torch = TorchEngine(_with_layers(model, self._layers))
 
     @property

@@ -30,13 +30,11 @@ class CompiledLayers:
 
     Args:
         graphs: Those of the tower.
-        part: What the family says of it.
         background: Where graphs are converted.
     """
 
-    def __init__(self, graphs: Graphs, part: TowerPart, background: ThreadPoolExecutor) -> None:
+    def __init__(self, graphs: Graphs, background: ThreadPoolExecutor) -> None:
         self.graphs = graphs
-        self._part = part
         self._background = background
         self._made: dict[str | None, Future[Any]] = {}
         self._lock = threading.Lock()
@@ -45,7 +43,7 @@ class CompiledLayers:
     def __call__(self, x: Tensor, *arguments: Any) -> Tensor:
         rotation, _, adapters = _told_apart(arguments)
         is_large = self.graphs.is_large
-        batch = batch_of(self._part, x, arguments, choice=self._choice(adapters, len(x)) if is_large else None)
+        batch = batch_of(self.graphs.part, x, arguments, choice=self._choice(adapters, len(x)) if is_large else None)
         tasks = _tasks(batch, adapters or [])
         graph_of: list[str | None] = [None] * len(tasks) if is_large else tasks
         hidden = torch.empty_like(x)

@@ -54,4 +54,4 @@ def computes_in_bfloat16() -> bool:
 @cache
 def multiplies_tiles() -> bool:
     """Whether this processor has Intel's AMX, whose products in bfloat16 are faster than others of 8-bit integers."""
-    return computes_in_bfloat16() and bool(torch.cpu.get_capabilities().get("amx_tile"))
+    return computes_in_bfloat16() and bool(torch.cpu.get_capabilities().get("amx_bf16"))
