@@ -5,6 +5,7 @@
     python benchmarks/full_size.py --model jina-reranker-m0  # pairs per second instead
     python benchmarks/full_size.py --folder DIR --keep     # leaves them there; a second run finds them
     python benchmarks/full_size.py --measure FOLDER        # measures what lies in a folder, the real weights for one
+    python benchmarks/full_size.py --quantization int4     # by the engine openvino; the graphs lie beside the weights
 
 Measuring happens in a process of its own; `random_weights.py` writes.
 """
@@ -36,6 +37,7 @@ from random_weights import MODELS, require_room, write_checkpoint
 
 import polylens
 from polylens.checkpoints.loading import read_header
+from polylens.runtime.engines.choice import ENGINES, QUANTIZATIONS
 
 LENGTHS = {"cpu": (16, 128, 512), "cuda": (16, 128, 512, 2048, 8192)}  # tokens per text
 TOKENS = {"cpu": 1024, "cuda": 65_536}  # tokens embedded at each length
@@ -75,13 +77,17 @@ def _status(field: str) -> int:
     raise RuntimeError(f"/proc/self/status has no {field}; this benchmark needs Linux 4.5 or newer")
 
 
-def measure(folder: Path, device: str, dtype: str) -> dict[str, Any]:
+def measure(
+    folder: Path, device: str, dtype: str, *, engine: str | None = None, quantization: str | None = None
+) -> dict[str, Any]:
     """Loads a checkpoint and embeds texts and pages, or scores pairs with a query if it is a reranker.
 
     Args:
         folder: In the official layout.
         device: "cpu" or "cuda".
         dtype: "bfloat16" or "float32".
+        engine: "torch" or "openvino"; rerankers have torch alone.
+        quantization: As for `polylens.load`.
 
     Returns:
         Seconds, bytes, tokens and pages per second, and the settings and machine.
@@ -95,30 +101,49 @@ def measure(folder: Path, device: str, dtype: str) -> dict[str, Any]:
 
     with watch_anonymous() as peak_anonymous:
         start = time.perf_counter()
-        model = load(folder, device=device, dtype=dtype)
+        options = {} if is_reranker else {"engine": engine, "quantization": quantization}
+        model = load(folder, device=device, dtype=dtype, **options)
         load_seconds = time.perf_counter() - start
         loading_peak = _status("VmHWM")
+        start = time.perf_counter()
+        if engine == "openvino" or quantization is not None:
+            _prepare(model)
+        prepare_seconds = time.perf_counter() - start
         start = time.perf_counter()
         _run(model, ["warm-up: the first pass reads the weights from the disk"], None)
         first_seconds = time.perf_counter() - start
         speeds = _measure_texts(model, device)
         pages = _measure_pages(model, device) if "image" in model.modalities else None
+        resident = {"VmRSS": _status("VmRSS"), "RssAnon": _status("RssAnon")}
 
     size = sum(file.stat().st_size for file in weights)
     return {
         "weights_bytes": size,
         "load_seconds": load_seconds,
+        "prepare_seconds": prepare_seconds,
         "first_text_seconds": first_seconds,
         "before_loading_resident_bytes": before,
         "loading_peak_resident_bytes": loading_peak,
         "peak_resident_bytes": _status("VmHWM"),
         "peak_anonymous_bytes": peak_anonymous[0],
+        "resident_bytes": resident["VmRSS"],
+        "anonymous_bytes": resident["RssAnon"],
         "peak_over_weights": _status("VmHWM") / size,
         "peak_device_bytes": torch.cuda.max_memory_allocated() if device == "cuda" else None,
         "texts": speeds,
         "pages": pages,
-        "machine": describe_machine(device, dtype),
+        "machine": describe_machine(device, dtype) | {"engine": engine, "quantization": quantization},
     }
+
+
+def _prepare(model: Any) -> None:
+    """Makes the graphs for texts and pages, or reads them from the cache."""
+    processor = model.processor
+    task, prompt = processor.role("retrieval", "passage") if "retrieval" in model.tasks else processor.role(None, None)
+    items = [processor.text("warm", task=task, prompt_name=prompt, max_length=None)]
+    if "image" in model.modalities:
+        items.append(processor.image(Image.new("RGB", (112, 112)), task=task, max_pixels=None))
+    model.engine.prepare(items)
 
 
 def _run(model: Any, inputs: Sequence[Any], max_length: int | None) -> None:
@@ -199,9 +224,11 @@ def render(result: Mapping[str, Any]) -> str:
     machine = result["machine"]
     rows = [
         ("processor", f"{machine['gpu'] or machine['processor']}, {machine['threads']} threads, {machine['dtype']}"),
+        ("engine", f"{machine['engine'] or 'by default'}, quantization {machine['quantization'] or 'none'}"),
         ("versions", ", ".join(f"{name} {machine[name]}" for name in ("polylens", "torch", "safetensors", "python"))),
         ("weights on disk", _gigabytes(result["weights_bytes"])),
         ("loading", f"{result['load_seconds']:.1f} s"),
+        ("making graphs, or reading them", f"{result['prepare_seconds']:.1f} s"),
         ("first text, which reads the weights", f"{result['first_text_seconds']:.1f} s"),
         ("peak memory while loading", _gigabytes(result["loading_peak_resident_bytes"])),
         (
@@ -209,6 +236,8 @@ def render(result: Mapping[str, Any]) -> str:
             f"{_gigabytes(result['peak_resident_bytes'])}, {result['peak_over_weights']:.2f} x the weights",
         ),
         ("of it not backed by the files (peak)", _gigabytes(result["peak_anonymous_bytes"])),
+        ("memory at the end", _gigabytes(result["resident_bytes"])),
+        ("of it not backed by the files", _gigabytes(result["anonymous_bytes"])),
     ]
     if result["peak_device_bytes"] is not None:
         rows.append(("peak memory of the device", _gigabytes(result["peak_device_bytes"])))
@@ -236,9 +265,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--measure", type=Path, metavar="FOLDER", help="measure this folder instead of writing weights")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--dtype", choices=("bfloat16", "float32"), default="bfloat16")
+    parser.add_argument("--engine", choices=ENGINES, help="by default that of polylens.load")
+    parser.add_argument("--quantization", choices=QUANTIZATIONS, help="by the engine openvino")
     options = parser.parse_args(arguments)
     if options.measure:
-        result = measure(options.measure, options.device, options.dtype)
+        result = measure(
+            options.measure, options.device, options.dtype, engine=options.engine, quantization=options.quantization
+        )
         print(f"{render(result)}\n\n```json\n{json.dumps(result, indent=2)}\n```")
         return 0
 
@@ -252,7 +285,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"writing random weights to {folder}", file=sys.stderr)
             write_checkpoint(folder, model, model.files())
         command = [sys.executable, __file__, "--measure", str(folder)]
-        return subprocess.run([*command, "--device", options.device, "--dtype", options.dtype]).returncode
+        for name in ("device", "dtype", "engine", "quantization"):
+            if (value := getattr(options, name)) is not None:
+                command += [f"--{name}", value]
+        environment = {"POLYLENS_CACHE": str(folder / "graphs"), **os.environ}
+        return subprocess.run(command, env=environment).returncode
     finally:
         if not (found or options.keep):
             shutil.rmtree(folder)

@@ -161,8 +161,9 @@ class TestEmbed:
     def test_an_unknown_model(self) -> None:
         assert "no model 'nosuch'" in refusal("embed", "a", "--model", "nosuch", code=3)
 
-    def test_an_engine_that_does_not_run_the_model(self) -> None:
-        assert "does not run models of the family jina_v4" in refusal("embed", "a", "--engine", "openvino", code=2)
+    def test_an_engine_that_cannot_quantize(self) -> None:
+        options = ("--engine", "torch", "--quantization", "int4")
+        assert "the engine torch has no quantization" in refusal("embed", "a", *options, code=2)
 
     def test_a_reader_that_goes_away(self, model: Path) -> None:
         command = [*COMMAND, "embed", "long " * 200, "--multivector", "--model", str(model)]

@@ -18,7 +18,6 @@ import torch
 from safetensors import safe_open
 from tests.support import tiny_clip
 from tests.support.root import ROOT
-from tests.support.shrunk_v4 import shrunk
 from tests.support.waiting import HANG
 
 from polylens.checkpoints.catalog import find

@@ -14,7 +14,7 @@ from torch.nn.attention import varlen
 
 from polylens.nn import attention as module
 from polylens.nn.attention import attention
-from polylens.nn.packing import MaskedPacking, Packing
+from polylens.nn.packing import MaskedPacking, Packing, PaddedWindows
 
 LENGTHS = {
     "one token": [1],
@@ -305,8 +305,20 @@ def test_a_mask_of_numbers_separates_sequences(slopes: list[float] | None) -> No
     q, k, v = draw([*lengths, padding], kv_heads=4)
     owner = torch.repeat_interleave(torch.arange(4), torch.tensor([*lengths, padding]))
     mask = torch.where(owner[:, None] == owner[None], 0.0, -1e4)
-    packing = MaskedPacking(Packing([*lengths, padding], CPU).positions, mask, len(owner))
+    positions = Packing([*lengths, padding], CPU).positions
+    packing = MaskedPacking(len(owner), CPU, positions=positions, mask=mask)
     given = None if slopes is None else torch.tensor(slopes, dtype=torch.float64)
     mine = attention(q, k, v, packing, causal=False, slopes=given)[: sum(lengths)]
     q, k, v = (x[: sum(lengths)] for x in (q, k, v))
     torch.testing.assert_close(mine, slow(q, k, v, lengths, causal=False, slopes=slopes), rtol=0, atol=1e-12)
+
+
+def test_padding_inside_of_attention_changes_nothing() -> None:
+    lengths = [5, 1, 3]
+    q, k, v = draw(lengths)
+    real = torch.arange(5) < torch.tensor(lengths)[:, None]
+    tokens = torch.full((3, 5), 2)  # any token stands for the padding
+    tokens[real] = torch.arange(9)
+    packing = PaddedWindows(9, tokens, real.flatten().nonzero()[:, 0], torch.where(real, 0.0, -1e4))
+    mine = attention(q, k, v, packing, causal=False)
+    torch.testing.assert_close(mine, slow(q, k, v, lengths, causal=False), rtol=0, atol=1e-12)

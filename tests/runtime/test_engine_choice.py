@@ -35,6 +35,7 @@ def test_names() -> None:
     assert chosen("torch", family="jina_v4", device="meta", dtype=torch.float16) == "torch"
     assert chosen("openvino") == "openvino"
     assert chosen(None, "int8") == chosen("openvino", "int8") == "openvino"
+    assert chosen(None, "int4", family="jina_v4") == "openvino"
 
 
 @pytest.mark.usefixtures("installed")
@@ -42,9 +43,10 @@ def test_names() -> None:
     ("engine", "quantization", "where", "message"),
     [
         ("onnx", None, {}, "engine must be one of torch, openvino, got 'onnx'"),
-        (None, "int4", {}, "quantization must be one of int8, got 'int4'"),
+        (None, "int2", {}, "quantization must be one of int8, int4, got 'int2'"),
+        (None, "int4", {}, "int4 is for models with a decoder, which the family jina_bert has not; use int8"),
         ("torch", "int8", {}, "the engine torch has no quantization"),
-        ("openvino", None, {"family": "jina_v4"}, "does not run models of the family jina_v4"),
+        ("openvino", None, {"family": "jina_reranker_m0"}, "does not run models of the family jina_reranker_m0"),
         (None, "int8", {"family": "jina_reranker_m0"}, "does not run models of the family jina_reranker_m0"),
         ("openvino", None, {"device": "meta"}, "runs on the CPU, got device 'meta'"),
         ("openvino", None, {"dtype": torch.float16}, "got dtype float16"),
@@ -67,8 +69,8 @@ def test_it_is_refused_before_the_weights_are_read(tmp_path: Path) -> None:
     folder = tiny.write(tmp_path / "model")
     for weights in folder.glob("*.safetensors"):
         weights.write_bytes(b"")
-    with pytest.raises(InputError, match="does not run models of the family jina_v4"):
-        load(folder, engine="openvino")
+    with pytest.raises(InputError, match="got dtype float16"):
+        load(folder, engine="openvino", dtype="float16")
 
 
 def test_a_quantization_is_a_part_of_the_identity(tmp_path: Path) -> None:

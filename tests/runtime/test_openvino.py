@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import threading
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -14,29 +13,25 @@ import jaxtyping
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from tests.support import tiny_bert, tiny_clip, tiny_colbert
+from tests.support.engines import CPU, Checkpoint, cosines, largest_difference, run
 
 from polylens.checkpoints.loading import load_model, read_header
-from polylens.models.description import Header
 from polylens.models.eva02.vision import token_angles
-from polylens.models.protocol import Item, Model
+from polylens.models.protocol import Item
 from polylens.runtime.embedder import load
 from polylens.runtime.engines.openvino.engine import OpenVinoEngine
-from polylens.runtime.engines.openvino.rows import LONGEST, ROW, row_inputs, rows_of
-from polylens.runtime.engines.protocol import Engine
+from polylens.runtime.engines.openvino.rows import LONGEST, ROW, Batch, row_inputs, rows_of
 from polylens.runtime.engines.torch import TorchEngine
 from polylens.server.engine.registry import Registry
 from polylens.server.engine.worker import Worker, WorkerConfig
 from polylens.server.settings import Settings
-from polylens.types import Embedding
 
 pytestmark = pytest.mark.skipif(  # not importorskip: an import of openvino by itself reports its use
     find_spec("openvino") is None or find_spec("nncf") is None,
     reason="the extra openvino is not installed: pip install 'polylens[openvino]'",
 )
 
-CPU = torch.device("cpu")
 EXACT = 2e-5  # of unit vectors: float32 sums in another order, through three layers
 COSINE = {torch.float32: 1 - 1e-6, torch.bfloat16: 0.9999}
 TASKS = (None, "retrieval_query", "separation")
@@ -49,46 +44,6 @@ def shapes_unchecked() -> Iterator[None]:
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)
-
-
-class Checkpoint:
-    """A checkpoint with both engines; the cache of graphs lies beside it."""
-
-    def __init__(self, folder: Path, *, dtype: torch.dtype = torch.float32, quantization: str | None = None) -> None:
-        self.header: Header = read_header(folder)
-        self.model: Model = load_model(self.header, device=CPU, dtype=dtype)
-        self.cache = folder.parent / "cache"
-        self.background = ThreadPoolExecutor(1)
-        self.torch = TorchEngine(self.model)
-        self.openvino = self.engine(quantization)
-
-    def engine(self, quantization: str | None = None) -> OpenVinoEngine:
-        assert quantization in (None, "int8")
-        return OpenVinoEngine(
-            self.model, self.header, quantization=quantization, cache=self.cache, background=self.background
-        )
-
-    def texts(self, texts: Sequence[str] = TEXTS, task: str | None = None) -> list[Item]:
-        processor = self.header.processor
-        return [processor.text(text, task=task, prompt_name="", max_length=None) for text in texts]
-
-    def images(self) -> list[Item]:
-        rng = np.random.default_rng(0)
-        pictures = [Image.fromarray(rng.integers(256, size=(60, 90, 3), dtype=np.uint8)) for _ in range(2)]
-        return [self.header.processor.image(picture, task=None, max_pixels=None) for picture in pictures]
-
-
-def run(engine: Engine, items: Sequence[Item]) -> list[Embedding]:
-    return [embeddings[0] for embeddings in engine.run(items)]
-
-
-def cosines(engine: Engine, reference: Engine, items: Sequence[Item]) -> list[float]:
-    pairs = zip(run(engine, items), run(reference, items), strict=True)
-    return [float(mine.dense @ theirs.dense) for mine, theirs in pairs]
-
-
-def largest_difference(mine: Sequence[Embedding], theirs: Sequence[Embedding]) -> float:
-    return max(float(np.abs(a.dense - b.dense).max()) for a, b in zip(mine, theirs, strict=True))
 
 
 @pytest.fixture(scope="module")
@@ -297,7 +252,7 @@ def test_a_server_names_the_quantization(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_rows_hold_each_sequence_once_and_never_too_many() -> None:
     lengths = np.random.default_rng(0).integers(1, 700, size=60).tolist()
-    rows = rows_of(lengths, range(60), one_length=False)
+    rows = rows_of(lengths, range(60), alone=False)
     assert sorted(i for row in rows for i in row.sequences) == list(range(60))
     for row in rows:
         tokens = sum(lengths[i] for i in row.sequences)
@@ -306,8 +261,8 @@ def test_rows_hold_each_sequence_once_and_never_too_many() -> None:
 
 def test_a_mask_is_open_inside_each_sequence_only() -> None:
     x = np.arange(10, dtype=np.float32).reshape(5, 2)
-    (row,) = rows_of([2, 3], [0, 1], one_length=False)
-    tokens, positions, mask = row_inputs(row, x, [0, 2], [2, 3])
+    (row,) = rows_of([2, 3], [0, 1], alone=False)
+    tokens, positions, mask = row_inputs(row, Batch(x=x, lengths=(2, 3))).values()
     assert row.sequences == (1, 0) and row.size == 16
     assert tokens[:5].tolist() == [*x[2:].tolist(), *x[:2].tolist()] and not tokens[5:].any()
     assert positions[:5].tolist() == [0, 1, 2, 0, 1]

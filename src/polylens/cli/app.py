@@ -34,7 +34,11 @@ Engine = Annotated[
 ]
 Quantization = Annotated[
     str | None,
-    typer.Option(metavar="NAME", help="int8 computes in 8-bit integers, by the engine openvino (default: none)."),
+    typer.Option(
+        metavar="NAME",
+        help="int8 computes in 8-bit integers, int4 holds a decoder's weights in 4 bits; by the engine openvino "
+        "(default: none).",
+    ),
 ]
 
 

@@ -220,6 +220,10 @@ class TowerPart:
     """The attribute of the model; it is None in a model that was loaded without this tower."""
     one_length: bool = False
     """Whether all its sequences have the same length, as images at one size do."""
+    any_image: bool = False
+    """Whether its sequences are the patches of images of any size."""
+    causal: bool = False
+    """Whether a token sees only those before it and itself. Such a tower reads texts and images."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

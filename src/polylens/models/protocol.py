@@ -6,7 +6,7 @@ meet only in `runtime/embedder.py`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
@@ -14,9 +14,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
-
-from polylens.nn.lora import AdapterRows
-from polylens.nn.packing import Packing
 
 if TYPE_CHECKING:
     import PIL.Image
@@ -114,13 +111,14 @@ class Model(Protocol):
 class Tower(Protocol):
     """A network over packed sequences. An engine may compile its layers, and put the result in their place."""
 
-    def layers(self, x: Tensor, packing: Packing, *adapters: list[AdapterRows]) -> Tensor:
-        """Computes the last hidden states, `[T, W]`, from the embedded tokens.
+    @property
+    def layers(self) -> Callable[..., Tensor]:
+        """Computes the last hidden states, `[T, W]`, from these arguments, in this order.
 
-        Args:
-            x: `[T, W]`, the embedded tokens of a packed batch.
-            packing: The sequences; none attends to another.
-            adapters: For a network with adapters, which tokens use which one: a single list.
+        * `[T, W]`, the embedded tokens of a packed batch;
+        * a `Rotation` of each token, if the network does not derive it from the places in a sequence;
+        * the `Packing`: the sequences, of which none attends to another;
+        * for a network with adapters, which tokens use which one: a list of `AdapterRows`.
         """
         ...
 

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from polylens.nn.alibi import reversed_biases
-from polylens.nn.packing import MaskedPacking, Packing, PaddedPacking
+from polylens.nn.packing import MaskedPacking, Packing, PaddedPacking, PaddedWindows
 
 SHORT = 128  # tokens; up to here plain batched products beat PyTorch's fused kernel on a CPU
 SHORT_WITH_GRAD = 512  # tokens; the fused kernel's backward pass on a CPU is several times slower than plain products
@@ -57,14 +57,16 @@ def attention(
     Returns:
         One row per token, in the order of the input.
     """
-    compiled = isinstance(packing, MaskedPacking)
+    compiled = isinstance(packing, (MaskedPacking, PaddedPacking, PaddedWindows))
     if not compiled and slopes is None and has_flash(queries.device, queries.dtype):
         return _flash(queries, keys, values, packing, causal=causal)
     groups = queries.shape[1] // keys.shape[1]
     if groups > 1:
         keys, values = keys.repeat_interleave(groups, dim=1), values.repeat_interleave(groups, dim=1)
     if isinstance(packing, MaskedPacking):
-        return _masked(queries, keys, values, packing, causal, slopes)
+        return _masked(queries, keys, values, packing, slopes)
+    if isinstance(packing, PaddedWindows):
+        return _in_windows(queries, keys, values, packing)
     if isinstance(packing, PaddedPacking):
         return _padded(queries, keys, values, packing, causal, slopes)
     if packing.order is not None:
@@ -82,15 +84,24 @@ def attention(
     return mixed if packing.inverse is None else mixed.index_select(0, packing.inverse)
 
 
-def _masked(q: Tensor, k: Tensor, v: Tensor, packing: MaskedPacking, causal: bool, slopes: Tensor | None) -> Tensor:
+def _masked(q: Tensor, k: Tensor, v: Tensor, packing: MaskedPacking, slopes: Tensor | None) -> Tensor:
     """Computes attention over all tokens at once, with a mask of numbers: `[T, H, C]` in and out."""
-    assert not causal, "no causal network is compiled"
-    bias = packing.mask[None]
+    bias = None if packing.mask is None else packing.mask[None]
     if slopes is not None:
+        assert bias is not None, "linear biases come with a mask"
         distances = (packing.positions[:, None] - packing.positions[None]).abs()
         bias = bias - slopes[:, None, None] * distances
     q, k, v = (x.transpose(0, 1)[None] for x in (q, k, v))
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=bias[None].to(q.dtype))[0].transpose(0, 1)
+    mask = None if bias is None else bias[None].to(q.dtype)
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)[0].transpose(0, 1)
+
+
+def _in_windows(q: Tensor, k: Tensor, v: Tensor, packing: PaddedWindows) -> Tensor:
+    """Computes attention in which no token is causal, over sequences padded to one length: `[T, H, C]` in and out."""
+    q, k, v = (x[packing.tokens].transpose(1, 2) for x in (q, k, v))
+    mask = packing.mask[:, None, None].to(q.dtype)
+    mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+    return mixed.transpose(1, 2).flatten(0, 1)[packing.places]
 
 
 def _padded(q: Tensor, k: Tensor, v: Tensor, packing: PaddedPacking, causal: bool, slopes: Tensor | None) -> Tensor:

@@ -1,7 +1,7 @@
 """Packed batches: one `[tokens, ...]` tensor, sequence after sequence, with the lengths beside it.
 
-Shapes: T tokens of all sequences together, B borders: one more than sequences, N sequences of a padded batch, L places
-of each.
+Shapes: T tokens of all sequences together, N sequences, B borders: one more than sequences, L tokens of the longest
+sequence.
 
 No padding exists, so a batch costs what its tokens cost (docs/decisions/0002-packed.md).
 """
@@ -26,13 +26,16 @@ class Packing:
     Args:
         lengths: Tokens of each sequence, in packed order; sequences of length zero are dropped.
         device: Where the packed tensors live.
+        windows: Tokens of each window, where some layers attend within windows of the sequences; they add up to the
+            same total, and none crosses a sequence's border.
     """
 
-    def __init__(self, lengths: Sequence[int], device: torch.device) -> None:
+    def __init__(self, lengths: Sequence[int], device: torch.device, *, windows: Sequence[int] = ()) -> None:
         self.lengths = tuple(length for length in lengths if length > 0)
         self.total = sum(self.lengths)
         self.longest = max(self.lengths, default=0)
         self.device = device
+        self.windows: Packing | None = Packing(windows, device) if windows else None
 
     @cached_property
     def bounds(self) -> Int[Tensor, " B"]:
@@ -89,14 +92,46 @@ class MaskedPacking(Packing):
     """A packed batch whose borders are numbers in tensors, so that a compiled graph serves every batch of its size.
 
     Args:
-        positions: The place of each token in its sequence.
-        mask: 0 where both tokens belong to one sequence, and a large negative number elsewhere.
         total: T.
+        device: Where the tensors live.
+        positions: The place of each token in its sequence; None for a network that does not ask for it.
+        mask: 0 where a token may see another, which in a causal network comes before it or is itself; a large negative
+            number elsewhere. None for a single sequence in a network that is not causal.
+        windows: For a network with layers that attend within windows.
     """
 
-    def __init__(self, positions: Int[Tensor, " T"], mask: Float[Tensor, "T T"], total: int) -> None:
-        super().__init__((total,), positions.device)
-        self.positions = positions
+    def __init__(
+        self,
+        total: int,
+        device: torch.device,
+        *,
+        positions: Int[Tensor, " T"] | None = None,
+        mask: Float[Tensor, "T T"] | None = None,
+        windows: PaddedWindows | None = None,
+    ) -> None:
+        super().__init__((total,), device)
+        if positions is not None:
+            self.positions = positions
+        self.mask = mask
+        self.windows = windows
+
+
+class PaddedWindows(Packing):
+    """Sequences of at most L tokens, padded to L inside of attention alone; numbers in tensors, as in `MaskedPacking`.
+
+    Args:
+        total: T.
+        tokens: The token at each place of each sequence; any token where there is none.
+        places: The place of each token, counted through all sequences.
+        mask: 0 at real tokens, a large negative number at padding.
+    """
+
+    def __init__(
+        self, total: int, tokens: Int[Tensor, "N L"], places: Int[Tensor, " T"], mask: Float[Tensor, "N L"]
+    ) -> None:
+        super().__init__((total,), tokens.device)
+        self.tokens = tokens
+        self.places = places
         self.mask = mask
 
 

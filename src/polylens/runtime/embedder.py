@@ -60,8 +60,9 @@ def load(
         modalities: ("text",) or ("image",) loads one of the two towers of jina-clip-v2; None loads both.
         engine: "torch", or "openvino" for the families that it runs and with the extra `openvino`; None is the fastest
             that is installed, by `polylens bench` or by a rule, and is logged as `polylens.engines`.
-        quantization: "int8" computes most products in 8-bit integers, with the engine openvino. Vectors change, so it
-            is a part of `model_id`, and is never chosen by itself.
+        quantization: With the engine openvino, "int8" computes most products in 8-bit integers, and "int4" also holds
+            the weights of a decoder in 4 bits. Vectors change, so it is a part of `model_id`, and is never chosen by
+            itself.
 
     Raises:
         ModelNotFoundError: Neither the catalog nor the disk has this name.

@@ -179,7 +179,10 @@ class Settings(BaseSettings):
         None, "What computes: torch, or openvino with its extra. By default the fastest that is installed.", "NAME"
     )
     quantization: str | None = _set(
-        None, "int8 computes in 8-bit integers, by the engine openvino. By default nothing is quantized.", "NAME"
+        None,
+        "int8 computes in 8-bit integers, int4 holds a decoder's weights in 4 bits; by the engine openvino. By default "
+        "nothing is quantized.",
+        "NAME",
     )
     workers: int = _set(1, "Worker processes per model; each loads its own copy.", "NUMBER", ge=1)
     threads: int | None = _set(

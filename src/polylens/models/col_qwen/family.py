@@ -24,6 +24,7 @@ from polylens.models.description import (
     HeatMaps,
     Json,
     Layout,
+    TowerPart,
     Usage,
     WeightPart,
 )
@@ -120,5 +121,6 @@ FAMILY = Family(
     identifying=(PROCESSOR_CONFIG,),
     overflows_in_float16=True,  # those of Qwen2.5-VL do
     heat_maps=HeatMaps(grid=_heat_grid, spans=_query_spans),
+    towers=(TowerPart("vision", any_image=True), TowerPart("decoder", causal=True)),
     bases=BaseModels(model_types=BASE_TYPES, claims=_claims_adapter, read=_read_adapter),
 )

@@ -20,6 +20,7 @@ from polylens.models.description import (
     Json,
     Layout,
     MultiVectorHead,
+    TowerPart,
     Usage,
     WeightPart,
 )
@@ -186,6 +187,7 @@ FAMILY = Family(
     weight_files=(ADAPTER,),
     overflows_in_float16=True,  # those of Qwen2.5-VL do
     heat_maps=HeatMaps(grid=_heat_grid, spans=_query_spans),
+    towers=(TowerPart("vision", any_image=True), TowerPart("decoder", causal=True)),
     padded=_padded,
     adapters=Adapters(files=_adapter_files, merged=_merged),
 )

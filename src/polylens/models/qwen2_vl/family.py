@@ -8,7 +8,7 @@ from typing import cast
 
 from torch import nn
 
-from polylens.models.description import ExtraFiles, Family, Header, Json, Layout, Usage, WeightPart
+from polylens.models.description import ExtraFiles, Family, Header, Json, Layout, TowerPart, Usage, WeightPart
 from polylens.models.protocol import Model, Processor
 from polylens.models.qwen2_vl.config import Qwen2VLConfig, parse_config, render_config
 from polylens.models.qwen2_vl.model import Qwen2VLEmbedder
@@ -77,4 +77,5 @@ FAMILY = Family(
     weights=_weights,
     layout=_layout,
     identifying=(PROMPTS_FILE,),
+    towers=(TowerPart("vision", any_image=True), TowerPart("decoder", causal=True)),
 )

@@ -103,6 +103,8 @@ class Decoder(nn.Module):
     ) -> Float[Tensor, "T W"]:
         """Returns the last hidden states, with the rotation of each token in the place of its position.
 
+        An engine may compile it; see `protocol.Tower`.
+
         Args:
             x: As for `forward`.
             rotation: That of the tokens' M-RoPE positions.

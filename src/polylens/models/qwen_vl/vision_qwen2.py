@@ -69,7 +69,16 @@ class Qwen2VisionTower(nn.Module):
         rotation = Rotation.by(axial_angles(positions, config.head_dim, config.theta))
         in_images = Packing([rows * columns for rows, columns in grids], device)
 
-        x = self.patch_embed(patches)
+        return self.merger(self.layers(self.patch_embed(patches), rotation, in_images))
+
+    def layers(self, x: Float[Tensor, "P W"], rotation: Rotation, packing: Packing) -> Float[Tensor, "P W"]:
+        """Returns the last hidden states before the merger; see `protocol.Tower`.
+
+        Args:
+            x: The embedded patches of all images.
+            rotation: That of their rows and columns.
+            packing: The images.
+        """
         for block in self.blocks:
-            x = block(x, rotation, in_images)
-        return self.merger(x)
+            x = block(x, rotation, packing)
+        return x

@@ -96,13 +96,24 @@ class Qwen25VisionTower(nn.Module):
         patch_order = self.patches_of(token_order).to(device)
         positions = torch.cat([patch_positions(grid, config.merge_size) for grid in grids]).to(device)
         rotation = Rotation.by(axial_angles(positions, config.head_dim, config.theta)[patch_order])
-        in_windows = Packing([size * config.merge_size**2 for size in windows], device)
-        in_images = Packing([rows * columns for rows, columns in grids], device)
+        sizes = [size * config.merge_size**2 for size in windows]
+        in_images = Packing([rows * columns for rows, columns in grids], device, windows=sizes)
 
-        x = self.patch_embed(patches[patch_order])
-        for index, block in enumerate(self.blocks):
-            x = block(x, rotation, in_images if index in config.full_attention_layers else in_windows)
+        x = self.layers(self.patch_embed(patches[patch_order]), rotation, in_images)
         return self.merger(x).index_select(0, torch.argsort(token_order).to(device))
+
+    def layers(self, x: Float[Tensor, "P W"], rotation: Rotation, packing: Packing) -> Float[Tensor, "P W"]:
+        """Returns the last hidden states before the merger; see `protocol.Tower`.
+
+        Args:
+            x: The embedded patches of all images, in window order.
+            rotation: That of their rows and columns.
+            packing: The images, with their windows.
+        """
+        assert packing.windows is not None
+        for index, block in enumerate(self.blocks):
+            x = block(x, rotation, packing if index in self.config.full_attention_layers else packing.windows)
+        return x
 
     def window_order(self, grids: Sequence[Grid]) -> tuple[Int[Tensor, " M"], list[int]]:
         """Returns the order in which the blocks see the tokens of all images, and the number of tokens per window."""

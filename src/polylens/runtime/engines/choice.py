@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 EngineName = Literal["torch", "openvino"]
 ENGINES: tuple[EngineName, ...] = ("torch", "openvino")
-Quantization = Literal["int8"]
-QUANTIZATIONS: tuple[Quantization, ...] = ("int8",)
+Quantization = Literal["int8", "int4"]
+QUANTIZATIONS: tuple[Quantization, ...] = ("int8", "int4")
 
 
 def choose_engine(
@@ -33,7 +33,7 @@ def choose_engine(
 
     Args:
         engine: "torch", "openvino" or None.
-        quantization: "int8" or None.
+        quantization: "int8", "int4" or None.
         family: The family of the model.
         device: Where the model will run.
         dtype: The number format of its weights.
@@ -60,6 +60,8 @@ def _require_openvino(quantization: str | None, family: Family, device: torch.de
         raise InputError(
             f"the engine openvino does not run models of the family {family.name}; leave engine and quantization out"
         )
+    if quantization == "int4" and not any(part.causal for part in family.towers):
+        raise InputError(f"int4 is for models with a decoder, which the family {family.name} has not; use int8")
     if device.type != "cpu":
         raise InputError(f"the engine openvino runs on the CPU, got device {str(device)!r}; use the engine torch there")
     if dtype == torch.float16:
