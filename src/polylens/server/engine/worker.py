@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from polylens.errors import WorkerError
+from polylens.models.pixels import PixelScale
 from polylens.models.protocol import Grid, Item, Modality
 from polylens.types import Embedding
 
@@ -181,7 +182,8 @@ Packed = tuple[
     npt.NDArray[np.int64],
     tuple[int, int],
     str | None,
-    npt.NDArray[np.float32] | None,
+    npt.NDArray[np.uint8] | None,
+    PixelScale | None,
     tuple[Grid, ...],
     tuple[int, ...],
     tuple[tuple[int, int], ...],
@@ -195,19 +197,21 @@ Request = tuple[Packed, "Output"]
 def packed(item: Item) -> Packed:
     """An item as plain arrays: torch would send its tensors through shared memory, one file per tensor."""
     patches = None if item.patches is None else item.patches.numpy()
-    return item.token_ids, item.pool, item.task, patches, item.grids, item.image_starts, item.chunks, item.kept
+    images = patches, item.pixel_scale, item.grids, item.image_starts
+    return item.token_ids, item.pool, item.task, *images, item.chunks, item.kept
 
 
 def unpacked(parts: Packed) -> Item:
     """The item that `packed` turned into plain arrays."""
     import torch
 
-    token_ids, pool, task, patches, grids, image_starts, chunks, kept = parts
+    token_ids, pool, task, patches, pixel_scale, grids, image_starts, chunks, kept = parts
     return Item(
         token_ids=token_ids,
         pool=pool,
         task=task,
         patches=None if patches is None else torch.from_numpy(patches),
+        pixel_scale=pixel_scale,
         grids=grids,
         image_starts=image_starts,
         chunks=chunks,
