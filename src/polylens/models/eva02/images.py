@@ -90,8 +90,8 @@ def square(image: PIL.Image.Image, size: int) -> PIL.Image.Image:
 def to_patches(pixels: UInt8[Tensor, "C H W"], patch_size: int) -> UInt8[Tensor, "P D"]:
     """Cuts an image into patches, row by row, each as channel, row, column. Incomplete patches are dropped."""
     rows, columns = pixels.shape[1] // patch_size, pixels.shape[2] // patch_size
-    whole = pixels[:, : rows * patch_size, : columns * patch_size]
-    return rearrange(whole, "c (h ph) (w pw) -> (h w) (c ph pw)", ph=patch_size, pw=patch_size)
+    whole = pixels[:, : rows * patch_size, : columns * patch_size].numpy()  # which stays in its thread, as in qwen_vl
+    return torch.from_numpy(rearrange(whole, "c (h ph) (w pw) -> (h w) (c ph pw)", ph=patch_size, pw=patch_size))
 
 
 class ImageProcessor:

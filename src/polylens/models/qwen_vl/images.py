@@ -138,14 +138,15 @@ def resize(pixels: UInt8[Tensor, "3 H W"], height: int, width: int) -> UInt8[Ten
 
 def to_patches(pixels: UInt8[Tensor, "3 H W"], config: ImageConfig) -> UInt8[Tensor, "P D"]:
     """Cuts an image into patches in merge order, each as channel, row, column: one frame, as all would be the same."""
-    return rearrange(
-        pixels,
+    cut = rearrange(  # by numpy, which stays in its thread: torch would take the cores on which a model computes
+        pixels.numpy(),
         "c (h mh ph) (w mw pw) -> (h w mh mw) (c ph pw)",
         mh=config.merge_size,
         mw=config.merge_size,
         ph=config.patch_size,
         pw=config.patch_size,
     )
+    return torch.from_numpy(cut)
 
 
 def fit(image: PIL.Image.Image, config: ImageConfig, max_pixels: int | None) -> UInt8[Tensor, "3 H W"]:
