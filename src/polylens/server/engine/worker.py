@@ -9,7 +9,9 @@ from __future__ import annotations
 import multiprocessing
 import multiprocessing.connection
 import os
+import queue
 import signal
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -23,6 +25,8 @@ import numpy.typing as npt
 from polylens.errors import WorkerError
 from polylens.models.pixels import PixelScale
 from polylens.models.protocol import Grid, Item, Modality
+from polylens.runtime.memory import bound_compiled_products, trim_heap
+from polylens.runtime.priority import yield_to_others
 from polylens.types import Embedding
 
 if TYPE_CHECKING:
@@ -68,6 +72,8 @@ class WorkerConfig:
     threads: int | None
     engine: EngineName = "torch"
     quantization: str | None = None
+    texts_apart: bool = False
+    """Whether texts may be computed beside a batch of images, in a thread before which that one gives way."""
 
 
 class Died(Exception):
@@ -94,6 +100,7 @@ class Worker:
         self.config = config
         self._process: Any = None
         self._pipe: Any = None
+        self._text_pipe: Any = None
 
     def start(self) -> Speeds:
         """Starts the process and waits until its model is loaded and warm.
@@ -106,10 +113,14 @@ class Worker:
         """
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=serve, args=(theirs, self.config), daemon=True, name="polylens-worker")
+        self._text_pipe, their_texts = context.Pipe()
+        self._process = context.Process(
+            target=serve, args=(theirs, their_texts, self.config), daemon=True, name="polylens-worker"
+        )
         self._process.start()
         theirs.close()
-        kind, value = self._receive(START_SECONDS)
+        their_texts.close()
+        kind, value = self._receive(self._pipe, START_SECONDS)
         if kind != "ready":
             self.stop()
             raise Died(f"the model could not be loaded: {value}")
@@ -125,7 +136,9 @@ class Worker:
     def pid(self) -> int | None:
         return None if self._process is None else self._process.pid
 
-    def run(self, items: Sequence[Item], outputs: Sequence[Output], timeout: float) -> list[Answer]:
+    def run(
+        self, items: Sequence[Item], outputs: Sequence[Output], timeout: float, *, apart: bool = False
+    ) -> list[Answer]:
         """Runs a batch.
 
         Args:
@@ -133,6 +146,8 @@ class Worker:
             outputs: What is wanted of each item: "dense" leaves the multi-vector empty, "multi" is both vectors,
                 "score" is the score of a pair.
             timeout: The seconds after which the process counts as hung.
+            apart: Whether the batch is to be computed beside the one that another thread waits for; the configuration
+                must have `texts_apart`.
 
         Returns:
             One answer per item, in order.
@@ -141,11 +156,12 @@ class Worker:
             WorkerError: The model failed; the process continues.
             Died: The process ended or hung; start it again.
         """
+        pipe = self._text_pipe if apart else self._pipe
         try:
-            self._pipe.send([(packed(item), output) for item, output in zip(items, outputs, strict=True)])
+            pipe.send([(packed(item), output) for item, output in zip(items, outputs, strict=True)])
         except OSError as gone:
             raise Died("the model's process has ended") from gone
-        kind, value = self._receive(timeout)
+        kind, value = self._receive(pipe, timeout)
         if kind == "failed":
             raise WorkerError(str(value))
         return [answer if isinstance(answer, float) else [Embedding(*parts) for parts in answer] for answer in value]
@@ -157,12 +173,17 @@ class Worker:
             process.kill()
             process.join()
             self._pipe.close()
+            self._text_pipe.close()
 
-    def _receive(self, timeout: float) -> tuple[str, Any]:
-        pipe, process = self._pipe, self._process
+    def _receive(self, pipe: Any, timeout: float) -> tuple[str, Any]:
+        process = self._process
         if process is None:
             raise Died("the model's process was killed")
-        if not multiprocessing.connection.wait([pipe, process.sentinel], timeout):
+        try:
+            has_come = multiprocessing.connection.wait([pipe, process.sentinel], timeout)
+        except (OSError, ValueError) as gone:  # stopped from another thread meanwhile
+            raise Died("the model's process was killed") from gone
+        if not has_come:
             self.stop()
             raise Died(f"the model gave no result within {timeout:.0f} s, its process was killed", hung=True)
         try:
@@ -174,9 +195,8 @@ class Worker:
         return answer
 
 
-ONEDNN_CACHE = "64"
-"""Number of compiled products that oneDNN keeps, instead of 1,024. Packed batches rarely repeat a shape, so hardly any
-is used again: with a small model the process held 770 MB instead of 1,100, at the same speed (docs/log.md)."""
+REST_SECONDS = 1.0
+"""Seconds without a batch after which a process gives back the memory that it does not use."""
 
 Packed = tuple[
     npt.NDArray[np.int64],
@@ -192,6 +212,9 @@ Packed = tuple[
 
 Request = tuple[Packed, "Output"]
 """An item as the process gets it, and what is wanted of the model."""
+
+Run = Callable[[list[Request]], list[Any]]
+"""Computes a batch."""
 
 
 def packed(item: Item) -> Packed:
@@ -219,19 +242,35 @@ def unpacked(parts: Packed) -> Item:
     )
 
 
-def serve(pipe: Any, config: WorkerConfig) -> None:
-    """The main function of the process: loads the model, then computes batches until the pipe closes."""
+def serve(pipe: Any, text_pipe: Any, config: WorkerConfig) -> None:
+    """The main function of the process: loads the model, then computes batches until the pipes close.
+
+    With `texts_apart` a second thread computes what comes through `text_pipe` with the same weights. It is started
+    before this one, with all that it starts, takes the lower priority; a thread cannot raise its own.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when to stop, and closes the pipe
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", ONEDNN_CACHE)  # read when the first product is compiled
+    bound_compiled_products()
+    loaded: queue.SimpleQueue[Run] = queue.SimpleQueue()
+    if config.texts_apart:
+        threading.Thread(target=lambda: _compute(text_pipe, loaded.get()), daemon=True).start()
+        yield_to_others()
     try:
         run, speeds = _load(config)
     except BaseException as error:  # noqa: BLE001  whatever it was, the parent must be told
         pipe.send(("failed", f"{type(error).__name__}: {error}"))
         return
+    loaded.put(run)
     pipe.send(("ready", speeds))
+    _compute(pipe, run)
+
+
+def _compute(pipe: Any, run: Run) -> None:
+    """Answers the batches of one pipe; ends the process when it closes."""
     while True:
         try:
+            if not pipe.poll(REST_SECONDS):
+                trim_heap()
             batch = pipe.recv()
         except (EOFError, OSError):
             os._exit(0)
@@ -242,7 +281,7 @@ def serve(pipe: Any, config: WorkerConfig) -> None:
         pipe.send(answer)
 
 
-def _load(config: WorkerConfig) -> tuple[Callable[[list[Request]], list[Any]], Speeds]:
+def _load(config: WorkerConfig) -> tuple[Run, Speeds]:
     import torch
 
     from polylens.checkpoints.loading import load_model, load_scorer, read_header
@@ -300,7 +339,7 @@ def _one_of_each(header: Header) -> list[Item]:
     return items
 
 
-def _warm_up(run: Callable[[list[Request]], list[Any]], header: Header) -> Speeds:
+def _warm_up(run: Run, header: Header) -> Speeds:
     """Runs a few texts and images, and times the last of each, when caches are warm."""
     texts, images = _warm_up_inputs(header) if header.family.embeds else _warm_up_pairs(header)
     output: Output = "dense" if header.family.embeds else "score"
@@ -342,7 +381,7 @@ def _white() -> PIL.Image.Image:
     return PIL.Image.new("RGB", (WARM_UP_PIXELS, WARM_UP_PIXELS), "white")
 
 
-def _last_seconds_per_token(run: Callable[[list[Request]], list[Any]], items: Sequence[Item], output: Output) -> float:
+def _last_seconds_per_token(run: Run, items: Sequence[Item], output: Output) -> float:
     seconds = 0.0
     for item in items:
         started = time.perf_counter()
