@@ -9,11 +9,11 @@ from __future__ import annotations
 import multiprocessing
 import multiprocessing.connection
 import os
-import queue
 import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -245,24 +245,33 @@ def unpacked(parts: Packed) -> Item:
 def serve(pipe: Any, text_pipe: Any, config: WorkerConfig) -> None:
     """The main function of the process: loads the model, then computes batches until the pipes close.
 
-    With `texts_apart` a second thread computes what comes through `text_pipe` with the same weights. It is started
-    before this one, with all that it starts, takes the lower priority; a thread cannot raise its own.
+    With `texts_apart` a second thread computes what comes through `text_pipe`, and a third one, of lower priority, the
+    batches with images; all have the same weights.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when to stop, and closes the pipe
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     bound_compiled_products()
-    loaded: queue.SimpleQueue[Run] = queue.SimpleQueue()
-    if config.texts_apart:
-        threading.Thread(target=lambda: _compute(text_pipe, loaded.get()), daemon=True).start()
-        yield_to_others()
     try:
         run, speeds = _load(config)
     except BaseException as error:  # noqa: BLE001  whatever it was, the parent must be told
         pipe.send(("failed", f"{type(error).__name__}: {error}"))
         return
-    loaded.put(run)
+    if config.texts_apart:
+        threading.Thread(target=_compute, args=(text_pipe, run), daemon=True).start()
+        run = _giving_way(run)
     pipe.send(("ready", speeds))
     _compute(pipe, run)
+
+
+def _giving_way(run: Run) -> Run:
+    """Computes batches with images in a thread that gives way to others. A thread cannot raise its priority again."""
+    threads = ThreadPoolExecutor(max_workers=1, thread_name_prefix="polylens-images", initializer=yield_to_others)
+
+    def run_either(batch: list[Request]) -> list[Any]:
+        has_images = any(unpacked(parts).patches is not None for parts, _ in batch)
+        return threads.submit(run, batch).result() if has_images else run(batch)
+
+    return run_either
 
 
 def _compute(pipe: Any, run: Run) -> None:
