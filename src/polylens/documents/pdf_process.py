@@ -55,8 +55,11 @@ def _answer(out: BinaryIO, document: Document, number: int) -> None:
 
 
 def _send(out: BinaryIO, answer: dict[str, Any], pixels: bytes = b"") -> None:
-    out.write(json.dumps(answer).encode("ascii") + b"\n" + pixels)
-    out.flush()
+    try:
+        out.write(json.dumps(answer).encode("ascii") + b"\n" + pixels)
+        out.flush()
+    except BrokenPipeError:  # whoever asked was killed: nobody wants to read of that
+        os._exit(0)
 
 
 def _limit() -> None:
