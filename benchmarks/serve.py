@@ -9,7 +9,9 @@ both serve, checks that both give the same vectors, and then, on this machine al
 * pictures and texts mixed, of nano, polylens alone;
 * one worker with all cores against one worker per core;
 * four times as many requests as were answered before: refusals, memory, recovery;
-* the model's process killed: how long until answers come again.
+* the model's process killed: how long until answers come again;
+* with `--only pages`, and nothing else: single short texts for nano, alone and while two clients send pages of four
+  megapixels.
 
 The peer needs `pip install sentence-transformers`; without it its rows are missing. `peers.py servers` asks several
 peers in turn, each in an environment of its own.
@@ -37,6 +39,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -78,9 +81,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--seconds", type=float, default=8.0, help="seconds per step")
     parser.add_argument("--dtype", default="bfloat16", help="dtype of both servers")
+    parser.add_argument("--only", choices=("pages",), help="measure this alone")
+    parser.add_argument("--source", type=Path, help="the src folder of another checkout, whose server to measure too")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     options = parser.parse_args()
     result: dict[str, Any] = {"machine": machine(), "dtype": options.dtype, "seconds per step": options.seconds}
+    if options.only == "pages":
+        result.update(beside_pages(options))
+        print(json.dumps(result, indent=2))
+        return
     with tempfile.TemporaryDirectory() as folder:
         model = make_model(Path(folder) / "bench")
         result.update(measure(model, options))
@@ -114,6 +123,56 @@ def measure(model: Path, options: argparse.Namespace) -> dict[str, Any]:
         result["least cosine between both"] = float(cosines.min())
         result["sentence-transformers"] = closed_loops(url, options.seconds)
     return result
+
+
+def beside_pages(options: argparse.Namespace) -> dict[str, Any]:
+    """Texts alone and beside pages, for this checkout and another in turn."""
+    sources: dict[str, Path | None] = {"polylens": None}
+    if options.source is not None:
+        sources = {str(options.source): options.source, **sources}
+    result: dict[str, Any] = {}
+    for name, source in sources.items():
+        with polylens("--model", "nano", "--cache-mb", "0", source=source) as (url, _pid):
+            embed(url, "nano", list(WORDS))
+            alone = run(url, nano_text, 1, options.seconds).row()
+            texts, pages = asyncio.run(_mixed(url, options.seconds))
+            result[name] = {
+                "texts alone": alone,
+                "texts beside pages": texts.row(),
+                "pages": pages.row(),
+                "p95 beside pages / alone": round(texts.row()["p95 ms"] / alone["p95 ms"], 2),
+            }
+    return result
+
+
+async def _mixed(url: str, seconds: float) -> tuple[Load, Load]:
+    texts, pages = Load(), Load()
+    async with httpx2.AsyncClient(base_url=url, timeout=120, trust_env=False) as http:
+        busy = [asyncio.create_task(_client(http, large_page, seed, seconds + 2, pages)) for seed in range(2)]
+        await asyncio.sleep(2)
+        started = time.perf_counter()
+        await _client(http, nano_text, 0, seconds, texts)
+        texts.seconds = time.perf_counter() - started
+        await asyncio.gather(*busy)
+        pages.seconds = time.perf_counter() - started + 2
+    return texts, pages
+
+
+def nano_text(rng: random.Random) -> dict[str, Any]:
+    return {**short_text(rng), "model": "nano"}
+
+
+@cache
+def _page_file() -> str:
+    """A page of four megapixels with noise like a scan's, as a JPEG in base64."""
+    noise = np.random.default_rng(0).normal(235, 8, (2360, 1700, 1)).repeat(3, axis=2)
+    buffer = io.BytesIO()
+    PIL.Image.fromarray(noise.clip(0, 255).astype(np.uint8)).save(buffer, "JPEG", quality=85)
+    return base64.b64encode(buffer.getvalue()).decode()
+
+
+def large_page(_: random.Random) -> dict[str, Any]:
+    return {"model": "nano", "input": [{"image": _page_file()}]}
 
 
 def machine() -> dict[str, Any]:
@@ -159,11 +218,12 @@ def make_model(folder: Path) -> Path:
 
 
 @contextmanager
-def polylens(*arguments: str) -> Iterator[tuple[str, int]]:
-    """A server of ours: where it listens, and its process."""
+def polylens(*arguments: str, source: Path | None = None) -> Iterator[tuple[str, int]]:
+    """A server of ours, or of the checkout with this `src` folder: where it listens, and its process."""
+    environment = {**os.environ, **({} if source is None else {"PYTHONPATH": str(source)})}
     with tempfile.TemporaryFile("w+", encoding="utf-8") as log:
         command = [sys.executable, "-m", "polylens.cli", "serve", "--port", "0", *arguments]
-        process = subprocess.Popen(command, stderr=log)
+        process = subprocess.Popen(command, stderr=log, env=environment)
         try:
             while True:
                 log.seek(0)

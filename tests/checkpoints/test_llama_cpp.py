@@ -12,7 +12,6 @@ import json
 import socket
 import urllib.request
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +28,7 @@ from polylens.checkpoints.export import export_merged
 from polylens.checkpoints.formats import Format
 from polylens.models.jina_v4.model import JinaV4
 from polylens.models.jina_v4.processing import IMAGE_TEMPLATE
+from polylens.models.pixels import PixelScale
 from polylens.runtime.embedder import Embedder
 
 xllamacpp = pytest.importorskip("xllamacpp")
@@ -124,12 +124,14 @@ def test_images(both: tuple[Embedder, LlamaCpp], size: tuple[int, int], monkeypa
     gelu, kernel = F.gelu, embedder.model.vision.patch_embed.weight
     monkeypatch.setattr(F, "gelu", lambda x: gelu(x.half().float(), approximate="tanh").half().float())
     monkeypatch.setattr(kernel, "data", kernel.data.half().float())
+    normalise = PixelScale.normalise
+    monkeypatch.setattr(PixelScale, "normalise", lambda *arguments: normalise(*arguments).half().float())
     pixels = np.random.default_rng(0).integers(0, 256, (size[1] // 14, size[0] // 14, 3), dtype=np.uint8)
     image = PIL.Image.fromarray(pixels).resize(size)
     item = embedder.processor.image(image, task=TASK, max_pixels=None)
     assert item.patches is not None and item.grids == ((size[1] // 14, size[0] // 14),)
     with torch.no_grad():
-        ours = embedder.model.hidden_states([replace(item, patches=item.patches.half().float())])
+        ours = embedder.model.hidden_states([item])
     theirs = llama_cpp.image(image)
     after = item.num_tokens - item.pool[1]
     compare(f"rows after an image of {size}", ours[-after:], theirs[-after:], bound=1e-3)

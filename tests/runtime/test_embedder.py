@@ -9,6 +9,7 @@ import os
 import re
 import socket
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,10 +20,13 @@ import PIL.Image
 import pytest
 import torch
 from tests.support import tiny
+from tests.support.waiting import HANG
 
 import polylens
 from polylens.errors import ImageError, InputError
+from polylens.models.protocol import Item
 from polylens.runtime import embedder as module
+from polylens.runtime import prepare as preparing
 from polylens.runtime.embedder import Embedder
 from polylens.types import Embedding
 
@@ -115,6 +119,34 @@ class TestInvariance:
     ) -> None:
         monkeypatch.setattr(module, "WINDOW_ITEMS", 2)
         assert distance(embedder.embed(INPUTS, task=MIXED), alone) <= ROUNDING
+
+    def test_inputs_are_prepared_while_the_model_runs(
+        self, embedder: Embedder, alone: list[Embedding], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The model waits in its first window until an input of the next one was prepared."""
+        monkeypatch.setattr(module, "WINDOW_ITEMS", 2)
+        next_is_ready = threading.Event()
+        prepare, run = preparing.prepare, embedder.engine.run
+
+        def seen(processor: Any, modalities: Any, value: Any, index: int, **options: Any) -> Item:
+            item = prepare(processor, modalities, value, index, **options)
+            if index >= 2:
+                next_is_ready.set()
+            return item
+
+        def waiting(items: Sequence[Item]) -> Iterator[list[Embedding]]:
+            assert next_is_ready.wait(HANG), "nothing was prepared meanwhile"
+            return run(items)
+
+        monkeypatch.setattr(preparing, "prepare", seen)
+        monkeypatch.setattr(embedder.engine, "run", waiting)
+        assert distance(embedder.embed(INPUTS, task=MIXED), alone) <= ROUNDING
+
+    def test_prepared_inputs_are_taken_as_they_are(self, embedder: Embedder) -> None:
+        inputs = ["a harbour", picture()]
+        items = [embedder.prepare(value, task="code", prompt_name="passage") for value in inputs]
+        expected = embedder.embed(inputs, task="code", prompt_name="passage")
+        assert distance(embedder.embed(items), expected) <= ROUNDING
 
     @pytest.mark.parametrize("task", tiny.TASKS)
     def test_mixed_tasks_equal_one_task_at_a_time(self, embedder: Embedder, task: str) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 from tests.support import tiny
+from tests.support.frames import published_patches
 from torch import Tensor, nn
 
 from polylens.models.protocol import Item
@@ -162,7 +163,7 @@ def vectors(model: nn.Module, items: Sequence[Item], image_token_id: int = _V4.i
         asked: dict[str, Any] = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
         if item.patches is not None:
             grid = torch.tensor([[1, *item.grids[0]]])
-            asked |= {"pixel_values": item.patches[None], "image_grid_thw": grid}
+            asked |= {"pixel_values": published_patches(item)[None], "image_grid_thw": grid}
             # transformers 5.23 hands its trunk embeddings alone, from which no place in an image can be told
             asked["position_ids"] = model.vlm.get_rope_index(
                 ids,

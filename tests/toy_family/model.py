@@ -37,5 +37,5 @@ class Toy(nn.Module):
 
     def _rows(self, item: Item) -> Tensor:
         if item.patches is not None:
-            return self.colours(item.patches.to(self.colours.weight.dtype))
+            return self.colours(item.pixel_scale.normalise(item.patches, self.colours.weight.dtype))
         return self.words(torch.from_numpy(item.token_ids))

@@ -11,6 +11,7 @@ from tokenizers import Tokenizer
 
 from polylens.errors import InputError
 from polylens.models.chunks import chunk_spans, joined
+from polylens.models.pixels import PixelScale
 from polylens.models.protocol import Item, Side
 
 SIDE = 4  # squares per side of a picture
@@ -44,14 +45,13 @@ class ToyProcessor:
         return SIDE * SIDE
 
     def image(self, image: PIL.Image.Image, *, task: str | None, max_pixels: int | None) -> Item:
-        squares = (
-            np.asarray(image.resize((SIDE, SIDE), PIL.Image.Resampling.BOX), dtype=np.float32).reshape(-1, 3) / 255
-        )
+        squares = np.array(image.resize((SIDE, SIDE), PIL.Image.Resampling.BOX), dtype=np.uint8).reshape(-1, 3)
         return Item(
             token_ids=np.full(len(squares), -1, dtype=np.int64),
             pool=(0, len(squares)),
             task=task,
             patches=torch.from_numpy(squares),
+            pixel_scale=PixelScale(mean=(0, 0, 0), std=(1, 1, 1)),
             grids=((SIDE, SIDE),),
         )
 

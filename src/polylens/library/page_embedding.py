@@ -32,16 +32,38 @@ class PageEmbedder(Protocol):
         """Both outputs for each text (a str) and each image (`types.Image` or a PIL image)."""
 
 
-def embed_pages(embedder: PageEmbedder, pages: Sequence[Page]) -> list[Embedding]:
-    """One embedding per page. A page with both a picture and a text is embedded as both, and the two are joined."""
+@runtime_checkable
+class PreparingEmbedder(PageEmbedder, Protocol):
+    """An embedder that can prepare its inputs in other threads, before it is asked for their vectors."""
+
+    @property
+    def preparation_threads(self) -> int:
+        """Number of threads that keep the model busy."""
+
+    def prepare(self, value: Any, *, task: str = "retrieval", prompt_name: str = "query") -> Any:
+        """What `embed` takes in place of an input."""
+
+
+def prepare_page(embedder: PageEmbedder, page: Page) -> tuple[Any, ...]:
+    """The inputs of a page, prepared as far as the embedder can: its picture, its text, or both.
+
+    Raises:
+        InputError: The model does not take the picture.
+    """
     inputs: list[str | types.Image] = []
-    for page in pages:
-        if page.image is not None:
-            inputs.append(types.Image(page.image))
-        if page.text:
-            inputs.append(page.text[:MAX_EMBEDDED_CHARS])
-    parts = iter(embedder.embed(inputs, task="retrieval", prompt_name="passage"))
-    return [join([next(parts) for _ in range((page.image is not None) + bool(page.text))]) for page in pages]
+    if page.image is not None:
+        inputs.append(types.Image(page.image))
+    if page.text:
+        inputs.append(page.text[:MAX_EMBEDDED_CHARS])
+    if not isinstance(embedder, PreparingEmbedder):
+        return tuple(inputs)
+    return tuple(embedder.prepare(each, task="retrieval", prompt_name="passage") for each in inputs)
+
+
+def embed_pages(embedder: PageEmbedder, pages: Sequence[tuple[Any, ...]]) -> list[Embedding]:
+    """One embedding per page, from `prepare_page`. Where a page has a picture and a text, the two are joined."""
+    parts = iter(embedder.embed([each for page in pages for each in page], task="retrieval", prompt_name="passage"))
+    return [join([next(parts) for _ in page]) for page in pages]
 
 
 def join(parts: Sequence[Embedding]) -> Embedding:

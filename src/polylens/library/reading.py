@@ -1,12 +1,26 @@
-"""A page of the index, read from its file as that is now."""
+"""Pages, read from the files of a library: one as it is now, or those of many files ahead of the model."""
 
 from __future__ import annotations
 
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, Generic, TypeVar
 
 from polylens.documents import open_document
-from polylens.errors import DocumentError
+from polylens.documents.document import Document
+from polylens.documents.opening import kind_of
+from polylens.documents.pdf_processes import PdfProcesses
+from polylens.errors import DocumentError, ImageError, InputError
+from polylens.library.page_embedding import PageEmbedder, PreparingEmbedder, prepare_page
+from polylens.runtime.prefetch import Prefetcher, read_ahead
 from polylens.types import Page
+
+READ_BYTES = 32 * 2**20  # of pages that are read but not prepared
+PREPARED_BYTES = 64 * 2**20  # of pages that wait for the model
+
+File = TypeVar("File")
 
 
 def read_page(folder: Path, file: str, number: int, *, max_pixels: int) -> Page:
@@ -25,3 +39,92 @@ def read_page(folder: Path, file: str, number: int, *, max_pixels: int) -> Page:
         if number > document.num_pages:
             raise DocumentError(f"{file} has changed since it was indexed: it has {document.num_pages} pages now")
         return document.page(number)
+
+
+@dataclass(frozen=True, slots=True)
+class Step(Generic[File]):
+    """One step in reading files: a page, or the end of a file."""
+
+    file: File
+    page: Page | None = None
+    """None at the end of the file."""
+    inputs: tuple[Any, ...] = ()
+    """What the embedder is to embed for the page; from `prepare_page`."""
+    num_read: int = 0
+    """At the end, the number of pages that came."""
+    reason: str = ""
+    """Why no more comes of the file, where it cannot be read or a page of it cannot be embedded."""
+
+    @property
+    def nbytes(self) -> int:
+        """The memory that the page's picture takes; what is prepared takes about as much."""
+        image = self.page.image if self.page is not None else None
+        return 1_000 if image is None else 3 * image.width * image.height * (2 if self.inputs else 1)
+
+
+@contextmanager
+def pages_ahead(
+    files: Iterable[tuple[File, Path]], embedder: PageEmbedder, *, pdf_processes: int = 0
+) -> Iterator[Iterator[Step[File]]]:
+    """Reads and prepares the pages of files in threads, ahead of whoever takes them.
+
+    Args:
+        files: What stands for each file, and its path.
+        embedder: Prepares the pages.
+        pdf_processes: The number of processes that read PDFs; 0 reads them in a thread of this one.
+
+    Yields:
+        The steps, file after file and page after page. One that cannot be read costs no other its pages.
+    """
+
+    def prepared(step: Step[File]) -> Step[File]:
+        if step.page is None:
+            return step
+        try:
+            return replace(step, inputs=prepare_page(embedder, step.page))
+        except InputError as error:
+            reason = error.message if isinstance(error, ImageError) else str(error)
+            return replace(step, reason=f"page {step.page.number}: {reason}")
+
+    threads = embedder.preparation_threads if isinstance(embedder, PreparingEmbedder) else 1
+    with (
+        PdfProcesses(pdf_processes) as pdfs,
+        closing(_read(files, embedder.max_pixels, pdfs)) as steps,
+        read_ahead(steps, nbytes=lambda step: step.nbytes, max_bytes=READ_BYTES) as read,
+        Prefetcher(prepared, read, nbytes=lambda step: step.nbytes, max_bytes=PREPARED_BYTES, threads=threads) as ready,
+    ):
+        yield ready
+
+
+def _read(files: Iterable[tuple[File, Path]], max_pixels: int, pdfs: PdfProcesses) -> Generator[Step[File], None, None]:
+    for file, path in files:
+        num_read, reason = 0, ""
+        try:
+            with _open(path, max_pixels, pdfs) as document, _pages(document, pdfs.count) as pages:
+                for page in pages:
+                    num_read += 1
+                    yield Step(file, page)
+        except DocumentError as error:
+            reason = str(error)
+        yield Step(file, num_read=num_read, reason=reason)
+
+
+def _open(path: Path, max_pixels: int, pdfs: PdfProcesses) -> Document:
+    if pdfs.count and kind_of(path) == "pdf":
+        return pdfs.open(path, max_pixels=max_pixels)
+    return open_document(path, max_pixels=max_pixels)
+
+
+@contextmanager
+def _pages(document: Document, processes: int) -> Iterator[Iterator[Page]]:
+    """The pages of a document in order; those of a PDF are drawn by as many processes at a time as there are."""
+    if document.kind != "pdf" or processes < 2 or document.num_pages < 2:
+        yield iter(document)
+        return
+    numbers = range(1, document.num_pages + 1)
+    with Prefetcher(document.page, numbers, nbytes=_page_bytes, max_bytes=READ_BYTES, threads=processes) as pages:
+        yield pages
+
+
+def _page_bytes(page: Page) -> int:
+    return 3 * page.image.width * page.image.height if page.image is not None else 1_000

@@ -8,19 +8,20 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from polylens.documents import open_document
 from polylens.documents.scan import scan
-from polylens.errors import DocumentError, ImageError, InputError
+from polylens.errors import ImageError, InputError
 from polylens.library.page_embedding import PageEmbedder, embed_pages, page_row
 from polylens.library.plan import Duplicate, NewContent, Unreadable, plan
 from polylens.library.progress import Change, IsReady, Report, UpdateProgress
+from polylens.library.reading import Step, pages_ahead
 from polylens.library.saving import Saver, uninterrupted
-from polylens.types import Kind, Page
+from polylens.types import Kind
 
 if TYPE_CHECKING:
     from polylens.index.table.schema import PageRow
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 
 BATCH_PAGES = 8  # pages handed to the embedder at a time, or fewer where they have as many pixels as this:
 BATCH_PIXELS = 50_000_000
+
+LEAST_PDF_PAGES = 32  # from as many on, processes of their own read the PDFs of an update
+MOST_PDF_PROCESSES = 8
 
 
 @dataclass(slots=True)
@@ -159,49 +163,56 @@ class Update:
     # Embedding
 
     def _embed(self, jobs: list[_Job]) -> None:
-        batch: list[tuple[_Job, Page]] = []
-        for job in jobs:
-            self._tell("indexing", job.file)
-            num_read = 0
-            try:
-                with open_document(self._folder / job.file, max_pixels=self._embedder.max_pixels) as document:
-                    for page in document:
-                        num_read += 1
-                        batch.append((job, page))
-                        if len(batch) >= BATCH_PAGES or sum(_num_pixels(page) for _, page in batch) > BATCH_PIXELS:
-                            self._embed_batch(batch)
-                            batch = []
-                        if job.has_failed:
-                            break
-            except DocumentError as error:
-                self._fail(job, str(error))
-            if not job.has_failed:
-                self._total_pages += num_read - job.num_pages
-                job.num_pages, job.is_read = num_read, True
-                self._finish_if_whole(job)
-        self._embed_batch(batch)
+        if not jobs:
+            return
+        batch: list[Step[_Job]] = []
+        current = jobs[0]
+        self._tell("indexing", current.file)
+        with pages_ahead(self._to_read(jobs), self._embedder, pdf_processes=_pdf_processes(jobs)) as steps:
+            for step in steps:
+                if step.file is not current:
+                    current = step.file
+                    self._tell("indexing", current.file)
+                if current.has_failed:
+                    continue
+                if step.reason:
+                    self._fail(current, step.reason)
+                elif step.page is None:
+                    self._total_pages += step.num_read - current.num_pages
+                    current.num_pages, current.is_read = step.num_read, True
+                    self._finish_if_whole(current)
+                else:
+                    batch.append(step)
+                    if len(batch) >= BATCH_PAGES or sum(map(_num_pixels, batch)) > BATCH_PIXELS:
+                        self._embed_batch(batch)
+                        batch = []
+            self._embed_batch(batch)
 
-    def _embed_batch(self, batch: list[tuple[_Job, Page]]) -> None:
-        batch = [(job, page) for job, page in batch if not job.has_failed]
+    def _to_read(self, jobs: Iterable[_Job]) -> Iterator[tuple[_Job, Path]]:
+        return ((job, self._folder / job.file) for job in jobs)
+
+    def _embed_batch(self, batch: list[Step[_Job]]) -> None:
+        batch = [step for step in batch if not step.file.has_failed]
         if not batch:
             return
         try:
-            embeddings = embed_pages(self._embedder, [page for _, page in batch])
+            embeddings = embed_pages(self._embedder, [step.inputs for step in batch])
         except InputError as error:
             if len(batch) == 1:
-                job, page = batch[0]
+                [step] = batch
                 reason = error.message if isinstance(error, ImageError) else str(error)
-                self._fail(job, f"page {page.number}: {reason}")
+                self._fail(step.file, f"page {step.page.number if step.page else 0}: {reason}")
             else:  # the error is about one of them: find out which
                 for one in batch:
                     self._embed_batch([one])
             return
-        for (job, page), embedding in zip(batch, embeddings, strict=True):
-            job.rows.append(page_row(job.content.kind, page, embedding, self._store.pool))
+        for step, embedding in zip(batch, embeddings, strict=True):
+            assert step.page is not None
+            step.file.rows.append(page_row(step.file.content.kind, step.page, embedding, self._store.pool))
             self._done_pages += 1
         self.report.pages += len(batch)
-        self._tell("indexing", batch[-1][0].file)
-        for job in {id(job): job for job, _ in batch}.values():
+        self._tell("indexing", batch[-1].file.file)
+        for job in {id(step.file): step.file for step in batch}.values():
             self._finish_if_whole(job)
 
     def _finish_if_whole(self, job: _Job) -> None:
@@ -254,10 +265,19 @@ class Update:
         self._progress(UpdateProgress(phase, file, *done, saved, changes))
 
 
+def _pdf_processes(jobs: Iterable[_Job]) -> int:
+    """The number of processes that read PDFs: none for a few pages, which would not be worth their start."""
+    pages = sum(job.num_pages for job in jobs if job.content.kind == "pdf")
+    if pages < LEAST_PDF_PAGES:
+        return 0
+    return min(MOST_PDF_PROCESSES, max(1, (os.cpu_count() or 1) // 4))
+
+
 def _hash(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _num_pixels(page: Page) -> int:
-    return page.image.width * page.image.height if page.image else 0
+def _num_pixels(step: Step[_Job]) -> int:
+    image = step.page.image if step.page is not None else None
+    return image.width * image.height if image is not None else 0

@@ -15,6 +15,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from polylens.models.pixels import PixelScale
+
 if TYPE_CHECKING:
     import PIL.Image
     from tokenizers import Tokenizer
@@ -36,7 +38,9 @@ class Item:
     task: str | None = None
     """Task whose adapter is used; None uses no adapter, as in the first stage of training."""
     patches: Tensor | None = None
-    """`[patches, numbers per patch]` float32: those of every image in the sequence, in order; None without images."""
+    """`[patches, bytes per patch]` uint8: those of every image in the sequence, in order; None without images."""
+    pixel_scale: PixelScale | None = None
+    """How the model is to normalise the bytes of `patches`; None without images."""
     grids: tuple[Grid, ...] = ()
     """The grid of each image in the sequence, in order; empty for a text."""
     image_starts: tuple[int, ...] = ()
@@ -197,7 +201,9 @@ class Side:
     text: str | None = None
     """None for an image."""
     patches: Tensor | None = None
-    """`[patches, numbers per patch]` float32, None for a text."""
+    """`[patches, bytes per patch]` uint8, None for a text."""
+    pixel_scale: PixelScale | None = None
+    """As of an `Item`; None for a text."""
     grid: Grid | None = None
     """None for a text."""
     truncated: bool = False

@@ -45,5 +45,6 @@ def embed_mixed(items: Sequence[Item], texts: Encode, images: Encode, *, width: 
 def image_vectors(items: Sequence[Item], tower: VisionTower) -> Float[Tensor, "N E"]:
     """Returns the vectors of images of one size, in float32."""
     weight = tower.patch_embed.weight
-    patches = torch.stack([item.patches for item in items if item.patches is not None])
-    return tower(patches.to(device=weight.device, dtype=weight.dtype)).float()
+    patches = torch.stack([item.patches for item in items if item.patches is not None]).to(weight.device)
+    scale = next(item.pixel_scale for item in items if item.pixel_scale is not None)  # one model has one scale
+    return tower(scale.normalise(patches, weight.dtype)).float()

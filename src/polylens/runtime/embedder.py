@@ -22,13 +22,17 @@ from polylens.runtime.engines.choice import choose_engine, make_engine, model_id
 from polylens.runtime.engines.fastest import fastest_engine
 from polylens.runtime.engines.protocol import Engine
 from polylens.runtime.engines.torch import TorchEngine
+from polylens.runtime.memory import bound_compiled_products, trim_heap
 from polylens.runtime.options import EncodeOptions, ImageOptions, MixedOptions, Tasks, TextOptions, as_list
-from polylens.runtime.prepare import Input, prepare, require_unicode
+from polylens.runtime.prefetch import num_threads
+from polylens.runtime.prepare import Input, Prepared, prepare, prepared_ahead, require_unicode, windows
 from polylens.runtime.progress import progress_bar
 from polylens.runtime.similarity import similarity
 from polylens.types import Embedding, FloatArray, Image, ImageSource
 
-WINDOW_ITEMS = 256  # inputs whose pixels are held at once, so that a thousand photographs do not fill the memory
+WINDOW_ITEMS = 256  # inputs that are batched together, those of similar size with each other,
+WINDOW_BYTES = 64 * 2**20  # or fewer where they take as much as this, so that photographs do not fill the memory
+TRIM_TOKENS = 4_096  # tokens of a window after which it pays to give back what the heap does not use
 
 Vectors = FloatArray | list[FloatArray]
 """Dense vectors or one multi-vector as an array, several multi-vectors as a list of arrays."""
@@ -76,6 +80,7 @@ def load(
         >>> polylens.load("nano").encode_text(["a harbour", "ein Hafen"]).shape  # doctest: +SKIP
         (2, 256)
     """
+    bound_compiled_products()
     folder = resolve(name, revision=revision, local_files_only=local_files_only)
     target = choose_device(device)
     header = read_header(folder, modalities=modalities)  # before the weights: what is cheap to refuse comes first
@@ -293,9 +298,38 @@ class Embedder:
         items = as_list(sentences, single, "sentences must be one input or a list of them")
         return self._encode(items, single, options)
 
+    @property
+    def preparation_threads(self) -> int:
+        """Number of threads that prepare inputs while the model runs."""
+        _, weight = next(iter(self.model.named_parameters()))
+        return num_threads(on_processor=weight.device.type == "cpu")
+
+    def prepare(self, value: Input, *, task: str | None = None, prompt_name: str | None = None) -> Prepared:
+        """Prepares one input for `embed`, in any thread: decodes, resizes and tokenises it.
+
+        Args:
+            value: As for `encode`.
+            task: As for `encode_text`.
+            prompt_name: As for `encode_text`.
+
+        Raises:
+            InputError: The input cannot be read, or the model does not take it.
+        """
+        adapter, prompt = self.processor.role(task, prompt_name)
+        return prepare(
+            self.processor,
+            self.modalities,
+            value,
+            0,
+            task=adapter,
+            prompt_name=prompt,
+            max_length=None,
+            max_pixels=None,
+        )
+
     def embed(
         self,
-        inputs: Sequence[Input],
+        inputs: Sequence[Input | Prepared],
         *,
         task: Tasks = None,
         prompt_name: str | None = None,
@@ -307,7 +341,7 @@ class Embedder:
         """Encodes inputs and returns both outputs of each from one forward pass, as an index or a server needs them.
 
         Args:
-            inputs: As for `encode`.
+            inputs: As for `encode`, or from `prepare`; for these, task, prompt and limits are settled already.
             task: As for `encode_text`.
             prompt_name: As for `encode_text`.
             max_length: As for `encode_text`.
@@ -389,30 +423,29 @@ class Embedder:
         return cast("FloatArray", dense[0]) if single else dense
 
     def _embed(
-        self, inputs: Sequence[Input], options: EncodeOptions, progress: Callable[[int], None]
+        self, inputs: Sequence[Input | Prepared], options: EncodeOptions, progress: Callable[[int], None]
     ) -> list[Embedding]:
-        """Prepares the inputs window by window, and runs each window in batches of similar size."""
+        """Runs the inputs window by window, each in batches of similar size, and prepares others meanwhile."""
         roles = options.roles(self.processor, len(inputs))
         results: list[Embedding | None] = [None] * len(inputs)
-        for start in range(0, len(inputs), WINDOW_ITEMS):
-            window = range(start, min(start + WINDOW_ITEMS, len(inputs)))
-            items = [
-                prepare(
-                    self.processor,
-                    self.modalities,
-                    inputs[i],
-                    i,
-                    task=roles[i][0],
-                    prompt_name=roles[i][1],
-                    max_length=options.max_length,
-                    max_pixels=options.max_pixels,
-                )
-                for i in window
-            ]
-            sizes = [item.num_tokens for item in items]
-            budget = token_budget(next(iter(self.model.named_parameters()))[1].device)
-            for batch in batches(sizes, max_items=options.batch_size, token_budget=budget):
-                for index, (embedding,) in zip(batch, self.engine.run([items[i] for i in batch]), strict=True):
-                    results[start + index] = embedding
-                progress(len(batch))
+        start = 0
+        budget = token_budget(next(iter(self.model.named_parameters()))[1].device)
+        with prepared_ahead(
+            self.processor,
+            self.modalities,
+            inputs,
+            roles,
+            max_length=options.max_length,
+            max_pixels=options.max_pixels,
+            threads=self.preparation_threads,
+        ) as ready:
+            for items in windows(ready, WINDOW_ITEMS, WINDOW_BYTES):
+                sizes = [item.num_tokens for item in items]
+                for batch in batches(sizes, max_items=options.batch_size, token_budget=budget):
+                    for index, (embedding,) in zip(batch, self.engine.run([items[i] for i in batch]), strict=True):
+                        results[start + index] = embedding
+                    progress(len(batch))
+                start += len(items)
+                if sum(sizes) >= TRIM_TOKENS:
+                    trim_heap()
         return cast("list[Embedding]", results)

@@ -16,7 +16,7 @@ from polylens.runtime.prepare import Input, require_unicode
 from polylens.types import Image
 
 WINDOW_PAIRS = 512  # pairs that are prepared at once
-WINDOW_IMAGES = 32  # images among them: 14 MB each at jina-reranker-m0's largest size
+WINDOW_IMAGES = 32  # images among them: 2 MB each at jina-reranker-m0's largest size
 
 PROMPT_TOKENS = 32
 """Tokens that are kept free for a pair's prompt; that of jina-reranker-m0 has about ten."""

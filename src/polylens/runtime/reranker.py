@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -22,6 +22,7 @@ from polylens.runtime.embedder import Embedder, model_stem
 from polylens.runtime.engines.choice import model_id
 from polylens.runtime.engines.protocol import Engine
 from polylens.runtime.engines.torch import TorchEngine
+from polylens.runtime.memory import bound_compiled_products
 from polylens.runtime.options import as_list
 from polylens.runtime.pairs import (
     Pair,
@@ -37,7 +38,8 @@ from polylens.runtime.pairs import (
     require_pairs,
     windows,
 )
-from polylens.runtime.prepare import Input
+from polylens.runtime.prefetch import read_ahead
+from polylens.runtime.prepare import AHEAD_BYTES, Input, item_bytes
 from polylens.runtime.progress import progress_bar
 from polylens.types import Embedding, FloatArray, Image, RankedDocument
 
@@ -71,6 +73,7 @@ def load_reranker(
         >>> reranker.rerank("port fees", ["Fishing", "Fees in the port"])[0].index  # doctest: +SKIP
         1
     """
+    bound_compiled_products()
     folder = resolve(name, revision=revision, local_files_only=local_files_only)
     target = choose_device(device)
     header = read_header(folder)
@@ -228,8 +231,21 @@ class PairReranker(Reranker):
         self.model_id = model_id(name, header, None)
 
     def _score(self, pairs: Sequence[Pair], options: PairOptions, progress: Callable[[int], None]) -> FloatArray:
-        """Scores window by window, so that a thousand pages do not fill the memory."""
+        """Scores window by window, so that a thousand pages do not fill the memory, and prepares the next meanwhile."""
         scores = np.zeros(len(pairs), dtype=np.float32)
+        start = 0
+        windowed = self._windows(pairs, options)
+        with read_ahead(windowed, nbytes=lambda items: sum(map(item_bytes, items)), max_bytes=AHEAD_BYTES) as ready:
+            for items in ready:
+                sizes = [item.num_tokens for item in items]
+                for batch in batches(sizes, max_items=options.batch_size, token_budget=token_budget(self._device)):
+                    scores[[start + place for place in batch]] = self.engine.score([items[i] for i in batch])
+                    progress(len(batch))
+                start += len(items)
+        return scores
+
+    def _windows(self, pairs: Sequence[Pair], options: PairOptions) -> Iterator[list[Item]]:
+        """The items of each window; a query is prepared once for all windows in a row that have it."""
         shared = _shares_its_query(pairs)
         queries: dict[int, Query] = {}
         for window in windows(pairs):
@@ -240,13 +256,7 @@ class PairReranker(Reranker):
                 if id(query) not in queries:
                     with naming("query", None if shared else index):
                         queries[id(query)] = prepare_query(self.processor, query, options)
-            items = self._items(pairs, window, queries, options)
-            sizes = [item.num_tokens for item in items]
-            budget = token_budget(self._device)
-            for batch in batches(sizes, max_items=options.batch_size, token_budget=budget):
-                scores[[window.start + place for place in batch]] = self.engine.score([items[i] for i in batch])
-                progress(len(batch))
-        return scores
+            yield self._items(pairs, window, queries, options)
 
     def _items(
         self, pairs: Sequence[Pair], window: range, queries: Mapping[int, Query], options: PairOptions

@@ -75,11 +75,10 @@ def test_every_mode(mode: str, tmp_path_factory: pytest.TempPathFactory) -> None
 
 def test_patches_are_what_a_convolution_sees() -> None:
     draw = torch.Generator().manual_seed(0)
-    pixels, kernel, bias = (
-        torch.randn(*shape, generator=draw, dtype=torch.float64) for shape in ((3, 76, 76), (8, 3, 14, 14), (8,))
-    )
-    convolved = torch.nn.functional.conv2d(pixels[None], kernel, bias, stride=14)[0]
-    ours = to_patches(pixels, 14) @ kernel.flatten(1).T + bias
+    kernel, bias = (torch.randn(*shape, generator=draw, dtype=torch.float64) for shape in ((8, 3, 14, 14), (8,)))
+    pixels = torch.randint(0, 256, (3, 76, 76), generator=draw).byte()
+    convolved = torch.nn.functional.conv2d(pixels[None].double(), kernel, bias, stride=14)[0]
+    ours = to_patches(pixels, 14).double() @ kernel.flatten(1).T + bias
     torch.testing.assert_close(ours, convolved.flatten(1).T, rtol=0, atol=1e-10)  # float64: sums of 588 products
 
 
@@ -87,7 +86,8 @@ def test_normalised_as_published(tmp_path: Path) -> None:
     embedder = polylens.load(tiny_clip.write(tmp_path / "clip"), dtype="float32", device="cpu")
     item = embedder.processor.image(PIL.Image.new("RGB", (76, 76), (255, 0, 128)), task=None, max_pixels=None)
     assert item.patches is not None and item.patches.shape == (25, 588) and item.num_tokens == 26
-    means = item.patches.view(25, 3, 196).mean(dim=(0, 2))
+    assert item.patches.dtype == torch.uint8 and item.pixel_scale is not None
+    means = item.pixel_scale.normalise(item.patches).view(25, 3, 196).mean(dim=(0, 2))
     wanted = [(value / 255 - m) / s for value, m, s in zip((255, 0, 128), tiny_clip.MEAN, tiny_clip.STD, strict=True)]
     torch.testing.assert_close(means, torch.tensor(wanted), rtol=0, atol=1e-5)
 

@@ -15,6 +15,7 @@ import PIL.Image
 import pytest
 import torch
 from tests.support import tiny_m0
+from tests.support.frames import published_patches
 from torch import Tensor
 
 from polylens.checkpoints.loading import load_scorer, read_header
@@ -171,7 +172,7 @@ def test_positions_equal_get_rope_index(ours, theirs, folder, name):
 
 def test_patches_equal_transformers_image_processor(ours, folder):
     pairs = PAIRS["mixed"]
-    mine = [item.patches for item in join(ours, pairs) if item.patches is not None]
+    mine = [published_patches(item) for item in join(ours, pairs) if item.patches is not None]
     torch.testing.assert_close(torch.cat(mine), their_batch(folder, pairs)["pixel_values"], rtol=0, atol=1e-6)
 
 
@@ -217,7 +218,7 @@ def test_a_literal_placeholder_in_a_text_is_no_image(ours, theirs):
         if num_images:
             start = item.image_starts[0]
             assert item.token_ids[start - 1] == tiny_m0.CONFIG.trunk.vision_start_token_id
-            embedded[start : start + 6] = model.vision(item.patches, item.grids)
+            embedded[start : start + 6] = model.vision(item.pixel_scale.normalise(item.patches), item.grids)
         with torch.no_grad():
             expected = theirs.language_model(
                 inputs_embeds=embedded[None],

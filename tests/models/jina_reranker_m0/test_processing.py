@@ -77,7 +77,7 @@ class TestPrompt:
         item = PROCESSOR.pair(left, right, max_length=None)
         assert decode(item) == f"**Document**:\n{picture(12)}\n**Query**:\n{picture(4)}"
         assert item.grids == ((6, 8), (4, 4)) and item.patches is not None
-        assert item.patches.shape == (64, 1176)
+        assert item.patches.shape == (64, 588)
         assert (item.patches[:48] == right.patches).all() and (item.patches[48:] == left.patches).all()
         ids = item.token_ids
         assert all(set(ids[start : start + n]) == {261} for start, n in zip(item.image_starts, (12, 4), strict=True))

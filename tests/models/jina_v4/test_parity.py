@@ -13,6 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from tests.support import tiny
+from tests.support.frames import published_patches, repeat_frames
 from torch import Tensor
 
 from polylens.checkpoints.export import export_merged
@@ -85,7 +86,7 @@ def reference(model, items: Sequence[Item], position_ids: Tensor | None = None) 
         kwargs = {}
         if item.patches is not None:
             grid = torch.tensor([[1, *item.grids[0]]])
-            kwargs = {"pixel_values": item.patches, "image_grid_thw": grid}
+            kwargs = {"pixel_values": published_patches(item), "image_grid_thw": grid}
             kwargs["mm_token_type_ids"] = (ids == tiny.CONFIG.image_token_id).long()
         with torch.no_grad():
             outputs.append(model(input_ids=ids, attention_mask=torch.ones_like(ids), **kwargs).last_hidden_state[0])
@@ -117,9 +118,9 @@ def test_the_vision_tower_alone(ours, theirs):
     model, processor, _ = ours
     grids = GRIDS["several of different sizes"]
     items = [image_item(processor, grid, seed) for seed, grid in enumerate(grids)]
-    patches = torch.cat([item.patches for item in items])
+    patches = torch.cat([processor.image_config.pixel_scale.normalise(item.patches) for item in items])
     with torch.no_grad():
-        reference_tokens = theirs.visual(patches, grid_thw=torch.tensor([[1, *grid] for grid in grids]))
+        reference_tokens = theirs.visual(repeat_frames(patches), grid_thw=torch.tensor([[1, *grid] for grid in grids]))
     reference_tokens = getattr(reference_tokens, "pooler_output", reference_tokens)
     compare("vision tower", model.vision(patches, grids), reference_tokens)
 

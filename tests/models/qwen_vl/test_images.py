@@ -10,10 +10,10 @@ import PIL.Image
 import pytest
 import torch
 from tests.support import tiny
+from tests.support.frames import repeat_frames
 
 from polylens.errors import CheckpointError, ImageError
 from polylens.models.qwen_vl.images import (
-    normalise,
     parse_image_config,
     render_image_config,
     resize,
@@ -152,16 +152,16 @@ class TestPatches:
 
         image = noise(84, 140)
         theirs = Qwen2VLImageProcessorPil()(images=[image], return_tensors="pt", do_resize=False)
-        mine = to_patches(normalise(tensor(image), tiny.IMAGES), tiny.IMAGES)
+        mine = repeat_frames(tiny.IMAGES.pixel_scale.normalise(to_patches(tensor(image), tiny.IMAGES)))
         assert theirs["image_grid_thw"].tolist() == [[1, 6, 10]]
         torch.testing.assert_close(mine, theirs["pixel_values"], rtol=0, atol=1e-6)
 
     def test_layout(self) -> None:
-        """jina_embeddings_v4 facts, section 1.13: (rows / 2, columns / 2, 2, 2) x (channel, frame, 14, 14)."""
+        """jina_embeddings_v4 facts, section 1.13: (rows / 2, columns / 2, 2, 2) x (channel, 14, 14), of one frame."""
         height, width = 56, 84
-        pixels = torch.arange(3 * height * width, dtype=torch.float32).view(3, height, width)
+        pixels = torch.randint(0, 256, (3, height, width), generator=torch.Generator().manual_seed(0)).byte()
         mine = to_patches(pixels, tiny.IMAGES)
-        assert mine.shape == (4 * 6, 3 * 2 * 14 * 14)
+        assert mine.shape == (4 * 6, 3 * 14 * 14) and mine.dtype == torch.uint8
         at = 0
         for row in range(0, height, 28):
             for column in range(0, width, 28):
@@ -169,17 +169,16 @@ class TestPatches:
                     for right in (0, 14):
                         top, left = row + down, column + right
                         patch = pixels[:, top : top + 14, left : left + 14]
-                        expected = torch.stack([patch, patch], dim=1)  # a still image stands in both frames
-                        assert torch.equal(mine[at], expected.flatten())
+                        assert torch.equal(mine[at], patch.flatten())
                         at += 1
 
     def test_normalisation(self) -> None:
-        pixels = torch.tensor([0, 128, 255], dtype=torch.uint8)[None, None].expand(3, 1, 3)
-        mine = normalise(pixels, tiny.IMAGES)
+        patch = torch.tensor([0, 128, 255] * 3, dtype=torch.uint8)  # three pixels of each channel
+        mine = tiny.IMAGES.pixel_scale.normalise(patch[None]).view(3, 3)
         for channel in range(3):
             for i, level in enumerate((0, 128, 255)):
                 expected = (level / 255 - tiny.IMAGES.mean[channel]) / tiny.IMAGES.std[channel]
-                assert float(mine[channel, 0, i]) == pytest.approx(expected, abs=1e-6)
+                assert float(mine[channel, i]) == pytest.approx(expected, abs=1e-6)
 
 
 class TestImageConfig:

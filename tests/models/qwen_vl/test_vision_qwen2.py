@@ -8,6 +8,7 @@ from __future__ import annotations
 import pytest
 import torch
 from tests.support import tiny_m0
+from tests.support.frames import repeat_frames
 
 from polylens.models.protocol import Grid
 from polylens.models.qwen_vl.state_dict import published_shape, vision_names
@@ -53,7 +54,7 @@ def test_equals_transformers(grids: list[Grid]) -> None:
     theirs.load_state_dict({name.removeprefix("visual."): tensors[name] for name in vision_names(CONFIG)}, strict=True)
     patches = random_patches(grids)
     with torch.no_grad():
-        found = theirs(patches, grid_thw=torch.tensor([[1, *grid] for grid in grids]))
+        found = theirs(repeat_frames(patches), grid_thw=torch.tensor([[1, *grid] for grid in grids]))
         expected = getattr(found, "pooler_output", found)
         ratio = float((tower()(patches, grids) - expected).abs().max() / expected.std())
     print(f"\nvision tower of Qwen2-VL: largest difference {ratio:.1e} of the signal's standard deviation")

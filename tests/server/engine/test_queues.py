@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from polylens.models.protocol import Item
 from polylens.server.engine.queues import Job, PriorityQueue, QueueName
@@ -90,3 +92,22 @@ def test_jobs_of_clients_that_went_away_are_dropped(loop: asyncio.AbstractEventL
     jobs[0].future.cancel()
     jobs[1].future.cancel()
     assert queues.take(10) == jobs[2:]
+
+
+def test_texts_beside_images_are_those_of_the_interactive_queue_whoever_sent_them(
+    loop: asyncio.AbstractEventLoop,
+) -> None:
+    queues = PriorityQueue()
+    texts = put(queues, loop, "interactive", [4, 4], owner="a")
+    [picture] = put(queues, loop, "interactive", [4], owner="b")
+    picture.item = replace(picture.item, patches=torch.zeros(1, 1, dtype=torch.uint8))
+    texts += put(queues, loop, "interactive", [4], owner="b")
+    [tried] = put(queues, loop, "interactive", [1], owner="c")
+    tried.was_apart = True
+    [gone] = put(queues, loop, "interactive", [1], owner="d")
+    gone.future.cancel()
+    long = put(queues, loop, "bulk", [1], owner="e")
+    assert queues.take_texts(8) == texts[:2]
+    assert queues.take_texts(1) == texts[2:]  # longer than the budget, so by itself
+    assert queues.take_texts(8) == []
+    assert {id(each) for each in queues.drain()} == {id(each) for each in (picture, tried, *long)}

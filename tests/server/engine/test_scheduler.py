@@ -74,8 +74,10 @@ class Pretend(Worker):
     def stop(self) -> None:
         self.dead = True
 
-    def run(self, items: Sequence[Item], outputs: Sequence[Output], timeout: float) -> list[Answer]:
-        del outputs
+    def run(
+        self, items: Sequence[Item], outputs: Sequence[Output], timeout: float, *, apart: bool = False
+    ) -> list[Answer]:
+        del outputs, apart
         self.timeouts.append(timeout)
         firsts = [int(item.token_ids[0]) for item in items]
         self.batches.append(firsts)

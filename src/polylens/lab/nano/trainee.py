@@ -116,8 +116,12 @@ def capture_inputs(module: nn.Module) -> Iterator[list[Tensor]]:
 
 
 def patches_in(images: Sequence[Item]) -> list[Tensor]:
-    """The patches of each image, `[patches, numbers per patch]`."""
-    return [item.patches for item in images if item.patches is not None]
+    """The normalised patches of each image, `[patches, numbers per patch]`."""
+    return [
+        item.pixel_scale.normalise(item.patches)
+        for item in images
+        if item.patches is not None and item.pixel_scale is not None
+    ]
 
 
 def grids_in(images: Sequence[Item]) -> list[tuple[int, int]]:

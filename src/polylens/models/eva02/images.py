@@ -1,4 +1,4 @@
-"""Images for an EVA02 tower: resized to one square, normalised, and cut into patches.
+"""Images for an EVA02 tower: resized to one square, and cut into patches.
 
 jina_clip_v2 facts, section 1.6.
 """
@@ -13,11 +13,12 @@ import numpy as np
 import PIL.Image
 import torch
 from einops import rearrange
-from jaxtyping import Float, UInt8
+from jaxtyping import UInt8
 from torch import Tensor
 
 from polylens.errors import CheckpointError, InputError
 from polylens.models.eva02.config import VisionConfig
+from polylens.models.pixels import PixelScale
 from polylens.models.protocol import Item
 
 LONGEST = 32  # largest aspect ratio of an image that is resized whole: 25 MB at 512 pixels
@@ -86,11 +87,11 @@ def square(image: PIL.Image.Image, size: int) -> PIL.Image.Image:
     return image.resize((size, size), PIL.Image.Resampling.BICUBIC, box=source)
 
 
-def to_patches(pixels: Float[Tensor, "C H W"], patch_size: int) -> Float[Tensor, "P D"]:
+def to_patches(pixels: UInt8[Tensor, "C H W"], patch_size: int) -> UInt8[Tensor, "P D"]:
     """Cuts an image into patches, row by row, each as channel, row, column. Incomplete patches are dropped."""
     rows, columns = pixels.shape[1] // patch_size, pixels.shape[2] // patch_size
-    whole = pixels[:, : rows * patch_size, : columns * patch_size]
-    return rearrange(whole, "c (h ph) (w pw) -> (h w) (c ph pw)", ph=patch_size, pw=patch_size)
+    whole = pixels[:, : rows * patch_size, : columns * patch_size].numpy()  # which stays in its thread, as in qwen_vl
+    return torch.from_numpy(rearrange(whole, "c (h ph) (w pw) -> (h w) (c ph pw)", ph=patch_size, pw=patch_size))
 
 
 class ImageProcessor:
@@ -112,9 +113,10 @@ class ImageProcessor:
             )
         self.config = config
         self.tower = tower
+        self.pixel_scale = PixelScale(config.mean, config.std)
 
     def image(self, image: PIL.Image.Image, *, max_pixels: int | None) -> Item:
-        """Normalises the middle square of an RGB image and cuts it into patches. The tower takes this one size.
+        """Cuts the middle square of an RGB image into patches. The tower takes this one size.
 
         Raises:
             InputError: `max_pixels` is given.
@@ -126,9 +128,15 @@ class ImageProcessor:
         return self.pixels(torch.from_numpy(middle).permute(2, 0, 1))
 
     def pixels(self, pixels: UInt8[Tensor, "3 H W"]) -> Item:
-        """Normalises an image that already has the size of the tower, and cuts it into patches."""
-        mean, std = (torch.tensor(each)[:, None, None] for each in (self.config.mean, self.config.std))
-        patches = to_patches((pixels.float() / 255 - mean) / std, self.tower.patch_size)
+        """Cuts an image into patches that already has the size of the tower."""
+        patches = to_patches(pixels, self.tower.patch_size)
         placeholders = np.full(self.tower.num_tokens, PLACEHOLDER, dtype=np.int64)
         side = self.tower.grid
-        return Item(token_ids=placeholders, pool=(0, 1), task=None, patches=patches, grids=((side, side),))
+        return Item(
+            token_ids=placeholders,
+            pool=(0, 1),
+            task=None,
+            patches=patches,
+            pixel_scale=self.pixel_scale,
+            grids=((side, side),),
+        )

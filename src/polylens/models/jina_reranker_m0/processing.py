@@ -27,7 +27,6 @@ from polylens.models.qwen_vl.images import (
     check_patches,
     fit,
     grid_of,
-    normalise,
     num_visual_tokens,
     parse_image_config,
     to_patches,
@@ -113,8 +112,9 @@ class JinaRerankerM0Processor:
 
     def _image(self, image: PIL.Image.Image, max_pixels: int | None) -> Side:
         pixels = fit(image, self.image_config, max_pixels)
-        patches = to_patches(normalise(pixels, self.image_config), self.image_config)
-        return Side(patches=patches, grid=grid_of(pixels, self.image_config))
+        config = self.image_config
+        grid = grid_of(pixels, config)
+        return Side(patches=to_patches(pixels, config), pixel_scale=config.pixel_scale, grid=grid)
 
     def pair(self, query: Side, document: Side, *, max_length: int | None) -> Item:
         """Joins document and query, in this order, to one sequence that ends in the score token.
@@ -150,6 +150,7 @@ class JinaRerankerM0Processor:
         return Item(
             token_ids=np.asarray([*ids[first:stop], SCORE_TOKEN_ID], dtype=np.int64),
             patches=torch.cat(patches) if len(patches) > 1 else next(iter(patches), None),
+            pixel_scale=images[0].pixel_scale if images else None,
             grids=tuple(side.grid for side in images if side.grid is not None),
             image_starts=tuple(start - first for start in starts),
             truncated=len(ids) > limit or any(side.truncated for side in sides),

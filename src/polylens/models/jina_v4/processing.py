@@ -24,7 +24,6 @@ from polylens.models.qwen_vl.images import (
     check_patches,
     fit,
     grid_of,
-    normalise,
     num_visual_tokens,
     parse_image_config,
     to_patches,
@@ -139,7 +138,8 @@ class JinaV4Processor:
             token_ids=np.asarray(ids, dtype=np.int64),
             pool=pool,
             task=task,
-            patches=to_patches(normalise(pixels, config), config),
+            patches=to_patches(pixels, config),
+            pixel_scale=config.pixel_scale,
             grids=(grid,),
             image_starts=(len(self._before),),
         )

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import PIL.Image
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from polylens.errors import CheckpointError, InputError
 from polylens.models.files import read_json, read_tokenizer
+from polylens.models.pixels import PixelScale
 from polylens.models.protocol import Grid, Item
 from polylens.models.qwen2_vl.config import Qwen2VLConfig
 from polylens.models.qwen2_vl.prompts import PLACEHOLDER, TEXT
@@ -25,7 +27,6 @@ from polylens.models.qwen_vl.images import (
     check_patches,
     fit,
     grid_of,
-    normalise,
     num_visual_tokens,
     parse_image_config,
     smart_resize,
@@ -63,7 +64,7 @@ class Qwen2VLProcessor:
         self._require_place(self._image_ids, prompts.image)
         self._before, _, self._after = prompts.text.partition(TEXT)
         self._num_end = len(self._encode(self._after))
-        self._picture: tuple[Tensor, Grid] | None = None
+        self._picture: _Picture | None = None
         if PLACEHOLDER in self._before:
             self._require_place(self._encode(self._before), prompts.text)
             self._picture = self._patches(fit(PIL.Image.new("RGB", PICTURE), self.image_config, None))
@@ -149,7 +150,7 @@ class Qwen2VLProcessor:
     def pixels(self, pixels: UInt8[Tensor, "3 H W"]) -> Item:
         """Puts an image into its prompt that already has a size the model takes."""
         picture = self._patches(pixels)
-        ids, start = self._expanded(self._image_ids, picture[1])
+        ids, start = self._expanded(self._image_ids, picture.grid)
         return _item(ids, picture, start)
 
     def _first_size(self, width: int, height: int, max_pixels: int | None) -> tuple[int, int]:
@@ -162,9 +163,9 @@ class Qwen2VLProcessor:
             height, width, factor=factor, min_pixels=min(least, most), max_pixels=most, least_side=factor
         )
 
-    def _patches(self, pixels: UInt8[Tensor, "3 H W"]) -> tuple[Tensor, Grid]:
+    def _patches(self, pixels: UInt8[Tensor, "3 H W"]) -> _Picture:
         config = self.image_config
-        return to_patches(normalise(pixels, config), config), grid_of(pixels, config)
+        return _Picture(to_patches(pixels, config), config.pixel_scale, grid_of(pixels, config))
 
     def _encode(self, text: str) -> list[int]:
         return list(self.tokenizer.encode(text, add_special_tokens=False).ids)
@@ -172,7 +173,7 @@ class Qwen2VLProcessor:
     def _ids(self, text: str) -> list[int]:
         """Returns the tokens of a text within its prompt, with the placeholders of its picture."""
         ids = self._encode(self._before + text + self._after)
-        return ids if self._picture is None else self._expanded(ids, self._picture[1])[0]
+        return ids if self._picture is None else self._expanded(ids, self._picture.grid)[0]
 
     def _expanded(self, ids: list[int], grid: Grid) -> tuple[list[int], int]:
         """Repeats the first placeholder once per visual token; returns the tokens, and where the first of these is."""
@@ -190,14 +191,25 @@ class Qwen2VLProcessor:
             )
 
 
-def _item(
-    ids: list[int], picture: tuple[Tensor, Grid] | None = None, start: int = 0, *, truncated: bool = False
-) -> Item:
+class _Picture(NamedTuple):
+    """A picture as an item has it."""
+
+    patches: Tensor
+    scale: PixelScale
+    grid: Grid
+
+
+def _item(ids: list[int], picture: _Picture | None = None, start: int = 0, *, truncated: bool = False) -> Item:
     """Makes the item of a text or an image, which is pooled at its last token."""
     token_ids, pool = np.asarray(ids, dtype=np.int64), (len(ids) - 1, len(ids))
     if picture is None:
         return Item(token_ids=token_ids, pool=pool, truncated=truncated)
-    patches, grid = picture
     return Item(
-        token_ids=token_ids, pool=pool, patches=patches, grids=(grid,), image_starts=(start,), truncated=truncated
+        token_ids=token_ids,
+        pool=pool,
+        patches=picture.patches,
+        pixel_scale=picture.scale,
+        grids=(picture.grid,),
+        image_starts=(start,),
+        truncated=truncated,
     )

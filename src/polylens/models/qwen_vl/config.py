@@ -35,8 +35,8 @@ class VisionConfig:
 
     @property
     def patch_dim(self) -> int:
-        """Numbers per patch."""
-        return self.num_channels * self.num_frames * self.patch_size**2
+        """Numbers per patch of a still image."""
+        return self.num_channels * self.patch_size**2
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

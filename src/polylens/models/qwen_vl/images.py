@@ -1,6 +1,6 @@
 """Processing of images: from pixels of any size to patches in merge order.
 
-Shapes: H, W pixels; P patches, D numbers per patch.
+Shapes: H, W pixels; P patches, D bytes per patch.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ import numpy as np
 import PIL.Image
 import torch
 import torch.nn.functional as F
-from einops import rearrange, repeat
-from jaxtyping import Float, UInt8
+from einops import rearrange
+from jaxtyping import UInt8
 from torch import Tensor
 
 from polylens.errors import CheckpointError, ImageError, InputError
+from polylens.models.pixels import PixelScale
 from polylens.models.protocol import Grid
 from polylens.models.qwen_vl.config import VisionConfig
 
@@ -41,6 +42,11 @@ class ImageConfig:
     def factor(self) -> int:
         """Pixels per side of one visual token; both sides of a resized image are multiples of it."""
         return self.patch_size * self.merge_size
+
+    @property
+    def pixel_scale(self) -> PixelScale:
+        """How the model normalises pixels."""
+        return PixelScale(self.mean, self.std)
 
 
 def parse_image_config(preprocessor: Mapping[str, Any]) -> ImageConfig:
@@ -130,24 +136,17 @@ def resize(pixels: UInt8[Tensor, "3 H W"], height: int, width: int) -> UInt8[Ten
     return F.interpolate(pixels[None], size=(height, width), mode="bicubic", antialias=True, align_corners=False)[0]
 
 
-def to_patches(pixels: Float[Tensor, "3 H W"], config: ImageConfig) -> Float[Tensor, "P D"]:
-    """Cuts an image into patches in merge order, each as channel, frame, row, column; every frame is the same."""
-    patches = rearrange(
-        pixels,
-        "c (h mh ph) (w mw pw) -> (h w mh mw) c ph pw",
+def to_patches(pixels: UInt8[Tensor, "3 H W"], config: ImageConfig) -> UInt8[Tensor, "P D"]:
+    """Cuts an image into patches in merge order, each as channel, row, column: one frame, as all would be the same."""
+    cut = rearrange(  # by numpy, which stays in its thread: torch would take the cores on which a model computes
+        pixels.numpy(),
+        "c (h mh ph) (w mw pw) -> (h w mh mw) (c ph pw)",
         mh=config.merge_size,
         mw=config.merge_size,
         ph=config.patch_size,
         pw=config.patch_size,
     )
-    return repeat(patches, "n c ph pw -> n (c t ph pw)", t=config.num_frames)
-
-
-def normalise(pixels: UInt8[Tensor, "3 H W"], config: ImageConfig) -> Float[Tensor, "3 H W"]:
-    """Normalises bytes to the scale of the weights. Rescaling is part of that step, as in the published processor."""
-    mean = torch.tensor(config.mean)[:, None, None] * 255
-    std = torch.tensor(config.std)[:, None, None] * 255
-    return (pixels.float() - mean) / std
+    return torch.from_numpy(cut)
 
 
 def fit(image: PIL.Image.Image, config: ImageConfig, max_pixels: int | None) -> UInt8[Tensor, "3 H W"]:

@@ -1,6 +1,6 @@
 """The trunk of every model on Qwen2-VL and Qwen2.5-VL: from tokens and images to the decoder's last hidden states.
 
-Shapes: T tokens of all inputs together, V visual tokens among them, W decoder width, P patches, D numbers per patch.
+Shapes: T tokens of all inputs together, V visual tokens among them, W decoder width, P patches, D bytes per patch.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from polylens.models.protocol import Grid, Item
@@ -89,15 +89,16 @@ def visual_tokens(
         if chosen[-1] == len(distinct):
             distinct.append((patches, grid))
     grids = [grid for _, grid in distinct]
-    packed = torch.cat([patches for patches, _ in distinct]).to(device=device, dtype=dtype)
-    tokens = vision(packed, grids).to(dtype)
+    scale = next(item.pixel_scale for item in items if item.pixel_scale is not None)  # one model has one scale
+    packed = torch.cat([patches for patches, _ in distinct]).to(device)
+    tokens = vision(scale.normalise(packed, dtype), grids).to(dtype)
     if len(chosen) == len(distinct):
         return tokens
     per_image = torch.split(tokens, [rows * columns // vision.config.merge_size**2 for rows, columns in grids])
     return torch.cat([per_image[i] for i in chosen])
 
 
-def images_in(items: Sequence[Item]) -> Iterator[tuple[Float[Tensor, "P D"], Grid]]:
+def images_in(items: Sequence[Item]) -> Iterator[tuple[UInt8[Tensor, "P D"], Grid]]:
     """Yields the patches and the grid of each image of a batch, in order."""
     for item in items:
         if item.patches is not None:

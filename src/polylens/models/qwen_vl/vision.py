@@ -1,12 +1,13 @@
 """The parts that the vision towers of Qwen2-VL and Qwen2.5-VL share: patches in merge order, blocks, the merger.
 
-Shapes: P patches of all images together, M = P / merge^2 merged tokens, W width, O decoder width.
+Shapes: P patches of all images together, M = P / merge^2 merged tokens, W width, D numbers per patch, O decoder width.
 
 Patches arrive in merge order: the patches of a token are adjacent, and tokens come row by row.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import lru_cache
 
@@ -16,6 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from polylens.models.protocol import Grid
+from polylens.models.qwen_vl.config import VisionConfig
 from polylens.nn.attention import attention
 from polylens.nn.linear import Linear
 from polylens.nn.packing import Packing
@@ -33,6 +35,22 @@ def patch_positions(grid: Grid, merge: int) -> Int[Tensor, "P 2"]:
     positions = torch.stack((rows, columns), dim=-1)
     cells = positions.view(grid[0] // merge, merge, grid[1] // merge, merge, 2)
     return cells.transpose(1, 2).reshape(-1, 2)
+
+
+class PatchEmbedding(nn.Module):
+    """The patch embedding: a convolution over frames, rows and columns whose stride is its kernel, so a product.
+
+    All frames of a still image are the same, so one is enough: what the kernel has for each frame is added first.
+    """
+
+    def __init__(self, config: VisionConfig) -> None:
+        super().__init__()
+        self.shape = (config.num_channels, config.num_frames, config.patch_size**2)
+        whole = nn.Linear(math.prod(self.shape), config.width, bias=False)
+        self.weight = whole.weight  # every frame's, as it is published
+
+    def forward(self, patches: Float[Tensor, "P D"]) -> Float[Tensor, "P W"]:
+        return F.linear(patches, self.weight.view(-1, *self.shape).sum(dim=2).flatten(1))
 
 
 class VisionAttention(nn.Module):

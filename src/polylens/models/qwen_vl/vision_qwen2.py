@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from polylens.models.protocol import Grid
 from polylens.models.qwen_vl.config import Qwen2VisionConfig
-from polylens.models.qwen_vl.vision import Merger, VisionBlock, patch_positions
+from polylens.models.qwen_vl.vision import Merger, PatchEmbedding, VisionBlock, patch_positions
 from polylens.nn.linear import Linear
 from polylens.nn.packing import Packing
 from polylens.nn.rope import Rotation, axial_angles
@@ -44,7 +44,7 @@ class Qwen2VisionTower(nn.Module):
     def __init__(self, config: Qwen2VisionConfig) -> None:
         super().__init__()
         self.config = config
-        self.patch_embed = Linear(config.patch_dim, config.width, bias=False)
+        self.patch_embed = PatchEmbedding(config)
         self.blocks = nn.ModuleList(
             VisionBlock(
                 config.width,
@@ -61,7 +61,7 @@ class Qwen2VisionTower(nn.Module):
         """Returns the visual tokens, image after image, each row by row.
 
         Args:
-            patches: In merge order, normalised.
+            patches: In merge order, normalised; one frame each.
             grids: Rows and columns of patches of each image; both divisible by the merge size.
         """
         config, device = self.config, patches.device

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from polylens.models.protocol import Grid
 from polylens.models.qwen_vl.config import Qwen25VisionConfig
-from polylens.models.qwen_vl.vision import Merger, VisionBlock, patch_positions
+from polylens.models.qwen_vl.vision import Merger, PatchEmbedding, VisionBlock, patch_positions
 from polylens.nn.layers import RMSNorm
 from polylens.nn.linear import Linear
 from polylens.nn.packing import Packing
@@ -71,7 +71,7 @@ class Qwen25VisionTower(nn.Module):
     def __init__(self, config: Qwen25VisionConfig) -> None:
         super().__init__()
         self.config = config
-        self.patch_embed = Linear(config.patch_dim, config.width, bias=False)
+        self.patch_embed = PatchEmbedding(config)
         self.blocks = nn.ModuleList(
             VisionBlock(
                 config.width,
@@ -88,7 +88,7 @@ class Qwen25VisionTower(nn.Module):
         """Returns the visual tokens, image after image, each row by row.
 
         Args:
-            patches: In merge order, normalised.
+            patches: In merge order, normalised; one frame each.
             grids: Rows and columns of patches of each image; both divisible by the merge size.
         """
         config, device = self.config, patches.device

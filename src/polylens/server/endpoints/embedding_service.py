@@ -14,6 +14,7 @@ from typing import ParamSpec, TypeVar
 from polylens.errors import DeadlineError, FieldError, ImageError, TooLargeError
 from polylens.media.image import read_image
 from polylens.models.protocol import Item
+from polylens.runtime.priority import yield_to_others
 from polylens.server.concurrency import in_thread, together
 from polylens.server.engine.cache import Cache, Entry, cache_key
 from polylens.server.engine.published import role
@@ -64,12 +65,18 @@ class EmbeddingService:
         self.cache = cache
         self.limits = limits
         self._threads = ThreadPoolExecutor(max_workers=max(2, os.cpu_count() or 1), thread_name_prefix="polylens-input")
+        self._image_threads = ThreadPoolExecutor(
+            max_workers=max(2, os.cpu_count() or 1),
+            thread_name_prefix="polylens-image",
+            initializer=yield_to_others,  # a text is through before a page is decoded
+        )
         self.reader = Reader(fetcher, limits, self._threads)
         self._image_slots: dict[str, asyncio.Semaphore] = {}
 
     async def close(self) -> None:
         """Ends the threads and closes the connections."""
         self._threads.shutdown(wait=False, cancel_futures=True)
+        self._image_threads.shutdown(wait=False, cancel_futures=True)
         await self.reader.fetcher.close()
 
     async def in_thread(self, function: Callable[P, T], *args: P.args, **options: P.kwargs) -> T:
@@ -238,7 +245,7 @@ class EmbeddingService:
         assert isinstance(image, LoadedImage)
         async with self.image_slot(served):
             try:
-                item = await self.in_thread(_image_item, served, image, adapter)
+                item = await in_thread(self._image_threads, _image_item, served, image, adapter)
             except ImageError as error:
                 raise options.image_error(error.message, index) from error
             (embedding,) = await self._compute(served, item, queue, options)

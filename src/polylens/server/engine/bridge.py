@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from polylens.models.protocol import Item
+from polylens.runtime.prefetch import num_threads
 from polylens.runtime.prepare import prepare
 from polylens.server.engine.registry import Served
 from polylens.types import Embedding
@@ -27,26 +28,29 @@ class ServedEmbedder:
         self.served = served
         self.model_id = served.model_id
         self.max_pixels = served.header.processor.max_pixels
+        self.preparation_threads = num_threads(on_processor=True)  # even beside a GPU, requests need the cores
         self._loop = loop
+
+    def prepare(self, value: Any, *, task: str = "retrieval", prompt_name: str = "query", index: int = 0) -> Item:
+        """What `embed` takes in place of an input; `index` is its place among others, for an error."""
+        header = self.served.header
+        adapter, prompt = header.processor.role(task, prompt_name)
+        return prepare(
+            header.processor,
+            header.modalities,
+            value,
+            index,
+            task=adapter,
+            prompt_name=prompt,
+            max_length=None,
+            max_pixels=None,
+        )
 
     def embed(self, inputs: Sequence[Any], *, task: str = "retrieval", prompt_name: str = "query") -> list[Embedding]:
         """Both outputs of each input."""
-        header = self.served.header
-        adapter, prompt = header.processor.role(task, prompt_name)
-        items = [
-            prepare(
-                header.processor,
-                header.modalities,
-                value,
-                index,
-                task=adapter,
-                prompt_name=prompt,
-                max_length=None,
-                max_pixels=None,
-            )
-            for index, value in enumerate(inputs)
-        ]
-        return self.run(items)
+        return self.run(
+            [self.prepare(each, task=task, prompt_name=prompt_name, index=at) for at, each in enumerate(inputs)]
+        )
 
     def run(self, items: Sequence[Item]) -> list[Embedding]:
         """Both outputs of items that are ready for the model."""

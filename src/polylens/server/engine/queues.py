@@ -31,12 +31,18 @@ class Job:
     """The name of the key that sent the input; owners take turns within a queue."""
     future: asyncio.Future[Answer]
     """The model's answer, or an error. It is cancelled if the client went away."""
+    was_apart: bool = False
+    """Whether it was tried beside a batch of images and failed; the next attempt is an ordinary one."""
     deaths: int = 0
     """The number of processes that died with this as their only input."""
 
     @property
     def tokens(self) -> int:
         return self.item.num_tokens
+
+    @property
+    def is_text(self) -> bool:
+        return self.item.patches is None
 
 
 class FairQueue:
@@ -109,6 +115,25 @@ class PriorityQueue:
             queue.served += job.tokens / SHARES[name]
             left -= job.tokens
             batch.append(job)
+
+    def take_texts(self, budget: int) -> list[Job]:
+        """The texts of the interactive queue that may be computed beside a batch of images.
+
+        Args:
+            budget: Limit in tokens; a longer text makes a batch of its own.
+        """
+        batch: list[Job] = []
+        waiting = self._queues["interactive"].waiting
+        for owner, jobs in list(waiting.items()):
+            for job in [job for job in jobs if job.is_text and not job.was_apart and not job.future.done()]:
+                if batch and job.tokens > budget:
+                    return batch
+                jobs.remove(job)
+                batch.append(job)
+                budget -= job.tokens
+            if not jobs:
+                del waiting[owner]
+        return batch
 
     def drain(self) -> list[Job]:
         """Removes and returns all jobs."""

@@ -160,6 +160,7 @@ def _open(name: str, settings: Settings, device: torch.device) -> Served:
             threads=threads,
             engine=engine,
             quantization=settings.quantization,
+            texts_apart=device.type == "cpu" and engine == "torch" and "image" in header.modalities,
         )
         for place in _places(device, settings)
     ]

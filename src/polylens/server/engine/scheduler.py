@@ -97,7 +97,10 @@ class ModelScheduler:
         self._reason = ""
         self._queues = PriorityQueue()
         self._arrived = [asyncio.Event() for _ in self._workers]
-        self._threads = ThreadPoolExecutor(max_workers=len(workers), thread_name_prefix="polylens-scheduler")
+        self._text_arrived = [asyncio.Event() for _ in self._workers]
+        self._has_images = [False] * len(workers)
+        """Whether each worker computes a batch with images, which takes long."""
+        self._threads = ThreadPoolExecutor(max_workers=2 * len(workers), thread_name_prefix="polylens-scheduler")
         self._tasks: list[asyncio.Task[None]] = []
         self._speeds = Speeds()
         self._running: set[Job] = set()
@@ -124,6 +127,8 @@ class ModelScheduler:
         if not self._tasks and not self._stopping:
             self._states = ["loading"] * len(self._workers)
             self._tasks = [asyncio.create_task(self._serve(number)) for number in range(len(self._workers))]
+            apart = [number for number, worker in enumerate(self._workers) if worker.config.texts_apart]
+            self._tasks += [asyncio.create_task(self._serve_texts(number)) for number in apart]
 
     async def stop(self) -> None:
         """Stops the workers; requests that still wait are refused."""
@@ -202,7 +207,7 @@ class ModelScheduler:
             return future
         self.start()
         self._queues.put(Job(item, output, owner, future), queue)
-        for event in self._arrived:
+        for event in (*self._arrived, *self._text_arrived):
             event.set()
         return future
 
@@ -226,6 +231,34 @@ class ModelScheduler:
                 await asyncio.wait_for(arrived.wait(), IDLE_SECONDS)
             if not self._workers[number].alive:
                 await self._replace(number, "the model's process ended while it had nothing to do")
+
+    async def _serve_texts(self, number: int) -> None:
+        """Gives one worker the texts that come while it computes images, so that they need not wait for those.
+
+        Whatever goes wrong with them is left to `_serve`, which tries them again.
+        """
+        arrived = self._text_arrived[number]
+        while True:
+            arrived.clear()
+            batch = self._queues.take_texts(self.config.batch_tokens) if self._has_images[number] else []
+            if not batch:
+                await arrived.wait()
+                continue
+            self._running.update(batch)
+            started = time.perf_counter()
+            try:
+                results = await self._compute(number, batch, apart=True)
+            except (Died, WorkerError):
+                for job in batch:
+                    job.was_apart = True
+                    self._queues.put(job, "interactive")
+                self._arrived[number].set()
+            else:
+                self._count(sum(job.tokens for job in batch), 0, time.perf_counter() - started)
+                for job, answer in zip(batch, results, strict=True):
+                    _settle(job, answer)
+            finally:
+                self._running.difference_update(batch)
 
     async def _start(self, number: int) -> None:
         while True:
@@ -252,12 +285,14 @@ class ModelScheduler:
 
     async def _run_or_split(self, number: int, batch: list[Job]) -> None:
         texts, images = _tokens_by_kind(batch)
-        worker = self._workers[number]
-        timeout = self.config.stall_seconds + PATIENCE * self._speeds.seconds(texts, images)
-        items, outputs = [job.item for job in batch], [job.output for job in batch]
         started = time.perf_counter()
+        self._has_images[number] = images > 0
+        self._text_arrived[number].set()
         try:
-            results = await in_thread(self._threads, worker.run, items, outputs, timeout)
+            try:
+                results = await self._compute(number, batch)
+            finally:
+                self._has_images[number] = False
         except Died as died:
             await self._replace(number, str(died))
             await self._after_death(number, batch, died)
@@ -273,6 +308,11 @@ class ModelScheduler:
         self._count(texts, images, time.perf_counter() - started)
         for job, answer in zip(batch, results, strict=True):
             _settle(job, answer)
+
+    async def _compute(self, number: int, batch: Sequence[Job], *, apart: bool = False) -> list[Answer]:
+        timeout = self.config.stall_seconds + PATIENCE * self._speeds.seconds(*_tokens_by_kind(batch))
+        items, outputs = [job.item for job in batch], [job.output for job in batch]
+        return await in_thread(self._threads, self._workers[number].run, items, outputs, timeout, apart=apart)
 
     async def _after_death(self, number: int, batch: list[Job], died: Died) -> None:
         """Tries each job of the batch by itself.

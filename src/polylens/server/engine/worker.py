@@ -10,8 +10,10 @@ import multiprocessing
 import multiprocessing.connection
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,7 +23,10 @@ import numpy as np
 import numpy.typing as npt
 
 from polylens.errors import WorkerError
+from polylens.models.pixels import PixelScale
 from polylens.models.protocol import Grid, Item, Modality
+from polylens.runtime.memory import bound_compiled_products, trim_heap
+from polylens.runtime.priority import yield_to_others
 from polylens.types import Embedding
 
 if TYPE_CHECKING:
@@ -67,6 +72,8 @@ class WorkerConfig:
     threads: int | None
     engine: EngineName = "torch"
     quantization: str | None = None
+    texts_apart: bool = False
+    """Whether texts may be computed beside a batch of images, in a thread before which that one gives way."""
 
 
 class Died(Exception):
@@ -93,6 +100,7 @@ class Worker:
         self.config = config
         self._process: Any = None
         self._pipe: Any = None
+        self._text_pipe: Any = None
 
     def start(self) -> Speeds:
         """Starts the process and waits until its model is loaded and warm.
@@ -105,10 +113,14 @@ class Worker:
         """
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=serve, args=(theirs, self.config), daemon=True, name="polylens-worker")
+        self._text_pipe, their_texts = context.Pipe()
+        self._process = context.Process(
+            target=serve, args=(theirs, their_texts, self.config), daemon=True, name="polylens-worker"
+        )
         self._process.start()
         theirs.close()
-        kind, value = self._receive(START_SECONDS)
+        their_texts.close()
+        kind, value = self._receive(self._pipe, START_SECONDS)
         if kind != "ready":
             self.stop()
             raise Died(f"the model could not be loaded: {value}")
@@ -124,7 +136,9 @@ class Worker:
     def pid(self) -> int | None:
         return None if self._process is None else self._process.pid
 
-    def run(self, items: Sequence[Item], outputs: Sequence[Output], timeout: float) -> list[Answer]:
+    def run(
+        self, items: Sequence[Item], outputs: Sequence[Output], timeout: float, *, apart: bool = False
+    ) -> list[Answer]:
         """Runs a batch.
 
         Args:
@@ -132,6 +146,8 @@ class Worker:
             outputs: What is wanted of each item: "dense" leaves the multi-vector empty, "multi" is both vectors,
                 "score" is the score of a pair.
             timeout: The seconds after which the process counts as hung.
+            apart: Whether the batch is to be computed beside the one that another thread waits for; the configuration
+                must have `texts_apart`.
 
         Returns:
             One answer per item, in order.
@@ -140,11 +156,12 @@ class Worker:
             WorkerError: The model failed; the process continues.
             Died: The process ended or hung; start it again.
         """
+        pipe = self._text_pipe if apart else self._pipe
         try:
-            self._pipe.send([(packed(item), output) for item, output in zip(items, outputs, strict=True)])
+            pipe.send([(packed(item), output) for item, output in zip(items, outputs, strict=True)])
         except OSError as gone:
             raise Died("the model's process has ended") from gone
-        kind, value = self._receive(timeout)
+        kind, value = self._receive(pipe, timeout)
         if kind == "failed":
             raise WorkerError(str(value))
         return [answer if isinstance(answer, float) else [Embedding(*parts) for parts in answer] for answer in value]
@@ -156,12 +173,17 @@ class Worker:
             process.kill()
             process.join()
             self._pipe.close()
+            self._text_pipe.close()
 
-    def _receive(self, timeout: float) -> tuple[str, Any]:
-        pipe, process = self._pipe, self._process
+    def _receive(self, pipe: Any, timeout: float) -> tuple[str, Any]:
+        process = self._process
         if process is None:
             raise Died("the model's process was killed")
-        if not multiprocessing.connection.wait([pipe, process.sentinel], timeout):
+        try:
+            has_come = multiprocessing.connection.wait([pipe, process.sentinel], timeout)
+        except (OSError, ValueError) as gone:  # stopped from another thread meanwhile
+            raise Died("the model's process was killed") from gone
+        if not has_come:
             self.stop()
             raise Died(f"the model gave no result within {timeout:.0f} s, its process was killed", hung=True)
         try:
@@ -173,15 +195,15 @@ class Worker:
         return answer
 
 
-ONEDNN_CACHE = "64"
-"""Number of compiled products that oneDNN keeps, instead of 1,024. Packed batches rarely repeat a shape, so hardly any
-is used again: with a small model the process held 770 MB instead of 1,100, at the same speed (docs/log.md)."""
+REST_SECONDS = 1.0
+"""Seconds without a batch after which a process gives back the memory that it does not use."""
 
 Packed = tuple[
     npt.NDArray[np.int64],
     tuple[int, int],
     str | None,
-    npt.NDArray[np.float32] | None,
+    npt.NDArray[np.uint8] | None,
+    PixelScale | None,
     tuple[Grid, ...],
     tuple[int, ...],
     tuple[tuple[int, int], ...],
@@ -191,23 +213,28 @@ Packed = tuple[
 Request = tuple[Packed, "Output"]
 """An item as the process gets it, and what is wanted of the model."""
 
+Run = Callable[[list[Request]], list[Any]]
+"""Computes a batch."""
+
 
 def packed(item: Item) -> Packed:
     """An item as plain arrays: torch would send its tensors through shared memory, one file per tensor."""
     patches = None if item.patches is None else item.patches.numpy()
-    return item.token_ids, item.pool, item.task, patches, item.grids, item.image_starts, item.chunks, item.kept
+    images = patches, item.pixel_scale, item.grids, item.image_starts
+    return item.token_ids, item.pool, item.task, *images, item.chunks, item.kept
 
 
 def unpacked(parts: Packed) -> Item:
     """The item that `packed` turned into plain arrays."""
     import torch
 
-    token_ids, pool, task, patches, grids, image_starts, chunks, kept = parts
+    token_ids, pool, task, patches, pixel_scale, grids, image_starts, chunks, kept = parts
     return Item(
         token_ids=token_ids,
         pool=pool,
         task=task,
         patches=None if patches is None else torch.from_numpy(patches),
+        pixel_scale=pixel_scale,
         grids=grids,
         image_starts=image_starts,
         chunks=chunks,
@@ -215,19 +242,44 @@ def unpacked(parts: Packed) -> Item:
     )
 
 
-def serve(pipe: Any, config: WorkerConfig) -> None:
-    """The main function of the process: loads the model, then computes batches until the pipe closes."""
+def serve(pipe: Any, text_pipe: Any, config: WorkerConfig) -> None:
+    """The main function of the process: loads the model, then computes batches until the pipes close.
+
+    With `texts_apart` a second thread computes what comes through `text_pipe`, and a third one, of lower priority, the
+    batches with images; all have the same weights.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when to stop, and closes the pipe
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", ONEDNN_CACHE)  # read when the first product is compiled
+    bound_compiled_products()
     try:
         run, speeds = _load(config)
     except BaseException as error:  # noqa: BLE001  whatever it was, the parent must be told
         pipe.send(("failed", f"{type(error).__name__}: {error}"))
         return
+    if config.texts_apart:
+        threading.Thread(target=_compute, args=(text_pipe, run), daemon=True).start()
+        run = _giving_way(run)
     pipe.send(("ready", speeds))
+    _compute(pipe, run)
+
+
+def _giving_way(run: Run) -> Run:
+    """Computes batches with images in a thread that gives way to others. A thread cannot raise its priority again."""
+    threads = ThreadPoolExecutor(max_workers=1, thread_name_prefix="polylens-images", initializer=yield_to_others)
+
+    def run_either(batch: list[Request]) -> list[Any]:
+        has_images = any(unpacked(parts).patches is not None for parts, _ in batch)
+        return threads.submit(run, batch).result() if has_images else run(batch)
+
+    return run_either
+
+
+def _compute(pipe: Any, run: Run) -> None:
+    """Answers the batches of one pipe; ends the process when it closes."""
     while True:
         try:
+            if not pipe.poll(REST_SECONDS):
+                trim_heap()
             batch = pipe.recv()
         except (EOFError, OSError):
             os._exit(0)
@@ -238,7 +290,7 @@ def serve(pipe: Any, config: WorkerConfig) -> None:
         pipe.send(answer)
 
 
-def _load(config: WorkerConfig) -> tuple[Callable[[list[Request]], list[Any]], Speeds]:
+def _load(config: WorkerConfig) -> tuple[Run, Speeds]:
     import torch
 
     from polylens.checkpoints.loading import load_model, load_scorer, read_header
@@ -296,7 +348,7 @@ def _one_of_each(header: Header) -> list[Item]:
     return items
 
 
-def _warm_up(run: Callable[[list[Request]], list[Any]], header: Header) -> Speeds:
+def _warm_up(run: Run, header: Header) -> Speeds:
     """Runs a few texts and images, and times the last of each, when caches are warm."""
     texts, images = _warm_up_inputs(header) if header.family.embeds else _warm_up_pairs(header)
     output: Output = "dense" if header.family.embeds else "score"
@@ -338,7 +390,7 @@ def _white() -> PIL.Image.Image:
     return PIL.Image.new("RGB", (WARM_UP_PIXELS, WARM_UP_PIXELS), "white")
 
 
-def _last_seconds_per_token(run: Callable[[list[Request]], list[Any]], items: Sequence[Item], output: Output) -> float:
+def _last_seconds_per_token(run: Run, items: Sequence[Item], output: Output) -> float:
     seconds = 0.0
     for item in items:
         started = time.perf_counter()

@@ -1,0 +1,20 @@
+"""How much of the processor a thread gets where others want it as well."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+
+NICENESS = 10
+"""Steps below other threads: on Linux a thread gets about a tenth of what one without such a step gets beside it."""
+
+
+def yield_to_others() -> None:
+    """Lets the calling thread, and those that it starts from now on, give way to the other threads of this machine.
+
+    Where nothing else computes it is as quick as before. Only Linux has priorities of threads; elsewhere this does
+    nothing.
+    """
+    if sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
