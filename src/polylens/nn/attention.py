@@ -5,6 +5,9 @@ Shapes: T tokens of all sequences together, H query heads, K key/value heads, C 
 
 from __future__ import annotations
 
+import inspect
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -18,10 +21,7 @@ SHORT_WITH_GRAD = 512  # tokens; the fused kernel's backward pass on a CPU is se
 APART = -1e4  # added to a score that does not count; nothing is left of it after the softmax
 BIASES = 1 << 22  # biases that the fused kernel gets at a time: those of all heads at 8,192 tokens are 800 million
 
-AMPERE = (
-    8,
-    0,
-)  # compute capability of the first GPUs with bfloat16 arithmetic and variable-length flash attention
+AMPERE = (8, 0)  # compute capability of the first GPUs with bfloat16 arithmetic and variable-length flash attention
 
 
 def has_flash(device: torch.device, dtype: torch.dtype) -> bool:
@@ -142,15 +142,20 @@ def _fused(q: Tensor, k: Tensor, v: Tensor, causal: bool, slopes: Tensor | None)
 def _flash(q: Tensor, k: Tensor, v: Tensor, packing: Packing, *, causal: bool) -> Tensor:
     """Runs variable-length flash attention: one kernel over the whole ragged batch, with grouped heads as they are.
 
-    `num_splits=1` keeps a sequence's result the same whatever the longest of its batch is.
+    `num_splits=1` keeps a sequence's result the same whatever the longest of its batch is. Versions of PyTorch that do
+    not know these options get a key per query head.
     """
     from torch.nn.attention.varlen import varlen_attn
 
     bounds = packing.bounds
     window = (-1, 0) if causal else (-1, -1)
-    longest = packing.longest
-    mixed = varlen_attn(
-        q, k, v, bounds, bounds, longest, longest, window_size=window, enable_gqa=q.shape[1] != k.shape[1], num_splits=1
-    )
+    longest, groups = packing.longest, q.shape[1] // k.shape[1]
+    known = inspect.signature(varlen_attn).parameters
+    options: dict[str, Any] = {"num_splits": 1} if "num_splits" in known else {}
+    if "enable_gqa" in known:
+        options["enable_gqa"] = groups > 1
+    elif groups > 1:
+        k, v = k.repeat_interleave(groups, dim=1), v.repeat_interleave(groups, dim=1)
+    mixed = varlen_attn(q, k, v, bounds, bounds, longest, longest, window_size=window, **options)
     assert isinstance(mixed, Tensor)
     return mixed
