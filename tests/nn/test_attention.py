@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -229,23 +230,31 @@ def test_the_gpu_kernel_equals_the_products_on_the_cpu(causal):
 
 
 @pytest.mark.parametrize("causal", [True, False], ids=["causal", "full"])
-def test_flash_attention_takes_grouped_heads_as_they_are(monkeypatch: pytest.MonkeyPatch, causal: bool) -> None:
+@pytest.mark.parametrize("is_new", [True, False], ids=["new", "old"])
+def test_flash_attention_takes_grouped_heads_as_they_are(
+    monkeypatch: pytest.MonkeyPatch, causal: bool, is_new: bool
+) -> None:
     """Without a GPU torch still checks the arguments of its kernel, on tensors that have a shape and no numbers."""
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda *_: HOPPER)
     heads: list[int] = []
     kernel = varlen.varlen_attn
 
+    @functools.wraps(kernel)
     def record(q: Tensor, k: Tensor, *rest: Any, **options: Any) -> Any:
         heads.extend((q.shape[1], k.shape[1]))
         assert options["num_splits"] == 1  # a sequence's result does not depend on its batch
         return kernel(q, k, *rest, **options)
 
-    monkeypatch.setattr(varlen, "varlen_attn", record)
+    def older(q: Tensor, k: Tensor, *rest: Any, window_size: tuple[int, int]) -> Any:
+        heads.extend((q.shape[1], k.shape[1]))
+        return kernel(q, k, *rest, window_size=window_size)
+
+    monkeypatch.setattr(varlen, "varlen_attn", record if is_new else older)
     with FakeTensorMode():
         q, k, v = (torch.empty(9, count, 64, dtype=torch.bfloat16, device="cuda") for count in (8, 2, 2))
         mixed = attention(q, k, v, Packing([4, 5], CUDA), causal=causal)
     assert mixed.shape == q.shape and mixed.device == q.device
-    assert heads == [8, 2]
+    assert heads == ([8, 2] if is_new else [8, 8])
 
 
 CUDA = torch.device("cuda", 0)

@@ -29,6 +29,7 @@ OTHER_VARIABLES = frozenset(
         "POLYLENS_KEY",
         "POLYLENS_SCREENSHOTS",
         "POLYLENS_TEST_HIDE",
+        "POLYLENS_PEERS_ENV",
         "POLYLENS_WEIGHTS",
         "POLYLENS_WRITE_DOCS",
     }
