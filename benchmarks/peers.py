@@ -43,12 +43,13 @@ import torch
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE / "peers")]
 
-import engines  # noqa: E402
 import weights  # noqa: E402
 from environments import ENVIRONMENTS, install, python_of  # noqa: E402
 from rounds import Job, Row, measure, print_table, summary  # noqa: E402
 from servers import all_servers, measure_servers  # noqa: E402
 
+LETTERS = "abcdefghij klmnop"
+QUERY_LENGTH, NUM_QUERIES = 14, 20  # characters of a query, which the two marks at its ends make 16 tokens
 OURS = "polylens_process.py"
 THEIRS = "sentence_transformers_process.py"
 FP32, BF16 = "sentence-transformers fp32", "sentence-transformers bf16"
@@ -108,7 +109,7 @@ def texts_table(options: Options, folder: Path) -> dict[str, Any]:
     model = str(weights.write_text_model(folder / "model", options.layers, options.width))
     texts = mixed_texts(options.texts, seed=7)
     rng = random.Random(11)
-    queries = ["".join(rng.choices(engines.LETTERS, k=engines.QUERY_LENGTH)) for _ in range(engines.NUM_QUERIES)]
+    queries = ["".join(rng.choices(LETTERS, k=QUERY_LENGTH)) for _ in range(NUM_QUERIES)]
     jobs = {
         "texts": Job(texts, together=True, tokens=sum(map(len, texts)) + 2 * len(texts)),  # a token per letter, 2 marks
         "query": Job(queries, together=False),
@@ -228,7 +229,7 @@ def mixed_texts(number: int, *, seed: int) -> list[str]:
     """Texts of 6 to 510 letters, lognormal: most are short, some are long."""
     rng = random.Random(seed)
     lengths = [max(6, min(510, int(rng.lognormvariate(4.2, 0.9)))) for _ in range(number)]
-    return ["".join(rng.choices(engines.LETTERS, k=length)) for length in lengths]
+    return ["".join(rng.choices(LETTERS, k=length)) for length in lengths]
 
 
 def machine() -> dict[str, Any]:
