@@ -202,7 +202,15 @@ def test_kinds() -> None:
     packed = {"document": "docx docm odt epub", "slides": "pptx odp", "sheet": "xlsx ods", "text": "html xhtml"}
     assert all(kind_of(f"a.{suffix}") == kind for kind, suffixes in packed.items() for suffix in suffixes.split())
     assert kind_of("~$report.docx") is None  # lies there while Word has report.docx open
-    assert kind_of("old.doc") is None
+    converted = {"document": "doc pages", "slides": "ppt key", "sheet": "xls numbers"}
+    assert all(kind_of(f"a.{suffix}") == kind for kind, suffixes in converted.items() for suffix in suffixes.split())
+    more = {
+        "document": "ipynb rtf xps ics vcf eml mbox msg zip cbz",
+        "image": "heic heif avif jp2 ico svg",
+        "text": "mhtml mht",
+        "slides": "odg",
+    }
+    assert all(kind_of(f"a.{suffix}") == kind for kind, suffixes in more.items() for suffix in suffixes.split())
 
 
 def test_unknown_kind_and_folder(tmp_path: Path) -> None:
