@@ -34,9 +34,9 @@ _UNSEEN = frozenset(
 _SEEN = frozenset("shptxt footnote header footer headerl headerr headerf footerl footerr footerf".split())  # noqa: SIM905
 _APART = frozenset("par sect page footnote header footer shptxt".split())  # noqa: SIM905
 _SIGNS = {
-    "line": "\n", "tab": "\t", "cell": " | ", "nestcell": " | ", "row": "\n", "nestrow": "\n", "emdash": "—", "endash": "–",
-    "emspace": " ", "enspace": " ", "qmspace": " ", "bullet": "•", "lquote": "‘", "rquote": "’", "ldblquote": "“",
-    "rdblquote": "”",
+    "line": "\n", "tab": "\t", "cell": " | ", "nestcell": " | ", "row": "\n", "nestrow": "\n", "emdash": "—",
+    "endash": "–", "emspace": " ", "enspace": " ", "qmspace": " ", "bullet": "•", "lquote": "‘", "rquote": "’",
+    "ldblquote": "“", "rdblquote": "”",
 }  # fmt: skip
 _SYMBOLS = {"~": "\u00a0", "_": "\u2011", "{": "{", "}": "}", "\\": "\\", "\n": "\n\n", "\r": "\n\n"}
 _CHARSETS = {

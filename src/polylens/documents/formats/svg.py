@@ -69,7 +69,7 @@ class Svg(Document):
         self._text = joined(_words(root))[:MAX_TEXT]
         self._size = _size(root)
         _close_off(root)
-        self._svg = etree.tostring(root)
+        self._root = root
         if not self._text and not can_draw():
             raise DocumentError(f"{path.name} has no words and cannot be drawn; {ADVICE} adds what draws it")
 
@@ -81,19 +81,23 @@ class Svg(Document):
         if not can_draw():
             return Page(number, None, self._text)
         try:
-            drawn = run([*_COMMAND, *map(str, self._pixels())], self._svg, seconds=SECONDS, memory=MEMORY)
+            drawn = run(_COMMAND, self._scaled(), seconds=SECONDS, memory=MEMORY)
             return Page(number, read_image(drawn), self._text)
         except (DocumentError, ImageError) as error:
             if self._text:
                 return Page(number, None, self._text)
             raise DocumentError(f"{self.path.name} cannot be drawn: {error}") from error
 
-    def _pixels(self) -> tuple[int, int]:
-        """Returns the size of the picture: as printed, larger if that is small, and within the limit."""
+    def _scaled(self) -> bytes:
+        """Returns the drawing at the size of the picture: as printed, larger if that is small, and within the limit."""
         width, height = self._size
         scale = max(_SCALE, _MIN_SIDE / max(width, height))
         scale = min(scale, math.sqrt(self._max_pixels / (width * height)))
-        return max(1, int(width * scale)), max(1, int(height * scale))
+        if _box(self._root) is None:
+            self._root.set("viewBox", f"0 0 {width:.3f} {height:.3f}")
+        self._root.set("width", str(max(1, int(width * scale))))
+        self._root.set("height", str(max(1, int(height * scale))))
+        return etree.tostring(self._root)
 
 
 def can_draw() -> bool:
@@ -130,8 +134,7 @@ def _words(root: Any) -> list[Block]:
 
 def _size(root: Any) -> tuple[float, float]:
     """Returns width and height in CSS pixels, of a shape that can be shown."""
-    box = [float(each) for each in re.findall(r"-?\d{1,9}(?:\.\d{1,9})?", root.get("viewBox") or "")[2:4]]
-    inner = (box[0], box[1]) if len(box) == 2 and min(box) > 0 else None
+    inner = _box(root)
     width, height = _length(root.get("width")), _length(root.get("height"))
     if inner:
         if width and not height:
@@ -140,6 +143,12 @@ def _size(root: Any) -> tuple[float, float]:
             width = height * inner[0] / inner[1]
     width, height = (width, height) if width and height else inner or (100.0, 100.0)
     return max(width, height / MAX_ASPECT), max(height, width / MAX_ASPECT)
+
+
+def _box(root: Any) -> tuple[float, float] | None:
+    """Returns width and height of what is shown, in units of the drawing; None if it does not say them."""
+    box = [float(each) for each in re.findall(r"-?\d{1,9}(?:\.\d{1,9})?", root.get("viewBox") or "")[2:4]]
+    return (box[0], box[1]) if len(box) == 2 and min(box) > 0 else None
 
 
 def _length(written: str | None) -> float:
