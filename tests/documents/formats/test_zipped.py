@@ -79,7 +79,7 @@ class TestArchives:
             "a.zip/../../evil.txt",
             "a.zip//etc/x.txt",
             "a.zip/C:\\x.txt",
-            "a.zip/new\\x0aline.txt",
+            "a.zip/new\\nline.txt",
             "a.zip/\\u202etxt.txt",
             "a.zip/Größe.txt",
         ]

@@ -9,7 +9,7 @@ import bisect
 import itertools
 import tempfile
 import threading
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -21,6 +21,8 @@ from polylens.types import Kind, Page
 
 MAX_PAGES = 20_000  # per file, with the pages of all members
 MAX_NAME = 200  # characters of a member's name that are shown
+
+NO_PAGES = "is of a kind that has no pages"
 
 _REMEMBERED = 16  # files whose layout is kept in memory
 
@@ -46,7 +48,7 @@ class Layout(NamedTuple):
     counts: list[int]
     """Number of pages of each member."""
     reasons: dict[str, str]
-    """Why a member has none, by its name."""
+    """Why a member has none, by its name, and why a part of a member is not read, by the names of both."""
 
 
 class Bundle(Document):
@@ -74,7 +76,7 @@ class Bundle(Document):
         self._close = close
         self._open: tuple[int, Document] | None = None
         layout = _layout(members, key)
-        self.reasons: Mapping[str, str] = layout.reasons
+        self.unread = _summary(layout.reasons)
         self._head = head(layout.reasons)
         self._ends = list(itertools.accumulate(layout.counts, initial=len(self._head)))
 
@@ -91,6 +93,7 @@ class Bundle(Document):
             document = self._member(index)
             page = document.page(number - self._ends[index])
         except DocumentError as error:  # it could be opened, and this page of it cannot be read
+            self.unread[f"{member.name}, page {number - self._ends[index]}"] = str(error)
             return Page(number, None, f"{member.name} {error}")
         kind = page.kind or ("image" if page.image is not None and document.kind != "pdf" else document.kind)
         text = "\n".join(filter(None, (member.title, page.text)))
@@ -133,6 +136,8 @@ def _layout(members: Sequence[Member], key: Hashable) -> Layout:
                 count = min(document.num_pages, left)
                 if count < document.num_pages:
                     layout.reasons[member.name] = f"is cut, because the file has more than {MAX_PAGES:,} pages"
+                for part, reason in document.unread.items():
+                    layout.reasons[part if part.startswith(member.name) else f"{member.name}, {part}"] = reason
         except DocumentError as error:
             layout.reasons[member.name] = str(error)
         layout.counts.append(count)
@@ -143,6 +148,18 @@ def _layout(members: Sequence[Member], key: Hashable) -> Layout:
             while len(_layouts) > _REMEMBERED:
                 _layouts.popitem(last=False)
     return layout
+
+
+def _summary(reasons: Mapping[str, str]) -> dict[str, str]:
+    """Returns the reasons, those of kinds without pages together: an archive may hold thousands of such files."""
+    told = {name: reason for name, reason in reasons.items() if reason != NO_PAGES}
+    others = [
+        PurePosixPath(name).suffix or "without a suffix" for name, reason in reasons.items() if reason == NO_PAGES
+    ]
+    if others:
+        kinds = ", ".join(f"{shown_name(kind)} {count}" for kind, count in Counter(others).most_common(10))
+        told[f"files of kinds that have no pages ({kinds})"] = f"{len(others)} are left out"
+    return told
 
 
 def state_of(path: Path, *more: Hashable) -> Hashable:
@@ -217,16 +234,12 @@ def plain_name(name: str) -> str:
     return last if last.isalpha() and last.isascii() and len(last) <= 20 else "file"
 
 
-def shown(name: str) -> str:
+def shown_name(name: str) -> str:
     r"""Makes a name from inside a file fit to be shown: on one line, of bounded length, without hidden characters.
 
     Example:
-        >>> shown("a\nb\u202e.txt")
-        'a\\x0ab\\u202e.txt'
+        >>> print(shown_name("a\nb\u202e.txt"), shown_name("a" * 300)[98:104])
+        a\nb\u202e.txt aa…aaa
     """
     cut = name if len(name) <= MAX_NAME else f"{name[: MAX_NAME // 2]}…{name[-MAX_NAME // 2 + 1 :]}"
-    return "".join(each if each.isprintable() else _escaped(ord(each)) for each in cut)
-
-
-def _escaped(code: int) -> str:
-    return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}" if code < 65536 else f"\\U{code:08x}"
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in cut)

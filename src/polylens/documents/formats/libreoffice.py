@@ -26,6 +26,12 @@ MEMORY = 6 * 1024**3  # bytes of address space; LibreOffice maps a gigabyte befo
 MAX_CACHE = 1024 * 1024 * 1024  # bytes of conversions that are kept; the oldest go first
 
 _NEWER: dict[Kind, str] = {"document": ".docx", "slides": ".pptx", "sheet": ".xlsx"}
+_HEADS = (
+    bytes.fromhex("d0cf11e0"),  # the compound files of Office 97 to 2003
+    *(b"\xdb\xa5", b"\x31\xbe", b"\x09\x00", b"\x09\x02", b"\x09\x04", b"\x09\x08"),  # those of the years before
+    b"PK\3\4",  # Apple's files, and newer ones under an old name
+)
+"""First bytes. LibreOffice reads anything else as plain text, however little that says."""
 _OFFLINE = ("unshare", "--user", "--map-root-user", "--net")
 _SETTINGS = {
     "/org.openoffice.Office.Common/Security/Scripting": {
@@ -82,10 +88,16 @@ def open_converted(path: Path, kind: Kind, *, max_pixels: int) -> Document:
         head = file.read(5)
     if not head:
         raise DocumentError(f"{path.name} is empty (0 bytes)")
-    if head == rb"{\rtf":  # which programs also save under the name .doc
+    if head == rb"{\rtf":  # which programs also save under the name .doc, as they do web pages
         from polylens.documents.formats.richtext import open_rtf
 
         return open_rtf(path)
+    if head.lstrip(b"\xef\xbb\xbf\r\n \t").startswith(b"<"):
+        from polylens.documents.formats.webpage import WebPage
+
+        return WebPage(path)
+    if not head.startswith(_HEADS):
+        raise DocumentError(f"{path.name} is damaged, or not of the format that its name says")
     converted = _converted(path, kind)
     try:
         if kind == "sheet":

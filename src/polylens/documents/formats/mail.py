@@ -21,7 +21,16 @@ import webencodings
 
 from polylens.documents.document import Document
 from polylens.documents.formats.blocks import Block, heading, joined
-from polylens.documents.formats.bundle import Bundle, Member, OpenFile, open_bytes, plain_name, shown, state_of
+from polylens.documents.formats.bundle import (
+    NO_PAGES,
+    Bundle,
+    Member,
+    OpenFile,
+    open_bytes,
+    plain_name,
+    shown_name,
+    state_of,
+)
 from polylens.documents.formats.passages import Enclosed, Passages, is_worth_a_page
 from polylens.documents.formats.text import decode
 from polylens.documents.formats.webpage import blocks_of
@@ -91,7 +100,7 @@ def open_mail(path: Path, open_file: OpenFile | None) -> Document:
         letter = parse(data)
     except DocumentError as error:
         raise DocumentError(f"{path.name} {error}") from error
-    return open_letter(shown(path.name), letter, open_file)
+    return open_letter(shown_name(path.name), letter, open_file)
 
 
 def open_mailbox(path: Path, open_file: OpenFile | None) -> Document:
@@ -116,12 +125,12 @@ def open_mailbox(path: Path, open_file: OpenFile | None) -> Document:
     is_cut = len(begins) > MAX_MESSAGES
     spans = list(zip(begins[:MAX_MESSAGES], [*begins[1:], len(data)], strict=False))
     members = [
-        Member(name := f"{shown(path.name)}/{number}", partial(_open_span, data, span, name, open_file))
+        Member(name := f"{shown_name(path.name)}/{number}", partial(_open_span, data, span, name, open_file))
         for number, span in enumerate(spans, start=1)
     ]
 
     def head(reasons: Mapping[str, str]) -> list[str]:
-        told = [f"{name} {reason}" for name, reason in reasons.items()]
+        told = [f"{member.name} {reasons[member.name]}" for member in members if member.name in reasons]
         if is_cut:
             told.append(f"(Only the first {MAX_MESSAGES:,} messages of a mailbox are searched; this one has more.)")
         return list(split("\n".join(told)))
@@ -150,7 +159,7 @@ def open_letter(name: str, letter: Letter, open_file: OpenFile | None) -> Docume
     for number, each in enumerate(letter.attached[:MAX_ATTACHMENTS], start=1):
         if each.is_inline and not is_worth_a_page(each.data):
             continue  # the logo of a signature
-        label = f"{name}/{shown(each.name)}"
+        label = f"{name}/{shown_name(each.name)}"
         label += f" ({number})" if any(member.name == label for member in members) else ""
         members.append(Member(label, partial(_open_attached, each, open_file), f"{label}\n({about})"))
 
@@ -166,7 +175,10 @@ def open_letter(name: str, letter: Letter, open_file: OpenFile | None) -> Docume
         top = [heading(letter.subject, 1), Block("\n".join(lines))]
         return list(split(joined([*top, *letter.text])[:MAX_BODY]))
 
-    return Bundle("document", members, head)
+    made = Bundle("document", members, head)
+    if letter.left_out:
+        made.unread[name] = letter.left_out
+    return made
 
 
 def _open_attached(attached: Attached, open_file: OpenFile | None) -> Document:
@@ -174,7 +186,7 @@ def _open_attached(attached: Attached, open_file: OpenFile | None) -> Document:
 
     kind = kind_of(plain_name(attached.name))
     if kind is None:
-        raise DocumentError("is of a kind that has no pages")
+        raise DocumentError(NO_PAGES)
     if kind == "image" and attached.is_inline:
         return Passages("image", [], [Enclosed(attached.data)])
     return open_bytes(attached.name, attached.data, open_file)

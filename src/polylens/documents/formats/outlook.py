@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from polylens.documents.document import Document
 from polylens.documents.formats.blocks import Block
-from polylens.documents.formats.bundle import OpenFile, shown
+from polylens.documents.formats.bundle import OpenFile, shown_name
 from polylens.documents.formats.mail import MAX_ATTACHMENTS, MAX_MESSAGE, Attached, Letter, open_letter
 from polylens.documents.formats.webpage import blocks_of
 from polylens.errors import DocumentError
@@ -53,9 +53,9 @@ def open_outlook(path: Path, open_file: OpenFile | None) -> Document:
         lost += found is None
         attached += [found] if found else []
     left_out = f"{lost} attachments cannot be read: they are messages themselves, or damaged." if lost else ""
-    subject = " ".join(shown(_tried(lambda: message.subject, "")).split())
+    subject = " ".join(shown_name(_tried(lambda: message.subject, "")).split())
     letter = Letter(subject or "(no subject)", _headers(message), _text(message), attached, left_out)
-    return open_letter(shown(path.name), letter, open_file)
+    return open_letter(shown_name(path.name), letter, open_file)
 
 
 def _headers(message: Any) -> list[tuple[str, str]]:
@@ -65,7 +65,7 @@ def _headers(message: Any) -> list[tuple[str, str]]:
         "To": ", ".join(filter(None, (_tried(partial(_person, each), "") for each in _recipients(message)))),
         "Date": date.strftime("%Y-%m-%d %H:%M UTC") if date else "",
     }
-    return [(name, shown(" ".join(value.split()))) for name, value in found.items() if value]
+    return [(name, shown_name(" ".join(value.split()))) for name, value in found.items() if value]
 
 
 def _recipients(message: Any) -> tuple[Any, ...]:

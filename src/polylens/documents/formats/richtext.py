@@ -72,7 +72,10 @@ def open_rtf(path: Path) -> Document:
         raise DocumentError(f"{path.name} {said}")
     reader = _Reader(data[start:])
     text = re.sub(r"[ \t|]+(?=\n|\Z)", "", reader.text())
-    return Passages("document", list(split(re.sub(r"\n{3,}", "\n\n", text).strip())), reader.pictures)
+    made = Passages("document", list(split(re.sub(r"\n{3,}", "\n\n", text).strip())), reader.pictures)
+    if reader.is_cut:
+        made.unread["the text"] = f"is read up to {MAX_TEXT:,} characters"
+    return made
 
 
 class _Reader:
@@ -91,6 +94,7 @@ class _Reader:
         self._skip = 0  # characters that repeat a Unicode character
         self._digits: list[bytes] = []
         self.pictures: list[Enclosed] = []
+        self.is_cut = False
 
     def text(self) -> str:
         """Reads the file and returns its text; `pictures` is filled on the way."""
@@ -114,6 +118,7 @@ class _Reader:
             elif kind == "symbol":
                 self._symbol(match["symbol"].decode("latin-1"))
         self._flush()
+        self.is_cut = length >= MAX_TEXT
         return "".join(self._written)
 
     def _brace(self, opens: bool) -> bool:

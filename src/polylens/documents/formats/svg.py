@@ -33,6 +33,7 @@ MEMORY = 2 * 1024**3  # bytes of address space for drawing
 ADVICE = "pip install 'polylens[files]'"
 
 _COMMAND = (sys.executable, "-B", "-P", "-m", "polylens.documents.formats.svg_worker")
+_PICTURE = "the picture"  # its name among the parts that are not read
 _MIN_SIDE = 512  # pixels of the longer side, where the drawing itself is smaller: an icon, say
 _SCALE = 200 / 96  # from CSS pixels to 200 dots per inch
 _WORDS = frozenset({"text", "title", "desc", "foreignObject"})
@@ -79,12 +80,14 @@ class Svg(Document):
 
     def page(self, number: int) -> Page:
         if not can_draw():
+            self.unread[_PICTURE] = f"is not drawn; {ADVICE} adds what draws it"
             return Page(number, None, self._text)
         try:
             drawn = run(_COMMAND, self._scaled(), seconds=SECONDS, memory=MEMORY)
             return Page(number, read_image(drawn), self._text)
         except (DocumentError, ImageError) as error:
             if self._text:
+                self.unread[_PICTURE] = f"is not drawn: it {error}"
                 return Page(number, None, self._text)
             raise DocumentError(f"{self.path.name} cannot be drawn: {error}") from error
 

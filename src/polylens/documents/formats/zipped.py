@@ -13,7 +13,16 @@ from pathlib import Path, PurePosixPath
 from polylens.documents.document import Document
 from polylens.documents.formats.archive import MAX_UNPACKED
 from polylens.documents.formats.blocks import Block, heading, item, joined
-from polylens.documents.formats.bundle import Bundle, Member, OpenFile, open_bytes, plain_name, shown, state_of
+from polylens.documents.formats.bundle import (
+    NO_PAGES,
+    Bundle,
+    Member,
+    OpenFile,
+    open_bytes,
+    plain_name,
+    shown_name,
+    state_of,
+)
 from polylens.documents.splitting import split
 from polylens.errors import DocumentError
 
@@ -95,7 +104,7 @@ def _members(
     left = MAX_UNPACKED
     seen: set[str] = set()
     for entry in entries[:MAX_ENTRIES]:
-        name = f"{shown(archive_name)}/{shown(_decoded(entry))}"
+        name = f"{shown_name(archive_name)}/{shown_name(_decoded(entry))}"
         while name in seen:  # an archive may hold a name twice
             name += "’"
         seen.add(name)
@@ -113,7 +122,7 @@ def _open_entry(
     if PurePosixPath(name).suffix.lower() in _ARCHIVES:
         raise DocumentError("is an archive inside another; unpack it to have it searched")
     if kind_of(plain_name(name)) is None:
-        raise DocumentError("is of a kind that has no pages")
+        raise DocumentError(NO_PAGES)
     if entry.flag_bits & 1:
         raise DocumentError("is protected by a password")
     size, packed = entry.file_size, max(entry.compress_size, 1)
@@ -129,7 +138,7 @@ def _open_entry(
 
 
 def _contents(archive_name: str, listed: Sequence[tuple[str, str]], num_entries: int) -> Iterable[Block]:
-    yield heading(shown(archive_name), 1)
+    yield heading(shown_name(archive_name), 1)
     for name, reason in listed[:MAX_LISTED]:
         bare = name.partition("/")[2]
         yield item(f"{bare} ({reason})" if reason else bare)
