@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,9 @@ import pypdfium2
 import pytest
 from reportlab.lib.pdfencrypt import StandardEncryption
 from reportlab.pdfgen.canvas import Canvas
+from tests.support.root import ROOT
 
-from polylens.documents import kind_of, open_document
+from polylens.documents import kind_of, open_document, opening
 from polylens.documents.formats.pdf import clean, render_scale
 from polylens.documents.formats.text import decode
 from polylens.documents.splitting import MAX_CHARS, split
@@ -211,6 +213,13 @@ def test_kinds() -> None:
         "slides": "odg",
     }
     assert all(kind_of(f"a.{suffix}") == kind for kind, suffixes in more.items() for suffix in suffixes.split())
+
+
+def test_the_list_of_suffixes_in_the_reference_is_whole() -> None:
+    page = (ROOT / "docs/reference/files.md").read_text(encoding="utf-8")
+    rows = [line.split(" | ")[0] for line in page.splitlines() if line.startswith("| `.")]
+    written = re.findall(r"\.\w+", " ".join(rows))
+    assert sorted(written) == sorted(opening._READERS)
 
 
 def test_unknown_kind_and_folder(tmp_path: Path) -> None:

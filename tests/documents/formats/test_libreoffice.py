@@ -12,6 +12,7 @@ import pytest
 from tests.support import papers
 from tests.support.pages import pages_of, reason, text_of
 
+from polylens.documents import open_document
 from polylens.documents.formats import libreoffice
 from polylens.documents.formats.process import run
 
@@ -92,6 +93,12 @@ class TestWithout:
         launcher.chmod(0o755)
         (tmp_path / "a.doc").write_bytes(OLE)
         assert shutil.which("soffice") and "is not installed" in reason(tmp_path / "a.doc")
+
+    def test_the_preview_of_apples_files(self, tmp_path: Path) -> None:
+        papers.pack(tmp_path / "a.key", {"Index/Document.iwa": b"x", "preview.jpg": papers.picture(1)})
+        with open_document(tmp_path / "a.key") as document:
+            assert document.num_pages == 1 and document.page(1).image is not None
+            assert "is not installed" in document.unread["all but the preview"]
 
     def test_no_office_file(self, tmp_path: Path) -> None:
         (tmp_path / "a.doc").write_bytes(b"")

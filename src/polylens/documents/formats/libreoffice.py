@@ -17,6 +17,7 @@ from pathlib import Path
 from polylens.atomic import write_beside
 from polylens.caches import cache_folder
 from polylens.documents.document import Document
+from polylens.documents.formats.archive import Archive, Packed, Picture, reading
 from polylens.documents.formats.process import run
 from polylens.errors import DocumentError
 from polylens.types import Kind, Page
@@ -32,6 +33,8 @@ _HEADS = (
     b"PK\3\4",  # Apple's files, and newer ones under an old name
 )
 """First bytes. LibreOffice reads anything else as plain text, however little that says."""
+_APPLE = frozenset({".pages", ".key", ".numbers"})
+_PREVIEWS = ("preview.jpg", "QuickLook/Thumbnail.jpg", "preview-web.jpg")
 _OFFLINE = ("unshare", "--user", "--map-root-user", "--net")
 _SETTINGS = {
     "/org.openoffice.Office.Common/Security/Scripting": {
@@ -98,7 +101,13 @@ def open_converted(path: Path, kind: Kind, *, max_pixels: int) -> Document:
         return WebPage(path)
     if not head.startswith(_HEADS):
         raise DocumentError(f"{path.name} is damaged, or not of the format that its name says")
-    converted = _converted(path, kind)
+    try:
+        converted = _converted(path, kind)
+    except DocumentError as error:
+        if path.suffix.lower() in _APPLE and (preview := _preview(path, kind)):
+            preview.unread["all but the preview"] = str(error).removeprefix(path.name).strip()
+            return preview
+        raise
     try:
         if kind == "sheet":
             from polylens.documents.formats.sheets import open_sheets
@@ -110,6 +119,17 @@ def open_converted(path: Path, kind: Kind, *, max_pixels: int) -> Document:
     except DocumentError as error:
         reason = str(error).removeprefix(converted.name).lstrip(": ")
         raise DocumentError(f"{path.name}: what LibreOffice made of it {reason}") from error
+
+
+def _preview(path: Path, kind: Kind) -> Document | None:
+    """Returns the picture of the first page that Apple's programs save with a file; None if there is none."""
+    try:
+        archive = Archive(path)
+        with reading(archive):
+            found = Packed(kind, archive, [], [Picture(part, "") for part in _PREVIEWS if part in archive][:1])
+    except DocumentError:
+        return None
+    return found if found.num_pages else None
 
 
 def program() -> str | None:
