@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import random
+import sys
 from pathlib import Path
 
 import PIL.Image
@@ -77,6 +78,15 @@ def test_compressed(tmp_path: Path) -> None:
     (tmp_path / "b.svgz").write_bytes(gzip.compress(b" " * (svg.MAX_PART + 1)))
     with pytest.raises(DocumentError, match="too large when unpacked"):
         open_document(tmp_path / "b.svgz")
+
+
+def test_without_what_draws_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "resvg_py", None)
+    with open_document(write(tmp_path / "a.svg", "<text>words</text>")) as document:
+        [page] = list(document)
+        assert (page.text, page.image) == ("words", None)
+        assert document.unread == {"the picture": "is not drawn; pip install 'polylens[files]' adds what draws it"}
+    assert "pip install 'polylens[files]'" in reason(write(tmp_path / "b.svg", "<rect/>"))
 
 
 class TestNothingOutside:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import struct
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,8 @@ from tests.support.pages import pages_of, reason
 
 from polylens.documents.formats import mail
 from polylens.errors import DocumentError
+
+pytest.importorskip("oxmsg", reason="the extra files is not installed: pip install 'polylens[files]'")
 
 TEXT, BYTES, NUMBER, TIME = 0x1F, 0x102, 0x03, 0x40
 SENT = 134_220_906_000_000_000  # 2026-05-01 06:30 UTC, in steps of 100 ns since 1601
@@ -92,6 +95,11 @@ def test_no_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("polylens.documents.formats.outlook.MAX_MESSAGE", 100)
     assert "is longer than" in reason(path)
     assert mail.MAX_MESSAGE > 100
+
+
+def test_without_what_reads_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "oxmsg", None)
+    assert reason(message(tmp_path / "a.msg")).endswith("pip install 'polylens[files]' adds what reads it")
 
 
 @pytest.mark.parametrize("seed", range(30))
