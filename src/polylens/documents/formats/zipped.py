@@ -131,7 +131,7 @@ def _open_entry(
     if is_beyond:
         raise DocumentError(f"is left out, because the archive unpacks to more than {MAX_UNPACKED // 2**30} GB")
     try:
-        data = archive.read(entry)
+        data = archive.read(entry) if open_file else b""  # which nobody would look at
     except Exception as error:  # damage raises almost anything, and a method that Python lacks NotImplementedError
         raise DocumentError(f"is damaged ({type(error).__name__})") from error
     return open_bytes(name, data, open_file)
