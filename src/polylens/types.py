@@ -71,3 +71,5 @@ class Page:
     """RGB."""
     text: str
     """The text layer; "" if there is none."""
+    kind: Kind | None = None
+    """The kind of the file that the page comes from, where it is not that of the document: a PDF in a zip archive."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,9 @@ import pypdfium2
 import pytest
 from reportlab.lib.pdfencrypt import StandardEncryption
 from reportlab.pdfgen.canvas import Canvas
+from tests.support.root import ROOT
 
-from polylens.documents import kind_of, open_document
+from polylens.documents import kind_of, open_document, opening
 from polylens.documents.formats.pdf import clean, render_scale
 from polylens.documents.formats.text import decode
 from polylens.documents.splitting import MAX_CHARS, split
@@ -202,7 +204,22 @@ def test_kinds() -> None:
     packed = {"document": "docx docm odt epub", "slides": "pptx odp", "sheet": "xlsx ods", "text": "html xhtml"}
     assert all(kind_of(f"a.{suffix}") == kind for kind, suffixes in packed.items() for suffix in suffixes.split())
     assert kind_of("~$report.docx") is None  # lies there while Word has report.docx open
-    assert kind_of("old.doc") is None
+    converted = {"document": "doc pages", "slides": "ppt key", "sheet": "xls numbers"}
+    assert all(kind_of(f"a.{suffix}") == kind for kind, suffixes in converted.items() for suffix in suffixes.split())
+    more = {
+        "document": "ipynb rtf xps ics vcf eml mbox msg zip cbz",
+        "image": "heic heif avif jp2 ico svg",
+        "text": "mhtml mht",
+        "slides": "odg",
+    }
+    assert all(kind_of(f"a.{suffix}") == kind for kind, suffixes in more.items() for suffix in suffixes.split())
+
+
+def test_the_list_of_suffixes_in_the_reference_is_whole() -> None:
+    page = (ROOT / "docs/reference/files.md").read_text(encoding="utf-8")
+    rows = [line.split(" | ")[0] for line in page.splitlines() if line.startswith("| `.")]
+    written = re.findall(r"\.\w+", " ".join(rows))
+    assert sorted(written) == sorted(opening._READERS)
 
 
 def test_unknown_kind_and_folder(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from email.message import EmailMessage
 from pathlib import Path
 
 import pytest
@@ -58,3 +59,37 @@ def test_a_page_as_it_lies_in_its_file(library: Library) -> None:
     page = library.page("tides.pptx", 5)
     assert page.image is not None and page.image.size == (160, 120) and page.text == "Slide 2: Spring tide"
     assert library.page("page.html", 1).text == "# Birds\nTerns of the harbour"
+
+
+def test_files_in_files(tmp_path: Path) -> None:
+    """Pages inside an archive or a message are found, filtered and shown as those of other files."""
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    mail = EmailMessage()
+    mail["Subject"], mail["From"] = "New mast", "ase@example.org"
+    mail.set_content("The spruce mast arrives.")
+    mail.add_attachment(b"PK nothing", maintype="application", subtype="x", filename="broken.docx")
+    (folder / "mail.eml").write_bytes(mail.as_bytes())
+    papers.make_pdf(tmp_path / "a.pdf", "Lighthouse fees")
+    parts = {"fees/a.pdf": (tmp_path / "a.pdf").read_bytes(), "see.png": papers.picture(1), "b.txt": "terns breed"}
+    papers.pack(folder / "all.zip", parts)
+    (folder / "plan.svg").write_text(
+        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 4 3"><title>Quay plan</title></svg>'
+    )
+    (folder / "old.zip").write_bytes(b"nothing")
+    library = Library(folder, FakeEmbedder())
+    report = library.update()
+    assert {file: record.num_pages for file, record in library.files().items()} == {
+        "mail.eml": 1, "all.zip": 4, "plan.svg": 1,
+    }  # fmt: skip
+    assert [file for file, _ in report.failed] == ["old.zip"]
+    kinds = {(hit.file, hit.page): hit.kind for hit in library.search("anything", top=100)}
+    assert [kinds["all.zip", page] for page in (1, 2, 3, 4)] == ["document", "pdf", "image", "text"]
+    assert kinds["mail.eml", 1] == "document"
+    [found] = library.search("lighthouse", top=1, filters=Filters.of(kinds=["pdf"]))
+    assert (found.file, found.page) == ("all.zip", 2)
+    page = library.page("all.zip", 2)
+    assert page.image is not None and page.text == "all.zip/fees/a.pdf\nLighthouse fees"
+    assert "broken.docx (is damaged" in library.page("mail.eml", 1).text
+    again = library.update()
+    assert (again.indexed, again.unchanged) == (0, 3)

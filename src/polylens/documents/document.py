@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from types import TracebackType
@@ -28,6 +29,14 @@ class Document(ABC):
     @abstractmethod
     def page(self, number: int) -> Page:
         """Returns one page; the first is number 1."""
+
+    @functools.cached_property
+    def unread(self) -> dict[str, str]:
+        """The reason why a part could not be read, by the part's name: "page 2", "word/comments.xml".
+
+        Parts that are read with their pages come in while the document is iterated over.
+        """
+        return {}
 
     def __iter__(self) -> Iterator[Page]:
         for number in range(1, self.num_pages + 1):

@@ -82,7 +82,7 @@ def page_row(kind: Kind, page: Page, embedding: Embedding, pool: int) -> PageRow
     """A page as a row of the index.
 
     Args:
-        kind: The kind of its document.
+        kind: The kind of its document, which counts unless the page has one of its own.
         page: The page itself.
         embedding: Both outputs for it.
         pool: The pooling factor of the index's multi-vectors.
@@ -91,7 +91,9 @@ def page_row(kind: Kind, page: Page, embedding: Embedding, pool: int) -> PageRow
     from polylens.index.ranking.pooling import pool_tokens
     from polylens.index.table.schema import PageRow
 
-    if page.image is not None and kind != "pdf":  # a picture inside a document, too
+    if page.kind is not None:
+        kind = page.kind
+    elif page.image is not None and kind != "pdf":  # a picture inside a document, too
         kind = "image"
     tokens = pool_tokens(embedding.multivector, pool)
     return PageRow(page.number, kind, page.text, embedding.dense, tokens.astype(np.float16), language_of(page.text))

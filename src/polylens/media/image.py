@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import functools
 import io
 import re
@@ -28,7 +29,7 @@ from polylens.media.fetch import fetch, reason, shortened
 MAX_IMAGE_PIXELS = 178_956_970
 """Largest number of pixels that a file's header may announce; half a gigabyte as RGB. It is Pillow's own hard limit."""
 
-_FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "GIF", "BMP", "DIB", "PPM", "JPEG2000", "AVIF", "ICO")
+_FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "GIF", "BMP", "DIB", "PPM", "JPEG2000", "AVIF", "ICO", "HEIF")
 
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]{16,}={0,2}\Z")
 _WHITE = (255, 255, 255, 255)
@@ -106,6 +107,10 @@ def read_image(source: types.ImageSource | types.Image | Any, *, index: int | No
 def readable_formats() -> tuple[str, ...]:
     """Returns the formats that are decoded, by Pillow's names. Pillow knows more; some start programs (EPS)."""
     PIL.Image.init()
+    with contextlib.suppress(ImportError):  # the extra `files`
+        import pi_heif
+
+        pi_heif.register_heif_opener()
     return tuple(name for name in _FORMATS if name in PIL.Image.OPEN)  # older builds lack AVIF
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal, cast
 
 import torch
 
+from polylens.caches import cache_folder
 from polylens.errors import InputError
 from polylens.models.description import Family, Header
 from polylens.models.protocol import Model
@@ -92,7 +93,6 @@ def make_engine(name: EngineName, model: Model, header: Header, *, quantization:
 def _openvino(model: Model, header: Header, quantization: str | None) -> OpenVinoEngine:
     from concurrent.futures import ThreadPoolExecutor
 
-    from polylens.runtime.engines.openvino.cache import cache_folder
     from polylens.runtime.engines.openvino.engine import OpenVinoEngine
 
     return OpenVinoEngine(

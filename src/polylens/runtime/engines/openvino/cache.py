@@ -10,7 +10,6 @@ import hashlib
 import json
 import os
 import shutil
-import sys
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -19,22 +18,8 @@ from typing import Any
 
 from polylens.runtime.engines.openvino.library import openvino
 
-VARIABLE = "POLYLENS_CACHE"  # names the folder of everything that can be made again
 FORM = 1  # rises with every change of what a graph computes
 GRAPH, WEIGHTS, MANIFEST = "graph.xml", "graph.bin", "graph.json"
-
-
-def cache_folder() -> Path:
-    """Returns the user's folder for what can be made again: `$POLYLENS_CACHE`, or where the system keeps such files."""
-    if named := os.environ.get(VARIABLE):
-        return Path(named).expanduser()
-    if sys.platform == "win32":
-        base = os.environ.get("LOCALAPPDATA") or str(Path.home() / "AppData/Local")
-    elif sys.platform == "darwin":
-        base = str(Path.home() / "Library/Caches")
-    else:
-        base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(base) / "polylens"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,7 +61,7 @@ def write_graph(cache: Path, key: GraphKey, graph: Any, *, half: bool) -> Path |
     """Writes a graph in the place of what is there; a reader finds it whole, or none.
 
     Args:
-        cache: As from `cache_folder`.
+        cache: As from `polylens.caches.cache_folder`.
         key: What the graph depends on.
         graph: An `openvino.Model`.
         half: Whether to write float32 weights as float16, in half the space.
