@@ -8,9 +8,9 @@ from importlib.util import find_spec
 
 import torch
 
+from polylens.caches import cache_folder
 from polylens.models.description import Header
 from polylens.runtime.engines.choice import ENGINES, EngineName
-from polylens.runtime.engines.openvino.cache import cache_folder
 from polylens.runtime.engines.winners import WinnerKey, read_winner
 
 VARIABLE = "POLYLENS_ENGINE"  # names the engine of every model that is loaded without one

@@ -18,13 +18,13 @@ from pathlib import Path
 
 import torch
 
+from polylens.caches import cache_folder
 from polylens.checkpoints.fetch import resolve
 from polylens.checkpoints.loading import read_header
 from polylens.errors import InputError
 from polylens.models.description import Header
 from polylens.runtime.devices import CPU_BFLOAT16, DTYPES, choose_dtype
 from polylens.runtime.engines.choice import ENGINES, QUANTIZATIONS, choose_engine
-from polylens.runtime.engines.openvino.cache import cache_folder
 from polylens.runtime.engines.runner import Runner, Setting
 from polylens.runtime.engines.winners import Winner, WinnerKey, write_winner
 from polylens.runtime.engines.workload import Work, work_for

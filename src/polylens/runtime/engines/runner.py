@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from polylens.caches import VARIABLE
 from polylens.errors import WorkerError
-from polylens.runtime.engines.openvino.cache import VARIABLE
 from polylens.runtime.engines.workload import Work
 from polylens.types import FloatArray
 
