@@ -16,7 +16,9 @@ from polylens.models.protocol import Outputs
 from polylens.train.losses import batched_maxsim
 
 
-def lesson_losses(found: Outputs, wanted: Tensor, num_pairs: int, plan: StudentPlan, english_asks: bool) -> dict[str, Tensor]:
+def lesson_losses(
+    found: Outputs, wanted: Tensor, num_pairs: int, plan: StudentPlan, english_asks: bool
+) -> dict[str, Tensor]:
     """The losses, and their weighted sum as `total`.
 
     Args:
@@ -48,7 +50,8 @@ def lesson_losses(found: Outputs, wanted: Tensor, num_pairs: int, plan: StudentP
     asking = torch.arange(first, first + num_pairs, device=wanted.device)
     asked = torch.cat(pieces[first : first + num_pairs])
     owner = torch.repeat_interleave(
-        torch.arange(num_pairs, device=wanted.device), torch.tensor(sizes[first : first + num_pairs], device=wanted.device)
+        torch.arange(num_pairs, device=wanted.device),
+        torch.tensor(sizes[first : first + num_pairs], device=wanted.device),
     )
     scores = batched_maxsim(asked, owner, torch.cat(pieces[num_alone:]), sizes[num_alone:], num_pairs)
     late = distribution(similar[asking][:, num_alone:], partner[asking] - num_alone, plan, itself=asking - num_alone)
@@ -101,5 +104,3 @@ def masked(scores: Tensor, itself: Tensor | None) -> Tensor:
     """Scores without those of the queries with themselves."""
     columns = torch.arange(len(scores), device=scores.device) if itself is None else itself
     return scores.scatter(1, columns[:, None], -torch.inf)
-
-

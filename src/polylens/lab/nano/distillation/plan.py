@@ -38,7 +38,9 @@ class StudentPlan:
     cosine_weight: float  # of 1 - cosine; the divergence of the batch's similarities has the weight 1
     temperature: float  # of those similarities
     late_temperature: float  # of MaxSim
-    own_share: float  # of a pair's own text in the distribution that its similarities should have; the teacher's is the rest
+    own_share: (
+        float  # of a pair's own text in the distribution that its similarities should have; the teacher's is the rest
+    )
     weight_decay: float
     gradient_clip: float  # largest norm
     seed: int

@@ -197,7 +197,9 @@ def _of_shard(
         both = paired[others * plan.pairs_a_step : (others + 1) * plan.pairs_a_step]
         english, other = [alone + i for i in both], [alone + pairs + i for i in both]
         roles = [rng.choice(("query", "passage")) for _ in chosen]
-        roles += ["query" if english_asks else "passage"] * len(both) + ["passage" if english_asks else "query"] * len(both)
+        roles += ["query" if english_asks else "passage"] * len(both) + ["passage" if english_asks else "query"] * len(
+            both
+        )
         rows = [*chosen, *english, *other]
         items = [student.item(said[row], role) for row, role in zip(rows, roles, strict=True)]
         yield LessonBatch(items, wanted[rows], len(both), english_asks)

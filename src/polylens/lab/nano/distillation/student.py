@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from tokenizers import Tokenizer
 from torch import Tensor, nn
@@ -86,7 +85,9 @@ def initialise_student(student: Student, teacher: TeacherFile, tokenizer: Tokeni
     table = torch.from_numpy(teacher.tensors["emb.word"].reshape(-1, width)).float()
     marks = tokenizer.get_added_tokens_decoder()
     spelled = [tokenizer.decode([token], skip_special_tokens=False) for token in range(tokenizer.get_vocab_size())]
-    known = [token for token, text in enumerate(spelled) if token not in marks and "\ufffd" not in text and text.strip()]
+    known = [
+        token for token, text in enumerate(spelled) if token not in marks and "\ufffd" not in text and text.strip()
+    ]
     pieces = TeacherTokenizer(teacher.pieces)([spelled[token] for token in known])
     rows = torch.stack([table[ids].mean(dim=0) if ids else torch.zeros(width) for ids in pieces])
     rows = rows - rows.mean(dim=0)
@@ -105,5 +106,3 @@ def trained_parameters(student: Student) -> dict[str, nn.Parameter]:
         for name, parameter in student.trainee.named_parameters()
         if not name.startswith(("model.vision", "reader")) and "lora" not in name
     }
-
-

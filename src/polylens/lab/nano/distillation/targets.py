@@ -49,7 +49,11 @@ class Targets:
 
 def languages_of(found: Shard) -> list[str]:
     """The language of each vector of a shard."""
-    return [*(each.language for each in found.texts), *["en"] * len(found.pairs), *(each.language for each in found.pairs)]
+    return [
+        *(each.language for each in found.texts),
+        *["en"] * len(found.pairs),
+        *(each.language for each in found.pairs),
+    ]
 
 
 def compute_targets(folder: Path) -> Targets:
@@ -63,8 +67,8 @@ def compute_targets(folder: Path) -> Targets:
             rows = found.vectors[spoken == language]
             sums[language] = sums.get(language, 0.0) + rows.sum(axis=0)
             counts[language] = counts.get(language, 0) + len(rows)
-    means = {language: total / counts[language] for language, total in sums.items()}
-    means[_OTHER] = np.mean(list(means.values()), axis=0)
+    means = {language: (total / counts[language]).astype(np.float32) for language, total in sums.items()}
+    means[_OTHER] = np.mean(list(means.values()), axis=0, dtype=np.float32)
     width = shards[0].vectors.shape[1]
     unturned = Targets(means, np.eye(width, dtype=np.float32))
     wanted = np.concatenate([unturned(found.vectors, languages_of(found)) for found in shards])
