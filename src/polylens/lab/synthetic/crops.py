@@ -91,6 +91,7 @@ def render_page(
     language: str | None = None,
     font_size: float | None = None,
     scan: bool = False,
+    source: Callable[[], list[str]] | None = None,
 ) -> Rendered:
     """A whole page of a document: a title, one or two columns of paragraphs, at times a list, a table or a chart.
 
@@ -103,6 +104,7 @@ def render_page(
         font_size: Pixels per em of the body; when None, a 60th to a 41st of the width, as on A4 in 10 to 14 points, so
             that a page holds 60-220 words.
         scan: Whether it looks scanned: a little askew, with blur and noise.
+        source: Gives the next words of the page's text; None draws unconnected words.
 
     Raises:
         InputError: A size is not positive, or no font for the language is installed.
@@ -111,7 +113,7 @@ def render_page(
     language = language or _draw_language(rng)
     face = _draw_face(rng, language, split)
     background, ink = draw_palette(rng, plain=True)
-    sheet = Sheet(rng, width, height, language, split, background)
+    sheet = Sheet(rng, width, height, language, split, background, source)
     size = font_size or to_half_pixel(rng.uniform(11, 16) * width / 656)
     style = Style(sized(face, size), ink, _pitch(rng, face, size))
 

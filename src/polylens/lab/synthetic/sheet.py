@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,10 +31,27 @@ class Style:
 
 
 class Sheet:
-    """A picture that is being filled with words of one language."""
+    """A picture that is being filled with words of one language.
+
+    Args:
+        rng: Decides everything.
+        width: Pixels.
+        height: Pixels.
+        language: Of the words.
+        split: Of the words that are drawn without a source.
+        background: The colour of the paper.
+        source: Gives the next words of a text whenever the last ones are used up; None draws unconnected words.
+    """
 
     def __init__(
-        self, rng: random.Random, width: int, height: int, language: str, split: Split, background: Colour
+        self,
+        rng: random.Random,
+        width: int,
+        height: int,
+        language: str,
+        split: Split,
+        background: Colour,
+        source: Callable[[], list[str]] | None = None,
     ) -> None:
         self.rng = rng
         self.width, self.height = width, height
@@ -45,7 +63,7 @@ class Sheet:
         self.rtl = LANGUAGES[language] in RIGHT_TO_LEFT
         self.spaced = LANGUAGES[language] not in UNSPACED
         self._language: str = language
-        self._split: Split = split
+        self._source = source or (lambda: sample_text(rng, language, split, 24)[::-1])
         self._stock: list[str] = []
 
     def finished(self, scan: bool) -> Rendered:
@@ -59,7 +77,7 @@ class Sheet:
         """A fresh word and its width in pixels, at most `widest`; "" where none of 24 draws fits."""
         for _ in range(24):
             if not self._stock:
-                self._stock = sample_text(self.rng, self._language, self._split, 24)
+                self._stock = self._source()[::-1]
             text = self._stock.pop()
             if not font.face.covers(text):  # fonts for one script may lack digits or brackets
                 text = "".join(filter(font.face.covers, text)) if text[0].isalpha() or text[-1].isalpha() else ""

@@ -142,6 +142,36 @@ def make_batch(
     )
 
 
+def placed_batch(
+    queries: Sequence[PlacedQuery],
+    rendered: Sequence[Rendered],
+    image_of: list[int],
+    *,
+    kit: TrainingKit,
+    processor: PixelProcessor,
+) -> ImageBatch:
+    """A batch of pictures alone, each with the queries about it.
+
+    Args:
+        queries: The queries; one without places is grounded nowhere.
+        rendered: The pictures.
+        image_of: The picture of each query.
+        kit: Of the family that is trained.
+        processor: Of the model that is trained.
+    """
+    here, same = kit.ground(queries, rendered, image_of, processor)
+    return ImageBatch(
+        queries=[processor.text(q.text, task=None, max_length=None, prompt_name="query") for q in queries],
+        images=[picture_item(each, processor) for each in rendered],
+        passages=[],
+        image_of=image_of,
+        passage_of=[None] * len(queries),
+        here=here,
+        same=same,
+        letters=_letters(rendered, kit.cells(processor)),
+    )
+
+
 def placeless_batch(
     queries: list[Item],
     images: list[Item],
