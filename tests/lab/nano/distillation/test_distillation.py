@@ -17,11 +17,12 @@ from polylens.lab.corpora import sources
 from polylens.lab.corpora.text import TextPair
 from polylens.lab.nano import tokenizer as tokenizers_of_nano
 from polylens.lab.nano.distillation import plan as plans
+from polylens.lab.nano.distillation import targets as targets_of
 from polylens.lab.nano.distillation.objective import distribution, divergence, lesson_losses, partners
 from polylens.lab.nano.distillation.plan import Lessons, StudentPlan
 from polylens.lab.nano.distillation.run import run
 from polylens.lab.nano.distillation.student import Student
-from polylens.lab.nano.distillation.targets import compute_targets, languages_of
+from polylens.lab.nano.distillation.targets import compute_targets, load_targets, save_targets
 from polylens.lab.nano.distillation.taught import num_shards, shard, teach
 from polylens.lab.teacher.file import parse
 from polylens.lab.teacher.teacher import Teacher, load_teacher
@@ -50,6 +51,8 @@ def lessons(tmp_path: Path, teacher: Teacher, monkeypatch: pytest.MonkeyPatch) -
         pairs=lambda language: [TextPair(f"{each} in", f"{language} {each} ein") for each in said],
     )
     monkeypatch.setitem(sources.SOURCES, "help", source)
+    monkeypatch.setattr(targets_of, "_LETTERS", 1)
+    monkeypatch.setattr(targets_of, "_FEWEST", 1)
     monkeypatch.setattr(tokenizers_of_nano, "_corpus", lambda _: ["Query: Passage: user\nDescribe the image.\n "])
     folder = tmp_path / "lessons"
     teach(some_lessons(shards=1), folder, teacher, lambda *_: None)
@@ -80,30 +83,28 @@ def test_lessons_are_the_teachers_and_go_on_where_they_stopped(lessons: Path, te
     for each in both:
         said = [*(t.text for t in each.texts), *(p.english for p in each.pairs), *(p.other for p in each.pairs)]
         assert np.abs(each.vectors - teacher.dense(said)).max() < 1e-3  # float16
-        assert len(languages_of(each)) == len(said)
     teach(some_lessons(), tmp_path / "at once", teacher, lambda *_: None)
     assert shard(tmp_path / "at once", 1).pairs == both[1].pairs
     with pytest.raises(InputError, match="differs in seed"):
         teach(some_lessons(seed=2), tmp_path / "at once", teacher, lambda *_: None)
 
 
-def test_targets_have_no_language_and_their_main_direction_first(lessons: Path) -> None:
+def test_targets_tell_no_languages_apart_and_have_their_main_direction_first(lessons: Path) -> None:
     targets = compute_targets(lessons)
-    assert np.abs(targets.directions @ targets.directions.T - np.eye(WIDTH)).max() < 1e-5
+    assert targets.languages.shape == (1, WIDTH)
     every = [shard(lessons, number) for number in range(2)]
-    vectors, spoken = np.concatenate([s.vectors for s in every]), np.array([x for s in every for x in languages_of(s)])
-    for language in ("en", "de"):
-        own = vectors[spoken == language] - targets.means[language]
-        assert np.abs(own.mean(axis=0)).max() < 1e-5
-    wanted = targets(vectors, spoken.tolist())
-    assert np.abs(np.linalg.norm(wanted, axis=1) - 1).max() < 1e-5
-    energy = (wanted**2).sum(axis=0)
-    assert (np.diff(energy) <= 1e-3).all()
-    first, second = vectors[0] - targets.means[spoken[0]], vectors[1] - targets.means[spoken[1]]
-    cosine = first @ second / np.linalg.norm(first) / np.linalg.norm(second)
-    assert wanted[0] @ wanted[1] == pytest.approx(cosine, abs=1e-5)  # a rotation keeps cosines
-    unknown = targets(vectors[:1], ["xx"])  # a language without lessons has the mean of all
-    assert np.isfinite(unknown).all()
+    vectors = np.concatenate([each.vectors for each in every])
+    spoken = [language for each in every for language in targets_of._languages_of_sentences(each)]
+    english, german = (vectors[[each == language for each in spoken]].mean(axis=0) for language in ("en", "de"))
+    apart = (german - english) / np.linalg.norm(german - english)
+    assert abs(float(apart @ targets.languages[0])) == pytest.approx(1.0, abs=1e-5)
+    wanted = targets(vectors)
+    slow = [row - 0.5 * targets.mean - apart * ((row - targets.mean) @ apart) for row in vectors]
+    cosines = np.array([[a @ b / np.linalg.norm(a) / np.linalg.norm(b) for b in slow[:5]] for a in slow[:5]])
+    assert np.abs(wanted[:5] @ wanted[:5].T - cosines).max() < 1e-5  # a rotation keeps cosines
+    assert (np.diff((wanted**2).sum(axis=0)) <= 1e-3).all()
+    save_targets(targets, lessons / "targets.safetensors")
+    assert np.array_equal(load_targets(lessons / "targets.safetensors")(vectors), wanted)
 
 
 def test_the_losses_are_those_of_slow_sums() -> None:

@@ -20,7 +20,7 @@ from polylens.lab.benchmarks.texts import overall
 from polylens.lab.nano.distillation.objective import lesson_losses
 from polylens.lab.nano.distillation.plan import StudentPlan
 from polylens.lab.nano.distillation.student import Student, initialise_student, trained_parameters
-from polylens.lab.nano.distillation.targets import Targets, compute_targets, languages_of, load_targets, save_targets
+from polylens.lab.nano.distillation.targets import Targets, compute_targets, load_targets, save_targets
 from polylens.lab.nano.distillation.taught import Shard, num_shards, shard
 from polylens.lab.nano.loop import make_optimisers
 from polylens.lab.nano.tokenizer import train_tokenizer
@@ -186,7 +186,7 @@ def _of_shard(
     plan: StudentPlan, student: Student, targets: Targets, found: Shard, steps: int, visit: int
 ) -> Iterator[LessonBatch]:
     rng = random.Random(f"{plan.seed}/{visit}")
-    said, wanted = texts_of(found), torch.from_numpy(targets(found.vectors, languages_of(found)))
+    said, wanted = texts_of(found), torch.from_numpy(targets(found.vectors))
     alone, pairs = len(found.texts), len(found.pairs)
     texts = sorted(range(alone), key=lambda i: len(said[i].encode()))
     paired = sorted(range(pairs), key=lambda i: len(said[alone + i].encode()) + len(said[alone + pairs + i].encode()))
