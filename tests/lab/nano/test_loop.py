@@ -93,14 +93,14 @@ class TestResume:
         for name in ("state.safetensors", "step.json"):
             shutil.copy(expected / "checkpoint" / name, tmp_path / "checkpoint.old" / name)
         trainee = kit_of(small()).make_trainee(small())
-        named, optimisers = dict(trainee.named_parameters()), make_optimisers(trainee, small())
+        named, optimisers = dict(trainee.named_parameters()), make_optimisers(trainee, small().weight_decay)
         assert load_state(tmp_path / "checkpoint", named, optimisers) == 4
         state = load_file(expected / STATE)
         assert all(torch.equal(tensor, state[f"weights.{name}"]) for name, tensor in trainee.named_parameters())
 
     def test_nothing_to_resume(self, tmp_path: Path) -> None:
         trainee = kit_of(small()).make_trainee(small())
-        named, optimisers = dict(trainee.named_parameters()), make_optimisers(trainee, small())
+        named, optimisers = dict(trainee.named_parameters()), make_optimisers(trainee, small().weight_decay)
         assert load_state(tmp_path / "checkpoint", named, optimisers) == 0
 
 

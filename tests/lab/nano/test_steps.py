@@ -49,7 +49,7 @@ class TestPairs:
         batches = Batches(recipe, kit_of(recipe).make_processor(recipe, tokenizer))
         trainee = kit_of(recipe).make_trainee(recipe)
         initialise(trainee, 0, tokenizer)
-        optimisers = make_optimisers(trainee, recipe)
+        optimisers = make_optimisers(trainee, recipe.weight_decay)
         losses = [train_step(trainee, batches[step], optimisers, recipe, step) for step in range(30)]
         assert losses[0].keys() == {"total", "late", "dense", "recall@1", "gradient", "rate"}
         found = [each["recall@1"] for each in losses]
@@ -67,7 +67,7 @@ class TestPairs:
         batches = Batches(recipe, processor)
         trainee = kit_of(recipe).make_trainee(recipe)
         initialise(trainee, 0, tokenizer)
-        optimisers = make_optimisers(trainee, recipe)
+        optimisers = make_optimisers(trainee, recipe.weight_decay)
         before = {name: tensor.detach().clone() for name, tensor in trainee.named_parameters()}
         losses = [train_step(trainee, batches[step], optimisers, recipe, step) for step in range(20)]
         moved = {name for name, tensor in trainee.named_parameters() if not torch.equal(tensor, before[name])}
@@ -108,7 +108,7 @@ class TestSteps:
         recipe = small()
         trainee = kit_of(recipe).make_trainee(recipe)
         initialise(trainee, 0, loop._tokenizer(recipe, prepared))
-        optimisers = make_optimisers(trainee, recipe)
+        optimisers = make_optimisers(trainee, recipe.weight_decay)
         before = {name: tensor.detach().clone() for name, tensor in trainee.named_parameters()}
 
         def broken(trainee: Trainee, *_: object) -> dict[str, torch.Tensor]:
@@ -152,7 +152,7 @@ class TestSteps:
         initialise(trainee, 0, learned)
         batch = Batches(recipe, kit_of(recipe).make_processor(recipe, learned))[step]
         before = {name: tensor.detach().clone() for name, tensor in trainee.named_parameters()}
-        losses = train_step(trainee, batch, make_optimisers(trainee, recipe), recipe, step)
+        losses = train_step(trainee, batch, make_optimisers(trainee, recipe.weight_decay), recipe, step)
         moved = {name for name, tensor in trainee.named_parameters() if not torch.equal(tensor, before[name])}
         still = [name for name in moved if name.startswith(("model.vision.blocks", "model.vision.patch", "reader"))]
         assert bool(still) == ("reading" in losses) == stage_at(recipe, step)[0].tower_learns == (step == 2)

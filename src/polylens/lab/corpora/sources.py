@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from polylens.errors import InputError
-from polylens.lab.corpora import catalogues, emoji_names, frequent_words, help_pages, stories, wordnet
+from polylens.lab.corpora import catalogues, dictionaries, emoji_names, frequent_words, help_pages, stories, wordnet
 from polylens.lab.corpora.text import TextPair
 
 
@@ -58,6 +58,15 @@ SOURCES: dict[str, Source] = {
             languages=_catalogues,
             texts=_documents(_messages),
             pairs=_messages,
+        ),
+        Source(
+            name="dictionaries",
+            gives="words and phrases with translations",
+            licence="GPL-2.0-or-later, GPL-3.0-or-later or CC-BY-SA-3.0, by dictionary",
+            install=f"apt-get install {dictionaries.PACKAGE} (and others)",
+            languages=dictionaries.installed,
+            texts=_documents(dictionaries.pairs),
+            pairs=dictionaries.pairs,
         ),
         Source(
             name="help",

@@ -125,9 +125,11 @@ class _Pools(Generic[Item]):
 
     def _load(self, language: str) -> bool:
         assert self._read is not None
-        items = [item for item in self._read(language) if self._is_taught(item)]
-        self._pools[language] = _again_and_again(items, f"{self._name}/{language}/{self._seed}")
-        return bool(items)
+        items = self._read(language)
+        pool = _again_and_again(items, f"{self._name}/{language}/{self._seed}")
+        # what is held out is passed over when it is drawn: looking at all of a large source takes minutes
+        self._pools[language] = filter(self._is_taught, pool)
+        return any(map(self._is_taught, items))
 
 
 def _again_and_again(items: Sequence[Item], seed: str) -> Iterator[Item]:

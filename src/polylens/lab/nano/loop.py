@@ -68,7 +68,7 @@ def train(
     initialise(trainee, recipe.seed, tokenizer)
     trainee.to(processes().device)
     _compile(trainee, recipe.reading_blocks)
-    optimisers = make_optimisers(trainee, recipe)
+    optimisers = make_optimisers(trainee, recipe.weight_decay)
     start = load_state(folder / "checkpoint", dict(trainee.named_parameters()), optimisers)
     total = sum(stage.steps for stage in recipe.stages)
     kept = {blend.stage for stage in recipe.stages for blend in stage.blend}
@@ -140,7 +140,7 @@ def learning_rate(recipe: Recipe, step: int) -> float:
     return rate * min(1.0, (step + 1) / recipe.warmup_steps)
 
 
-def make_optimisers(trainee: Trainee, recipe: Recipe) -> list[torch.optim.Optimizer]:
+def make_optimisers(trainee: Trainee, weight_decay: float) -> list[torch.optim.Optimizer]:
     """Muon for the matrices inside the network, AdamW for embeddings, heads, norms and biases.
 
     Jordan et al. 2024, https://kellerjordan.github.io/posts/muon; its step is scaled to AdamW's, so one rate serves
@@ -154,7 +154,7 @@ def make_optimisers(trainee: Trainee, recipe: Recipe) -> list[torch.optim.Optimi
         for wanted in (True, False)
     )
     return [
-        torch.optim.Muon(hidden, weight_decay=recipe.weight_decay, adjust_lr_fn="match_rms_adamw"),
+        torch.optim.Muon(hidden, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"),
         torch.optim.AdamW(rest, betas=(0.9, 0.98), weight_decay=0.0),
     ]
 

@@ -45,15 +45,18 @@ LETTERS = 1 / 3
 """The largest share of single letters in the vocabulary, most frequent first; the rest is bytes and merged pieces."""
 
 
-def train_tokenizer(*, vocab_size: int, seed: int, special: Sequence[str] = SPECIAL_TOKENS) -> Tokenizer:
+def train_tokenizer(
+    *, vocab_size: int, seed: int, special: Sequence[str] = SPECIAL_TOKENS, more: Sequence[str] = ()
+) -> Tokenizer:
     """Trains a tokenizer.
 
     Args:
         vocab_size: Number of tokens, special ones included.
         seed: Of the sampled text.
         special: The first tokens. With those of jina-clip-v2, every text is enclosed by its marks.
+        more: Texts to learn from besides the sampled one.
     """
-    tokenizer = Tokenizer(models.BPE(*_in_bytes(*_learn(vocab_size, seed), special, vocab_size)))
+    tokenizer = Tokenizer(models.BPE(*_in_bytes(*_learn(vocab_size, seed, more), special, vocab_size)))
     tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in special])
     tokenizer.normalizer = normalizers.NFC()
     byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
@@ -69,9 +72,9 @@ def _cut() -> pre_tokenizers.PreTokenizer:
     return pre_tokenizers.Split(Regex(QWEN_PATTERN), behavior="isolated")
 
 
-def _learn(vocab_size: int, seed: int) -> tuple[list[str], list[tuple[str, str]]]:
+def _learn(vocab_size: int, seed: int, more: Sequence[str]) -> tuple[list[str], list[tuple[str, str]]]:
     """The most frequent letters and the merges between them, in order."""
-    corpus = [unicodedata.normalize("NFC", text) for text in _corpus(seed)]
+    corpus = [unicodedata.normalize("NFC", text) for text in itertools.chain(_corpus(seed), more)]
     counts = Counter(itertools.chain.from_iterable(corpus))
     letters = sorted(counts, key=lambda letter: (-counts[letter], letter))[: int(vocab_size * LETTERS)]
     tokenizer = Tokenizer(models.BPE())

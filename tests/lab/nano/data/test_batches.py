@@ -101,7 +101,7 @@ class TestDocuments:
     def test_losses_without_places(self, recipe: Recipe, batch: ImageBatch, prepared: Path) -> None:
         trainee = kit_of(recipe).make_trainee(recipe)
         initialise(trainee, 0, loop._tokenizer(recipe, prepared))
-        losses = train_step(trainee, batch, make_optimisers(trainee, recipe), recipe, 0)
+        losses = train_step(trainee, batch, make_optimisers(trainee, recipe.weight_decay), recipe, 0)
         assert {"late", "dense"} < losses.keys() and not {"grounding", "reading"} & losses.keys()
         assert all(np.isfinite(value) for value in losses.values())
 

@@ -1,4 +1,4 @@
-"""Learning curves of the text side: lessons, vocabulary, losses against a slow sum, and a run that resumes exactly."""
+"""The text side: lessons, targets, losses against slow sums, and a run that resumes exactly."""
 
 from __future__ import annotations
 
@@ -10,20 +10,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tests.support.tiny_teacher import PIECES, tiny_file
+from tests.support.tiny_teacher import WIDTH, tiny_file
 
 from polylens.errors import InputError
 from polylens.lab.corpora import sources
+from polylens.lab.corpora.text import TextPair
+from polylens.lab.nano import tokenizer as tokenizers_of_nano
 from polylens.lab.nano.distillation import plan as plans
-from polylens.lab.nano.distillation.plan import StudentPlan
-from polylens.lab.nano.distillation.run import distillation_losses, run
-from polylens.lab.nano.distillation.student import Student, cut, most_frequent
+from polylens.lab.nano.distillation import targets as targets_of
+from polylens.lab.nano.distillation.objective import distribution, divergence, lesson_losses, partners
+from polylens.lab.nano.distillation.plan import Lessons, StudentPlan
+from polylens.lab.nano.distillation.run import run
+from polylens.lab.nano.distillation.student import Student
+from polylens.lab.nano.distillation.targets import compute_targets, load_targets, save_targets
 from polylens.lab.nano.distillation.taught import num_shards, shard, teach
 from polylens.lab.teacher.file import parse
 from polylens.lab.teacher.teacher import Teacher, load_teacher
+from polylens.models.protocol import Outputs
 from polylens.train.progress import TrainingProgress
-
-VOCAB = 16
 
 
 @pytest.fixture
@@ -32,77 +36,131 @@ def teacher(tmp_path: Path) -> Teacher:
     return load_teacher(tmp_path / "tiny.bin", sha256=None, dtype="float32")
 
 
+def some_lessons(**changes: object) -> Lessons:
+    few = replace(plans.lessons(shards=2), shares={"help": 1.0}, pair_shares={"help": 1.0})
+    return replace(few, texts_a_shard=24, pairs_a_shard=12, **changes)  # type: ignore[arg-type]
+
+
 @pytest.fixture
 def lessons(tmp_path: Path, teacher: Teacher, monkeypatch: pytest.MonkeyPatch) -> Path:
     said = [f"the boat {a}{b}{c}" for a in "abcd" for b in "abcdehil" for c in "abcde"]
-    source = replace(sources.SOURCES["help"], languages=lambda: ("en",), texts=lambda _: said)
+    source = replace(
+        sources.SOURCES["help"],
+        languages=lambda: ("en", "de"),
+        texts=lambda language: [f"{language} {each}" for each in said],
+        pairs=lambda language: [TextPair(f"{each} in", f"{language} {each} ein") for each in said],
+    )
     monkeypatch.setitem(sources.SOURCES, "help", source)
-    taught = replace(plans.lessons(shards=2), shares={"help": 1.0}, texts_a_shard=40)
+    monkeypatch.setattr(targets_of, "_LETTERS", 1)
+    monkeypatch.setattr(targets_of, "_FEWEST", 1)
+    monkeypatch.setattr(tokenizers_of_nano, "_corpus", lambda _: ["Query: Passage: user\nDescribe the image.\n "])
     folder = tmp_path / "lessons"
-    teach(replace(taught, shards=1), folder, teacher, lambda *_: None)
+    teach(some_lessons(shards=1), folder, teacher, lambda *_: None)
     (folder / "recipe.json").unlink()  # one shard was asked for, now two
-    teach(taught, folder, teacher, lambda *_: None)
+    teach(some_lessons(), folder, teacher, lambda *_: None)
     return folder
 
 
 def small(**changes: object) -> StudentPlan:
-    decoder = replace(plans.student(VOCAB, 64, 1, 6).decoder, mlp_width=64)
-    plan = replace(plans.student(VOCAB, 64, 1, 6), decoder=decoder, batch_size=12, warmup_steps=2, checkpoint_every=2)
+    plan = plans.student(vocab_size=320, width=256, num_layers=1, steps=6)
+    model = replace(
+        plan.model,
+        vision=replace(plan.model.vision, num_layers=1, output_width=WIDTH, full_attention_layers=(0,)),
+        decoder=replace(
+            plan.model.decoder, width=WIDTH, num_heads=2, num_kv_heads=1, mlp_width=32, rope_sections=(2, 3, 3)
+        ),
+        multivector_dim=16,
+        matryoshka_dims=(8, WIDTH),
+    )
+    plan = replace(plan, model=model, texts_a_step=6, pairs_a_step=4, warmup_steps=2, checkpoint_every=2)
     return replace(plan, **changes)  # type: ignore[arg-type]
 
 
 def test_lessons_are_the_teachers_and_go_on_where_they_stopped(lessons: Path, teacher: Teacher, tmp_path: Path) -> None:
     assert num_shards(lessons) == 2
     both = [shard(lessons, number) for number in range(2)]
-    assert len({text for each in both for text in each.texts}) == 80  # none twice: the second call went on
+    assert len({text for each in both for text in each.texts}) == 48  # none twice: the second call went on
     for each in both:
-        assert np.abs(each.vectors - teacher.dense(list(each.texts))).max() < 1e-3  # float16
-    taught = replace(plans.lessons(shards=2), shares={"help": 1.0}, texts_a_shard=40)
-    teach(taught, tmp_path / "at once", teacher, lambda *_: None)
-    assert shard(tmp_path / "at once", 1).texts == both[1].texts
+        said = [*(t.text for t in each.texts), *(p.english for p in each.pairs), *(p.other for p in each.pairs)]
+        assert np.abs(each.vectors - teacher.dense(said)).max() < 1e-3  # float16
+    teach(some_lessons(), tmp_path / "at once", teacher, lambda *_: None)
+    assert shard(tmp_path / "at once", 1).pairs == both[1].pairs
     with pytest.raises(InputError, match="differs in seed"):
-        teach(replace(taught, seed=2), tmp_path / "at once", teacher, lambda *_: None)
+        teach(some_lessons(seed=2), tmp_path / "at once", teacher, lambda *_: None)
 
 
-def test_a_student_keeps_letters_and_what_is_frequent() -> None:
-    pieces = parse(tiny_file()).pieces
-    kept = most_frequent(pieces, ["the the boat a", "query"], 9)
-    assert [PIECES[token] for token in kept] == ["<s>", "<pad>", "</s>", "<unk>", "▁", "a", "▁the", "▁boat", "▁query"]
-    smaller = cut(pieces, kept)
-    student = Student(small().decoder, smaller, longest=3, width=32)
-    assert student.tokens(["the boat boat the", ""]) == [[6, 7, 7], [smaller.unknown]]
-    with pytest.raises(InputError, match="vocab_size must be between 6 and 20, got 5"):
-        most_frequent(pieces, ["a"], 5)
+def test_targets_tell_no_languages_apart_and_have_their_main_direction_first(lessons: Path) -> None:
+    targets = compute_targets(lessons)
+    assert targets.languages.shape == (1, WIDTH)
+    every = [shard(lessons, number) for number in range(2)]
+    vectors = np.concatenate([each.vectors for each in every])
+    spoken = [language for each in every for language in targets_of._languages_of_sentences(each)]
+    english, german = (vectors[[each == language for each in spoken]].mean(axis=0) for language in ("en", "de"))
+    apart = (german - english) / np.linalg.norm(german - english)
+    assert abs(float(apart @ targets.languages[0])) == pytest.approx(1.0, abs=1e-5)
+    wanted = targets(vectors)
+    slow = [row - 0.5 * targets.mean - apart * ((row - targets.mean) @ apart) for row in vectors]
+    cosines = np.array([[a @ b / np.linalg.norm(a) / np.linalg.norm(b) for b in slow[:5]] for a in slow[:5]])
+    assert np.abs(wanted[:5] @ wanted[:5].T - cosines).max() < 1e-5  # a rotation keeps cosines
+    assert (np.diff((wanted**2).sum(axis=0)) <= 1e-3).all()
+    save_targets(targets, lessons / "targets.safetensors")
+    assert np.array_equal(load_targets(lessons / "targets.safetensors")(vectors), wanted)
 
 
-def test_the_losses_are_those_of_a_slow_sum() -> None:
+def test_the_losses_are_those_of_slow_sums() -> None:
     rng = np.random.default_rng(0)
-    found, wanted = (rng.standard_normal((4, 6)) for _ in range(2))
-    found, wanted = (each / np.linalg.norm(each, axis=1, keepdims=True) for each in (found, wanted))
+    plan = replace(small(), own_share=0.4)
+    num_alone, num_pairs, sizes = 2, 2, (3, 1, 2, 4, 1, 2)
 
-    def softmax(numbers: list[float]) -> list[float]:
-        powers = [math.exp(number / 0.1) for number in numbers]
-        return [power / sum(powers) for power in powers]
+    def unit(*shape: int) -> np.ndarray:
+        rows = rng.standard_normal(shape)
+        return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
-    divergence = 0.0
-    for i in range(4):
-        p = softmax([float(wanted[i] @ other) for other in wanted])
-        q = softmax([float(found[i] @ other) for other in wanted])
-        divergence += sum(a * math.log(a / b) for a, b in zip(p, q, strict=True)) / 4
-    losses = distillation_losses(torch.tensor(found), torch.tensor(wanted), 0.1)
-    assert losses["divergence"].item() == pytest.approx(divergence)
-    assert losses["cosine"].item() == pytest.approx(np.mean([1 - found[i] @ wanted[i] for i in range(4)]))
+    found, wanted, tokens = unit(6, WIDTH), unit(6, WIDTH), unit(sum(sizes), 16)
+    partner = {2: 4, 3: 5, 4: 2, 5: 3}
+
+    def wanted_of(query: int, columns: list[int]) -> dict[int, float]:
+        powers = {n: math.exp(float(wanted[query] @ wanted[n]) / plan.temperature) for n in columns}
+        likely = {n: power / sum(powers.values()) for n, power in powers.items()}
+        if query in partner:
+            likely = {n: 0.6 * share + 0.4 * (n == partner[query]) for n, share in likely.items()}
+        return likely
+
+    def kl(should: dict[int, float], scores: dict[int, float]) -> float:
+        top = sum(math.exp(score) for score in scores.values())
+        return sum(share * (math.log(share) - math.log(math.exp(scores[n]) / top)) for n, share in should.items())
+
+    dense = 0.0
+    for dim in plan.model.matryoshka_dims:
+        short = found[:, :dim] / np.linalg.norm(found[:, :dim], axis=1, keepdims=True)
+        for i in range(6):
+            others = [n for n in range(6) if n != i]
+            dense += kl(wanted_of(i, others), {n: float(short[i] @ short[n]) / plan.temperature for n in others}) / 12
+    starts = np.cumsum([0, *sizes])
+    pieces = [tokens[starts[n] : starts[n + 1]] for n in range(6)]
+    late = 0.0
+    for query in (4, 5):  # the other sides ask
+        others = [n for n in range(num_alone, 6) if n != query]
+        scores = {
+            n: sum(max(float(a @ b) for b in pieces[n]) for a in pieces[query]) / sizes[query] / plan.late_temperature
+            for n in others
+        }
+        late += kl(wanted_of(query, others), scores) / 2
+    outputs = Outputs(torch.tensor(found), torch.ones(6), torch.tensor(tokens), sizes)
+    losses = lesson_losses(outputs, torch.tensor(wanted), num_pairs, plan, english_asks=False)
+    cosine = float(np.mean([1 - found[i] @ wanted[i] for i in range(6)]))
+    assert losses["dense"].item() == pytest.approx(dense)
+    assert losses["late"].item() == pytest.approx(late)
+    assert losses["total"].item() == pytest.approx(plan.cosine_weight * cosine + dense + late)
+    with pytest.raises(InputError, match="width of the student must be 8, that of the teacher, got 32"):
+        lesson_losses(outputs, torch.tensor(wanted[:, :8]), num_pairs, plan, english_asks=False)
 
 
-def test_a_student_is_causal_and_its_batch_does_not_matter() -> None:
-    pieces = parse(tiny_file()).pieces
-    student = Student(replace(small().decoder, vocab_size=len(PIECES)), pieces, longest=9, width=32)
-    student.initialise(torch.randn(len(PIECES), 32), seed=1)
-    torch.nn.init.normal_(student.decoder.blocks[0].attention.out.weight, std=0.1)  # type: ignore[union-attr,arg-type]
-    together = student([[5, 6, 7], [8], [9, 5]])
-    assert torch.allclose(together[2], student([[9, 5]])[0], atol=1e-6)
-    assert not torch.allclose(together[2], student([[5, 9]])[0], atol=1e-3)  # order matters
-    assert together.norm(dim=1).tolist() == pytest.approx([1.0] * 3)
+def test_what_ranks_as_it_should_costs_nothing() -> None:
+    similar = torch.randn(4, 4)
+    should = distribution(similar, partners(4, 0, similar.device), small())
+    assert should.diagonal().tolist() == [0.0] * 4
+    assert divergence(similar / small().temperature, should).item() == pytest.approx(0.0, abs=1e-5)
 
 
 def test_a_run_learns_and_resumes_exactly(lessons: Path, tmp_path: Path) -> None:
@@ -127,11 +185,12 @@ def test_a_run_learns_and_resumes_exactly(lessons: Path, tmp_path: Path) -> None
     for _ in range(3):
         parts = go("parts", 0.0)  # stops at each checkpoint, and goes on from there
     assert [each.step for each in told[6:]] == [1, 2, 3, 4, 5, 6]
-    for name, parameter in whole.named_parameters():
-        assert torch.equal(parameter, parts.get_parameter(name)), name
+    for name, parameter in whole.trainee.named_parameters():
+        assert torch.equal(parameter, parts.trainee.get_parameter(name)), name
     last = json.loads((tmp_path / "parts/log.jsonl").read_text().splitlines()[-1])
     assert last["step"] == 6 and last["meaning"] == 0.5
-    assert whole.embed(["the boat"])[0].dense.shape == (32,)
+    embedding = whole.embed(["the boat"])[0]
+    assert embedding.dense.shape == (WIDTH,) and embedding.multivector.shape[1] == 16
 
 
 def test_a_run_without_lessons_is_refused(tmp_path: Path) -> None:

@@ -1,149 +1,108 @@
-"""The student: a causal decoder over pieces of the teacher's vocabulary, whose mean state is mapped to its vector.
+"""The student: a model of jina-embeddings-v4's family with a vocabulary of its own, that learns from texts alone.
 
-Shapes: N texts, T tokens of all texts together, W width, V width of the teacher's vectors.
+Shapes: N texts, V width of the teacher's vectors.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
 import torch
-import torch.nn.functional as F
+from tokenizers import Tokenizer
 from torch import Tensor, nn
 
-from polylens.errors import InputError
-from polylens.lab.teacher.file import Pieces
+from polylens.lab.nano.distillation.plan import StudentPlan
+from polylens.lab.nano.initial_weights import initialise
+from polylens.lab.nano.kits.jina_v4 import V4Trainee
+from polylens.lab.nano.nano_recipe import IMAGES
+from polylens.lab.teacher.file import TeacherFile
 from polylens.lab.teacher.tokenizer import TeacherTokenizer
-from polylens.models.qwen_vl.config import DecoderConfig
-from polylens.models.qwen_vl.decoder import Decoder
-from polylens.nn.lora import NO_ADAPTERS
-from polylens.nn.packing import Packing
-from polylens.nn.pooling import span_mean
-from polylens.runtime.batching import TOKENS, batches
+from polylens.models.jina_v4.processing import JinaV4Processor
+from polylens.models.protocol import Item
+from polylens.runtime.batching import batches
+from polylens.runtime.engines.torch import TorchEngine
 from polylens.runtime.similarity import similarity
 from polylens.types import Embedding, FloatArray
 
-_MARKS = 5  # the first pieces: marks, and what stands for the unknown
+_TABLE_SCALE = 0.5
+"""The deviation of the first numbers of the table, as that of `spelling_embeddings`."""
 
 
-def most_frequent(pieces: Pieces, texts: Iterable[str], size: int) -> list[int]:
-    """The ids of the pieces that a student keeps: the marks, all single letters in the texts, then the most frequent.
-
-    Args:
-        pieces: Those of the teacher.
-        texts: Texts to count in.
-        size: How many to keep.
-
-    Raises:
-        InputError: There is no room for the letters, or there are not so many pieces.
-    """
-    counts = Counter(token for ids in TeacherTokenizer(pieces)(list(texts)) for token in ids)
-    letters = [token for token in counts if len(pieces.pieces[token]) == 1 and token >= _MARKS]
-    kept = dict.fromkeys([*range(_MARKS), *sorted(letters)])
-    if not len(kept) <= size <= len(pieces.pieces):
-        raise InputError(f"vocab_size must be between {len(kept):,} and {len(pieces.pieces):,}, got {size:,}")
-    everything = [token for token, _ in counts.most_common()] + list(range(len(pieces.pieces)))
-    for token in everything:
-        if len(kept) == size:
-            break
-        kept[token] = None
-    return sorted(kept)
-
-
-def cut(pieces: Pieces, kept: Sequence[int]) -> Pieces:
-    """The pieces that are kept, in their order."""
-    number = {token: index for index, token in enumerate(kept)}
-    return replace(
-        pieces,
-        pieces=tuple(pieces.pieces[token] for token in kept),
-        scores=tuple(pieces.scores[token] for token in kept),
-        begin=number[pieces.begin],
-        end=number[pieces.end],
-        unknown=number[pieces.unknown],
-    )
-
-
-class Student(nn.Module):
+class Student:
     """The student, which benchmarks can ask as they ask a model.
 
     Args:
-        config: The decoder.
-        pieces: Its vocabulary.
-        longest: Tokens per text; a longer one is cut.
-        width: Of the teacher's vectors.
+        plan: Its sizes.
+        tokenizer: Its vocabulary.
     """
 
-    tasks = ("retrieval",)
-    multivector_dim = None
+    tasks = ()
 
-    def __init__(self, config: DecoderConfig, pieces: Pieces, longest: int, width: int) -> None:
-        super().__init__()
-        self.decoder = Decoder(config, NO_ADAPTERS)
-        self.head = nn.Linear(config.width, width, bias=False)
-        self.longest = longest
-        self._unknown = pieces.unknown
-        self._tokenizer = TeacherTokenizer(pieces)
+    def __init__(self, plan: StudentPlan, tokenizer: Tokenizer) -> None:
+        self.plan = plan
+        self.processor = JinaV4Processor(plan.model, IMAGES, tokenizer)
+        self.trainee = V4Trainee(plan.model)
+        self.multivector_dim = plan.model.multivector_dim
 
-    def initialise(self, rows: Tensor, seed: int) -> None:
-        """Begins with the teacher's rows of the pieces, along their main directions where the student is narrower.
-
-        Args:
-            rows: `[pieces, V]`.
-            seed: Of the random weights.
-        """
-        generator = torch.Generator().manual_seed(seed)
-        width = self.decoder.config.width
-        centred = rows.float() - rows.float().mean(dim=0)
-        if width < centred.shape[1]:
-            directions = torch.linalg.eigh(centred.T @ centred).eigenvectors.flip(1)
-            centred = centred @ directions[:, :width]
-        with torch.no_grad():
-            for name, parameter in self.named_parameters():
-                if name.endswith(("bias", "out.weight", "down.weight")):
-                    parameter.zero_()
-                elif "norm" in name:
-                    parameter.fill_(1.0)
-                else:
-                    parameter.normal_(0.0, parameter.shape[-1] ** -0.5, generator=generator)
-            self.decoder.embed.weight[:, : centred.shape[1]] = centred / centred.std()
-
-    def tokens(self, texts: Sequence[str]) -> list[list[int]]:
-        """The tokens of each text, at least one."""
-        return [ids[: self.longest] or [self._unknown] for ids in self._tokenizer(texts)]
-
-    def forward(self, tokens: Sequence[Sequence[int]]) -> Tensor:
-        """Unit vectors of texts, `[N, V]`."""
-        device = self.head.weight.device
-        packing = Packing([len(each) for each in tokens], device)
-        ids = torch.tensor([token for each in tokens for token in each], device=device)
-        places = torch.cat([torch.arange(length, device=device) for length in packing.lengths])
-        states = self.decoder(self.decoder.embed(ids), places[:, None].expand(-1, 3), packing, [])
-        stops = torch.tensor(packing.lengths, device=device).cumsum(0)
-        starts = stops - torch.tensor(packing.lengths, device=device)
-        return F.normalize(self.head(span_mean(states, starts, stops)).float(), dim=-1)
+    def item(self, text: str, prompt_name: str) -> Item:
+        """The model's input for a text."""
+        return self.processor.text(text, task=None, prompt_name=prompt_name, max_length=self.plan.longest)
 
     @torch.inference_mode()
     def embed(
         self,
         inputs: Sequence[Any],
         *,
-        task: str | None = None,  # noqa: ARG002  # there is one task
-        prompt_name: str | None = None,  # noqa: ARG002  # nor are there prompts
+        task: str | None = None,  # noqa: ARG002  # adapters are not trained here
+        prompt_name: str | None = None,
         progress: Callable[[int], None] = lambda _: None,
     ) -> list[Embedding]:
-        """Embeds texts; the multi-vector is the dense vector alone."""
-        tokens = self.tokens(inputs)
-        vectors = np.zeros((len(tokens), self.head.out_features), dtype=np.float32)
-        for batch in batches([len(each) for each in tokens], max_items=None, token_budget=TOKENS):
-            with torch.autocast(self.head.weight.device.type, torch.bfloat16):
-                vectors[batch] = self([tokens[index] for index in batch]).cpu().numpy()
+        """Embeds texts; see `Embedder.embed`."""
+        items = [self.item(text, prompt_name or "query") for text in inputs]
+        found: dict[int, Embedding] = {}
+        engine = TorchEngine(self.trainee.model)
+        for batch in batches([item.num_tokens for item in items], max_items=None):
+            with torch.autocast(self.trainee.reader.weight.device.type, torch.bfloat16):
+                rows = [rows[0] for rows in engine.run([items[index] for index in batch])]
+            found.update(zip(batch, rows, strict=True))
             progress(len(batch))
-        return [Embedding(vector, vector[None]) for vector in vectors]
+        return [found[index] for index in range(len(items))]
 
     def similarity(self, queries: Any, documents: Any) -> FloatArray:
         """Scores queries against documents, as `Embedder.similarity` does."""
         return similarity(queries, documents)
+
+
+def initialise_student(student: Student, teacher: TeacherFile, tokenizer: Tokenizer) -> None:
+    """Begins with random weights, and with what the teacher's table says of each token's pieces.
+
+    A token's row is the mean of the teacher's rows of the pieces that it is cut into, without the mean of all, along
+    their main directions where the student is narrower; the marks and lone bytes keep their random code.
+    """
+    initialise(student.trainee, student.plan.seed, tokenizer)
+    width = teacher.sizes.width
+    table = torch.from_numpy(teacher.tensors["emb.word"].reshape(-1, width)).float()
+    marks = tokenizer.get_added_tokens_decoder()
+    spelled = [tokenizer.decode([token], skip_special_tokens=False) for token in range(tokenizer.get_vocab_size())]
+    known = [
+        token for token, text in enumerate(spelled) if token not in marks and "\ufffd" not in text and text.strip()
+    ]
+    pieces = TeacherTokenizer(teacher.pieces)([spelled[token] for token in known])
+    rows = torch.stack([table[ids].mean(dim=0) if ids else torch.zeros(width) for ids in pieces])
+    rows = rows - rows.mean(dim=0)
+    embed: Tensor = student.trainee.model.decoder.embed.weight
+    if embed.shape[1] < width:
+        directions = torch.linalg.eigh(rows.T @ rows).eigenvectors.flip(1)
+        rows = rows @ directions[:, : embed.shape[1]]
+    with torch.no_grad():
+        embed[known, : rows.shape[1]] = rows * (_TABLE_SCALE / rows.std())
+
+
+def trained_parameters(student: Student) -> dict[str, nn.Parameter]:
+    """The parameters that texts can teach: all but the vision tower, the reading head and the adapters."""
+    return {
+        name: parameter
+        for name, parameter in student.trainee.named_parameters()
+        if not name.startswith(("model.vision", "reader")) and "lora" not in name
+    }
