@@ -20,7 +20,7 @@ from polylens.lab.teacher.file import TeacherFile
 from polylens.lab.teacher.tokenizer import TeacherTokenizer
 from polylens.models.jina_v4.processing import JinaV4Processor
 from polylens.models.protocol import Item
-from polylens.runtime.batching import batches
+from polylens.runtime.batching import batches, token_budget
 from polylens.runtime.engines.torch import TorchEngine
 from polylens.runtime.similarity import similarity
 from polylens.types import Embedding, FloatArray
@@ -62,8 +62,9 @@ class Student:
         items = [self.item(text, prompt_name or "query") for text in inputs]
         found: dict[int, Embedding] = {}
         engine = TorchEngine(self.trainee.model)
-        for batch in batches([item.num_tokens for item in items], max_items=None):
-            with torch.autocast(self.trainee.reader.weight.device.type, torch.bfloat16):
+        device = self.trainee.reader.weight.device
+        for batch in batches([item.num_tokens for item in items], max_items=None, token_budget=token_budget(device)):
+            with torch.autocast(device.type, torch.bfloat16):
                 rows = [rows[0] for rows in engine.run([items[index] for index in batch])]
             found.update(zip(batch, rows, strict=True))
             progress(len(batch))
