@@ -65,10 +65,15 @@ def embed(
         )
     from polylens.runtime.embedder import load
 
-    vectors = load(model, engine=engine, quantization=quantization).encode(
+    embedder = load(model, engine=engine, quantization=quantization)
+    vectors = embedder.encode(
         inputs, task, prompt_name, truncate_dim=dim, return_multivector=multivector, show_progress=len(inputs) > 8
     )
     _print_vectors(vectors, format, model=model, task=task, multivector=multivector)
+    if embedder.engine.is_preparing:
+        sys.stdout.flush()
+        message = "polylens: the engine openvino is still being prepared, once for this model and task"
+        print(f"{message}; the next start will be quicker", file=sys.stderr)
 
 
 @app.command()

@@ -12,6 +12,11 @@ from polylens.types import Embedding, FloatArray
 class Engine(Protocol):
     """Runs the model of one checkpoint. An item's result does not depend on the other items of its batch."""
 
+    @property
+    def is_preparing(self) -> bool:
+        """Whether something is being made in the background; a process that ends waits for it."""
+        ...
+
     def run(self, items: Sequence[Item]) -> Iterator[list[Embedding]]:
         """Runs one batch.
 

@@ -21,6 +21,11 @@ class TorchEngine:
     def __init__(self, model: Model | Scorer) -> None:
         self.model = model
 
+    @property
+    def is_preparing(self) -> bool:
+        """False: see `prepare`."""
+        return False
+
     def run(self, items: Sequence[Item]) -> Iterator[list[Embedding]]:
         """Runs one batch; see `Engine.run`. The arrays are copies, so keeping one does not keep its whole batch."""
         with torch.inference_mode():

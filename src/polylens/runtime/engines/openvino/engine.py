@@ -72,6 +72,11 @@ class OpenVinoEngine:
         """How many graphs were converted because the cache did not have them."""
         return sum(layers.graphs.converted for layers in self._layers.values())
 
+    @property
+    def is_preparing(self) -> bool:
+        """Whether a graph is being converted; see `Engine.is_preparing`."""
+        return any(layers.is_preparing for layers in self._layers.values())
+
     def run(self, items: Sequence[Item]) -> Iterator[list[Embedding]]:
         """Runs one batch; see `Engine.run`."""
         return self._torch.run(items)

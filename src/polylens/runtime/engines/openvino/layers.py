@@ -63,6 +63,11 @@ class CompiledLayers:
             self._through_torch(hidden, x, batch, [(i, tasks[i]) for i in left], rotation, adapters is not None)
         return hidden
 
+    @property
+    def is_preparing(self) -> bool:
+        """Whether a graph is being converted."""
+        return not all(future.done() for future in list(self._made.values()))
+
     def wait(self) -> None:
         """Waits until every graph that was begun is ready."""
         for future in list(self._made.values()):
