@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from types import TracebackType
 
+from polylens.errors import DocumentError
 from polylens.types import Kind, Page
 
 MAX_PIXELS = 1_003_520
@@ -29,9 +31,37 @@ class Document(ABC):
     def page(self, number: int) -> Page:
         """Returns one page; the first is number 1."""
 
+    @functools.cached_property
+    def unread(self) -> dict[str, str]:
+        """The reason why a part could not be read, by the part's name: "page 2", "word/comments.xml".
+
+        Parts that are read with their pages come in while the document is iterated over.
+        """
+        return {}
+
+    def page_or_none(self, number: int) -> Page | None:
+        """Returns one page; None if it cannot be read, and then `unread` says why."""
+        try:
+            return self.page(number)
+        except DocumentError as error:
+            name = f"page {number}"
+            self.unread[name] = str(error).partition(f"{name} ")[2] or str(error)
+            return None
+
     def __iter__(self) -> Iterator[Page]:
+        """Yields the pages that can be read; `unread` has the others.
+
+        Raises:
+            DocumentError: There are pages, and none of them can be read.
+        """
+        some = False
         for number in range(1, self.num_pages + 1):
-            yield self.page(number)
+            page = self.page_or_none(number)
+            if page is not None:
+                some = True
+                yield page
+        if self.num_pages and not some:
+            self.page(1)  # raises what is wrong with it
 
     def close(self) -> None:
         """Closes the file; may be called again."""
