@@ -13,8 +13,8 @@ from reportlab.lib.pdfencrypt import StandardEncryption
 from reportlab.pdfgen.canvas import Canvas
 
 from polylens.documents import kind_of, open_document
-from polylens.documents.formats.pdf import clean, render_scale
 from polylens.documents.formats.encodings import decode
+from polylens.documents.formats.pdf import clean, render_scale
 from polylens.documents.splitting import MAX_CHARS, split
 from polylens.errors import DocumentError
 from polylens.types import Page

@@ -254,7 +254,8 @@ def _why_closed(path: Path) -> str:
 
 def reason_of(error: BaseException) -> str:
     """Returns an error as a phrase of one line."""
-    first = (error.message if isinstance(error, ImageError) else str(error)).strip().partition("\n")[0]
-    if isinstance(error, (DocumentError, ImageError)):
+    said = error.message if isinstance(error, ImageError) else error.args[0] if isinstance(error, KeyError) else error
+    first = str(said).strip().partition("\n")[0]
+    if isinstance(error, (DocumentError, ImageError)) or (" " in first and isinstance(error, KeyError)):
         return first
     return f"{type(error).__name__}: {first[:120]}" if first else type(error).__name__
