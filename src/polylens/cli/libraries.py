@@ -13,8 +13,8 @@ import typer
 
 from polylens.cli.app import Engine, Quantization, app
 from polylens.cli.bars import counting_bar, indexing_bar
-from polylens.cli.watching import Watching, summary, unread_in_short
 from polylens.cli.escaping import shown
+from polylens.cli.watching import Watching, summary, unread_in_short
 from polylens.errors import InputError
 
 if TYPE_CHECKING:

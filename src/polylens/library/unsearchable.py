@@ -63,7 +63,7 @@ def write_unsearchable(storage: Storage, files: Mapping[str, Unsearchable]) -> N
 
 
 def described(contents: Contents, found: Mapping[str, Unsearchable]) -> Iterator[str]:
-    """Names every file that cannot be searched, or only in part, with its reason; those of unsupported kinds are counted.
+    """Names every file that is not searchable, or only in part, with its reason; unsupported kinds are counted.
 
     Args:
         contents: The folder as it is now.
