@@ -53,12 +53,13 @@ class Archive:
             raise DocumentError(f"{path.name} cannot be opened ({error.strerror or error})") from error
         except Exception as error:  # a fuzzed directory raises more than BadZipFile
             raise DocumentError(f"{path.name} {_why_closed(path)}") from error
-        # Writers disagree about case, and about which way a slash leans.
-        self._parts = {_key(name): name for name in self._zip.namelist()}
+        names = self._zip.namelist()
+        # Writers disagree about case, and about which way a slash leans; the very name goes before any like it.
+        self._parts = {**{_key(name): name for name in reversed(names)}, **{name: name for name in names}}
         self._left = MAX_UNPACKED
 
     def __contains__(self, part: str) -> bool:
-        return _key(part) in self._parts
+        return part in self._parts or _key(part) in self._parts
 
     def sizes(self) -> dict[str, int]:
         """Returns the declared unpacked size of each part, in bytes; more than that is never read."""
@@ -80,7 +81,7 @@ class Archive:
         """Returns what the directory says of a part, which counts as read from now on."""
         if part not in self:
             raise KeyError(f"there is no {part} in it")
-        info = self._zip.getinfo(self._parts[_key(part)])
+        info = self._zip.getinfo(self._parts.get(part) or self._parts[_key(part)])
         self._is_refused |= bool(info.flag_bits & 1) or info.file_size > self._left
         if info.flag_bits & 1:
             raise DocumentError(f"{self.name} is protected by a password")

@@ -54,9 +54,6 @@ class Workbook:
         named = [each for each in root.iter() if local(each) == "sheet"]
         parts = [(attribute(each, "name"), relations.get(attribute(each, "id", qualified=True))) for each in named]
         self.sheets = [Sheet(name, relation.part) for name, relation in parts if relation is not None]
-        for name, relation in parts:
-            if relation is None:
-                archive.unread[f"sheet {name}"] = "the workbook does not say where it is"
         properties = next((each for each in root.iter() if local(each) == "workbookPr"), None)
         is_1904 = properties is not None and attribute(properties, "date1904") in ("1", "true")
         self._first_day = datetime.datetime(1904, 1, 1) if is_1904 else None
@@ -137,7 +134,8 @@ class Workbook:
         value = next((each.text or "" for each in cell if local(each) == "v"), "")
         match cell.get("t", "n"):
             case "inlineStr":
-                return "".join(_text_of(each) for each in cell if local(each) == "is")[:MAX_CELL_CHARS].strip()
+                text = "".join(_text_of(each) for each in cell if local(each) == "is") or value
+                return text[:MAX_CELL_CHARS].strip()
             case "s":
                 place = int(value) if value.isdecimal() else -1
                 return self._shared[place].strip() if 0 <= place < len(self._shared) else ""
