@@ -218,7 +218,7 @@ def search(
     elif hits:
         _print_hits(hits, by)
     else:
-        print(f"nothing found: {view.why_nothing(by=by.value, filters=filters)}")
+        print(shown(f"nothing found: {view.why_nothing(by=by.value, filters=filters)}"))
 
 
 @app.command()

@@ -206,6 +206,7 @@ class Update:
             if len(batch) == 1:
                 job, page = batch[0]
                 job.num_refused += 1
+                self._total_pages -= 1
                 job.unread[f"page {page.number}"] = error.message if isinstance(error, ImageError) else str(error)
                 self._finish_if_whole(job)
             else:  # the error is about one of them: find out which
@@ -243,7 +244,7 @@ class Update:
 
     def _fail(self, job: _Job, reason: str) -> None:
         job.has_failed = True
-        self._total_pages -= job.num_pages - len(job.rows)
+        self._total_pages -= job.num_pages - len(job.rows) - job.num_refused
         self._done_files += 1
         job.rows = []
         self._remember_unreadable(job.file, job.content.status, reason)

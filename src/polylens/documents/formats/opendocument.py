@@ -172,6 +172,7 @@ def _aside(table: Any) -> list[Block]:
 
 def _pictures(body: Any) -> Iterator[Picture]:
     for element in body.iter():
-        if local(element) == "image" and (part := attribute(element, "href")):
+        part = attribute(element, "href") if local(element) == "image" else ""
+        if part and ":" not in part and not part.startswith(("../", "/")):  # nothing outside the file is looked at
             told = [each.text or "" for each in element.getparent() if local(each) in ("desc", "title")]
             yield Picture(part.removeprefix("./"), " ".join(" ".join(told).split()))
