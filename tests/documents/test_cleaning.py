@@ -117,11 +117,13 @@ class TestWordsBrokenAtLineEnds:
 class TestTime:
     """Each character is looked at a few times, in a run of marks, blanks or line ends too; else these would not end."""
 
-    @pytest.mark.parametrize("unit", [".", "。", ".'", "! ", "\n", "\n ", "\t", "…”", "a.", "\u00ad", "-\n"])
+    @pytest.mark.parametrize(
+        "unit", [".", "。", ".'", "! ", "\n", "\n ", "\t", "…”", "a.", "\u00ad", "-\n", "x", "ä-", "\u200c"]
+    )
     def test_a_megabyte_of_one_kind(self, unit: str) -> None:
         text = unit * (1_000_000 // len(unit))
         assert sum(map(len, split(text))) <= len(text)
-        assert len(clean_layer(text)) <= len(text)
+        assert len(clean_layer(text + "-\nx")) <= len(text) + 3
 
     def test_any_mixture_adds_up(self) -> None:
         rng = random.Random(3)

@@ -23,6 +23,7 @@ _JOINERS = regex.compile(
 _LOWER = r"[[\p{Latin}\p{Greek}\p{Cyrillic}\p{Armenian}]&&\p{Ll}]"
 _BROKEN = regex.compile(rf"(?<!\p{{L}})(\p{{L}}*{_LOWER})[-\u2010]\n[ \t]*({_LOWER}{_LOWER}\p{{L}}*)", regex.V1)
 """A word broken at the end of a line, in scripts that hyphenate."""
+_COMPOUND = regex.compile(r"(?<!\p{L})\p{L}++-\p{L}++")
 
 
 def clean(text: str) -> str:
@@ -49,7 +50,7 @@ def join_broken_words(text: str) -> str:
     """
     if "-\n" not in text and "\u2010\n" not in text:
         return text
-    compounds = set(regex.findall(r"\p{L}+-\p{L}+", text.casefold()))
+    compounds = set(_COMPOUND.findall(text.casefold()))
 
     def whole(match: regex.Match[str]) -> str:
         compound = f"{match[1]}-{match[2]}"

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import codecs
 import re
+from typing import Any
 
-import chardet
 import webencodings
 
 from polylens.errors import DocumentError
@@ -48,17 +48,15 @@ _OTHER_LABELS = {"latin9": "iso-8859-15", "ansinew": "cp1252", "applemac": "mac-
 _SAMPLE = 256 * 1024  # bytes that the detection looks at
 _FEW_BYTES = 4  # bytes above 127 in a text; fewer tell no encoding from another, and Windows-1252 is the commonest
 _GOOD_PER_BAD = 3  # valid sequences of UTF-8 per invalid byte from which on a text is UTF-8 with mistakes
-_OLD_ERAS = chardet.EncodingEra.ALL & ~chardet.EncodingEra.MAINFRAME  # DOS and old Macintosh computers too
-_MODERN_ERAS = chardet.EncodingEra.MODERN_WEB | chardet.EncodingEra.LEGACY_ISO
 _OLD_CONFIDENCE = 0.2  # of chardet, below which an old encoding is not believed: a few quotation marks look like one
 _OLD_MARGIN = 1.05
+_NOT_ASCII = re.compile(rb"[\x80-\xff]")
 _HIGH = bytes(range(128, 256))
 _LOW = bytes({*range(9), *range(14, 27), *range(28, 32)})
 _PLAIN = 0.05  # share of characters
 _PLAIN_CHARS = re.compile(
     "[\\x09-\\x7e\\u3001\\u3002\\u3041-\\u30ff\\uff01-\\uff1f]"
 )  # ASCII, Chinese marks and Japanese letters
-_MULTIBYTE = re.compile(rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}")
 
 
 def decode(data: bytes, name: str = "the file", *, declared: str | None = None) -> str:
@@ -195,13 +193,21 @@ def _plainness(data: bytes, encoding: str) -> float:
 
 def _stateful(data: bytes) -> str | None:
     """Returns the encoding of a text that changes its set of characters by escape sequences; None for any other."""
-    found = chardet.detect(data[:_SAMPLE])["encoding"] if b"\x1b$" in data else None
+    if b"\x1b$" not in data:
+        return None
+    import chardet
+
+    found = chardet.detect(data[:_SAMPLE])["encoding"]
     return found if found and found.lower().startswith("iso-2022") else None
 
 
 def _is_utf8_with_mistakes(data: bytes) -> bool:
-    good = len(_MULTIBYTE.findall(data))
-    bad = data.decode("utf-8", "replace").count("\ufffd") - data.count("\ufffd".encode())
+    first = _NOT_ASCII.search(data)
+    start = first.start() if first else 0
+    sample = data[start : start + _SAMPLE]
+    text = sample.decode("utf-8", "replace")
+    bad = text.count("\ufffd") - sample.count("\ufffd".encode())
+    good = len(text) - bad - (len(sample) - _num_high(sample))  # characters of several bytes
     return good >= (_GOOD_PER_BAD * bad if bad > 1 else 1)
 
 
@@ -217,10 +223,19 @@ _STRAY = "polylens.stray"
 codecs.register_error(_STRAY, _of_stray)
 
 
+def _guesses(data: bytes) -> tuple[Any, Any]:
+    """Returns what chardet takes a text for: of the encodings of web pages, and of those of DOS and Macintosh too."""
+    import chardet  # half a second, which texts in UTF-8 need not wait for
+
+    eras = chardet.EncodingEra
+    modern = chardet.detect(data, encoding_era=eras.MODERN_WEB | eras.LEGACY_ISO)
+    return modern, chardet.detect(data, encoding_era=eras.ALL & ~eras.MAINFRAME)
+
+
 def _detected(data: bytes) -> str:
     sample = data[:_SAMPLE]
     if _num_high(sample) >= _FEW_BYTES:
-        modern, old = (chardet.detect(sample, encoding_era=eras) for eras in (_MODERN_ERAS, _OLD_ERAS))
+        modern, old = _guesses(sample)
         is_old = old["confidence"] > max(_OLD_CONFIDENCE, _OLD_MARGIN * modern["confidence"])
         encoding = known_encoding((old if is_old else modern)["encoding"])
         if encoding and _fits(data, encoding):
