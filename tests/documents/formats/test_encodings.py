@@ -91,6 +91,11 @@ class TestDeclared:
         head = '<?xml version="1.0" encoding="utf-8"?>'
         assert decode(head.encode() + RUSSIAN.encode("cp1251")) == head + RUSSIAN
 
+    def test_the_one_around_a_file_is_stronger_than_its_own(self) -> None:
+        page = "<meta charset=koi8-r><p>лёд"
+        assert decode(page.encode("cp1251"), declared="windows-1251") == page
+        assert decode(page.encode("koi8-r"), declared="made-up") == page
+
     def test_wide_xml(self) -> None:
         text = '<?xml version="1.0" encoding="UTF-16"?><a>лёд</a>'
         assert decode(text.encode("utf-16-le")) == text

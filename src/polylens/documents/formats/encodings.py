@@ -69,8 +69,8 @@ def decode(data: bytes, name: str = "the file", *, declared: str | None = None) 
     Args:
         data: The bytes of the file.
         name: Name of the file, for the error message.
-        declared: The encoding that something around the file declares, such as the header of a mail. It is used where
-            neither a mark nor the file itself says anything else.
+        declared: The encoding that something around the file declares, such as the header of a mail. It is stronger
+            than what the file itself declares, which a mail program that changed the encoding may have left alone.
 
     Raises:
         DocumentError: The file is not text: it has too many control characters.
@@ -86,7 +86,7 @@ def decode(data: bytes, name: str = "the file", *, declared: str | None = None) 
                 raise DocumentError(f"{name} is not text: its mark says {encoding}, but its bytes are not")
             break
     else:
-        text = _unmarked(data, declared_encoding(data) or known_encoding(declared))
+        text = _unmarked(data, known_encoding(declared) or declared_encoding(data))
     text = text.rstrip("\x00\x1a")  # room that was left, and the end of a text in DOS
     nuls, controls = text.count("\x00"), len(_CONTROLS.findall(text))
     if nuls > len(text) / 20 or controls > 0.01 * len(text) + 2:
