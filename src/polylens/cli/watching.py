@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from polylens.cli.bars import indexing_bar
 from polylens.cli.escaping import shown
-from polylens.documents.scan import UNSUPPORTED
 
 if TYPE_CHECKING:
     from polylens.library.library import Library
@@ -78,6 +77,7 @@ def unread_in_short(report: Report, *, named: bool) -> str:
         report: What an update reports.
         named: Whether each is named as well.
     """
+    from polylens.documents.scan import UNSUPPORTED
     from polylens.library.unsearchable import count_kinds
 
     kinds = count_kinds(report.passed_over)
