@@ -75,6 +75,11 @@ def test_unseen_marks(tmp_path: Path, suffix: str) -> None:
     assert PLAIN in text_of(MAKERS[suffix](tmp_path / f"a.{suffix}"))
 
 
+def test_a_slide_of_nothing_seen_keeps_its_number(tmp_path: Path) -> None:
+    body = FRAME.format("<text:p>\u200b</text:p>").replace("</draw:page>", "</draw:page><draw:page/>")
+    assert text_of(papers.make_odf(tmp_path / "a.odp", body)) == "Slide 1\nSlide 2"
+
+
 def test_what_means_something_stays() -> None:
     persian, emoji = "می\u200cخواهم", "👩\u200d🚀"
     assert clean(persian + emoji) == persian + emoji

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from polylens.documents.cleaning import clean
 from polylens.documents.document import Document
 from polylens.documents.formats.archive import Archive, Packed, Picture, attribute, local, reading
 from polylens.documents.formats.blocks import Block, heading, item, joined, row
@@ -51,7 +52,9 @@ def open_opendocument(path: Path, kind: Kind) -> Document:
             return Packed(kind, archive, list(_sheets(body)))
         if kind == "slides":
             pages = [each for each in body.iter() if local(each) == "page"]
-            texts = [joined(blocks(page)) or f"Slide {number}" for number, page in enumerate(pages, start=1)]
+            texts = [
+                clean(joined(blocks(page))).strip() or f"Slide {number}" for number, page in enumerate(pages, start=1)
+            ]
         else:
             texts = list(split(joined(blocks(body))))
         return Packed(kind, archive, texts, _pictures(body))

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from polylens.documents.cleaning import clean
 from polylens.documents.document import Document
 from polylens.documents.formats.archive import Archive, Packed, Picture, attribute, local, reading
 from polylens.documents.formats.blocks import Block, heading, item, joined
@@ -61,7 +62,7 @@ def _slide(package: Package, part: str, number: int) -> tuple[str, list[Picture]
     comments = package.comments(part)
     aside = [*([Block("Notes:", "heading")] if notes else []), *notes]
     aside += [*([Block("Comments:", "heading")] if comments else []), *comments]
-    text = joined([*found, *package.drawn(part), *aside]) or f"Slide {number}"
+    text = clean(joined([*found, *package.drawn(part), *aside])).strip() or f"Slide {number}"
     name = found[0].text.lstrip("# ") if found and found[0].role == "heading" else ""
     place = f"Slide {number}: {name}" if name else f"Slide {number}"
     return text, [replace(each, text=f"{place}\n{each.text}".strip()) for each in package.pictures(part, root)]
