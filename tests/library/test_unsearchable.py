@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import PIL.Image
 import pytest
@@ -16,6 +17,7 @@ from polylens.index.table import store as store_module
 from polylens.library.doctor import examine
 from polylens.library.library import Library
 from polylens.library.unsearchable import FILE
+from polylens.types import Embedding
 
 
 @pytest.fixture
@@ -67,6 +69,20 @@ class TestUpdates:
         assert report.moved == 1 and [file for file, *_ in report.partly] == ["moved.pdf"]
         (folder / "moved.pdf").unlink()
         assert Library(folder, FakeEmbedder()).update().partly == []
+
+    def test_it_stays_with_what_an_interrupted_update_left(self, folder: Path) -> None:
+        class Interrupted(FakeEmbedder):
+            def embed(self, inputs: Any, **options: Any) -> list[Embedding]:
+                if any("never" in str(each) for each in inputs):
+                    raise KeyboardInterrupt
+                return super().embed(inputs, **options)
+
+        Library(folder, FakeEmbedder()).update()
+        (folder / "new.txt").write_text("never finished")
+        with pytest.raises(KeyboardInterrupt):
+            Library(folder, Interrupted()).update()
+        assert examine(Library(folder, FakeEmbedder()), model=False).is_well
+        assert [file for file, *_ in Library(folder, FakeEmbedder()).update().partly] == ["plan.pdf"]
 
     def test_a_mended_file_is_no_longer_named(self, folder: Path) -> None:
         Library(folder, FakeEmbedder()).update()

@@ -99,7 +99,7 @@ class Update:
             self._embed(jobs)
         finally:  # after Ctrl-C or an error too: what is finished was paid for
             self._saver.commit()
-            self._keep_reasons()
+        self._keep_reasons()
         self.report.partly = [
             (file, part, reason) for file, each in sorted(self._partly.items()) for part, reason in each.parts.items()
         ]
@@ -133,9 +133,9 @@ class Update:
             self._remember_unreadable(file, unreadable.status, unreadable.reason)
         for duplicate in planned.duplicates:
             self._take_over(duplicate)
-        kept = {*planned.unchanged, *planned.waiting, *(each.file for each in planned.duplicates)}
-        for file in self._partly.keys() - kept:  # read anew now, or gone
-            del self._partly[file]
+        anew = [*(new.file for new in planned.new), *(file for file, _ in planned.unreadable)]
+        for file in [*anew, *planned.gone]:  # what was said of them was of another content
+            self._partly.pop(file, None)
         vanished = set(planned.vanished)
         for file in planned.gone:
             self._saver.remove(file, Change("removed", file, 0) if file in vanished else None)
