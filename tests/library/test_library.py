@@ -352,14 +352,14 @@ class TestBrokenFiles:
         assert [file for file, _ in report.failed] == ["red.png"]
         assert "red.png" not in whole(folder)
 
-    def test_a_page_that_the_model_refuses_costs_its_file_only(self, folder: Path) -> None:
+    def test_a_page_that_the_model_refuses_costs_itself_only(self, folder: Path) -> None:
         wide = PIL.Image.new("L", (300, 2))
         frames = [PIL.Image.new("L", (20, 20)), wide, PIL.Image.new("L", (20, 20))]
         frames[0].save(folder / "pages.tif", save_all=True, append_images=frames[1:])
         events: list[UpdateProgress] = []
         report = Library(folder, FakeEmbedder()).update(events.append)
-        assert report.failed == [("pages.tif", "page 2: is 300 x 2, far too wide")]
-        assert whole(folder) == ALL
+        assert (report.failed, report.partly) == ([], [("pages.tif", "page 2", "is 300 x 2, far too wide")])
+        assert whole(folder) == {**ALL, "pages.tif": 2}
         assert events[-1].done_pages == events[-1].total_pages
 
     @pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="needs a user who may be refused")

@@ -13,7 +13,8 @@ import typer
 
 from polylens.cli.app import Engine, Quantization, app
 from polylens.cli.bars import counting_bar, indexing_bar
-from polylens.cli.watching import Watching, summary
+from polylens.cli.escaping import shown
+from polylens.cli.watching import Watching, summary, unread_in_short
 from polylens.errors import InputError
 
 if TYPE_CHECKING:
@@ -94,14 +95,24 @@ def index(
     ] = None,
     engine: Engine = None,
     quantization: Quantization = None,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Name every file and part that is not searchable, with the reason.")
+    ] = False,
 ) -> None:
     """Make a folder of documents, pictures and texts searchable, or bring its index up to date."""
     from polylens.library.library import Library
 
     report = _update(Library(folder, _load(model, engine, quantization), index=at), rebuild, pool)
     print(summary(report))
+    if unread := unread_in_short(report, named=verbose):
+        print(unread)
     for name, reason in report.failed:
-        print(f"could not read {name}: {reason}", file=sys.stderr)
+        print(shown(f"could not read {name}: {reason}"), file=sys.stderr)
+    if verbose:
+        for name, reason in sorted(report.passed_over):
+            print(shown(f"passed over {name}: {reason}"), file=sys.stderr)
+        for name, part, reason in report.partly:
+            print(shown(f"read in part {name}, without {part}: {reason}"), file=sys.stderr)
 
 
 @app.command()
@@ -207,7 +218,7 @@ def search(
     elif hits:
         _print_hits(hits, by)
     else:
-        print(f"nothing found: {view.why_nothing(by=by.value, filters=filters)}")
+        print(shown(f"nothing found: {view.why_nothing(by=by.value, filters=filters)}"))
 
 
 @app.command()
@@ -265,12 +276,12 @@ def doctor(
 
 def _print_diagnosis(diagnosis: Diagnosis, repaired: list[str], is_repaired: bool) -> None:
     for line in repaired:
-        print(f"repaired  {line}")
+        print(shown(f"repaired  {line}"))
     for finding in diagnosis.findings:
-        print(f"{finding.level:<8}  {finding.check}: {finding.message}")
+        print(shown(f"{finding.level:<8}  {finding.check}: {finding.message}"))
     verdict = "well" if diagnosis.is_well else "not well; --repair may help" if not is_repaired else "still not well"
     print(
-        f"{diagnosis.folder}: {diagnosis.num_pages} pages of {diagnosis.num_files} files, "
+        f"{shown(diagnosis.folder)}: {diagnosis.num_pages} pages of {diagnosis.num_files} files, "
         f"{diagnosis.model_id or 'no model'}: {verdict}"
     )
 
@@ -362,9 +373,9 @@ def _reranked(done: Reranked) -> str:
 
 def _print_hits(hits: list[Hit], by: Ranking = Ranking.fused, indent: str = "") -> None:
     for rank, hit in enumerate(hits, start=1):
-        print(f"{indent}{rank}. {hit.file}, page {hit.page}  ({_scores(hit, by)})")
+        print(f"{indent}{rank}. {shown(hit.file)}, page {hit.page}  ({_scores(hit, by)})")
         if hit.snippet:
-            print(f"{indent}   {hit.snippet}")
+            print(f"{indent}   {shown(hit.snippet)}")
 
 
 def _scores(hit: Hit, by: Ranking) -> str:

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from polylens.cli.bars import indexing_bar
+from polylens.cli.escaping import shown
 
 if TYPE_CHECKING:
     from polylens.library.library import Library
@@ -47,7 +48,7 @@ class Watching:
             print(f"{self._name(library)}{summary(report)}", file=sys.stderr)
             print(f"watching {library.folder} (Ctrl-C ends it)", file=sys.stderr)
         for file, reason in sorted(set(report.failed) - self._failed.get(library, set())):
-            print(f"could not read {self._name(library)}{file}: {reason}", file=sys.stderr)
+            print(shown(f"could not read {self._name(library)}{file}: {reason}"), file=sys.stderr)
         self._failed[library] = set(report.failed)
 
     def problem(self, library: Library, error: Exception) -> None:
@@ -62,11 +63,33 @@ class Watching:
 
     def _say_changes(self, library: Library) -> None:
         for change in self._changes:
-            print(f"{self._name(library)}{change}", flush=True)
+            print(shown(f"{self._name(library)}{change}"), flush=True)
         self._changes = []
 
     def _name(self, library: Library) -> str:
         return "" if self._one else f"{library.folder.name}: "
+
+
+def unread_in_short(report: Report, *, named: bool) -> str:
+    """What of the folder is not searchable, in one line, beside the files that could not be read; "" where all is.
+
+    Args:
+        report: What an update reports.
+        named: Whether each is named as well.
+    """
+    from polylens.documents.scan import UNSUPPORTED
+    from polylens.library.unsearchable import count_kinds
+
+    kinds = count_kinds(report.passed_over)
+    others = sum(reason != UNSUPPORTED for _, reason in report.passed_over)
+    partly = len({file for file, _, _ in report.partly})
+    said = [
+        f"kinds that are not read: {kinds}" if kinds else "",
+        f"{others} empty, too large or no file" if others else "",
+        f"{partly} read in part" if partly else "",
+    ]
+    found = "; ".join(filter(None, said))
+    return f"not searchable: {found}" + ("" if named else " (--verbose names each)") if found else ""
 
 
 def summary(report: Report) -> str:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import functools
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from types import TracebackType
 
+from polylens.errors import DocumentError
 from polylens.types import Kind, Page
 
 MAX_PIXELS = 1_003_520
@@ -38,9 +39,39 @@ class Document(ABC):
         """
         return {}
 
+    def page_or_none(self, number: int) -> Page | None:
+        """Returns one page; None if it cannot be read, and then `unread` says why."""
+        try:
+            return self.page(number)
+        except DocumentError as error:
+            name = f"page {number}"
+            self.unread[name] = str(error).partition(f"{name} ")[2] or str(error)
+            return None
+
     def __iter__(self) -> Iterator[Page]:
-        for number in range(1, self.num_pages + 1):
-            yield self.page(number)
+        """Yields the pages that can be read; `unread` has the others.
+
+        Raises:
+            DocumentError: There are pages, and none of them can be read.
+        """
+        return self.readable(map(self.page_or_none, range(1, self.num_pages + 1)))
+
+    def readable(self, pages: Iterable[Page | None]) -> Iterator[Page]:
+        """Yields the pages among what `page_or_none` gives for every number.
+
+        Args:
+            pages: All of them in order, made in any way.
+
+        Raises:
+            DocumentError: There are pages, and none of them can be read.
+        """
+        some = False
+        for page in pages:
+            if page is not None:
+                some = True
+                yield page
+        if self.num_pages and not some:
+            self.page(1)  # raises what is wrong with it
 
     def close(self) -> None:
         """Closes the file; may be called again."""

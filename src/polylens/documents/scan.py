@@ -12,6 +12,7 @@ from polylens.documents.opening import kind_of
 from polylens.errors import DocumentError
 
 MAX_FILE_BYTES = 512 * 1024 * 1024  # per file; larger files are left out, as are those of unknown kinds
+UNSUPPORTED = "is of a kind that is not read"
 IGNORED_FOLDERS = frozenset({"__pycache__", "node_modules"})
 
 
@@ -25,8 +26,8 @@ class Contents:
     """Folders that could not be entered; their files are unknown."""
     failed: list[tuple[str, str]] = field(default_factory=list)
     """Name and reason of each file or folder that could not be read."""
-    skipped: int = 0
-    """Number of files of unknown kinds, or too large."""
+    passed_over: list[tuple[str, str]] = field(default_factory=list)
+    """File and reason, of each file of an unsupported kind, too large, or no file at all, such as a pipe."""
 
 
 def scan(folder: Path) -> Contents:
@@ -80,9 +81,9 @@ def _is_visible(name: str) -> bool:
 
 
 def _status(path: Path, file: str, contents: Contents) -> os.stat_result | None:
-    """Returns size and time of a file that has pages; None for any other, which is counted or reported."""
+    """Returns size and time of a file that has pages; None for any other, which is reported."""
     if kind_of(path) is None:
-        contents.skipped += 1
+        contents.passed_over.append((printable(file), UNSUPPORTED))
         return None
     try:
         status = path.stat()
@@ -90,7 +91,9 @@ def _status(path: Path, file: str, contents: Contents) -> os.stat_result | None:
         contents.failed.append((printable(file), f"cannot be read ({error.strerror})"))
         return None
     if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_FILE_BYTES:
-        contents.skipped += 1
+        is_large = stat.S_ISREG(status.st_mode)
+        reason = f"is larger than {MAX_FILE_BYTES // 2**20} MB" if is_large else "is a pipe, a socket or a device"
+        contents.passed_over.append((printable(file), reason))
         return None
     if file != printable(file):
         contents.failed.append((printable(file), "its name is not valid UTF-8; rename it"))

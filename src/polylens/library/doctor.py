@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -34,6 +34,7 @@ from polylens.index.table.schema import multivectors
 from polylens.index.table.store import Store
 from polylens.library.library import Library
 from polylens.library.page_embedding import PageEmbedder
+from polylens.library.unsearchable import Unsearchable, described, read_unsearchable
 from polylens.types import Embedding, FloatArray
 
 UNIT_DENSE = 1e-3  # by which the length of a dense vector may differ from 1; float32 after a bfloat16 model
@@ -202,8 +203,10 @@ def _check_rows(found: Diagnosis, store: Store, report: Callable[[int, int], Non
         found.problem(
             "vectors", f"vectors that are not finite or not of unit length: {_listed(broken)}", sorted(broken)
         )
+    unread = read_unsearchable(store.storage)
     for name, file in sorted(files.items()):
-        if reason := _wrong_pages(file, store.model_id):
+        missing = unread[name].missing_pages if name in unread else frozenset()
+        if reason := _wrong_pages(file, store.model_id, missing):
             found.problem("pages", f"{name} {reason}", [name])
     if reason := sameness(list(sample.values())):
         found.problem(
@@ -226,13 +229,12 @@ def _is_unit(vectors: FloatArray, tolerance: float) -> bool:
     return bool(np.isfinite(vectors).all() and (np.abs(lengths - 1) <= tolerance).all())
 
 
-def _wrong_pages(file: _File, model_id: str) -> str:
-    """What is wrong with the pages of a file in the index; "" where nothing is."""
+def _wrong_pages(file: _File, model_id: str, unread: frozenset[int]) -> str:
+    """What is wrong with the pages of a file in the index, where some could not be read; "" where nothing is."""
     pages, last = sorted(file.pages), max(file.pages)
     if len(set(pages)) != len(pages):
         return "has pages twice"
-    if pages != list(range(1, last + 1)):
-        missing = sorted(set(range(1, last + 1)) - set(pages))
+    if missing := sorted(set(range(1, last + 1)) - set(pages) - unread):
         return f"lacks page{'s' * (len(missing) > 1)} {', '.join(map(str, missing[:5]))} of {last}"
     if len(file.states) > 1:
         return "has pages of several states of the file"
@@ -364,23 +366,33 @@ def _check_files(found: Diagnosis, library: Library) -> None:
     except PolylensError as error:
         found.problem("files", str(error))
         return
+    kept = read_unsearchable(library.storage)
+    told = {file: each for file, each in kept.items() if (now := contents.files.get(file)) and each.is_of(now)}
     same = [file for file, status in contents.files.items() if file in known and known[file].is_of(status)]
-    half = [file for file in same if not _is_whole(library.folder / file, known[file].num_pages)]
+    half = [
+        file for file in same if not _is_whole(library.folder / file, known[file].num_pages, _num_missing(told, file))
+    ]
     if half:
         found.problem("pages", f"the index and the file differ in the number of pages: {_listed(half)}", half)
     gone = known.keys() - contents.files.keys()
     changed = (known.keys() & contents.files.keys()) - set(same)
-    new = contents.files.keys() - known.keys()
+    new = contents.files.keys() - known.keys() - {file for file, each in told.items() if each.reason}
     parts = {"changed": changed, "gone or ignored": gone, "not in the index": new}
     said = [f"{len(files)} {what} ({_listed(files)})" for what, files in parts.items() if files]
     if said:
         found.note("files", f"{'; '.join(said)}: `polylens index {library.folder}` brings it up to date")
+    for line in described(contents, told):
+        found.note("files", line)
 
 
-def _is_whole(path: Path, num_pages: int) -> bool:
+def _num_missing(told: Mapping[str, Unsearchable], file: str) -> int:
+    return len(told[file].missing_pages) if file in told else 0
+
+
+def _is_whole(path: Path, num_pages: int, missing: int) -> bool:
     try:
         with open_document(path) as document:
-            return document.num_pages == num_pages
+            return document.num_pages == num_pages + missing
     except DocumentError:  # it was indexed once and is unreadable now: nothing is known
         return True
 

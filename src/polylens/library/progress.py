@@ -66,8 +66,10 @@ class Report:
     """Files with known content under another name, taken over without embedding them again."""
     removed: int = 0
     """Files removed from the index, as they are gone from the folder, or ignored from now on."""
-    skipped: int = 0
-    """Files without pages: of an unsupported kind, empty, or too large."""
+    passed_over: list[tuple[str, str]] = field(default_factory=list)
+    """File and reason, for each file without pages: of an unsupported kind, empty, or too large."""
+    partly: list[tuple[str, str, str]] = field(default_factory=list)
+    """File, part and reason, for each part that could not be read of a file in the index: of this update or before."""
     failed: list[tuple[str, str]] = field(default_factory=list)
     """File and reason, for each file that could not be read."""
     waiting: list[str] = field(default_factory=list)
@@ -77,3 +79,8 @@ class Report:
     seconds: float = 0.0
     scan_seconds: float = 0.0
     """Seconds of these that were spent finding out what has changed."""
+
+    @property
+    def skipped(self) -> int:
+        """Number of files that were passed over."""
+        return len(self.passed_over)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -50,10 +50,14 @@ class Step(Generic[File]):
     """None at the end of the file."""
     inputs: tuple[Any, ...] = ()
     """What the embedder is to embed for the page; from `prepare_page`."""
+    refused: str = ""
+    """Why the page cannot be embedded."""
     num_read: int = 0
     """At the end, the number of pages that came."""
+    unread: Mapping[str, str] = field(default_factory=dict)
+    """At the end, the reason why a part did not come, by the part's name."""
     reason: str = ""
-    """Why no more comes of the file, where it cannot be read or a page of it cannot be embedded."""
+    """At the end, why the file cannot be read."""
 
     @property
     def nbytes(self) -> int:
@@ -83,8 +87,7 @@ def pages_ahead(
         try:
             return replace(step, inputs=prepare_page(embedder, step.page))
         except InputError as error:
-            reason = error.message if isinstance(error, ImageError) else str(error)
-            return replace(step, reason=f"page {step.page.number}: {reason}")
+            return replace(step, refused=error.message if isinstance(error, ImageError) else str(error))
 
     threads = embedder.preparation_threads if isinstance(embedder, PreparingEmbedder) else 1
     with (
@@ -99,14 +102,16 @@ def pages_ahead(
 def _read(files: Iterable[tuple[File, Path]], max_pixels: int, pdfs: PdfProcesses) -> Generator[Step[File], None, None]:
     for file, path in files:
         num_read, reason = 0, ""
+        unread: Mapping[str, str] = {}
         try:
             with _open(path, max_pixels, pdfs) as document, _pages(document, pdfs.count) as pages:
                 for page in pages:
                     num_read += 1
                     yield Step(file, page)
+                unread = document.unread
         except DocumentError as error:
             reason = str(error)
-        yield Step(file, num_read=num_read, reason=reason)
+        yield Step(file, num_read=num_read, unread=unread, reason=reason)
 
 
 def _open(path: Path, max_pixels: int, pdfs: PdfProcesses) -> Document:
@@ -117,14 +122,15 @@ def _open(path: Path, max_pixels: int, pdfs: PdfProcesses) -> Document:
 
 @contextmanager
 def _pages(document: Document, processes: int) -> Iterator[Iterator[Page]]:
-    """The pages of a document in order; those of a PDF are drawn by as many processes at a time as there are."""
+    """The pages that can be read, in order; those of a PDF are drawn by as many processes at a time as there are."""
     if document.kind != "pdf" or processes < 2 or document.num_pages < 2:
         yield iter(document)
         return
     numbers = range(1, document.num_pages + 1)
-    with Prefetcher(document.page, numbers, nbytes=_page_bytes, max_bytes=READ_BYTES, threads=processes) as pages:
-        yield pages
+    ahead = Prefetcher(document.page_or_none, numbers, nbytes=_page_bytes, max_bytes=READ_BYTES, threads=processes)
+    with ahead as pages:
+        yield document.readable(pages)
 
 
-def _page_bytes(page: Page) -> int:
-    return 3 * page.image.width * page.image.height if page.image is not None else 1_000
+def _page_bytes(page: Page | None) -> int:
+    return 3 * page.image.width * page.image.height if page is not None and page.image is not None else 1_000

@@ -21,6 +21,7 @@ from polylens.library.plan import Duplicate, NewContent, Unreadable, plan
 from polylens.library.progress import Change, IsReady, Report, UpdateProgress
 from polylens.library.reading import Step, pages_ahead
 from polylens.library.saving import Saver, uninterrupted
+from polylens.library.unsearchable import EMPTY, Unsearchable, bare, read_unsearchable, write_unsearchable
 from polylens.types import Kind
 
 if TYPE_CHECKING:
@@ -41,6 +42,8 @@ class _Job:
     content: NewContent
     num_pages: int = field(init=False)  # as counted while scanning, then as they came
     rows: list[PageRow] = field(default_factory=list)
+    num_refused: int = 0  # pages that the model does not take
+    unread: dict[str, str] = field(default_factory=dict)  # reasons, by the names of parts
     is_read: bool = False
     has_failed: bool = False
 
@@ -53,7 +56,7 @@ class _Job:
 
     @property
     def is_whole(self) -> bool:
-        return self.is_read and not self.has_failed and len(self.rows) == self.num_pages
+        return self.is_read and not self.has_failed and len(self.rows) + self.num_refused == self.num_pages
 
 
 class Update:
@@ -86,7 +89,8 @@ class Update:
         self._unreadable = unreadable
         self._before = store.snapshot()
         self._known = self._before.files()
-        self._saver = Saver(store, lambda saved, changes: self._tell("indexing", saved=saved, changes=changes))
+        self._partly = {name: each for name, each in read_unsearchable(store.storage).items() if each.parts}
+        self._saver = Saver(store, self._on_saved)
         self._done_pages = self._total_pages = self._done_files = self._total_files = 0
 
     def run(self) -> None:
@@ -99,6 +103,10 @@ class Update:
             self._embed(jobs)
         finally:  # after Ctrl-C or an error too: what is finished was paid for
             self._saver.commit()
+        self._keep_reasons()
+        self.report.partly = [
+            (file, part, reason) for file, each in sorted(self._partly.items()) for part, reason in each.parts.items()
+        ]
         self._tell("finishing")
         with uninterrupted():
             self._store.compact()
@@ -121,13 +129,17 @@ class Update:
             is_ready=self._is_ready,
             report=lambda file: self._tell("scanning", file),
         )
-        self.report.skipped, self.report.failed = contents.skipped, [*contents.failed, *planned.unopened]
+        self.report.passed_over = list(contents.passed_over)
+        self.report.failed = [*contents.failed, *planned.unopened]
         self.report.unchanged, self.report.waiting = len(planned.unchanged), planned.waiting
         self.report.removed = len(planned.vanished)
         for file, unreadable in planned.unreadable:
             self._remember_unreadable(file, unreadable.status, unreadable.reason)
         for duplicate in planned.duplicates:
             self._take_over(duplicate)
+        anew = [*(new.file for new in planned.new), *(file for file, _ in planned.unreadable)]
+        for file in [*anew, *planned.gone]:  # what was said of them was of another content
+            self._partly.pop(file, None)
         vanished = set(planned.vanished)
         for file in planned.gone:
             self._saver.remove(file, Change("removed", file, 0) if file in vanished else None)
@@ -152,6 +164,8 @@ class Update:
 
         file, status = duplicate.file, duplicate.status
         rows = self._before.pages_of(duplicate.of)
+        if before := self._partly.get(duplicate.of):
+            self._partly[file] = Unsearchable.of(status, parts=before.parts)
         if duplicate.is_touched:
             self.report.unchanged += 1
             change = None
@@ -175,9 +189,12 @@ class Update:
                     self._tell("indexing", current.file)
                 if current.has_failed:
                     continue
-                if step.reason:
+                if step.refused:
+                    self._refuse(step, step.refused)
+                elif step.reason:
                     self._fail(current, step.reason)
                 elif step.page is None:
+                    current.unread |= step.unread
                     self._total_pages += step.num_read - current.num_pages
                     current.num_pages, current.is_read = step.num_read, True
                     self._finish_if_whole(current)
@@ -200,8 +217,7 @@ class Update:
         except InputError as error:
             if len(batch) == 1:
                 [step] = batch
-                reason = error.message if isinstance(error, ImageError) else str(error)
-                self._fail(step.file, f"page {step.page.number if step.page else 0}: {reason}")
+                self._refuse(step, error.message if isinstance(error, ImageError) else str(error))
             else:  # the error is about one of them: find out which
                 for one in batch:
                     self._embed_batch([one])
@@ -215,16 +231,30 @@ class Update:
         for job in {id(step.file): step.file for step in batch}.values():
             self._finish_if_whole(job)
 
+    def _refuse(self, step: Step[_Job], reason: str) -> None:
+        """Note a page that the model does not take; it costs the others of its file nothing."""
+        assert step.page is not None
+        job = step.file
+        job.num_refused += 1
+        self._total_pages -= 1
+        job.unread[f"page {step.page.number}"] = reason
+        self._finish_if_whole(job)
+
     def _finish_if_whole(self, job: _Job) -> None:
         if not job.is_whole:
             return
         from polylens.index.table.schema import FilePages, page_table
 
+        if job.num_refused and not job.rows:
+            self._fail(job, ": ".join(next(iter(job.unread.items()))))
+            return
         self._done_files += 1
-        if job.num_pages:
+        if job.rows:
             rows = page_table(job.rows, self._store.dim, self._store.token_dim)
-            change = Change("changed" if job.file in self._known else "added", job.file, job.num_pages)
+            change = Change("changed" if job.file in self._known else "added", job.file, len(job.rows))
             status = job.content.status
+            if job.unread:
+                self._partly[job.file] = Unsearchable.of(status, parts=job.unread)
             self.report.indexed += 1
             self._saver.put(FilePages(job.file, job.content.hash, status.st_size, status.st_mtime_ns, rows), change)
         else:  # emptied since it was counted
@@ -233,7 +263,7 @@ class Update:
 
     def _fail(self, job: _Job, reason: str) -> None:
         job.has_failed = True
-        self._total_pages -= job.num_pages - len(job.rows)
+        self._total_pages -= job.num_pages - len(job.rows) - job.num_refused
         self._done_files += 1
         job.rows = []
         self._remember_unreadable(job.file, job.content.status, reason)
@@ -247,12 +277,26 @@ class Update:
     def _give_up(self, file: str, reason: str) -> None:
         """Report a file that gives no pages. What the index had of it was of another content, and goes."""
         if reason:
-            bare = reason.removeprefix(Path(file).name).removeprefix(":").strip()  # the name is said beside it
-            self.report.failed.append((file, bare))
+            self.report.failed.append((file, bare(reason, file)))
         else:
-            self.report.skipped += 1
+            self.report.passed_over.append((file, EMPTY))
         if file in self._known:
             self._saver.remove(file)
+
+    def _on_saved(self, saved: tuple[str, ...], changes: tuple[Change, ...]) -> None:
+        if any(file in self._partly for file in saved):
+            self._keep_reasons()
+        self._tell("indexing", saved=saved, changes=changes)
+
+    def _keep_reasons(self) -> None:
+        """Write beside the index what of the folder is not searchable."""
+        refused = {
+            file: Unsearchable.of(each.status, reason=each.reason or EMPTY) for file, each in self._unreadable.items()
+        }
+        found = {**refused, **self._partly}
+        if found != read_unsearchable(self._store.storage):
+            with self._store.storage.writing():
+                write_unsearchable(self._store.storage, found)
 
     def _tell(
         self,

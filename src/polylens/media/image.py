@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import binascii
 import contextlib
+import ctypes
+import ctypes.util
 import functools
 import io
 import re
@@ -12,7 +14,7 @@ import threading
 import urllib.parse
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -258,6 +260,19 @@ _quiet_users = 0
 _quiet_filters = warnings.catch_warnings()
 
 
+@functools.cache
+def _quiet_libtiff() -> None:
+    """Silences libtiff, which writes its remarks on broken files to the terminal; its errors are raised as well."""
+    near = Path(PIL.__file__).parent
+    bundled = [*near.parent.glob("[pP]illow.libs/libtiff*"), *near.glob(".dylibs/libtiff*")]
+    name = str(bundled[0]) if bundled else ctypes.util.find_library("tiff")
+    with suppress(OSError, AttributeError):  # Pillow may have been built without it
+        library = ctypes.CDLL(name) if name else None
+        for function in ("TIFFSetErrorHandler", "TIFFSetWarningHandler"):
+            if library is not None:
+                getattr(library, function)(None)
+
+
 @contextmanager
 def quiet_pillow() -> Iterator[None]:
     """Silences Pillow's warnings about unusual files while at least one thread is reading.
@@ -268,6 +283,7 @@ def quiet_pillow() -> Iterator[None]:
     with _quiet_lock:
         _quiet_users += 1
         if _quiet_users == 1:
+            _quiet_libtiff()
             _quiet_filters = warnings.catch_warnings()
             _quiet_filters.__enter__()
             warnings.filterwarnings("ignore", module=r"PIL\.")

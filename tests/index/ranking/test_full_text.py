@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from lancedb.index import FTS
 
 from polylens.index.ranking import full_text
 from polylens.index.table.schema import FilePages, PageRow, page_table
@@ -233,3 +234,37 @@ class TestKeepingUp:
         with Store.open(tmp_path, write=True) as store:
             store.compact()
         assert found(reader, "发票") == ["zh"]
+
+
+class TestLongWords:
+    """Words of 40 bytes and more in UTF-8: compounds, 20 letters of Cyrillic, 14 of Georgian, checksums."""
+
+    WORDS = (
+        "Rindfleischetikettierungsüberwachungsaufgabe",
+        "превысокомногорассмотрительствующий",
+        "საგანმანათლებლობისთვის",
+        "b6589fc6ab0dc82cf12099d1c2d40ab994e8410c",
+        "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+    )
+
+    def found(self, folder: Path, word: str) -> list[int]:
+        return [row["page"] for row in full_text.matches(Store.open(folder)._table, word, 9, None)]
+
+    def test_found(self, tmp_path: Path) -> None:
+        with Store.create(tmp_path, "m", DIM) as store:
+            store.commit([file("a.txt", *self.WORDS)])
+            store._table.create_index("text", config=full_text.TOKENISER)  # of all pages, however few
+        assert [self.found(tmp_path, word) for word in self.WORDS] == [[n] for n in range(1, len(self.WORDS) + 1)]
+
+    def test_an_index_without_them_is_made_anew(self, tmp_path: Path) -> None:
+        with Store.create(tmp_path, "m", DIM) as store:
+            store.commit([file("a.txt", *self.WORDS)])
+            old = FTS(base_tokenizer="icu/split", stem=False, remove_stop_words=False)
+            store._table.create_index("text", config=old, replace=True)
+        assert self.found(tmp_path, self.WORDS[0]) == []
+        with Store.open(tmp_path, write=True) as store:
+            store.compact()
+            version = store._table.version
+            store.compact()
+            assert store._table.version == version  # once
+        assert self.found(tmp_path, self.WORDS[0]) == [1]

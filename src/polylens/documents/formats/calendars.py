@@ -12,8 +12,9 @@ from pathlib import Path
 from polylens.documents.document import Document
 from polylens.documents.formats.blocks import Block, heading, joined
 from polylens.documents.formats.contentlines import ContentLine, read_lines
+from polylens.documents.formats.encodings import decode
 from polylens.documents.formats.passages import Passages
-from polylens.documents.formats.text import decode, read_bytes
+from polylens.documents.formats.text import read_bytes
 from polylens.documents.splitting import split
 from polylens.errors import DocumentError
 

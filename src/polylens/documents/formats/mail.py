@@ -31,8 +31,8 @@ from polylens.documents.formats.bundle import (
     shown_name,
     state_of,
 )
+from polylens.documents.formats.encodings import decode
 from polylens.documents.formats.passages import Enclosed, Passages, is_worth_a_page
-from polylens.documents.formats.text import decode
 from polylens.documents.formats.webpage import blocks_of
 from polylens.documents.splitting import split
 from polylens.errors import DocumentError

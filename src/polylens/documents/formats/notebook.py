@@ -15,8 +15,9 @@ from typing import Any
 
 from polylens.documents.document import Document
 from polylens.documents.formats.blocks import Block, joined
+from polylens.documents.formats.encodings import decode
 from polylens.documents.formats.passages import Enclosed, Passages
-from polylens.documents.formats.text import TextFile, decode, read_bytes
+from polylens.documents.formats.text import TextFile, read_bytes
 from polylens.documents.formats.webpage import blocks_of
 from polylens.documents.splitting import split
 

@@ -19,6 +19,7 @@ from polylens.documents.formats.blocks import Block, row
 _UNSEEN = frozenset({"pPr", "rPr", "tblPr", "sectPr", "Fallback", "moveFrom", "del", "delText", "instrText"})
 """Formatting, deleted text, and copies of drawings for older programs."""
 
+_MAIN = ("word/document.xml", "ppt/presentation.xml", "xl/workbook.xml")  # where programs put the document itself
 _SHORT = {"br": "\n", "cr": "\n", "tab": "\t", "noBreakHyphen": "-"}
 _FILE_NAME = re.compile(r"\S+\.\w{3,4}")  # some programs write this as the alternative text
 _FIELDS = ("slidenum", "datetime")  # prefixes of the fields that a slide fills in by itself
@@ -46,18 +47,27 @@ class Package:
         Raises:
             KeyError: There is none.
         """
-        return self.related("", "officeDocument")[0]
+        with self.archive.sparing("_rels/.rels"):
+            if named := self.related("", "officeDocument"):
+                return named[0]
+        usual = [part for part in _MAIN if part in self.archive]
+        if not usual:
+            raise KeyError("no part of it is the document itself")
+        return usual[0]
 
     def relations(self, part: str) -> dict[str, Relation]:
         """Returns the references of a part to others in the archive, by their identifiers."""
         if part not in self._relations:
             folder, name = posixpath.split(part)
             table = posixpath.join(folder, "_rels", f"{name}.rels")
-            root = self.archive.xml(table) if table in self.archive else []
+            root: Any = []
+            if table in self.archive:
+                with self.archive.sparing(table):
+                    root = self.archive.xml(table)
             self._relations[part] = {
                 each.get("Id", ""): Relation(each.get("Type", "").rpartition("/")[2], _target(folder, each))
                 for each in root
-                if each.get("TargetMode") != "External"
+                if isinstance(each.tag, str) and each.get("TargetMode") != "External"
             }
         return self._relations[part]
 
@@ -76,9 +86,30 @@ class Package:
 
     def drawn(self, part: str) -> Iterator[Block]:
         """Yields the words of each chart and diagram of a part."""
-        for drawing in self.related(part, "chart", "diagramData"):
-            words = [" ".join((each.text or "").split()) for each in self.archive.xml(drawing).iter() if _is_word(each)]
-            yield row(dict.fromkeys(word for word in words if word))
+        for drawing in self.related(part, "chart", "chartEx", "diagramData"):
+            with self.archive.sparing(drawing):
+                words = [" ".join((w.text or "").split()) for w in self.archive.xml(drawing).iter() if _is_word(w)]
+                yield row(dict.fromkeys(word for word in words if word))
+
+    def blocks_of(self, part: str, block_of: Callable[[Any, str], Block | None]) -> list[Block]:
+        """Returns the paragraphs and table rows of a part beside the document; none where it cannot be read."""
+        found: list[Block] = []
+        with self.archive.sparing(part):
+            found.extend(blocks(self.archive.xml(part), block_of))
+        return found
+
+    def comments(self, part: str) -> list[Block]:
+        """Returns the comments on a slide or sheet, of old and new kinds, each once."""
+        found: list[Block] = []
+        for name in self.related(part, "comments", "threadedComment"):
+            with self.archive.sparing(name):
+                for comment in self.archive.xml(name):
+                    texts = [text_of(each) for each in comment.iter() if local(each) in ("p", "text", "commentText")]
+                    # The text of an old comment stands in the element itself, or in runs, and that of a new one in
+                    # paragraphs.
+                    plain = [each.text or "" for each in comment.iter() if local(each) == "text"]
+                    found += [Block(text.strip(), "item") for text in dict.fromkeys([*texts, *plain]) if text.strip()]
+        return list(dict.fromkeys(found))
 
 
 def _target(folder: str, relation: Any) -> str:

@@ -9,15 +9,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from polylens.documents.cleaning import clean
 from polylens.documents.document import Document
 from polylens.documents.formats.archive import Archive, Packed, Picture, attribute, local, reading
 from polylens.documents.formats.blocks import Block, heading, item, joined, row
-from polylens.documents.formats.sheets import MAX_COLUMNS, MAX_ROWS, table_pages
+from polylens.documents.formats.sheets import MAX_ROWS, aside_pages, table_pages
+from polylens.documents.formats.workbook import MAX_COLUMNS
 from polylens.documents.splitting import split
 from polylens.errors import DocumentError
 from polylens.types import Kind
 
-_UNSEEN = frozenset({"annotation", "tracked-changes", "forms", "sequence-decls", "desc", "title", "covered-table-cell"})
+_UNSEEN = frozenset({"tracked-changes", "forms", "sequence-decls", "desc", "title", "covered-table-cell"})
+_LABELS = {"notes": "Notes:", "annotation": "Comment:"}
+_DRAWN = frozenset({"frame", "custom-shape", "rect", "ellipse", "circle", "line", "polygon", "path", "caption", "g"})
 _SHORT = {"tab": "\t", "line-break": "\n"}
 _APART = (
     "p",
@@ -26,6 +30,7 @@ _APART = (
     "note",
     "frame",
     "custom-shape",
+    "annotation",
 )  # elements in a paragraph that have paragraphs of their own
 
 
@@ -47,7 +52,9 @@ def open_opendocument(path: Path, kind: Kind) -> Document:
             return Packed(kind, archive, list(_sheets(body)))
         if kind == "slides":
             pages = [each for each in body.iter() if local(each) == "page"]
-            texts = [joined(blocks(page)) or f"Slide {number}" for number, page in enumerate(pages, start=1)]
+            texts = [
+                clean(joined(blocks(page))).strip() or f"Slide {number}" for number, page in enumerate(pages, start=1)
+            ]
         else:
             texts = list(split(joined(blocks(body))))
         return Packed(kind, archive, texts, _pictures(body))
@@ -72,12 +79,12 @@ def blocks(element: Any, depth: int = -1) -> Iterator[Block]:
             elif text:
                 yield item(text, depth) if depth >= 0 else Block(text)
             for apart in _apart(child):
-                yield from blocks(apart)
+                yield from blocks([apart])
         elif name == "table-row":
             yield row(" ".join(block.text for block in blocks(cell)) for cell in child if local(cell) == "table-cell")
-        elif name == "notes":
-            spoken = list(blocks(child))
-            yield from ([Block("Notes:", "heading"), *spoken] if spoken else [])
+        elif name in _LABELS:
+            said = list(blocks(child))
+            yield from ([Block(_LABELS[name], "heading"), *said] if said else [])
         else:
             yield from blocks(child, depth + (name == "list"))
 
@@ -110,8 +117,10 @@ def _sheets(body: Any) -> Iterator[str]:
     left = MAX_ROWS
     for table in body.iter():
         if local(table) == "table":
-            rows = [cells for each in table.iter() if local(each) == "table-row" and any(cells := _cells(each))]
-            yield from table_pages(attribute(table, "name"), rows[:left], is_cut=len(rows) > left)
+            rows = [cells for each in _rows(table) if any(cells := _cells(each))]
+            name = attribute(table, "name")
+            yield from table_pages(name, rows[:left], is_cut=len(rows) > left)
+            yield from aside_pages(name, _aside(table))
             left -= min(left, len(rows))
 
 
@@ -120,7 +129,7 @@ def _cells(table_row: Any) -> list[str]:
     cells: list[str] = []
     for cell in table_row:
         if local(cell) in ("table-cell", "covered-table-cell") and len(cells) < MAX_COLUMNS:
-            text = "\n".join(text_of(each) for each in cell if local(each) == "p")
+            text = "\n".join(_lines(cell))
             repeated = attribute(cell, "number-columns-repeated")
             times = int(repeated) if repeated.isdecimal() else 1
             cells += [text] * min(times, MAX_COLUMNS - len(cells))
@@ -129,8 +138,44 @@ def _cells(table_row: Any) -> list[str]:
     return cells
 
 
+def _rows(table: Any) -> Iterator[Any]:
+    """Yields the rows of a table, not those of the tables in its drawings."""
+    for child in table:
+        if local(child) == "table-row":
+            yield child
+        elif local(child).startswith("table-") and local(child) != "table-cell":
+            yield from _rows(child)
+
+
+def _lines(cell: Any) -> Iterator[str]:
+    """Yields the paragraphs of a cell, those in lists too, without what is drawn over it or said about it."""
+    for child in cell:
+        if local(child) in ("p", "h"):
+            yield text_of(child)
+        elif local(child) in ("list", "list-item", "list-header", "section"):
+            yield from _lines(child)
+
+
+def _aside(table: Any) -> list[Block]:
+    """Returns the words of a table's drawings, and the comments on its cells."""
+    drawn: list[Block] = []
+    comments: list[Block] = []
+    stack = list(reversed(table))
+    while stack:
+        element = stack.pop()
+        name = local(element)
+        if name == "annotation":
+            comments += [Block(block.text, "item") for block in blocks(element)]
+        elif name in _DRAWN:
+            drawn += blocks([element])
+        elif name not in _UNSEEN:
+            stack.extend(reversed(element))
+    return [*drawn, *([Block("Comments:", "heading")] if comments else []), *comments]
+
+
 def _pictures(body: Any) -> Iterator[Picture]:
     for element in body.iter():
-        if local(element) == "image" and (part := attribute(element, "href")):
+        part = attribute(element, "href") if local(element) == "image" else ""
+        if part and ":" not in part and not part.startswith(("../", "/")):  # nothing outside the file is looked at
             told = [each.text or "" for each in element.getparent() if local(each) in ("desc", "title")]
             yield Picture(part.removeprefix("./"), " ".join(" ".join(told).split()))

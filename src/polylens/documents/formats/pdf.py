@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 import mmap
 import os
@@ -13,7 +14,10 @@ from pathlib import Path
 import PIL.Image
 import pypdfium2
 
+from polylens.documents.cleaning import clean as unseen_out
+from polylens.documents.cleaning import join_broken_words
 from polylens.documents.document import MAX_PIXELS, Document
+from polylens.documents.formats.pdf_notes import words_on
 from polylens.errors import DocumentError
 from polylens.types import Page
 
@@ -21,7 +25,13 @@ MAX_DPI = 200  # dots per inch; a higher resolution shows nothing that a model c
 MAX_ASPECT = 200  # longer side to shorter side; the vision towers refuse more
 MAX_SIDE = 200 * 72  # points per side: 200 inches, the largest page of the format
 
-_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f\xad\ufeff\ufffe\uffff]")
+MAX_MENDED = 64 * 1024 * 1024  # bytes of a file without a header that is read with one all the same
+
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f\ufffe\uffff]")
+_HEADER = b"%PDF-"
+_HEADER_WITHIN = 1024  # bytes from the beginning, where PDFium looks for it
+
+logging.getLogger("pypdfium2").setLevel(logging.ERROR)  # its remarks are meant for programmers, and name no file
 
 _pdfium = threading.RLock()
 """Held around every call: PDFium is not thread-safe."""
@@ -42,9 +52,9 @@ class Pdf(Document):
         self.max_pixels = max_pixels
         with _pdfium:
             try:
-                self._pdf = pypdfium2.PdfDocument(path)
+                self._pdf = _opened(path)
             except pypdfium2.PdfiumError as error:
-                raise DocumentError(f"{path.name} {_why_closed(path)}") from error
+                raise DocumentError(f"{path.name} {_why_closed(path, error.err_code)}") from error
             except OSError as error:
                 raise DocumentError(f"{path.name} cannot be opened ({error.strerror})") from error
             self._num_pages = len(self._pdf)
@@ -84,24 +94,48 @@ class Pdf(Document):
                 page.close()
 
     def _text(self, page: pypdfium2.PdfPage) -> str:
-        try:
+        """Returns the text layer, then what was filled in and noted on the page."""
+        texts: list[str] = []
+        with contextlib.suppress(pypdfium2.PdfiumError):  # the image of a page is useful without its text
             layer = page.get_textpage()
-        except pypdfium2.PdfiumError:  # the image of a page is useful without its text
-            return ""
-        try:
-            return clean(layer.get_text_bounded())
-        finally:
-            layer.close()
+            try:
+                texts.append(layer.get_text_bounded())
+            finally:
+                layer.close()
+        return clean("\n\n".join(dict.fromkeys([*texts, *words_on(page)])))
 
 
-def _why_closed(path: Path) -> str:
-    """Says why PDFium did not open a file. Its own error code may be that of an earlier file."""
+def _opened(path: Path) -> pypdfium2.PdfDocument:
+    """Opens a file with PDFium; one whose header is missing, or comes late, as if it had one."""
+    try:
+        return pypdfium2.PdfDocument(path)
+    except pypdfium2.PdfiumError:
+        if path.stat().st_size > MAX_MENDED:
+            raise
+        data = path.read_bytes()
+        start = data.find(_HEADER)
+        if 0 <= start <= _HEADER_WITHIN or b"endobj" not in data:
+            raise
+        return pypdfium2.PdfDocument(data[start:] if start > 0 else _HEADER + b"1.7\n" + data)
+
+
+def _why_closed(path: Path, code: int | None) -> str:
+    """Says why PDFium did not open a file.
+
+    Args:
+        path: The file.
+        code: PDFium's error code, which may be that of an earlier file.
+    """
     with path.open("rb") as file:
         if not file.seek(0, os.SEEK_END):
             return "is empty (0 bytes)"
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            is_locked = data.find(b"/Encrypt") >= 0
-    return "is protected by a password" if is_locked else "is not a PDF, is broken, or has no pages"
+            is_encrypted = data.find(b"/Encrypt") >= 0
+    if is_encrypted and code == pypdfium2.raw.FPDF_ERR_PASSWORD:
+        return "is protected by a password"
+    if is_encrypted and code == pypdfium2.raw.FPDF_ERR_SECURITY:
+        return "is encrypted in a way that is not supported; save it without"
+    return "is not a PDF, is broken, or has no pages"
 
 
 def render_scale(width: float, height: float, *, max_pixels: int) -> float:
@@ -131,7 +165,9 @@ def render_scale(width: float, height: float, *, max_pixels: int) -> float:
 
 
 def clean(text: str) -> str:
-    r"""Cleans a text layer: removes control characters, soft hyphens and blanks at line ends; \r\n becomes \n.
+    r"""Cleans a text layer: removes marks that nobody sees and blanks at line ends, and joins words broken there.
+
+    A line ends with `\n`.
 
     Example:
         >>> clean("co\u00adoperate\x00 \r\nnext")
@@ -140,5 +176,6 @@ def clean(text: str) -> str:
     text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\x0c", "\n")
     text = re.sub("[\x02\ufffe](?=\n)", "-", text)  # PDFium's mark for a hyphen at the end of a line
     text = _CONTROLS.sub("", text)
-    text = re.sub(r"[ \t\u00a0]+\n", "\n", text)
+    text = re.sub(r"(?<![ \t\u00a0])[ \t\u00a0]+\n", "\n", text)  # not from each blank of many: quadratic time
+    text = join_broken_words(unseen_out(text))
     return re.sub(r"\n{3,}", "\n\n", text).strip()

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import datetime
-import itertools
-import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from polylens.documents.document import Document
 from polylens.documents.formats.archive import MAX_PART, MAX_UNPACKED, Archive, Packed, reading
-from polylens.documents.formats.blocks import row
+from polylens.documents.formats.blocks import Block, heading, joined, row
+from polylens.documents.formats.workbook import Workbook
 from polylens.documents.splitting import MAX_CHARS, split
 from polylens.errors import DocumentError
 
 MAX_ROWS = 20_000  # per file; a longer one is a data set, and its last page says that rows are left out
-MAX_COLUMNS = 1_000
-MAX_HEADER_CHARS = 400  # characters per page for the names of its columns
+MAX_HEADER_CHARS = 400  # characters per page for the names of its columns, after the page on which they stand as a row
 
-_LOOKED_AT = 1_048_576  # rows that a sheet can have; a damaged file may claim more
 _HEADER_WITHIN = 10  # rows from the top
 
 
@@ -29,28 +24,28 @@ def open_sheets(path: Path) -> Document:
     Raises:
         DocumentError: The file is damaged, protected by a password, too large, or not an Excel file.
     """
-    import openpyxl
-
     archive = Archive(path)
     with reading(archive):
         _require_sane(archive)
-        # Never undone: removing a filter is not thread-safe.
-        warnings.filterwarnings("ignore", module=r"openpyxl\.")  # warnings about features that it does not read
-        with path.open("rb") as file:
-            book = openpyxl.load_workbook(file, read_only=True, data_only=True, keep_links=False)
-            texts = list(_texts(book))
-        return Packed("sheet", archive, texts)
+        return Packed("sheet", archive, list(_texts(archive)))
 
 
-def _texts(book: Any) -> Iterator[str]:
+def _texts(archive: Archive) -> Iterator[str]:
+    book = Workbook(archive)
     left = MAX_ROWS
-    for sheet in book.worksheets:
-        sheet.reset_dimensions()  # the size that a sheet declares is often wrong
-        rows = itertools.islice(sheet.rows, _LOOKED_AT)
-        filled = filter(any, ([_text(cell) for cell in cells[:MAX_COLUMNS]] for cells in rows))
-        taken = list(itertools.islice(filled, left))
-        left -= len(taken)
-        yield from table_pages(sheet.title, taken, is_cut=left == 0 and next(filled, None) is not None)
+    for sheet in book.sheets:
+        rows: list[list[str]] = []
+        is_cut = False
+        with archive.sparing(f"sheet {sheet.name}"):
+            for cells in book.rows(sheet):
+                is_cut = len(rows) == left
+                if is_cut:
+                    break
+                rows.append(cells)
+        left -= len(rows)
+        yield from table_pages(sheet.name, rows, is_cut=is_cut)
+        with archive.sparing(f"sheet {sheet.name}, beside its cells"):
+            yield from aside_pages(sheet.name, book.aside(sheet))
 
 
 def _require_sane(archive: Archive) -> None:
@@ -83,39 +78,24 @@ def table_pages(
         lines.append(f"(Only the first {MAX_ROWS:,} rows of a file are searched; this sheet has more.)")
     repeated = page = [f"# {name}"]
     for number, line in enumerate(lines):
-        line = line[:MAX_HEADER_CHARS] if number == header else line
         for piece in split(line, max(max_chars - len("\n".join(repeated)) - 1, max_chars // 4)):
             if page is not repeated and len("\n".join([*page, piece])) > max_chars:
                 yield "\n".join(page)
                 page = repeated
             page = [*page, piece]
         if number == header:
-            repeated = [repeated[0], line]
+            repeated = [repeated[0], line[:MAX_HEADER_CHARS]]
     if page is not repeated:
         yield "\n".join(page)
+
+
+def aside_pages(name: str, words: Iterable[Block]) -> Iterator[str]:
+    """Returns the pages of what stands beside the cells of a table: text boxes, charts and comments."""
+    words = list(words)
+    return split(joined([heading(name, 1), *words])) if words else iter(())
 
 
 def _is_header(cells: Sequence[str]) -> bool:
     """Returns whether a row names the columns: at least two cells, none of them a number."""
     named = [cell for cell in cells if cell]
     return len(named) >= 2 and not any(cell[:1].isdigit() or cell[:1] in "-+" for cell in named)
-
-
-def _text(cell: Any) -> str:
-    """Formats a cell as Excel would show it.
-
-    Example:
-        >>> from types import SimpleNamespace as Cell
-        >>> [_text(Cell(value=value, number_format="0%")) for value in (0.25, True, "North", None)]
-        ['25%', 'TRUE', 'North', '']
-    """
-    value = cell.value
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return str(value).upper()
-    if isinstance(value, (int, float)):
-        return f"{100 * value:.6g}%" if "%" in (cell.number_format or "") else f"{value:.15g}"
-    if isinstance(value, datetime.datetime):
-        return value.date().isoformat() if value.time() == datetime.time() else value.isoformat(" ", "minutes")
-    return str(value).strip()

@@ -6,10 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from polylens.documents.cleaning import clean
 from polylens.documents.document import Document
 from polylens.documents.formats.archive import Archive, Packed, Picture, attribute, local, reading
 from polylens.documents.formats.blocks import Block, heading, item, joined
 from polylens.documents.formats.ooxml import Package, blocks
+from polylens.errors import DocumentError
 
 _TITLES = ("title", "ctrTitle")
 _LISTS = ("body", "obj")
@@ -28,24 +30,46 @@ def open_slides(path: Path) -> Document:
     with reading(archive):
         package = Package(archive)
         main = package.main()
-        relations = package.relations(main)
-        ids = [attribute(each, "id", qualified=True) for each in archive.xml(main).iter() if local(each) == "sldId"]
         texts: list[str] = []
         pictures: list[Picture] = []
-        for number, part in enumerate((relations[each].part for each in ids), start=1):
-            root = archive.xml(part)
-            found = sorted(blocks(root, _block_of), key=lambda block: block.role != "heading")
-            notes = [each for name in package.related(part, "notesSlide") for each in _notes(archive.xml(name))]
-            label = [Block("Notes:", "heading")] if notes else []
-            texts.append(joined([*found, *package.drawn(part), *label, *notes]) or f"Slide {number}")
-            name = found[0].text.lstrip("# ") if found and found[0].role == "heading" else ""
-            place = f"Slide {number}: {name}" if name else f"Slide {number}"
-            pictures += [replace(each, text=f"{place}\n{each.text}".strip()) for each in package.pictures(part, root)]
+        for number, part in enumerate(_slides(package, main), start=1):
+            texts.append(f"Slide {number}")
+            with archive.sparing(f"slide {number}"):
+                texts[-1], more = _slide(package, part, number)
+                pictures += more
+        if len(archive.unread) >= len(texts) > 0 and all(
+            f"slide {n}" in archive.unread for n in range(1, len(texts) + 1)
+        ):
+            raise DocumentError(f"{path.name} is damaged: no slide can be read ({archive.unread['slide 1']})")
         return Packed("slides", archive, texts, pictures)
 
 
-def _notes(root: Any) -> list[Block]:
-    return list(blocks(root, lambda paragraph, text: Block(text, "item") if _role(paragraph) == "body" else None))
+def _slides(package: Package, main: str) -> list[str]:
+    """Returns the names of the slides' parts in order; "" for a slide that has none."""
+    relations = package.relations(main)
+    # A list of sections, too, has elements named sldId, whose identifiers lead to no part.
+    names = [
+        attribute(each, "id", qualified=True) for each in package.archive.xml(main).iter() if local(each) == "sldId"
+    ]
+    return [relations[name].part if name in relations else "" for name in names if name]
+
+
+def _slide(package: Package, part: str, number: int) -> tuple[str, list[Picture]]:
+    """Returns the text of a slide and its pictures."""
+    root = package.archive.xml(part)
+    found = sorted(blocks(root, _block_of), key=lambda block: block.role != "heading")
+    notes = [each for name in package.related(part, "notesSlide") for each in package.blocks_of(name, _note_of)]
+    comments = package.comments(part)
+    aside = [*([Block("Notes:", "heading")] if notes else []), *notes]
+    aside += [*([Block("Comments:", "heading")] if comments else []), *comments]
+    text = clean(joined([*found, *package.drawn(part), *aside])).strip() or f"Slide {number}"
+    name = found[0].text.lstrip("# ") if found and found[0].role == "heading" else ""
+    place = f"Slide {number}: {name}" if name else f"Slide {number}"
+    return text, [replace(each, text=f"{place}\n{each.text}".strip()) for each in package.pictures(part, root)]
+
+
+def _note_of(paragraph: Any, text: str) -> Block | None:
+    return Block(text, "item") if _role(paragraph) == "body" else None
 
 
 def _block_of(paragraph: Any, text: str) -> Block | None:

@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import webencodings
 from lxml import etree
 
 from polylens.documents.document import Document
 from polylens.documents.formats.archive import local, parse_xml
 from polylens.documents.formats.blocks import Block, heading, item, joined, row
-from polylens.documents.formats.text import decode, read_bytes
+from polylens.documents.formats.encodings import decode
+from polylens.documents.formats.text import read_bytes
 from polylens.documents.splitting import split
 from polylens.errors import DocumentError
 from polylens.types import Page
@@ -29,15 +29,6 @@ _BREAKS = frozenset(
     "summary table tbody tfoot thead tr ul".split()
 )
 _SPACES = re.compile(r"[ \t\n\r\f]+")
-_DECLARED = re.compile(
-    rb"""<meta[^>]{0,200}?charset\s*=\s*["']?\s*([\w.:-]+)|^\s*<\?xml[^>]{0,200}?encoding\s*=\s*["']([\w.:-]+)""", re.I
-)
-_READ_AS = {
-    "utf-16le": "utf-8",  # whoever could read the declaration was not reading UTF-16
-    "utf-16be": "utf-8",
-    "x-user-defined": "cp1252",
-    "gbk": "gb18030",  # its superset, which the standard decodes it with
-}
 _NAMED = re.compile(r"&(\w{2,31});")
 _XML_NAMES = frozenset({"amp", "lt", "gt", "quot", "apos"})
 
@@ -74,7 +65,7 @@ def blocks_of(data: bytes, name: str = "the page") -> list[Block]:
         >>> [block.text for block in blocks_of(b"<title>A</title><ul><li>b<script>c</script></ul><p>d<br>e")]
         ['# A', '- b', 'd\\ne']
     """
-    root = _parsed(decode(data, name, declared=_declared(data)))
+    root = _parsed(decode(data, name))
     if root is None:
         return []
     found = list(_Walk().blocks(root))
@@ -82,18 +73,6 @@ def blocks_of(data: bytes, name: str = "the page") -> list[Block]:
     if title and all(block.text.lstrip("# ") != title for block in found if block.role == "heading"):
         found.insert(0, heading(title, 1))
     return found
-
-
-def _declared(data: bytes) -> str | None:
-    """Returns Python's name of the encoding that a page declares; None where it declares none that browsers know.
-
-    https://html.spec.whatwg.org/#prescan-a-byte-stream-to-determine-its-encoding
-    """
-    found = _DECLARED.search(data[:1024])
-    encoding = webencodings.lookup((found[1] or found[2]).decode("ascii", "replace")) if found else None
-    if encoding is None or encoding.name == "replacement":  # the latter stands for encodings that no browser decodes
-        return None
-    return _READ_AS.get(encoding.name, encoding.codec_info.name)
 
 
 def _parsed(text: str) -> Any:

@@ -11,6 +11,7 @@ from typing import Any
 from polylens.documents.document import Document
 from polylens.documents.formats.archive import Archive, Packed, attribute, local, reading
 from polylens.documents.formats.blocks import Block, heading, item, joined
+from polylens.documents.formats.included import include
 from polylens.documents.formats.ooxml import Package, blocks
 from polylens.documents.splitting import split
 
@@ -30,9 +31,13 @@ def open_word(path: Path) -> Document:
         package = Package(archive)
         main = package.main()
         root = archive.xml(main)
-        styles = _Styles.of(package, main)
-        margins = [archive.xml(part) for part in package.related(main, *_MARGINS)]
-        aside = dict.fromkeys(block for margin in margins for block in blocks(margin, styles.block_of))
+        styles = _Styles({}, frozenset())
+        with archive.sparing("the styles"):
+            styles = _Styles.of(package, main)
+        with archive.sparing("the files inside it"):
+            include(package, main, root)
+        margins = [package.blocks_of(part, styles.block_of) for part in package.related(main, *_MARGINS)]
+        aside = dict.fromkeys(block for margin in margins for block in margin)
         text = joined([*blocks(root, styles.block_of), *package.drawn(main), *aside])
         return Packed("document", archive, list(split(text)), package.pictures(main, root))
 

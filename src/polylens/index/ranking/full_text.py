@@ -23,6 +23,10 @@ SHORTEST_MISSPELT, LONGEST_MISSPELT = 5, 30
 
 MAX_WORDS_CHARS = 2_000  # of a query that are looked for, in case a whole page was pasted
 
+MAX_WORD_BYTES = 256
+"""Bytes in UTF-8 from which on a word is not indexed. LanceDB's own limit of 40 leaves out Russian words of 20 letters,
+Georgian ones of 14, and checksums; what is longer than this one is data in letters."""
+
 TOKENISER = FTS(
     # Words by the Unicode rules, with dictionaries where a script has no spaces: "发票" is found in 水管工的发票在五月,
     # which "simple" keeps as one token. Plain "icu" keeps "plumber's" and "l'électricien" whole; this one splits them.
@@ -33,6 +37,7 @@ TOKENISER = FTS(
     # Both are of one language, and a library has many.
     stem=False,
     remove_stop_words=False,
+    max_token_length=MAX_WORD_BYTES,
 )
 
 
@@ -44,7 +49,7 @@ _UNACCENTED = {"ß": "ss", "æ": "ae", "œ": "oe", "ø": "o", "ł": "l", "đ": "
 
 
 def keep_current(table: Any, *, growing: bool = False) -> None:
-    """Make the index where a table has none, as in earlier versions, and make it anew once it lacks many pages.
+    """Make the index where a table has none, and make it anew once it lacks many pages or was made by other rules.
 
     Each time is one new version of the table; a search sees the old index or the new one.
 
@@ -56,8 +61,14 @@ def keep_current(table: Any, *, growing: bool = False) -> None:
     known = [index for index in table.list_indices() if index.columns == ["text"]]
     eighth = known[0].num_indexed_rows // 8 if known else 0
     waiting = max(UNINDEXED, eighth) if growing else min(UNINDEXED, eighth)
-    if not known or known[0].num_unindexed_rows > waiting:
+    if not known or _is_of_other_rules(known[0]) or known[0].num_unindexed_rows > waiting:
         table.create_index("text", config=TOKENISER, replace=True)
+
+
+def _is_of_other_rules(index: Any) -> bool:
+    """Whether an index was made by an earlier version, which left out long words."""
+    details = getattr(index, "index_details", None) or {}  # LanceDB before 0.40 does not say
+    return details.get("max_token_length", MAX_WORD_BYTES) != MAX_WORD_BYTES
 
 
 def matches(table: Any, words: str, n: int, where: str | None) -> Iterator[dict[str, Any]]:
