@@ -1,4 +1,4 @@
-"""PDFs in processes of their own: the same pages, and a crash that costs one file."""
+"""PDFs in processes of their own: the same pages, and a crash that costs one page."""
 
 from __future__ import annotations
 
@@ -63,22 +63,23 @@ def test_errors_are_those_of_this_process(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("crashing")
 @pytest.mark.parametrize("processes", [1, 2])
-def test_a_crash_costs_its_file_and_the_rest_goes_on(tmp_path: Path, processes: int) -> None:
+def test_a_crash_costs_its_page_and_the_rest_goes_on(tmp_path: Path, processes: int) -> None:
     make_pdf(tmp_path / "a.pdf", "one")
     make_pdf(tmp_path / "b.pdf", "two", "crash", "three")
     make_pdf(tmp_path / "c.pdf", "four", "five")
     files = [(name, tmp_path / name) for name in ("a.pdf", "b.pdf", "c.pdf")]
     with pages_ahead(files, FakeEmbedder(), pdf_processes=processes) as steps:
-        found = [(step.file, step.page.text if step.page else "", step.reason) for step in steps]
+        found = [(step.file, step.page.text if step.page else "", dict(step.unread)) for step in steps]
     reason = f"b.pdf crashed the process that reads it ({signal.SIGSEGV.name})"
     assert found == [
-        ("a.pdf", "one", ""),
-        ("a.pdf", "", ""),
-        ("b.pdf", "two", ""),
-        ("b.pdf", "", reason),
-        ("c.pdf", "four", ""),
-        ("c.pdf", "five", ""),
-        ("c.pdf", "", ""),
+        ("a.pdf", "one", {}),
+        ("a.pdf", "", {}),
+        ("b.pdf", "two", {}),
+        ("b.pdf", "three", {}),
+        ("b.pdf", "", {"page 2": reason}),
+        ("c.pdf", "four", {}),
+        ("c.pdf", "five", {}),
+        ("c.pdf", "", {}),
     ]
 
 
