@@ -1,4 +1,4 @@
-"""PDFs that other processes open and draw: several at a time, and a crash costs one file.
+"""PDFs that other processes open and draw: several at a time, and a crash costs one page.
 
 PDFium is not thread-safe, so one process draws one page at a time. It is a large program that reads any bytes: where it
 crashes, the file that it was reading is broken, and the others are drawn by a new process.
