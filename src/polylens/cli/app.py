@@ -30,7 +30,7 @@ Engine = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
-        help="What computes: torch, or openvino with its extra (default: the fastest that is installed).",
+        help="What computes: torch, or openvino with its extra (default: what polylens bench found faster here).",
     ),
 ]
 Quantization = Annotated[

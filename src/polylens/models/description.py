@@ -270,8 +270,6 @@ class Family:
     """None for a family whose vectors belong to no place in an image."""
     towers: tuple[TowerPart, ...] = ()
     """What an engine may compile; empty for a family that only the torch engine runs."""
-    compiled_by_default: bool = False
-    """Whether compiled towers were measured to be faster than PyTorch on processors that compute in bfloat16."""
     padded: Callable[[Model, Processor, str | None], Sequence[PaddedNetwork]] | None = None
     """Model in float32, processor and task -> its networks over padded batches, with the task's adapter merged into the
     model's weights; None for a family that is not written as graphs."""

@@ -62,8 +62,8 @@ def load(
         revision: Revision of the hub's repository, instead of the catalog's.
         local_files_only: True never asks the hub.
         modalities: ("text",) or ("image",) loads one of the two towers of jina-clip-v2; None loads both.
-        engine: "torch", or "openvino" for the families that it runs and with the extra `openvino`; None is the fastest
-            that is installed, by `polylens bench` or by a rule, and is logged as `polylens.engines`.
+        engine: "torch", or "openvino" for the families that it runs and with the extra `openvino`; None is the one that
+            `polylens bench` found to be the fastest here, or torch, and is logged as `polylens.engines`.
         quantization: With the engine openvino, "int8" computes most products in 8-bit integers, and "int4" also holds
             the weights of a decoder in 4 bits. Vectors change, so it is a part of `model_id`, and is never chosen by
             itself.

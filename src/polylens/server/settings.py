@@ -177,7 +177,9 @@ class Settings(BaseSettings):
         None, "Number format of the weights: bfloat16, float32 or float16. By default what suits the device.", "NAME"
     )
     engine: str | None = _set(
-        None, "What computes: torch, or openvino with its extra. By default the fastest that is installed.", "NAME"
+        None,
+        "What computes: torch, or openvino with its extra. By default what polylens bench found to be faster here.",
+        "NAME",
     )
     quantization: str | None = _set(
         None,

@@ -97,6 +97,5 @@ FAMILY = Family(
     layout=_layout,
     scalars=(LOGIT_SCALE,),
     towers=(TowerPart("text"), TowerPart("vision", one_length=True)),
-    compiled_by_default=True,
     padded=_padded,
 )

@@ -110,6 +110,5 @@ FAMILY = Family(
     identifying=tuple(CONFIG_FILES.values()),
     weight_files=tuple(WEIGHT_FILES.values()),
     towers=(TowerPart("text"), TowerPart("vision", one_length=True)),
-    compiled_by_default=True,
     padded=_padded,
 )

@@ -73,6 +73,5 @@ FAMILY = Family(
     weights=_weights,
     identifying=(METADATA,),
     towers=(TowerPart("text"),),
-    compiled_by_default=True,
     padded=_padded,
 )

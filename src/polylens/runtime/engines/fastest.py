@@ -1,4 +1,4 @@
-"""The engine that a model gets when none is named: the fastest one that is installed and safe."""
+"""The engine that a model gets when none is named: the one that was measured to be the fastest here, or PyTorch."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from polylens.runtime.engines.choice import ENGINES, EngineName
 from polylens.runtime.engines.winners import WinnerKey, read_winner
 
 VARIABLE = "POLYLENS_ENGINE"  # names the engine of every model that is loaded without one
-X86_BFLOAT16 = ("avx512_bf16", "amx_bf16")  # the instruction sets with which the rule below was measured
 
 log = logging.getLogger("polylens.engines")
 
@@ -23,9 +22,8 @@ def fastest_engine(header: Header, *, device: torch.device, dtype: torch.dtype) 
     """Returns the name of the engine for a model that is loaded without one, and logs why.
 
     That is the one that the environment names; the winner of `polylens bench` for this model, processor, number format
-    and these versions; or openvino for models that it was measured to be faster with, where the processor computes in
-    bfloat16, and torch for all others. A rule knows nothing of this machine's memory: a checkpoint with several
-    adapters, which would become a graph each, stays with torch until it is measured. No quantization is ever chosen.
+    and these versions; and torch otherwise. No rule chooses, because openvino is slower with small models, little faster
+    with large ones, and takes more memory (docs/log.md, 2026-11-29). No quantization is ever chosen.
 
     Args:
         header: The header of its checkpoint.
@@ -50,15 +48,4 @@ def _choice(header: Header, device: torch.device, dtype: torch.dtype) -> tuple[s
     winner = read_winner(cache_folder(), key)
     if winner is not None and winner.engine in ENGINES:
         return winner.engine, f"polylens bench of {winner.date} found {winner.figures}"
-    capabilities = torch.cpu.get_capabilities()
-    has_bfloat16 = dtype == torch.bfloat16 and any(capabilities.get(name, False) for name in X86_BFLOAT16)
-    if header.family.compiled_by_default and has_bfloat16 and num_adapters(header) <= 1:
-        return "openvino", "compiled towers like these were measured to be faster on processors with bfloat16"
     return "torch", "nothing was measured to be faster; polylens bench measures it"
-
-
-def num_adapters(header: Header) -> int:
-    """Returns how many adapters the texts of a model may choose from; an engine makes a graph for each."""
-    processor = header.processor
-    roles = [processor.role(task, None)[0] for task in processor.tasks]
-    return len({adapter for adapter in roles if adapter is not None})

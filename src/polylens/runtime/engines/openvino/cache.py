@@ -18,7 +18,7 @@ from typing import Any
 
 from polylens.runtime.engines.openvino.library import openvino
 
-FORM = 1  # rises with every change of what a graph computes
+FORM = 2  # rises with every change of what a graph computes
 GRAPH, WEIGHTS, MANIFEST = "graph.xml", "graph.bin", "graph.json"
 
 
