@@ -22,7 +22,7 @@ def fastest_engine(header: Header, *, device: torch.device, dtype: torch.dtype) 
     """Returns the name of the engine for a model that is loaded without one, and logs why.
 
     That is the one that the environment names; the winner of `polylens bench` for this model, processor, number format
-    and these versions; and torch otherwise. No rule chooses, because openvino is faster with some models and slower with
+    and these versions; and torch otherwise. No rule chooses, because openvino is faster with some models, slower with
     others, and takes more memory (docs/log.md, 2026-11-29). No quantization is ever chosen.
 
     Args:
