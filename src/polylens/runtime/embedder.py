@@ -18,7 +18,7 @@ from polylens.models.protocol import Modality, Model
 from polylens.nn.pooling import truncate
 from polylens.runtime.batching import batches, token_budget
 from polylens.runtime.devices import choose_device, choose_dtype
-from polylens.runtime.engines.choice import choose_engine, make_engine, model_id
+from polylens.runtime.engines.choice import choose_engine, make_engine, model_id, model_stem
 from polylens.runtime.engines.fastest import fastest_engine
 from polylens.runtime.engines.protocol import Engine
 from polylens.runtime.engines.torch import TorchEngine
@@ -92,11 +92,6 @@ def load(
     model = load_model(header, device=target, dtype=held_in)
     runs = make_engine(chosen, model, header, quantization=quantization)
     return Embedder(header, model, model_id(model_stem(name), header, quantization), runs)
-
-
-def model_stem(name: str | Path) -> str:
-    """Returns what a model is called in its `model_id`: a catalog name as it is, a folder's last part."""
-    return Path(name).resolve().name if Path(name).is_dir() else str(name)
 
 
 class Embedder:

@@ -18,8 +18,8 @@ from polylens.models.description import Header
 from polylens.models.protocol import Item, Modality, Scorer, Side
 from polylens.runtime.batching import batches, token_budget
 from polylens.runtime.devices import choose_device, choose_dtype
-from polylens.runtime.embedder import Embedder, model_stem
-from polylens.runtime.engines.choice import model_id
+from polylens.runtime.embedder import Embedder
+from polylens.runtime.engines.choice import model_id, model_stem
 from polylens.runtime.engines.protocol import Engine
 from polylens.runtime.engines.torch import TorchEngine
 from polylens.runtime.memory import bound_compiled_products

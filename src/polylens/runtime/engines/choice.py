@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
 import torch
@@ -102,6 +103,11 @@ def _openvino(model: Model, header: Header, quantization: str | None) -> OpenVin
         cache=cache_folder(),
         background=ThreadPoolExecutor(1, thread_name_prefix="polylens-openvino"),
     )
+
+
+def model_stem(name: str | Path) -> str:
+    """Returns what a model is called in its `model_id`: a catalog name as it is, a folder's last part."""
+    return Path(name).resolve().name if Path(name).is_dir() else str(name)
 
 
 def model_id(name: str, header: Header, quantization: str | None) -> str:
