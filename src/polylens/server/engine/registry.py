@@ -14,8 +14,7 @@ from polylens.checkpoints.loading import read_header
 from polylens.errors import FieldError, InputError, ModelNotFoundError
 from polylens.models.description import Header
 from polylens.runtime.devices import choose_device, choose_dtype
-from polylens.runtime.embedder import model_stem
-from polylens.runtime.engines.choice import choose_engine, model_id
+from polylens.runtime.engines.choice import choose_engine, model_id, model_stem
 from polylens.runtime.engines.fastest import fastest_engine
 from polylens.server.engine.scheduler import CPU_BATCH_TOKENS, GPU_BATCH_TOKENS, ModelScheduler, SchedulerConfig
 from polylens.server.engine.worker import WorkerConfig
