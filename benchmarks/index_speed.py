@@ -1,9 +1,9 @@
 """How many pages per second `Library.update` indexes with nano, and for which share of the time the engine works.
 
-    python benchmarks/index_speed.py [--pages 40] [--rounds 2] [--source FOLDER] [--json FILE]
+    python benchmarks/index_speed.py [--pages 40] [--rounds 2] [--engine openvino] [--source FOLDER] [--json FILE]
 
-Each round indexes the samples and made PDFs of the size of a sheet, in a process of its own; with `--source`, the `src`
-folder of another checkout is measured too, in turn with this one.
+Each round indexes the samples and made PDFs of the size of a sheet, in a process of its own; with `--engine`, another
+engine than torch is measured too, and with `--source`, the `src` folder of another checkout by torch, in turn.
 """
 
 from __future__ import annotations
@@ -27,8 +27,11 @@ INDEX = """
 import json, sys, time
 import polylens
 from polylens.library.library import Library
-model = polylens.load("nano")
-model.encode_text("warm")
+model = polylens.load("nano", engine=sys.argv[2])
+image = polylens.Image(sys.argv[3])
+for _ in range(2):
+    model.embed(["warm", image])
+model.engine.prepare([])  # waits for graphs that were begun
 run, busy = model.engine.run, 0.0
 
 def timed(items):
@@ -50,25 +53,29 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--pages", type=int, default=40, help="made pages, besides the samples")
     parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--engine", help="measured besides torch")
     parser.add_argument("--source", type=Path, help="the src folder of another checkout")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     options = parser.parse_args()
-    sources: list[Path | None] = [None] if options.source is None else [options.source, None]
-    rounds = [
-        {str(source or "this"): index(source, options.pages) for source in sources} for _ in range(options.rounds)
-    ]
+    kinds: dict[str, tuple[Path | None, str]] = {"torch": (None, "torch")}
+    if options.source is not None:
+        kinds = {str(options.source): (options.source, "torch"), **kinds}
+    if options.engine is not None:
+        kinds[options.engine] = (None, options.engine)
+    rounds = [{name: index(*kind, options.pages) for name, kind in kinds.items()} for _ in range(options.rounds)]
     result = {name: summary([each[name] for each in rounds]) for name in rounds[0]}
     print(json.dumps(result, indent=2))
     if options.json:
         options.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
 
 
-def index(source: Path | None, pages: int) -> dict[str, float]:
+def index(source: Path | None, engine: str, pages: int) -> dict[str, float]:
     environment = {**os.environ, **({} if source is None else {"PYTHONPATH": str(source)})}
     with tempfile.TemporaryDirectory(prefix="polylens-speed-") as folder:
         shutil.copytree(SAMPLES, Path(folder) / "files")
         write_pdfs(Path(folder) / "files/made", pages, sides=SIDES)
-        command = [sys.executable, "-c", INDEX, str(Path(folder) / "files")]
+        picture = next(iter(sorted(SAMPLES.glob("*.jpg"))))
+        command = [sys.executable, "-c", INDEX, str(Path(folder) / "files"), engine, str(picture)]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=environment, check=True)
     found: dict[str, float] = json.loads(done.stdout)
     return found
