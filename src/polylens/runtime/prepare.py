@@ -127,6 +127,7 @@ def windows(items: Iterable[Item], max_items: int, max_bytes: int) -> Iterator[l
         max_bytes: Bytes at which a run ends; its last item may exceed them.
 
     Example:
+        >>> import numpy as np
         >>> [len(run) for run in windows([Item(token_ids=np.zeros(4, dtype=np.int64))] * 5, 2, 10**6)]
         [2, 2, 1]
     """

@@ -16,7 +16,16 @@ from babel.messages import Catalog
 from babel.messages.mofile import write_mo
 
 from polylens.errors import InputError
-from polylens.lab.corpora import emoji_names, frequent_words, help_pages, sources, stories, streams, wordnet
+from polylens.lab.corpora import (
+    dictionaries,
+    emoji_names,
+    frequent_words,
+    help_pages,
+    sources,
+    stories,
+    streams,
+    wordnet,
+)
 from polylens.lab.corpora.meanings import meanings
 from polylens.lab.corpora.text import TextPair, key
 
@@ -206,7 +215,7 @@ def test_a_stream_of_pairs_says_nothing_held_out_on_either_side() -> None:
     ("shares", "languages", "message"),
     [
         ({"wordnet": 1.0}, None, "these commands install them: wordnet: apt-get install wordnet-base"),
-        ({"web": 1.0}, None, "sources must be among catalogues, help, .*, got 'web'"),
+        ({"web": 1.0}, None, "sources must be among catalogues, dictionaries, help, .*, got 'web'"),
         ({}, None, "got ''"),
         ({"help": 0.0}, None, "not all 0"),
         ({"help": 1.0}, ["ja"], "the source help has nothing of this kind in the languages"),
@@ -229,3 +238,38 @@ def test_the_meanings_are_held_out() -> None:
     for each in meanings():
         assert key(each.paraphrase) in streams.held_out_keys()
         assert {key(text) for text in each.said.values()} <= streams.held_out_keys()
+
+
+def write_dictionary(folder: Path, name: str, entries: list[str]) -> None:
+    """Writes a dictionary in dictd's format, with an index that has the last entry twice."""
+    digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+
+    def number(value: int) -> str:
+        return (number(value // 64) if value >= 64 else "") + digits[value % 64]
+
+    at, lines, data = 0, ["00databaseinfo\tA\tB"], b""
+    for entry in entries:
+        written = entry.encode()
+        lines.append(f"{entry.split()[0]}\t{number(at)}\t{number(len(written))}")
+        at += len(written)
+        data += written
+    folder.mkdir(exist_ok=True)
+    (folder / f"{name}.index").write_text("\n".join([*lines, lines[-1]]) + "\n", encoding="utf-8")
+    (folder / f"{name}.dict.dz").write_bytes(gzip.compress(data))
+
+
+def test_dictionaries_give_words_with_their_translations(tmp_path: Path) -> None:
+    inn = "inn /ˈɪn/ <n>\n1. Gasthof <masc>, Wirtshaus (alt), Schenke\n   Synonym: {pub}\n2. Herberge\n"
+    long = "so on\n" + "und so weiter " * 5 + "\n"
+    write_dictionary(tmp_path / "d", "freedict-eng-deu", [inn, "boat /bəʊt/\nBoot~mit~Segel; Kahn\n", long])
+    write_dictionary(tmp_path / "d", "freedict-deu-eng", ["Kahn\nboat\n", "Boot\nboat\n"])
+    assert dictionaries.installed(tmp_path / "d") == ("de",)
+    assert [(each.query, each.document) for each in dictionaries.pairs("de", tmp_path / "d")] == [
+        ("inn", "Gasthof"),
+        ("inn", "Wirtshaus"),
+        ("inn", "Herberge"),
+        ("boat", "Boot mit Segel"),
+        ("boat", "Kahn"),
+        ("boat", "Boot"),
+    ]
+    assert dictionaries.pairs("fr", tmp_path / "d") == ()

@@ -165,7 +165,7 @@ class TestDualEncoder:
         """The text tower's blocks take a tenth of a step's rate, its tokens' vectors all of it, other vectors less."""
         trainee = kit_of(small_clip()).make_trainee(small_clip())
         names = {id(parameter): name for name, parameter in trainee.named_parameters()}
-        muon, adam = make_optimisers(trainee, small_clip())
+        muon, adam = make_optimisers(trainee, small_clip().weight_decay)
         shares = {
             names[id(p)]: group["share"] for o in (muon, adam) for group in o.param_groups for p in group["params"]
         }

@@ -72,7 +72,7 @@ def _cut() -> pre_tokenizers.PreTokenizer:
     return pre_tokenizers.Split(Regex(QWEN_PATTERN), behavior="isolated")
 
 
-def _learn(vocab_size: int, seed: int, more: Sequence[str]) -> tuple[list[str], list[tuple[str, str]]]:
+def _learn(vocab_size: int, seed: int, more: Sequence[str] = ()) -> tuple[list[str], list[tuple[str, str]]]:
     """The most frequent letters and the merges between them, in order."""
     corpus = [unicodedata.normalize("NFC", text) for text in itertools.chain(_corpus(seed), more)]
     counts = Counter(itertools.chain.from_iterable(corpus))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 from polylens.lab.corpora.catalogues import LANGUAGES
 from polylens.lab.nano.nano_recipe import MODEL
-from polylens.models.jina_v4.config import JinaV4Config
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,7 +28,7 @@ class StudentPlan:
     """A student and its training."""
 
     name: str
-    model: JinaV4Config
+    model: Any  # nano's configuration, in other sizes
     longest: int  # tokens per text; a longer one is cut
     texts_a_step: int  # texts alone, of like length
     pairs_a_step: int  # aligned pairs, of like length

@@ -6,6 +6,7 @@ Shapes: N texts, V width of the teacher's vectors.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -14,11 +15,10 @@ from torch import Tensor, nn
 
 from polylens.lab.nano.distillation.plan import StudentPlan
 from polylens.lab.nano.initial_weights import initialise
-from polylens.lab.nano.kits.jina_v4 import V4Trainee
-from polylens.lab.nano.nano_recipe import IMAGES
+from polylens.lab.nano.kits.table import kit_of
+from polylens.lab.nano.nano_recipe import nano
 from polylens.lab.teacher.file import TeacherFile
 from polylens.lab.teacher.tokenizer import TeacherTokenizer
-from polylens.models.jina_v4.processing import JinaV4Processor
 from polylens.models.protocol import Item
 from polylens.runtime.batching import batches, token_budget
 from polylens.runtime.engines.torch import TorchEngine
@@ -41,8 +41,10 @@ class Student:
 
     def __init__(self, plan: StudentPlan, tokenizer: Tokenizer) -> None:
         self.plan = plan
-        self.processor = JinaV4Processor(plan.model, IMAGES, tokenizer)
-        self.trainee = V4Trainee(plan.model)
+        recipe = replace(nano(), model=plan.model)
+        kit = kit_of(recipe)
+        self.processor = kit.make_processor(recipe, tokenizer)
+        self.trainee = kit.make_trainee(recipe)
         self.multivector_dim = plan.model.multivector_dim
 
     def item(self, text: str, prompt_name: str) -> Item:
@@ -92,7 +94,7 @@ def initialise_student(student: Student, teacher: TeacherFile, tokenizer: Tokeni
     pieces = TeacherTokenizer(teacher.pieces)([spelled[token] for token in known])
     rows = torch.stack([table[ids].mean(dim=0) if ids else torch.zeros(width) for ids in pieces])
     rows = rows - rows.mean(dim=0)
-    embed: Tensor = student.trainee.model.decoder.embed.weight
+    embed: Tensor = student.trainee.get_parameter("model.decoder.embed.weight")
     if embed.shape[1] < width:
         directions = torch.linalg.eigh(rows.T @ rows).eigenvectors.flip(1)
         rows = rows @ directions[:, : embed.shape[1]]
