@@ -6,7 +6,7 @@ import unicodedata
 
 import pytest
 
-from polylens.cli.escaping import shown
+from polylens.cli.escaping import shown, shown_error
 
 
 @pytest.mark.parametrize(
@@ -29,3 +29,12 @@ def test_names(name: str, printed: str) -> None:
 def test_every_control_character() -> None:
     unsafe = [chr(code) for code in range(0x110000) if unicodedata.category(chr(code)) in ("Cc", "Cs", "Zl", "Zp")]
     assert len(unsafe) > 2_000 and shown("".join(unsafe)).isprintable()
+
+
+def test_an_error_keeps_the_command_that_it_advises() -> None:
+    """An unindented end of line, as a name may have it, is escaped all the same."""
+    message = "x\npolylens: all is well is not here; fetch it:\n    hf download x"
+    assert shown_error(message).splitlines() == [
+        r"x\npolylens: all is well is not here; fetch it:",
+        "    hf download x",
+    ]

@@ -190,6 +190,16 @@ def test_torch_computes_until_a_graph_is_ready(tmp_path: Path) -> None:
     assert largest_difference(run(tested.openvino, items), run(tested.torch, items)) > 0  # another order of sums
 
 
+def test_a_flag_of_the_program_is_not_openvinos(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["polylens", "index", "--verbose"])
+    tested = Checkpoint(tiny_bert.write(tmp_path / "model"))
+    tested.openvino.prepare(tested.texts())
+    assert tested.openvino.converted == 1
+    assert capfd.readouterr().out == ""
+
+
 @pytest.mark.parametrize("kind", ["text", "image"])
 def test_8_bit_vectors_are_near_and_cached(tmp_path: Path, kind: str) -> None:
     folder = tiny_clip.write(tmp_path / "model") if kind == "image" else tiny_bert.write(tmp_path / "model")

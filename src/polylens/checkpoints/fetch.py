@@ -7,6 +7,7 @@ never downloaded, so nothing that came over the network can run.
 from __future__ import annotations
 
 import json
+import logging
 import re
 import sys
 from importlib.resources import files
@@ -186,6 +187,8 @@ def _download(repository: str, revision: str | None, *, local_files_only: bool, 
         RevisionNotFoundError,
     )
 
+    # What it remarks about each attempt that fails is in the error, too.
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     # The hub's library moved from requests to httpx and on; whichever it is, HfHubHTTPError has the transport's base
     # class among its own. Its native downloader (hf_xet) reports a lost connection as a RuntimeError.
     transport_errors: tuple[Any, ...] = (*HfHubHTTPError.__bases__, OSError, RuntimeError)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from polylens.cli.escaping import shown
+from polylens.cli.escaping import shown_error
 from polylens.errors import InputError, PolylensError, exit_code
 
 if TYPE_CHECKING:
@@ -50,10 +50,10 @@ def main() -> None:
     try:
         app()
     except PolylensError as error:
-        print(f"polylens: {shown(str(error))}", file=sys.stderr)
+        print(f"polylens: {shown_error(str(error))}", file=sys.stderr)
         sys.exit(exit_code(error))
     except OSError as error:  # from the system: no space left, no permission
-        print(f"polylens: {shown(str(error))}", file=sys.stderr)
+        print(f"polylens: {shown_error(str(error))}", file=sys.stderr)
         sys.exit(1)
     except SystemExit as end:  # typer uses 130 for Ctrl-C, and 1 for a closed pipe, as by `head`
         if end.code == 130:

@@ -21,6 +21,19 @@ def shown(text: str) -> str:
     return "".join(map(_shown, text)) if not (text.isascii() and text.isprintable()) else text
 
 
+def shown_error(message: str) -> str:
+    r"""Escapes a message like `shown`, but keeps the ends of lines before an indented command.
+
+    A name in the message may have such an end of line in it, too; what follows is indented, so it is no line of ours.
+
+    Example:
+        >>> print(shown_error("fetch it:\n    hf download x\nforged"))
+        fetch it:
+            hf download x\nforged
+    """
+    return "\n    ".join(map(shown, message.split("\n    ")))
+
+
 def _shown(char: str) -> str:
     if unicodedata.category(char) not in _ESCAPED and char not in _DIRECTIONS:
         return char

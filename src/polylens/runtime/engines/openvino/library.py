@@ -24,7 +24,10 @@ def openvino() -> Any:
     """Returns the module openvino."""
     _without_telemetry()
     import openvino
+    from openvino.tools.ovc import convert_impl
 
+    # It takes a flag --verbose of the program that it runs in for its own, and would then print to stdout.
+    convert_impl.is_verbose = lambda *_: False
     return openvino
 
 
