@@ -89,6 +89,20 @@ def open_mail(path: Path, open_file: OpenFile | None) -> Document:
     Raises:
         DocumentError: The file is too long, or not a message.
     """
+    data = read_message(path)
+    try:
+        letter = parse(data)
+    except DocumentError as error:
+        raise DocumentError(f"{path.name} {error}") from error
+    return open_letter(shown_name(path.name), letter, open_file)
+
+
+def read_message(path: Path) -> bytes:
+    """Returns the bytes of a message or a saved web page, at most one more than `parse_parts` takes.
+
+    Raises:
+        DocumentError: The file cannot be opened, or has nothing in it.
+    """
     try:
         with path.open("rb") as file:
             data = file.read(MAX_MESSAGE + 1)
@@ -96,11 +110,7 @@ def open_mail(path: Path, open_file: OpenFile | None) -> Document:
         raise DocumentError(f"{path.name} cannot be opened ({error.strerror})") from error
     if not data.strip():
         raise DocumentError(f"{path.name} is empty ({len(data)} bytes)")
-    try:
-        letter = parse(data)
-    except DocumentError as error:
-        raise DocumentError(f"{path.name} {error}") from error
-    return open_letter(shown_name(path.name), letter, open_file)
+    return data
 
 
 def open_mailbox(path: Path, open_file: OpenFile | None) -> Document:

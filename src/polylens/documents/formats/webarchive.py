@@ -9,7 +9,7 @@ from pathlib import Path
 
 from polylens.documents.document import Document
 from polylens.documents.formats.blocks import joined
-from polylens.documents.formats.mail import MAX_MESSAGE, decoded, parse_parts
+from polylens.documents.formats.mail import decoded, parse_parts, read_message
 from polylens.documents.formats.passages import Enclosed, Passages
 from polylens.documents.formats.webpage import blocks_of
 from polylens.documents.splitting import split
@@ -22,13 +22,7 @@ def open_webarchive(path: Path) -> Document:
     Raises:
         DocumentError: The file is too long, damaged, or holds no web page.
     """
-    try:
-        with path.open("rb") as file:
-            data = file.read(MAX_MESSAGE + 1)
-    except OSError as error:
-        raise DocumentError(f"{path.name} cannot be opened ({error.strerror})") from error
-    if not data.strip():
-        raise DocumentError(f"{path.name} is empty ({len(data)} bytes)")
+    data = read_message(path)
     try:
         parts = parse_parts(data)
         pages = [part for part in parts if part.get_content_type() in ("text/html", "application/xhtml+xml")]
