@@ -5,7 +5,9 @@ Shapes: T tokens of all sequences together, H query heads, K key/value heads, C 
 
 from __future__ import annotations
 
+import functools
 import inspect
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -139,6 +141,12 @@ def _fused(q: Tensor, k: Tensor, v: Tensor, causal: bool, slopes: Tensor | None)
     return torch.cat(mixed, dim=-2).flip(-2)
 
 
+@functools.cache
+def _parameters(kernel: Callable[..., Any]) -> frozenset[str]:
+    """The names of a kernel's parameters; looked up once, because each layer asks."""
+    return frozenset(inspect.signature(kernel).parameters)
+
+
 def _flash(q: Tensor, k: Tensor, v: Tensor, packing: Packing, *, causal: bool) -> Tensor:
     """Runs variable-length flash attention: one kernel over the whole ragged batch, with grouped heads as they are.
 
@@ -150,7 +158,7 @@ def _flash(q: Tensor, k: Tensor, v: Tensor, packing: Packing, *, causal: bool) -
     bounds = packing.bounds
     window = (-1, 0) if causal else (-1, -1)
     longest, groups = packing.longest, q.shape[1] // k.shape[1]
-    known = inspect.signature(varlen_attn).parameters
+    known = _parameters(varlen_attn)
     options: dict[str, Any] = {"num_splits": 1} if "num_splits" in known else {}
     if "enable_gqa" in known:
         options["enable_gqa"] = groups > 1
