@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar, cast
+from typing import TypeVar
+
+from polylens.runtime.prefetch import read_ahead
 
 Given = TypeVar("Given")
 Made = TypeVar("Made")
-
-_END = object()
 
 
 def one_ahead(things: Iterable[Made]) -> Iterator[Made]:
@@ -26,12 +26,8 @@ def one_ahead(things: Iterable[Made]) -> Iterator[Made]:
         >>> list(one_ahead(number**2 for number in range(3)))
         [0, 1, 4]
     """
-    source = iter(things)
-    with ThreadPoolExecutor(1, thread_name_prefix="polylens-ahead") as thread:
-        coming: Future[object] = thread.submit(next, source, _END)
-        while (thing := coming.result()) is not _END:
-            coming = thread.submit(next, source, _END)
-            yield cast("Made", thing)
+    with read_ahead(things, nbytes=lambda _: 1, max_bytes=1) as ready:  # things are counted: one waits at most
+        yield from ready
 
 
 def in_threads(make: Callable[[Given], Made], things: Iterable[Given], count: int) -> Iterator[Made]:
