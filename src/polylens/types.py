@@ -59,6 +59,29 @@ class RankedDocument:
 
 
 @dataclass(frozen=True, slots=True)
+class Box:
+    """A rectangle on a page's picture, in shares of its width and height: 0 is the left or upper edge, 1 the other.
+
+    Example:
+        >>> Box(0.1, 0.2, 0.5, 0.05).height
+        0.05
+    """
+
+    left: float
+    top: float
+    width: float
+    height: float
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """A word of a page's text, where it stands on the page's picture."""
+
+    text: str
+    box: Box
+
+
+@dataclass(frozen=True, slots=True)
 class Page:
     """One page of a document, as a person would see it and as a program would read it.
 
@@ -73,3 +96,5 @@ class Page:
     """The text layer; "" if there is none."""
     kind: Kind | None = None
     """The kind of the file that the page comes from, where it is not that of the document: a PDF in a zip archive."""
+    words: tuple[Word, ...] = ()
+    """The words of `text` in their order, with their places; () where those are not known, or there is no picture."""
