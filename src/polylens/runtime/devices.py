@@ -61,3 +61,8 @@ def computes_in_bfloat16(device: torch.device) -> bool:
         return torch.cuda.get_device_capability(device) >= AMPERE
     capabilities = torch.cpu.get_capabilities() if device.type == "cpu" else {}
     return any(capabilities.get(name, False) for name in CPU_BFLOAT16)
+
+
+def mixed_precision(device: torch.device) -> torch.autocast:
+    """A context in which products are computed in bfloat16 where the device has it, while weights stay float32."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=computes_in_bfloat16(device))

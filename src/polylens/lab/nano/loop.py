@@ -32,6 +32,7 @@ from polylens.lab.nano.objective import compute_losses
 from polylens.lab.nano.schedule import Recipe, Stage, stage_at
 from polylens.lab.nano.stage_recall import StageRecall
 from polylens.lab.nano.trainee import Trainee
+from polylens.runtime.devices import mixed_precision
 from polylens.train.distributed import processes
 from polylens.train.pair_run import LOG_EVERY
 from polylens.train.progress import TrainingProgress
@@ -171,7 +172,7 @@ def train_step(
             group["lr"] = rate * group["share"]
         optimiser.zero_grad(set_to_none=True)
     device = trainee.reader.weight.device
-    with torch.autocast(device.type, torch.bfloat16):
+    with mixed_precision(device):
         losses = compute_losses(trainee, batch, recipe)
     losses["total"].backward()  # type: ignore[no-untyped-call]  # torch declares no types for it
     norm = nn.utils.clip_grad_norm_(trainee.parameters(), recipe.gradient_clip)

@@ -18,6 +18,7 @@ from polylens.lab.nano.trainee import Trainee
 from polylens.lab.synthetic.fonts import faces
 from polylens.lab.synthetic.rendered import Rendered
 from polylens.models.protocol import Item
+from polylens.runtime.devices import mixed_precision
 from polylens.train.caching import embed_cached
 from polylens.train.held_out import found_first, recall_at_1
 from polylens.train.joint import as_vectors
@@ -51,7 +52,7 @@ class StageRecall:
         if not pictures:
             return {}
         parts = [pictures[start : start + stage.images] for start in range(0, len(pictures), stage.images)]
-        mixed = partial(torch.autocast, trainee.reader.weight.device.type, torch.bfloat16)
+        mixed = partial(mixed_precision, trainee.reader.weight.device)
         with torch.compiler.set_stance("force_eager"):  # compiling what needs no gradients would take longer
             asked, shown = (embed_cached(trainee.model, side, mixed) for side in ([queries], parts))
         keys = [str(number) for number in range(len(queries))]

@@ -26,6 +26,7 @@ from polylens.lab.nano.loop import make_optimisers
 from polylens.lab.nano.tokenizer import train_tokenizer
 from polylens.lab.teacher.file import TeacherFile
 from polylens.models.protocol import Item
+from polylens.runtime.devices import mixed_precision
 from polylens.train.progress import TrainingProgress
 from polylens.train.run_logger import RunLogger
 from polylens.train.run_metadata import write_recipe
@@ -125,7 +126,7 @@ def train_step(
             group["lr"] = rate * group["share"]
         optimiser.zero_grad(set_to_none=True)
     device = student.trainee.reader.weight.device
-    with torch.autocast(device.type, torch.bfloat16):
+    with mixed_precision(device):
         found = student.trainee.model.embed(batch.items)
     losses = lesson_losses(found, batch.wanted.to(device), batch.num_pairs, plan, batch.english_asks)
     losses["total"].backward()  # type: ignore[no-untyped-call]  # torch declares no types for it

@@ -21,6 +21,7 @@ from polylens.lab.teacher.file import TeacherFile
 from polylens.lab.teacher.tokenizer import TeacherTokenizer
 from polylens.models.protocol import Item
 from polylens.runtime.batching import batches, token_budget
+from polylens.runtime.devices import mixed_precision
 from polylens.runtime.engines.torch import TorchEngine
 from polylens.runtime.similarity import similarity
 from polylens.types import Embedding, FloatArray
@@ -66,7 +67,7 @@ class Student:
         engine = TorchEngine(self.trainee.model)
         device = self.trainee.reader.weight.device
         for batch in batches([item.num_tokens for item in items], max_items=None, token_budget=token_budget(device)):
-            with torch.autocast(device.type, torch.bfloat16):
+            with mixed_precision(device):
                 rows = [rows[0] for rows in engine.run([items[index] for index in batch])]
             found.update(zip(batch, rows, strict=True))
             progress(len(batch))
