@@ -69,6 +69,12 @@ def nano(out: Out = None, minutes: Minutes = None) -> None:
 
 
 @recipes.command()
+def nano_meaning(out: Out = None, minutes: Minutes = None) -> None:
+    """Train the next nano, which learns from a teacher what words mean. It has not been run to its end yet."""
+    _from_random_weights("nano-meaning", out, minutes)
+
+
+@recipes.command()
 def nano_clip(out: Out = None, minutes: Minutes = None) -> None:
     """Train nano's counterpart with two towers, to compare."""
     _from_random_weights("nano-clip", out, minutes)

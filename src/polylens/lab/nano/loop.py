@@ -11,7 +11,7 @@ import logging
 import math
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -25,14 +25,18 @@ from polylens.lab.nano.data.examples import ImageBatch
 from polylens.lab.nano.data.fingerprints import data_fingerprints
 from polylens.lab.nano.data.grounding import letters
 from polylens.lab.nano.data.text_pairs import check_pairs
+from polylens.lab.nano.distillation.lesson_batches import LessonBatch
+from polylens.lab.nano.distillation.schooling import Schooling
+from polylens.lab.nano.distillation.student import Student, recall_of_meaning
 from polylens.lab.nano.initial_weights import initialise
 from polylens.lab.nano.kits.kit import PixelProcessor
 from polylens.lab.nano.kits.table import kit_of
-from polylens.lab.nano.objective import compute_losses
+from polylens.lab.nano.objective import compute_lesson_losses, compute_losses
 from polylens.lab.nano.schedule import Recipe, Stage, stage_at
 from polylens.lab.nano.stage_recall import StageRecall
 from polylens.lab.nano.trainee import Trainee
 from polylens.runtime.devices import mixed_precision
+from polylens.runtime.embedder import load
 from polylens.train.distributed import processes
 from polylens.train.pair_run import LOG_EVERY
 from polylens.train.progress import TrainingProgress
@@ -43,10 +47,16 @@ from polylens.train.state import blend_weights, load_state, save_state, save_wei
 _log = logging.getLogger(__name__)
 
 BLENDED = "blended"  # weights of earlier stages, in the run's folder
+LESSONS = "lessons"  # texts with the teacher's vectors, in the run's folder
 
 
 def train(
-    recipe: Recipe, folder: Path, *, report: Callable[[TrainingProgress], None], max_seconds: float | None = None
+    recipe: Recipe,
+    folder: Path,
+    *,
+    report: Callable[[TrainingProgress], None],
+    max_seconds: float | None = None,
+    lessons_in: Path | None = None,
 ) -> Path | None:
     """Runs a recipe, or resumes it where a checkpoint lies in the folder.
 
@@ -55,6 +65,7 @@ def train(
         folder: Of the run; a folder with a run of another recipe is refused.
         report: Called after each step.
         max_seconds: Stop after a checkpoint once this much time has passed; None runs to the end.
+        lessons_in: Folder of the lessons, which several runs may share; None is one in the run's folder.
 
     Returns:
         The folder of the finished model, None where time ran out first.
@@ -64,9 +75,14 @@ def train(
             were started.
     """
     _begin(recipe, folder)
-    kit, tokenizer = kit_of(recipe), _tokenizer(recipe, folder)
+    lessons = None if recipe.lessons is None else Schooling(recipe.lessons, lessons_in or folder / LESSONS, folder)
+    kit, tokenizer = kit_of(recipe), _tokenizer(recipe, folder, [] if lessons is None else lessons.texts())
     processor, trainee = kit.make_processor(recipe, tokenizer), kit.make_trainee(recipe)
     initialise(trainee, recipe.seed, tokenizer)
+    if lessons is not None:
+        lessons.begin_table(trainee.get_parameter("model.decoder.embed.weight"), tokenizer)
+    if recipe.tower_of is not None:
+        _take_tower(trainee, recipe.tower_of)
     trainee.to(processes().device)
     _compile(trainee, recipe.reading_blocks)
     optimisers = make_optimisers(trainee, recipe.weight_decay)
@@ -76,12 +92,12 @@ def train(
     began = time.monotonic()
     held_out = StageRecall(recipe.seed, processor)
     with RunLogger(folder, start) as logger:
-        for step, batch in _batches(recipe, processor, start, total):
+        for step, batch in _batches(recipe, processor, start, total, lessons):
             tick = time.monotonic()
             losses = train_step(trainee, batch, optimisers, recipe, step)
             stage, within = stage_at(recipe, step)
             if within + 1 == stage.steps:  # before the checkpoint, so that a resumed run has it
-                if stage.kind == "read":
+                if stage.kind == "read" and isinstance(batch, ImageBatch):
                     trainee.finalize_reading(batch.images)
                 _end_stage(stage, stage.name in kept, folder / BLENDED, dict(trainee.named_parameters()))
             seconds = time.monotonic() - tick
@@ -89,6 +105,8 @@ def train(
             checkpoint = (step + 1) % recipe.checkpoint_every == 0 or step + 1 == total
             if (step + 1) % LOG_EVERY == 0 or checkpoint:
                 scores = held_out(trainee, stage) if checkpoint else {}
+                if checkpoint and stage.kind == "lessons":
+                    scores = recall_of_meaning(Student(trainee, processor, recipe.model.multivector_dim))
                 rounded = {name: round(loss, 4) for name, loss in losses.items()}
                 logger.log(step + 1, {"seconds": round(seconds, 3), **rounded, **scores})
             if checkpoint:
@@ -161,7 +179,11 @@ def make_optimisers(trainee: Trainee, weight_decay: float) -> list[torch.optim.O
 
 
 def train_step(
-    trainee: Trainee, batch: ImageBatch, optimisers: list[torch.optim.Optimizer], recipe: Recipe, step: int
+    trainee: Trainee,
+    batch: ImageBatch | LessonBatch,
+    optimisers: list[torch.optim.Optimizer],
+    recipe: Recipe,
+    step: int,
 ) -> dict[str, float]:
     """One update; returns each unweighted loss, and their weighted sum as `total`."""
     rate = learning_rate(recipe, step)
@@ -173,7 +195,10 @@ def train_step(
         optimiser.zero_grad(set_to_none=True)
     device = trainee.reader.weight.device
     with mixed_precision(device):
-        losses = compute_losses(trainee, batch, recipe)
+        if isinstance(batch, LessonBatch):
+            losses = compute_lesson_losses(trainee, batch, recipe)
+        else:
+            losses = compute_losses(trainee, batch, recipe)
     losses["total"].backward()  # type: ignore[no-untyped-call]  # torch declares no types for it
     norm = nn.utils.clip_grad_norm_(trainee.parameters(), recipe.gradient_clip)
     if bool(torch.isfinite(norm)):
@@ -182,10 +207,13 @@ def train_step(
     return {name: float(loss.detach()) for name, loss in losses.items()} | {"gradient": float(norm), "rate": rate}
 
 
-def _batches(recipe: Recipe, processor: PixelProcessor, start: int, total: int) -> Iterator[tuple[int, ImageBatch]]:
+def _batches(
+    recipe: Recipe, processor: PixelProcessor, start: int, total: int, lessons: Schooling | None
+) -> Iterator[tuple[int, ImageBatch | LessonBatch]]:
     letters()  # before the fork, so that no worker counts them again
+    taught = None if lessons is None else lessons.batches(recipe, processor)
     loader = torch.utils.data.DataLoader(
-        Batches(recipe, processor),
+        Batches(recipe, processor, taught),
         sampler=range(start, total),
         batch_size=None,
         num_workers=1,
@@ -195,10 +223,19 @@ def _batches(recipe: Recipe, processor: PixelProcessor, start: int, total: int) 
     yield from zip(range(start, total), loader, strict=True)
 
 
-def _tokenizer(recipe: Recipe, folder: Path) -> Tokenizer:
-    """The tokenizer of the run, which is trained once."""
+def _take_tower(trainee: Trainee, name: str) -> None:
+    """Begins with the vision tower of a trained model, all but the last layer where its decoder has another width."""
+    trained = load(name, device="cpu", dtype="float32", engine="torch").model.get_submodule("vision").state_dict()
+    own = trainee.tower.state_dict()
+    trainee.tower.load_state_dict(
+        {name: trained[name] if trained[name].shape == own[name].shape else own[name] for name in own}
+    )
+
+
+def _tokenizer(recipe: Recipe, folder: Path, more: Sequence[str] = ()) -> Tokenizer:
+    """The tokenizer of the run, which is trained once, with more texts to learn from."""
     path = folder / "tokenizer.json"
     if not path.exists():
         with write_beside(path) as beside:
-            kit_of(recipe).make_tokenizer(recipe).save(str(beside))
+            kit_of(recipe).make_tokenizer(recipe, more).save(str(beside))
     return Tokenizer.from_file(str(path))

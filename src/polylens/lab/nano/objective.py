@@ -11,10 +11,21 @@ from torch import Tensor
 
 from polylens.lab.nano.data.examples import ImageBatch
 from polylens.lab.nano.data.grounding import READING_POINTS
+from polylens.lab.nano.distillation.lesson_batches import LessonBatch
+from polylens.lab.nano.distillation.objective import lesson_losses
 from polylens.lab.nano.schedule import Recipe
 from polylens.lab.nano.trainee import Trainee, capture_inputs
 from polylens.models.protocol import Outputs
 from polylens.train.losses import batched_maxsim, caption_nce, grounding_nce, info_nce, matryoshka_nce, reading_loss
+
+
+def compute_lesson_losses(trainee: Trainee, batch: LessonBatch, recipe: Recipe) -> dict[str, Tensor]:
+    """The losses of a step on lessons, and their weighted sum as `total`."""
+    assert recipe.distillation is not None
+    found, wanted = trainee.model.embed(batch.items), batch.wanted.to(trainee.reader.weight.device)
+    dims = recipe.model.matryoshka_dims
+    losses = lesson_losses(found, wanted, batch.num_pairs, recipe.distillation, dims, batch.english_asks)
+    return {**losses, "total": recipe.weights.lesson * losses["total"]}
 
 
 def compute_losses(trainee: Trainee, batch: ImageBatch, recipe: Recipe) -> dict[str, Tensor]:
@@ -38,9 +49,40 @@ def compute_losses(trainee: Trainee, batch: ImageBatch, recipe: Recipe) -> dict[
             vectors = trainee.grounding_vectors(queries, documents, cell_rows[0], batch.images)
             here, same = (places.to(queries.dense.device) for places in (batch.here, batch.same))
             losses["grounding"] = grounding_nce(*vectors, here, same, recipe.grounding_temperature)
+            if recipe.weights.alignment:
+                losses["alignment"] = _alignment_loss(documents, vectors[1], batch)
+    if recipe.weights.echo and batch.queries and batch.transcribed.shape[1]:
+        losses["echo"] = _echo_loss(documents, batch)
     shares = asdict(recipe.weights)
     total = torch.stack([share * losses[name] for name, share in shares.items() if name in losses]).sum()
     return {"total": total, **losses}
+
+
+def _alignment_loss(documents: Outputs, cells: Tensor, batch: ImageBatch) -> Tensor:
+    """1 - cosine of each cell with the mean of the tokens drawn there, which are those of the picture's transcript.
+
+    So a picture says token by token what its text says, in whichever language it is asked for.
+
+    Args:
+        documents: The model's outputs for the pictures, and the texts after them.
+        cells: The cells of the pictures, unit rows `[cells, E]`.
+        batch: Its `transcribed` has the places.
+    """
+    assert documents.multivector is not None
+    places = batch.transcribed.to(cells.device)
+    first = sum(documents.lengths[: len(batch.images)])
+    tokens = documents.multivector[first : first + len(places)].detach().float()
+    shown = places.any(dim=0)
+    wanted = F.normalize(places[:, shown].T.float() @ tokens, dim=-1)
+    return (1 - (cells[shown].float() * wanted).sum(dim=1)).mean()
+
+
+def _echo_loss(documents: Outputs, batch: ImageBatch) -> Tensor:
+    """1 - cosine of the dense vectors of the first pictures with those of their transcripts, the first passages."""
+    told = len({passage for passage in batch.passage_of[: len(batch.image_of)] if passage is not None})
+    first = len(batch.images)
+    pictures, texts = documents.dense[:told], documents.dense[first : first + told].detach()
+    return (1 - (pictures * texts).sum(dim=1)).mean()
 
 
 def _reading_losses(trainee: Trainee, batch: ImageBatch, rows: Tensor) -> dict[str, Tensor]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from polylens.errors import InputError
+from polylens.lab.nano.distillation.plan import Distillation, Lessons
 
 PAIR_KINDS = (*("translations",) * 8, "functions", "functions", "manuals")
 """Kinds of text pairs, each repeated as often as it is drawn: there are 27 natural languages and one of code."""
@@ -27,7 +28,7 @@ class Stage:
     """A stage of training, on pictures of one size."""
 
     name: str
-    kind: Literal["read", "crops", "pages"]  # dense text to read, crops and pages to search
+    kind: Literal["lessons", "read", "crops", "pages"]  # texts alone, dense text to read, crops and pages to search
     height: int  # pixels, a multiple of a cell
     width: int  # pixels, a multiple of a cell
     font_size: tuple[float, float]  # pixels per em, smallest and largest; of a page, its body
@@ -45,6 +46,8 @@ class Stage:
     pictograms: float  # share of the steps whose pictures show things and flags, where the emoji font is installed
     pairs: float  # share of the steps on text pairs alone, such as a sentence and its translation
     pairs_a_step: int  # pairs per such step; a quarter as many of functions and passages, which are longer
+    real: float = 0.0  # share of the pictures that show paragraphs of real pages, where their language has some
+    lessons: float = 0.0  # share of the steps on the teacher's lessons
     pair_kinds: tuple[str, ...] = PAIR_KINDS  # all pairs of a step are of one kind
     task: str | None = None  # the task whose adapter alone is trained; None trains the model itself
     tower_learns: bool  # whether the vision tower is trained; frozen, a step costs a third
@@ -60,6 +63,9 @@ class Weights:
     grounding: float  # each query token against every visual token: more signal per step than one score per page
     reading: float  # the letters at points of each patch: teaches the tower shapes
     caption: float  # each picture against the detached vector of all its words; for models with two towers
+    echo: float = 0.0  # 1 - cosine of a picture's dense vector and the detached one of its transcript
+    alignment: float = 0.0  # 1 - cosine of each cell and the detached tokens of the transcript that are drawn there
+    lesson: float = 0.0  # the losses of a step on lessons, as `Distillation` weighs them
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,6 +78,9 @@ class Recipe:
     images: Any  # the family's own configuration of pictures
     stages: tuple[Stage, ...]
     weights: Weights
+    lessons: Lessons | None = None  # what the teacher is asked before the first step
+    distillation: Distillation | None = None  # how the answers are learned
+    tower_of: str | None = None  # a trained model whose vision tower the run begins with; its size must be the same
     late_temperature: float
     dense_temperature: float
     reading_blocks: int  # the number of first blocks of the vision tower from whose output letters are read

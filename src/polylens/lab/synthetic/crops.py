@@ -27,7 +27,7 @@ from polylens.lab.synthetic.fonts import Face, faces, sized
 from polylens.lab.synthetic.lexicon import LANGUAGES
 from polylens.lab.synthetic.palette import draw_palette, tinted
 from polylens.lab.synthetic.rendered import Rendered
-from polylens.lab.synthetic.sheet import Sheet, Style, to_half_pixel
+from polylens.lab.synthetic.sheet import Sheet, Style, Words, to_half_pixel
 
 _SHARES: dict[str, float] = {
     "en": 0.2,
@@ -48,6 +48,7 @@ def render_crop(
     font_size: float | None = None,
     dense: bool = False,
     scan: bool = False,
+    words: Words | None = None,
 ) -> Rendered:
     """A piece cut out of a document: lines, columns, table cells or scattered labels, in one language.
 
@@ -61,6 +62,7 @@ def render_crop(
         dense: Lines of text from edge to edge and nothing else; words that the edges cut are reported too, with
             their whole boxes.
         scan: Whether it looks scanned: a little askew, with blur and noise.
+        words: What it says; None are words without a meaning.
 
     Raises:
         InputError: A size is not positive, or no font for the language is installed.
@@ -70,7 +72,7 @@ def render_crop(
     size = font_size or to_half_pixel(10 * 2.8 ** rng.random())
     face = _draw_face(rng, language, split)
     background, ink = draw_palette(rng)
-    sheet = Sheet(rng, width, height, language, split, background)
+    sheet = Sheet(rng, width, height, language, split, background, words)
     if dense:
         sheet.whole_boxes = True
         fill_wall(sheet, Style(sized(face, size), ink, 0.0))
@@ -91,6 +93,7 @@ def render_page(
     language: str | None = None,
     font_size: float | None = None,
     scan: bool = False,
+    words: Words | None = None,
 ) -> Rendered:
     """A whole page of a document: a title, one or two columns of paragraphs, at times a list, a table or a chart.
 
@@ -103,6 +106,7 @@ def render_page(
         font_size: Pixels per em of the body; when None, a 60th to a 41st of the width, as on A4 in 10 to 14 points, so
             that a page holds 60-220 words.
         scan: Whether it looks scanned: a little askew, with blur and noise.
+        words: What it says; None are words without a meaning.
 
     Raises:
         InputError: A size is not positive, or no font for the language is installed.
@@ -111,7 +115,7 @@ def render_page(
     language = language or _draw_language(rng)
     face = _draw_face(rng, language, split)
     background, ink = draw_palette(rng, plain=True)
-    sheet = Sheet(rng, width, height, language, split, background)
+    sheet = Sheet(rng, width, height, language, split, background, words)
     size = font_size or to_half_pixel(rng.uniform(11, 16) * width / 656)
     style = Style(sized(face, size), ink, _pitch(rng, face, size))
 

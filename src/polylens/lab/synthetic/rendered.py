@@ -51,6 +51,8 @@ class Rendered:
     language: str
     tilt: float = 0.0
     """Degrees counter-clockwise, about the middle."""
+    meanings: tuple[str, ...] = ()
+    """What it says, sentence by sentence, in other languages."""
 
     def tilted(self, x: Coordinates, y: Coordinates) -> tuple[Coordinates, Coordinates]:
         """The place in the tilted picture of a point of the upright one."""

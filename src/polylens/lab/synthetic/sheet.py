@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -29,11 +31,32 @@ class Style:
     """Pixels from one baseline to the next."""
 
 
+Words = Callable[[int], list[str]]
+"""Number of words -> so many further words, the first one last."""
+
+
 class Sheet:
-    """A picture that is being filled with words of one language."""
+    """A picture that is being filled with words of one language.
+
+    Args:
+        rng: Decides everything.
+        width: Pixels.
+        height: Pixels.
+        language: A key of `lexicon.LANGUAGES`.
+        split: Of words: "train" or "held_out".
+        background: The colour of the paper.
+        words: What it is filled with; None are words without a meaning, from `lexicon.sample_text`.
+    """
 
     def __init__(
-        self, rng: random.Random, width: int, height: int, language: str, split: Split, background: Colour
+        self,
+        rng: random.Random,
+        width: int,
+        height: int,
+        language: str,
+        split: Split,
+        background: Colour,
+        words: Words | None = None,
     ) -> None:
         self.rng = rng
         self.width, self.height = width, height
@@ -45,7 +68,7 @@ class Sheet:
         self.rtl = LANGUAGES[language] in RIGHT_TO_LEFT
         self.spaced = LANGUAGES[language] not in UNSPACED
         self._language: str = language
-        self._split: Split = split
+        self._words: Words = words or partial(sample_text, rng, language, split)
         self._stock: list[str] = []
 
     def finished(self, scan: bool) -> Rendered:
@@ -59,7 +82,7 @@ class Sheet:
         """A fresh word and its width in pixels, at most `widest`; "" where none of 24 draws fits."""
         for _ in range(24):
             if not self._stock:
-                self._stock = sample_text(self.rng, self._language, self._split, 24)
+                self._stock = self._words(24)
             text = self._stock.pop()
             if not font.face.covers(text):  # fonts for one script may lack digits or brackets
                 text = "".join(filter(font.face.covers, text)) if text[0].isalpha() or text[-1].isalpha() else ""

@@ -138,7 +138,7 @@ def test_a_token_is_grounded_where_its_letters_are_and_from_right_to_left_in_its
     query = pick_query(random.Random(1), drawn, words=(3, 3))
     assert query is not None
     item = processor.text(query.text, task=None, prompt_name="query", max_length=None)
-    here, same = kit_of(nano()).ground([query], [drawn], [0], processor)
+    here, same = kit_of(nano()).ground([query], [drawn], [0], processor, "query")
     assert len(here) == len(same) == item.num_tokens
     columns = drawn.image.shape[1] // side
     prefix = "Query: "

@@ -12,19 +12,23 @@ import pytest
 import torch
 from tests.support.tiny_teacher import WIDTH, tiny_file
 
+import polylens
 from polylens.errors import InputError
 from polylens.lab.corpora import sources
 from polylens.lab.corpora.text import TextPair
+from polylens.lab.nano import loop
 from polylens.lab.nano import tokenizer as tokenizers_of_nano
 from polylens.lab.nano.distillation import plan as plans
+from polylens.lab.nano.distillation import schooling
 from polylens.lab.nano.distillation import targets as targets_of
 from polylens.lab.nano.distillation.objective import distribution, divergence, lesson_losses, partners
-from polylens.lab.nano.distillation.plan import Lessons, StudentPlan
-from polylens.lab.nano.distillation.run import run
-from polylens.lab.nano.distillation.student import Student
+from polylens.lab.nano.distillation.plan import Distillation, Lessons
 from polylens.lab.nano.distillation.targets import compute_targets, load_targets, save_targets
 from polylens.lab.nano.distillation.taught import num_shards, shard, teach
-from polylens.lab.teacher.file import parse
+from polylens.lab.nano.kits.table import kit_of
+from polylens.lab.nano.loop import train
+from polylens.lab.nano.nano_meaning_recipe import nano_meaning
+from polylens.lab.nano.schedule import Recipe
 from polylens.lab.teacher.teacher import Teacher, load_teacher
 from polylens.models.protocol import Outputs
 from polylens.train.progress import TrainingProgress
@@ -61,19 +65,45 @@ def lessons(tmp_path: Path, teacher: Teacher, monkeypatch: pytest.MonkeyPatch) -
     return folder
 
 
-def small(**changes: object) -> StudentPlan:
-    plan = plans.student(vocab_size=320, width=256, num_layers=1, steps=6)
+def small(**changes: object) -> Recipe:
+    """A model that is as wide as the tiny teacher, and six steps on lessons."""
+    like = nano_meaning()
+    assert like.distillation is not None
     model = replace(
-        plan.model,
-        vision=replace(plan.model.vision, num_layers=1, output_width=WIDTH, full_attention_layers=(0,)),
+        like.model,
+        vision=replace(like.model.vision, num_layers=1, output_width=WIDTH, full_attention_layers=(0,)),
         decoder=replace(
-            plan.model.decoder, width=WIDTH, num_heads=2, num_kv_heads=1, mlp_width=32, rope_sections=(2, 3, 3)
+            like.model.decoder,
+            vocab_size=320,
+            num_layers=1,
+            width=WIDTH,
+            num_heads=2,
+            num_kv_heads=1,
+            mlp_width=32,
+            rope_sections=(2, 3, 3),
         ),
         multivector_dim=16,
         matryoshka_dims=(8, WIDTH),
     )
-    plan = replace(plan, model=model, texts_a_step=6, pairs_a_step=4, warmup_steps=2, checkpoint_every=2)
-    return replace(plan, **changes)  # type: ignore[arg-type]
+    few = replace(like.distillation, texts_a_step=6, pairs_a_step=4)
+    stages = (replace(like.stages[0], steps=6),)
+    small = replace(
+        like,
+        model=model,
+        stages=stages,
+        distillation=few,
+        lessons=some_lessons(),
+        tower_of=None,
+        warmup_steps=2,
+        checkpoint_every=2,
+    )
+    return replace(small, **changes)  # type: ignore[arg-type]
+
+
+def steps_of(**changes: object) -> Distillation:
+    few = small().distillation
+    assert few is not None
+    return replace(few, **changes)  # type: ignore[arg-type]
 
 
 def test_lessons_are_the_teachers_and_go_on_where_they_stopped(lessons: Path, teacher: Teacher, tmp_path: Path) -> None:
@@ -109,7 +139,7 @@ def test_targets_tell_no_languages_apart_and_have_their_main_direction_first(les
 
 def test_the_losses_are_those_of_slow_sums() -> None:
     rng = np.random.default_rng(0)
-    plan = replace(small(), own_share=0.4)
+    plan, dims = steps_of(own_share=0.4), (8, WIDTH)
     num_alone, num_pairs, sizes = 2, 2, (3, 1, 2, 4, 1, 2)
 
     def unit(*shape: int) -> np.ndarray:
@@ -131,7 +161,7 @@ def test_the_losses_are_those_of_slow_sums() -> None:
         return sum(share * (math.log(share) - math.log(math.exp(scores[n]) / top)) for n, share in should.items())
 
     dense = 0.0
-    for dim in plan.model.matryoshka_dims:
+    for dim in dims:
         short = found[:, :dim] / np.linalg.norm(found[:, :dim], axis=1, keepdims=True)
         for i in range(6):
             others = [n for n in range(6) if n != i]
@@ -147,52 +177,91 @@ def test_the_losses_are_those_of_slow_sums() -> None:
         }
         late += kl(wanted_of(query, others), scores) / 2
     outputs = Outputs(torch.tensor(found), torch.ones(6), torch.tensor(tokens), sizes)
-    losses = lesson_losses(outputs, torch.tensor(wanted), num_pairs, plan, english_asks=False)
+    losses = lesson_losses(outputs, torch.tensor(wanted), num_pairs, plan, dims, english_asks=False)
     cosine = float(np.mean([1 - found[i] @ wanted[i] for i in range(6)]))
     assert losses["dense"].item() == pytest.approx(dense)
     assert losses["late"].item() == pytest.approx(late)
     assert losses["total"].item() == pytest.approx(plan.cosine_weight * cosine + dense + late)
     with pytest.raises(InputError, match="width of the student must be 8, that of the teacher, got 32"):
-        lesson_losses(outputs, torch.tensor(wanted[:, :8]), num_pairs, plan, english_asks=False)
+        lesson_losses(outputs, torch.tensor(wanted[:, :8]), num_pairs, plan, dims, english_asks=False)
 
 
 def test_what_ranks_as_it_should_costs_nothing() -> None:
     similar = torch.randn(4, 4)
-    should = distribution(similar, partners(4, 0, similar.device), small())
+    should = distribution(similar, partners(4, 0, similar.device), steps_of())
     assert should.diagonal().tolist() == [0.0] * 4
-    assert divergence(similar / small().temperature, should).item() == pytest.approx(0.0, abs=1e-5)
+    assert divergence(similar / steps_of().temperature, should).item() == pytest.approx(0.0, abs=1e-5)
 
 
+@pytest.fixture
+def untimed(monkeypatch: pytest.MonkeyPatch, teacher: Teacher) -> None:
+    """The tiny teacher is the installed one, nothing is compiled, and meanings are not asked for."""
+    monkeypatch.setattr(schooling, "load_teacher", lambda: teacher)
+    monkeypatch.setattr(loop.shutil, "which", lambda _: None)
+    monkeypatch.setattr(loop, "recall_of_meaning", lambda _: {"meaning": 0.5})
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@pytest.mark.usefixtures("untimed")
 def test_a_run_learns_and_resumes_exactly(lessons: Path, tmp_path: Path) -> None:
-    teacher = parse(tiny_file())
-    plan = small(steps=6)
     told: list[TrainingProgress] = []
 
-    def go(folder: str, seconds: float | None) -> Student:
-        return run(
-            plan,
-            lessons,
-            tmp_path / folder,
-            teacher,
-            report=told.append,
-            max_seconds=seconds,
-            judge=lambda _: {"meaning": 0.5},
-        )
+    def go(folder: str, seconds: float | None) -> Path | None:
+        return train(small(), tmp_path / folder, report=told.append, max_seconds=seconds, lessons_in=lessons)
 
     whole = go("whole", None)
     assert [each.step for each in told] == [1, 2, 3, 4, 5, 6]
     assert told[-1].loss < told[0].loss
-    for _ in range(3):
-        parts = go("parts", 0.0)  # stops at each checkpoint, and goes on from there
+    assert go("parts", 0.0) is None and go("parts", 0.0) is None  # stops at each checkpoint, and goes on from there
+    parts = go("parts", 0.0)
+    assert whole is not None and parts is not None
     assert [each.step for each in told[6:]] == [1, 2, 3, 4, 5, 6]
-    for name, parameter in whole.trainee.named_parameters():
-        assert torch.equal(parameter, parts.trainee.get_parameter(name)), name
+    assert (whole / "model.safetensors").read_bytes() == (parts / "model.safetensors").read_bytes()
     last = json.loads((tmp_path / "parts/log.jsonl").read_text().splitlines()[-1])
     assert last["step"] == 6 and last["meaning"] == 0.5
-    embedding = whole.embed(["the boat"])[0]
-    assert embedding.dense.shape == (WIDTH,) and embedding.multivector.shape[1] == 16
+    embedder = polylens.load(whole)
+    assert embedder.dim == WIDTH and embedder.multivector_dim == 16
 
 
-def test_a_run_without_lessons_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="holds no lessons"):
-        run(small(), tmp_path / "none", tmp_path / "run", parse(tiny_file()), report=lambda _: None)
+def test_a_batch_of_lessons_is_decided_by_its_seed_and_has_texts_of_like_length(
+    lessons: Path, teacher: Teacher, tmp_path: Path
+) -> None:
+    recipe = small()
+    learned = schooling.Schooling(some_lessons(), lessons, tmp_path, teacher)
+    processor = kit_of(recipe).make_processor(recipe, loop._tokenizer(recipe, tmp_path, learned.texts()))
+    draw = learned.batches(recipe, processor)
+    first, again, other = draw(7), draw(7), draw(8)
+    assert torch.equal(first.wanted, again.wanted) and not torch.equal(first.wanted, other.wanted)
+    assert len(first.items) == 6 + 2 * 4 == len(first.wanted) and first.num_pairs == 4
+    said = [processor.tokenizer.decode(item.token_ids.tolist()) for item in first.items]
+    rows = [text.partition(": ")[2] for text in said]
+    wanted = learned.targets(teacher.dense(rows, "query"))
+    assert np.abs(first.wanted.numpy() - wanted).max() < 2e-3  # float16
+    english, other_side = ("Query", "Passage") if first.english_asks else ("Passage", "Query")
+    assert all(text.startswith(english) for text in said[6:10])
+    assert all(text.startswith(other_side) for text in said[10:])
+
+
+def test_the_table_begins_with_what_each_token_means_by_itself(lessons: Path, teacher: Teacher, tmp_path: Path) -> None:
+    recipe = small()
+    learned = schooling.Schooling(some_lessons(), lessons, tmp_path, teacher)
+    tokenizer = loop._tokenizer(recipe, tmp_path, learned.texts())
+    table = torch.zeros(tokenizer.get_vocab_size(), WIDTH)
+    learned.begin_table(table, tokenizer)
+    boat = tokenizer.encode(" boat").ids
+    assert len(boat) == 1
+    cosine = float(
+        torch.nn.functional.normalize(table[boat[0]], dim=0)
+        @ torch.from_numpy(learned.targets(teacher.dense(["boat"], "query"))[0])
+    )
+    assert cosine == pytest.approx(1.0, abs=1e-5)
+    assert not table[tokenizer.token_to_id("<|im_start|>")].any()
+
+
+def test_a_decoder_of_another_width_than_the_teachers_is_refused(
+    lessons: Path, teacher: Teacher, tmp_path: Path
+) -> None:
+    recipe = replace(small(), model=nano_meaning().model)
+    learned = schooling.Schooling(some_lessons(), lessons, tmp_path, teacher)
+    with pytest.raises(InputError, match="must be as wide as its teacher, 32, got 384"):
+        learned.batches(recipe, None)  # type: ignore[arg-type]  # it is refused before the processor is used

@@ -14,12 +14,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from polylens.lab.nano.data.grounding import READING_POINTS, PlacedQuery, bare, letter_grid
+from polylens.lab.nano.data.grounding import READING_POINTS, PlacedQuery, bare, letter_grid, without_opening
 from polylens.lab.nano.kits.kit import Cells, PixelProcessor, TrainingKit
 from polylens.lab.synthetic.lexicon import LANGUAGES, UNSPACED, is_held_out, sample_text
 from polylens.lab.synthetic.rendered import PlacedWord, Rendered
 from polylens.models.protocol import Item
 
+_FOREIGN = 0.4  # of the queries about a picture that has meanings
 _NO_PIXELS = np.zeros((0, 0, 3), dtype=np.uint8)
 
 
@@ -41,6 +42,9 @@ class ImageBatch:
     """Of the same shape: where the token's whole word, or the query's words, are drawn, here or anywhere else."""
     letters: Tensor
     """`[patches, READING_POINTS]`: see `letter_grid`; it has no rows where letters are unknown."""
+    transcribed: Tensor
+    """`[tokens, cells]` bool: where each token of the first passages, the transcripts of the first pictures, is drawn.
+    It has no columns where that is unknown."""
 
 
 def pick_query(
@@ -84,8 +88,20 @@ def written(words: Sequence[str], language: str) -> Rendered:
 
 def transcript(rendered: Rendered) -> str:
     """All words of a picture in reading order."""
+    return placed_transcript(rendered).text
+
+
+def placed_transcript(rendered: Rendered) -> PlacedQuery:
+    """All words of a picture in reading order, each without the punctuation around it placed where it is drawn."""
     joiner = "" if LANGUAGES[rendered.language] in UNSPACED else " "
-    return joiner.join(word.text for word in rendered.words)
+    text, spans = "", []
+    for index, word in enumerate(rendered.words):
+        text += joiner if text else ""
+        start = len(text) + len(word.text) - len(without_opening(word.text))
+        if bare(word.text):
+            spans.append((start, start + len(bare(word.text)), index))
+        text += word.text
+    return PlacedQuery(text, spans)
 
 
 def make_batch(
@@ -121,15 +137,16 @@ def make_batch(
         picked = [pick_query(rng, drawn, words=words) for _ in range(queries_per_image)]
         if None not in picked:
             rendered.append(drawn)
-            queries += [query for query in picked if query is not None]
+            queries += _some_meanings(rng, drawn, [query for query in picked if query is not None])
     image_of = [i for i in range(images) for _ in range(queries_per_image)]
-    passages = [transcript(each) for each in rendered[:transcripts]]
+    told = [placed_transcript(each) for each in rendered[:transcripts]]
     about_texts, written_texts = draw_texts(rng, texts, words)
     queries += about_texts
-    passages += written_texts
+    passages = [*(each.text for each in told), *written_texts]
     text = functools.partial(processor.text, task=None, max_length=None)
     items = [text(query.text, prompt_name="query") for query in queries]
-    here, same = kit.ground(queries, rendered, image_of, processor)
+    here, same = kit.ground(queries, rendered, image_of, processor, "query")
+    transcribed, _ = kit.ground(told, rendered, range(transcripts), processor, "passage")
     return ImageBatch(
         queries=items,
         images=[picture_item(each, processor) for each in rendered],
@@ -139,7 +156,15 @@ def make_batch(
         here=here,
         same=same,
         letters=_letters(rendered, kit.cells(processor)),
+        transcribed=transcribed,
     )
+
+
+def _some_meanings(rng: random.Random, drawn: Rendered, queries: list[PlacedQuery]) -> list[PlacedQuery]:
+    """Queries about a picture, a part of them in other languages than the picture's where it has meanings."""
+    count = min(len(drawn.meanings), round(_FOREIGN * len(queries)))
+    foreign = [PlacedQuery(text, []) for text in rng.sample(drawn.meanings, count)]
+    return [*foreign, *queries[count:]]
 
 
 def placeless_batch(
@@ -153,7 +178,17 @@ def placeless_batch(
     """A batch without places: where words and letters are drawn is unknown. Arguments are fields of `ImageBatch`."""
     nowhere = torch.zeros(sum(item.num_tokens for item in queries), 0, dtype=torch.bool)
     letters = torch.zeros(0, READING_POINTS, dtype=torch.long)
-    return ImageBatch(queries, images, passages, image_of, passage_of, here=nowhere, same=nowhere, letters=letters)
+    return ImageBatch(
+        queries,
+        images,
+        passages,
+        image_of,
+        passage_of,
+        here=nowhere,
+        same=nowhere,
+        letters=letters,
+        transcribed=nowhere,
+    )
 
 
 def draw_texts(rng: random.Random, count: int, words: tuple[int, int]) -> tuple[list[PlacedQuery], list[str]]:
@@ -191,6 +226,7 @@ def make_reading_batch(
         here=none,
         same=none,
         letters=_letters(rendered, kit.cells(processor)),
+        transcribed=none,
     )
 
 

@@ -54,6 +54,15 @@ def bare(word: str) -> str:
     return word.strip(_EDGE)
 
 
+def without_opening(word: str) -> str:
+    """A word without the punctuation before it.
+
+    >>> without_opening("(Hafen),")
+    'Hafen),'
+    """
+    return word.lstrip(_EDGE)
+
+
 def ground_tokens(
     queries: Sequence[PlacedQuery],
     tokens: Sequence[Sequence[tuple[int, int]]],
@@ -69,7 +78,7 @@ def ground_tokens(
     the model is free to choose among the cells of the word.
 
     Args:
-        queries: The queries; those beyond `image_of` are about texts and drawn nowhere.
+        queries: The queries; those beyond `image_of` are about texts and drawn nowhere, and so are those without spans.
         tokens: For each query, the first letter of each of its tokens and one past the last.
         rendered: The pictures.
         image_of: The picture of each of the first queries.
@@ -89,7 +98,7 @@ def ground_tokens(
                 word = drawn.words[index]
                 left, right = word.left, word.right
                 if not word.rtl:
-                    before = len(word.text) - len(word.text.lstrip(_EDGE)) - begin
+                    before = len(word.text) - len(without_opening(word.text)) - begin
                     left, right = word.edges[low + before], word.edges[high + before]
                 here[row + token, _cells(drawn, word, left, right, side) + offsets[i]] = True
                 for cells in places[query.text[begin:end].casefold()]:

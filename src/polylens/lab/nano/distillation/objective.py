@@ -6,18 +6,20 @@ The texts are those that stand alone, then the pairs' English sides, then their 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from polylens.errors import InputError
-from polylens.lab.nano.distillation.plan import StudentPlan
+from polylens.lab.nano.distillation.plan import Distillation
 from polylens.models.protocol import Outputs
 from polylens.train.losses import batched_maxsim
 
 
 def lesson_losses(
-    found: Outputs, wanted: Tensor, num_pairs: int, plan: StudentPlan, english_asks: bool
+    found: Outputs, wanted: Tensor, num_pairs: int, plan: Distillation, dims: Sequence[int], english_asks: bool
 ) -> dict[str, Tensor]:
     """The losses, and their weighted sum as `total`.
 
@@ -26,6 +28,7 @@ def lesson_losses(
         wanted: The targets, unit rows `[N, V]`.
         num_pairs: P.
         plan: Its weights and temperatures.
+        dims: Widths that the dense vectors may be cut to.
         english_asks: Whether the English sides are the queries of late interaction, or else the other sides.
 
     Raises:
@@ -40,7 +43,7 @@ def lesson_losses(
     partner = partners(len(wanted), num_pairs, wanted.device)
     should = distribution(similar, partner, plan)
     parts = []
-    for dim in plan.model.matryoshka_dims:
+    for dim in dims:
         short = F.normalize(found.dense[:, :dim].float(), dim=-1)
         parts.append(divergence(short @ short.T / plan.temperature, should))
     sizes = list(found.lengths)
@@ -72,7 +75,7 @@ def partners(count: int, num_pairs: int, device: torch.device) -> Tensor:
     return partner
 
 
-def distribution(similar: Tensor, partner: Tensor, plan: StudentPlan, itself: Tensor | None = None) -> Tensor:
+def distribution(similar: Tensor, partner: Tensor, plan: Distillation, itself: Tensor | None = None) -> Tensor:
     """How likely each text should be for each query, `[Q, N]`: as the teacher has it, mixed with a pair's own text.
 
     Args:

@@ -121,8 +121,8 @@ class ClipTrainee(Trainee):
         save_checkpoint(folder, FAMILY, self.model, processor, scale)
 
 
-def _make_tokenizer(recipe: Recipe) -> Tokenizer:
-    return train_tokenizer(vocab_size=recipe.model.text.vocab_size, seed=recipe.seed, special=CLIP_TOKENS)
+def _make_tokenizer(recipe: Recipe, more: Sequence[str]) -> Tokenizer:
+    return train_tokenizer(vocab_size=recipe.model.text.vocab_size, seed=recipe.seed, special=CLIP_TOKENS, more=more)
 
 
 def _make_processor(recipe: Recipe, tokenizer: Tokenizer) -> JinaClipProcessor:
@@ -140,7 +140,11 @@ def _cells(processor: PixelProcessor) -> Cells:
 
 
 def _ground(
-    queries: Sequence[PlacedQuery], rendered: Sequence[Rendered], image_of: Sequence[int], processor: PixelProcessor
+    queries: Sequence[PlacedQuery],
+    rendered: Sequence[Rendered],
+    image_of: Sequence[int],
+    processor: PixelProcessor,
+    prompt_name: str,  # noqa: ARG001  # a whole query has one place, whatever its tokens are
 ) -> tuple[Tensor, Tensor]:
     """Grounds each query as a whole: this family has one vector per query."""
     return ground_queries(queries, rendered, image_of, _cells(processor).side)

@@ -70,8 +70,8 @@ class V4Trainee(Trainee):
         save_checkpoint(folder, FAMILY, self.model, processor)
 
 
-def _make_tokenizer(recipe: Recipe) -> Tokenizer:
-    return train_tokenizer(vocab_size=recipe.model.decoder.vocab_size, seed=recipe.seed)
+def _make_tokenizer(recipe: Recipe, more: Sequence[str]) -> Tokenizer:
+    return train_tokenizer(vocab_size=recipe.model.decoder.vocab_size, seed=recipe.seed, more=more)
 
 
 def _make_processor(recipe: Recipe, tokenizer: Tokenizer) -> JinaV4Processor:
@@ -88,11 +88,15 @@ def _cells(processor: PixelProcessor) -> Cells:
 
 
 def _ground(
-    queries: Sequence[PlacedQuery], rendered: Sequence[Rendered], image_of: Sequence[int], processor: PixelProcessor
+    queries: Sequence[PlacedQuery],
+    rendered: Sequence[Rendered],
+    image_of: Sequence[int],
+    processor: PixelProcessor,
+    prompt_name: str,
 ) -> tuple[Tensor, Tensor]:
-    """Grounds each token of a query by itself: this family has late interaction."""
+    """Grounds each token of a text by itself: this family has late interaction."""
     assert FAMILY.heat_maps is not None
-    tokens = [FAMILY.heat_maps.spans(processor, query.text, "query") for query in queries]
+    tokens = [FAMILY.heat_maps.spans(processor, query.text, prompt_name) for query in queries]
     return ground_tokens(queries, tokens, rendered, image_of, _cells(processor).side)
 
 

@@ -60,12 +60,14 @@ class TrainingKit:
     family: Family
     takes_any_size: bool
     """Whether the pictures of a batch may differ in size."""
-    make_tokenizer: Callable[[Recipe], Tokenizer]
-    """Trains the tokenizer of a recipe, with the special tokens of the family."""
+    make_tokenizer: Callable[[Recipe, Sequence[str]], Tokenizer]
+    """Trains the tokenizer of a recipe, with more texts to learn from and the special tokens of the family."""
     make_processor: Callable[[Recipe, Tokenizer], PixelProcessor]
     make_trainee: Callable[[Recipe], Trainee]
     """Makes the model of a recipe and its reading head, with uninitialised weights."""
     cells: Callable[[PixelProcessor], Cells]
-    ground: Callable[[Sequence[PlacedQuery], Sequence[Rendered], Sequence[int], PixelProcessor], tuple[Tensor, Tensor]]
-    """Queries, pictures, the picture of each of the first queries (the others are about texts) and the processor ->
-    `ImageBatch.here` and `ImageBatch.same`."""
+    ground: Callable[
+        [Sequence[PlacedQuery], Sequence[Rendered], Sequence[int], PixelProcessor, str], tuple[Tensor, Tensor]
+    ]
+    """Texts, pictures, the picture of each of the first texts (the others are drawn nowhere), the processor and the
+    prompt's name -> `ImageBatch.here` and `ImageBatch.same`."""
