@@ -231,7 +231,7 @@ def parse(data: bytes) -> Letter:
                     left_out = left_out or f"Part {number} cannot be read ({type(error).__name__})."
         headers = [(name, value) for name in _HEADERS if (value := header(message, name))]
         return Letter(header(message, "Subject") or "(no subject)", headers, _text(plain, pages), attached, left_out)
-    except DocumentError:
+    except (DocumentError, MemoryError):
         raise
     except Exception as error:  # a fuzzed message makes a parser raise almost anything
         raise DocumentError(f"cannot be read as a message ({type(error).__name__})") from error
@@ -255,6 +255,8 @@ def _parsed(data: bytes) -> tuple[email.message.Message, str]:
         message = email.parser.BytesParser(policy=email.policy.compat32).parsebytes(data)
     except RecursionError as error:
         raise DocumentError("has parts in parts without end") from error
+    except MemoryError:
+        raise
     except Exception as error:  # a fuzzed message makes a parser raise almost anything
         raise DocumentError(f"cannot be read as a message ({type(error).__name__})") from error
     if not message.keys():
