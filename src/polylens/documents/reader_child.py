@@ -123,7 +123,7 @@ class Child:
         self._folder = tempfile.mkdtemp(prefix="polylens-")  # removed here, however the process ends
         environment = {n: value for n, value in os.environ.items() if n in _INHERITED or n.startswith("COVERAGE_")}
         self._process = subprocess.Popen(
-            [*COMMAND, json.dumps(asdict(self._bounds))],
+            [*COMMAND, json.dumps(asdict(self._bounds)), self._folder],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,  # the remarks of libraries

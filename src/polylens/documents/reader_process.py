@@ -14,6 +14,7 @@ import contextlib
 import json
 import os
 import select
+import shutil
 import struct
 import sys
 import threading
@@ -44,20 +45,28 @@ OUT_OF_MEMORY = 77  # exit status
 _GROWN = 0.25  # share of its memory that a process may have kept between two files
 
 
-def main(bounds: Bounds) -> None:
-    """Answers requests until standard input ends, or none comes for a while."""
+def main(bounds_json: str, folder: str) -> None:
+    """Answers requests until standard input ends, or none comes for a while.
+
+    Args:
+        bounds_json: The `Bounds`.
+        folder: Where its temporary files lie; it goes with this process, in case that whoever started it was killed.
+    """
+    bounds = Bounds(**json.loads(bounds_json))
     limit(bounds)
     os.nice(NICENESS)
-    with os.fdopen(os.dup(1), "wb") as out:
-        os.dup2(2, 1)  # whatever a library prints must not get between the answers
-        reader = _Reader(bounds, out)
-        while select.select([0], [], [], IDLE_SECONDS)[0] and (request := _received()):
-            try:
+    try:
+        with os.fdopen(os.dup(1), "wb") as out:
+            os.dup2(2, 1)  # whatever a library prints must not get between the answers
+            reader = _Reader(bounds, out)
+            while select.select([0], [], [], IDLE_SECONDS)[0] and (request := _received()):
                 reader.answer(request)
-            except MemoryError:
-                os._exit(OUT_OF_MEMORY)  # parts of libraries may never have got what they asked for: begin anew
-            except BrokenPipeError:  # whoever asked was killed: nobody wants to read of that
-                os._exit(0)
+    except MemoryError:  # parts of libraries may never have got what they asked for: begin anew
+        os._exit(OUT_OF_MEMORY)
+    except BrokenPipeError:  # whoever asked was killed: nobody wants to read of that
+        pass
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _received() -> dict[str, Any] | None:
@@ -218,4 +227,4 @@ def _data_bytes() -> int:
 
 
 if __name__ == "__main__":
-    main(Bounds(**json.loads(sys.argv[1])))
+    main(*sys.argv[1:])

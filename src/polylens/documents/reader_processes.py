@@ -37,10 +37,13 @@ class Readers:
     Args:
         count: The most processes at a time.
         bounds: What each may take.
+        keeps_words: Whether a page whose picture takes too much comes as its words alone.
     """
 
-    def __init__(self, count: int, bounds: Bounds | None = None) -> None:
+    def __init__(self, count: int, bounds: Bounds | None = None, *, keeps_words: bool = True) -> None:
         self.count = count
+        self.keeps_words = keeps_words
+        self.is_closed = False
         self.bounds = bounds or Bounds()
         self._children = [Child(self.bounds) for _ in range(count)]
         self._free = list(self._children)
@@ -87,7 +90,8 @@ class Readers:
                 child.kill()
 
     def close(self) -> None:
-        """Ends the processes; may be called again."""
+        """Ends the processes, from any thread; may be called again."""
+        self.is_closed = True
         for child in self._children:
             child.kill()
         with self._changed:
@@ -156,13 +160,19 @@ class _Bounded(Document):
             return self._page(number, is_drawn=True)
         except Ended as ended:
             self._is_slow(bounds.page_seconds)
-            try:
-                page = self._page(number, is_drawn=False)
-            except (Ended, DocumentError):
+            page = self._words_of(number) if self._readers.keeps_words else None
+            if page is None:
                 raise self._error(number, ended.reason) from ended
             with self._lock:
                 self._told[f"the picture of page {number}"] = ended.reason
             return page
+
+    def _words_of(self, number: int) -> Page | None:
+        """Returns a page without its picture; None where that takes too much, too, or says nothing."""
+        try:
+            return self._page(number, is_drawn=False)
+        except (Ended, DocumentError):
+            return None
 
     def page_or_none(self, number: int) -> Page | None:
         try:
@@ -219,7 +229,7 @@ class _Bounded(Document):
         """Opens the file, as often as a file inside it ends the process, and without that one from then on."""
         request = {"open": str(self._path.absolute()), "max_pixels": self._max_pixels}
         while True:
-            if self._is_closed:
+            if self._is_closed or self._readers.is_closed:
                 raise DocumentError(f"{self._path.name} is closed")
             child.key = self._key
             try:
@@ -247,10 +257,12 @@ def _checked_page(number: int, answer: Mapping[str, Any], image: PIL.Image.Image
     """Makes a page of an answer, whose picture is checked already."""
     text, kind, words = answer.get("text"), answer.get("kind"), answer.get("words")
     try:
-        assert isinstance(text, str) and len(text) <= MAX_PAGE_CHARS and isinstance(words, list)
-        assert kind is None or kind in get_args(Kind)
+        if not isinstance(text, str) or len(text) > MAX_PAGE_CHARS or not isinstance(words, list):
+            raise ValueError(f"a page whose text is a {type(text).__name__}")
+        if kind is not None and kind not in get_args(Kind):
+            raise ValueError(f"a page of the kind {kind}")
         found = tuple(Word(str(word), Box(*map(float, box))) for word, *box in words)
-    except (AssertionError, TypeError, ValueError) as error:
+    except (TypeError, ValueError) as error:
         raise DocumentError(f"page {number} made its reader send nonsense") from error
     return Page(number, image, text, kind, found)
 

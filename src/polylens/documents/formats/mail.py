@@ -145,7 +145,10 @@ def open_mailbox(path: Path, open_file: OpenFile | None) -> Document:
             told.append(f"(Only the first {MAX_MESSAGES:,} messages of a mailbox are searched; this one has more.)")
         return list(split("\n".join(told)))
 
-    return Bundle("document", members, head, key=key, close=data.close)
+    made = Bundle("document", members, head, key=key, close=data.close)
+    if is_cut:
+        made.unread[f"the messages after {MAX_MESSAGES:,}"] = f"are left out: {MAX_MESSAGES:,} of a mailbox are read"
+    return made
 
 
 def _open_span(data: mmap.mmap, span: tuple[int, int], name: str, open_file: OpenFile | None) -> Document:
