@@ -87,9 +87,7 @@ def test_a_pdf_that_claims_a_million_pages(pool: Readers, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(("name", "make"), [("a.png", bombs.deep_picture), ("b.png", bombs.clear_picture)])
-def test_a_large_picture_takes_twice_its_pixels(
-    tmp_path: Path, name: str, make: Callable[[Path, int], None]
-) -> None:
+def test_a_large_picture_takes_twice_its_pixels(tmp_path: Path, name: str, make: Callable[[Path, int], None]) -> None:
     """36 megapixels are 144 MB, the process itself 70 MB and a strip 100 MB."""
     make(tmp_path / name, 6_000)
     with Readers(1, Bounds(memory=480 * 2**20)) as pool, pool.open(tmp_path / name) as document:

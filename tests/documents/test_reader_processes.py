@@ -200,7 +200,10 @@ class TestBounds:
         monkeypatch.setattr(reader_child, "COMMAND", (sys.executable, "-P", "-c", code))
         make_pdf(tmp_path / "a.pdf", "bad")
         texts, unread = read(tmp_path / "a.pdf", memory=GB // 2)
-        assert (texts, unread) == (["bad"], {"the picture of page 1": "is given up: it needs more than 0.5 GB of memory"})
+        assert (texts, unread) == (
+            ["bad"],
+            {"the picture of page 1": "is given up: it needs more than 0.5 GB of memory"},
+        )
 
     def test_a_fault_of_a_reader_costs_its_file(self, tmp_path: Path, does: Callable[..., None]) -> None:
         does("raise ZeroDivisionError('of the reader')")
@@ -323,14 +326,13 @@ class TestProcesses:
             thread.join()
         assert "crashed" in document.unread["page 1"]
 
-    def test_no_secret_and_no_torch(
-        self, tmp_path: Path, child: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_no_secret_and_no_torch(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("POLYLENS_API_KEYS", "secret")
         code = (
             "import json, os, struct, sys\nfrom polylens.documents import reader_process\n"
             "from polylens.documents.formats import pdf, sheets, mail\n"
-            "said = str((sorted({'torch', 'transformers', 'lancedb'} & set(sys.modules)), 'secret' in str(os.environ)))\n"
+            "heavy = {'torch', 'transformers', 'lancedb'} & set(sys.modules)\n"
+            "said = str((sorted(heavy), 'secret' in str(os.environ)))\n"
             "data = json.dumps({'error': said}).encode()\n"
             "sys.stdout.buffer.write(struct.pack('!I', len(data)) + data)"
         )

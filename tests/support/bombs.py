@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import PIL.Image
-
 from tests.support import papers
 
 SHEET = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
@@ -29,7 +28,8 @@ def same_text(path: Path, cells: int = 2_000) -> None:
 
 def _workbook(path: Path, rows: str, strings: str = "") -> None:
     more = {"xl/sharedStrings.xml": strings} if strings else {}
-    table = papers.relations(("a", "worksheet", "s1.xml"), *([("b", "sharedStrings", "sharedStrings.xml")] * bool(more)))
+    shared = ("b", "sharedStrings", "sharedStrings.xml")
+    table = papers.relations(("a", "worksheet", "s1.xml"), *([shared] if more else []))
     papers.pack(
         path,
         {
@@ -46,8 +46,8 @@ def _workbook(path: Path, rows: str, strings: str = "") -> None:
 def repeated_cells(path: Path, rows: int = 2_000) -> None:
     """Rows of a thousand cells each, which the file says in one."""
     cell = f'<table:table-cell table:number-columns-repeated="1000"><text:p>{"word " * 200}</text:p></table:table-cell>'
-    row = f"<table:table-row>{cell}</table:table-row>"
-    papers.make_odf(path, f'<office:spreadsheet><table:table table:name="S">{row * rows}</table:table></office:spreadsheet>')
+    table = f'<table:table table:name="S">{f"<table:table-row>{cell}</table:table-row>" * rows}</table:table>'
+    papers.make_odf(path, f"<office:spreadsheet>{table}</office:spreadsheet>")
 
 
 def nested_forms(path: Path, depth: int = 8) -> None:
@@ -77,8 +77,8 @@ def _pdf(path: Path, page: bytes, more: list[bytes], count: int = 1) -> None:
         data += f"{number} 0 obj\n".encode() + each + b"\nendobj\n"
     table = "".join(f"{place:010} 00000 n \n" for place in places)
     size = len(places) + 1
-    end = f"xref\n0 {size}\n0000000000 65535 f \n{table}trailer<</Size {size}/Root 1 0 R>>\nstartxref\n{len(data)}\n%%EOF"
-    path.write_bytes(data + end.encode())
+    end = f"trailer<</Size {size}/Root 1 0 R>>\nstartxref\n{len(data)}\n%%EOF"
+    path.write_bytes(data + f"xref\n0 {size}\n0000000000 65535 f \n{table}{end}".encode())
 
 
 def deep_picture(path: Path, side: int = 13_000) -> None:

@@ -11,7 +11,6 @@ from polylens.documents.document import MAX_PIXELS, Document
 from polylens.errors import DocumentError
 from polylens.types import Kind
 
-
 SHORT = 1024 * 1024  # bytes of a plain text that is read wherever it is asked for
 
 

@@ -35,7 +35,7 @@ _INHERITED = frozenset(
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 
-class Ended(Exception):  # noqa: N818  it is no error of its own: whoever asked makes one of it
+class Ended(Exception):
     """A process ended instead of answering.
 
     Args:

@@ -1,8 +1,8 @@
-"""Files that other processes read, within bounds: a few processes, started as they are needed and kept for the next file.
+"""Files that other processes read, within bounds. They are started as they are needed, and kept for the next file.
 
-A reader is a large program that takes any bytes. Where one needs more memory or time than `Bounds` gives it, or crashes,
-that costs the page or the file that it was at; another process reads on. What a process sends is checked: it may have
-been taken over by what it read.
+A reader is a large program that takes any bytes. Where one needs more memory or time than `Bounds` gives it, or
+crashes, that costs the page or the file that it was at; another process reads on. What a process sends is checked: it
+may have been taken over by what it read.
 """
 
 from __future__ import annotations
@@ -219,9 +219,7 @@ class _Bounded(Document):
         self._require_sense(answer)
         return answer, image
 
-    def _asked(
-        self, child: Child, request: Mapping[str, Any] | None
-    ) -> tuple[dict[str, Any], PIL.Image.Image | None]:
+    def _asked(self, child: Child, request: Mapping[str, Any] | None) -> tuple[dict[str, Any], PIL.Image.Image | None]:
         answer = self._opened_in(child) if child.key != self._key else {}
         return (answer, None) if request is None else child.ask(request)
 

@@ -156,9 +156,7 @@ def _strips(image: PIL.Image.Image) -> Iterator[tuple[int, PIL.Image.Image]]:
         yield top, image.crop((0, top, image.width, min(top + rows, image.height)))
 
 
-def _in_strips(
-    image: PIL.Image.Image, convert: Callable[[PIL.Image.Image], PIL.Image.Image]
-) -> PIL.Image.Image:
+def _in_strips(image: PIL.Image.Image, convert: Callable[[PIL.Image.Image], PIL.Image.Image]) -> PIL.Image.Image:
     """Converts an image to RGB strip by strip, so that nothing but it and the result takes much memory."""
     if image.width * image.height <= STRIP_PIXELS:
         return convert(image)
@@ -209,7 +207,7 @@ def _opened(file: io.BufferedIOBase) -> PIL.Image.Image:
 
 
 def _upright_rgb(image: PIL.Image.Image, *, is_ours: bool = False) -> PIL.Image.Image:
-    """Returns a new image. One that nobody else has is turned in place: each copy may take three quarters of a gigabyte."""
+    """Returns a new image. One that is ours alone is turned in place, since a copy may take 0.7 GB."""
     width, height = image.size
     if width < 1 or height < 1:
         raise ImageError(f"has no pixels (its size is {width} x {height}); pass an image of at least 1 x 1")

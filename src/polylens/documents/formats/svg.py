@@ -1,7 +1,7 @@
 """Drawings (.svg, .svgz): one page with the picture, and the words in it.
 
-SVG 1.1, https://www.w3.org/TR/SVG11/. resvg draws it: it knows no scripts and no network, and what leads out of the file
-is removed first.
+SVG 1.1, https://www.w3.org/TR/SVG11/. resvg draws it: it knows no scripts and no network, and what leads out of the
+file is removed first.
 """
 
 from __future__ import annotations
