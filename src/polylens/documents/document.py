@@ -31,6 +31,10 @@ class Document(ABC):
     def page(self, number: int) -> Page:
         """Returns one page; the first is number 1."""
 
+    def undrawn(self, number: int) -> Page:
+        """Returns one page without its picture, where drawing that takes too much: what it says can still be found."""
+        raise DocumentError(f"page {number} is nothing without its picture")
+
     @functools.cached_property
     def unread(self) -> dict[str, str]:
         """The reason why a part could not be read, by the part's name: "page 2", "word/comments.xml".

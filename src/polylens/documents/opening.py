@@ -11,6 +11,8 @@ from polylens.documents.document import MAX_PIXELS, Document
 from polylens.errors import DocumentError
 from polylens.types import Kind
 
+SHORT = 1024 * 1024  # bytes of a plain text that is read wherever it is asked for
+
 
 @dataclass(frozen=True, slots=True)
 class _Request:
@@ -213,8 +215,20 @@ def kind_of(path: str | Path) -> Kind | None:
     return reader and reader[0]
 
 
+def is_plain_text(path: Path) -> bool:
+    """Returns whether a file is a short text that is its own content: no markup is parsed, and no picture decoded."""
+    found = _reader(path)
+    try:
+        return found is not None and found[1] is _text and path.stat().st_size <= SHORT
+    except OSError:
+        return False
+
+
 def open_document(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> Document:
     """Opens a PDF, an image, a text, an office document, a book, a web page, a message or an archive.
+
+    It is read in this process, so a file that was made to do harm may take all of its memory or time, or crash it. What
+    a library indexes is read by `reader_processes.Readers`, within bounds.
 
     Args:
         path: The file; its name says its kind.

@@ -21,7 +21,7 @@ import PIL.Image
 import PIL.ImageDraw
 
 from polylens import types
-from polylens.documents import open_document
+from polylens.documents.reader_processes import readers
 from polylens.documents.scan import scan
 from polylens.errors import DocumentError, InputError, PolylensError, StorageUnavailableError
 from polylens.index.ranking.pooling import evenly
@@ -391,7 +391,7 @@ def _num_missing(told: Mapping[str, Unsearchable], file: str) -> int:
 
 def _is_whole(path: Path, num_pages: int, missing: int) -> bool:
     try:
-        with open_document(path) as document:
+        with readers().open(path) as document:
             return document.num_pages == num_pages + missing
     except DocumentError:  # it was indexed once and is unreadable now: nothing is known
         return True

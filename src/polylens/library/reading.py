@@ -8,10 +8,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from polylens.documents import open_document
 from polylens.documents.document import Document
-from polylens.documents.opening import kind_of
-from polylens.documents.pdf_processes import PdfProcesses
+from polylens.documents.reader_processes import Readers, readers
 from polylens.errors import DocumentError, ImageError, InputError
 from polylens.library.page_embedding import PageEmbedder, PreparingEmbedder, prepare_page
 from polylens.runtime.prefetch import Prefetcher, read_ahead
@@ -35,7 +33,7 @@ def read_page(folder: Path, file: str, number: int, *, max_pixels: int) -> Page:
     Raises:
         DocumentError: The file has gone, cannot be read any more, or has fewer pages now.
     """
-    with open_document(folder / file, max_pixels=max_pixels) as document:
+    with readers().open(folder / file, max_pixels=max_pixels) as document:
         if number > document.num_pages:
             raise DocumentError(f"{file} has changed since it was indexed: it has {document.num_pages} pages now")
         return document.page(number)
@@ -68,14 +66,14 @@ class Step(Generic[File]):
 
 @contextmanager
 def pages_ahead(
-    files: Iterable[tuple[File, Path]], embedder: PageEmbedder, *, pdf_processes: int = 0
+    files: Iterable[tuple[File, Path]], embedder: PageEmbedder, *, within: Readers | None = None
 ) -> Iterator[Iterator[Step[File]]]:
-    """Reads and prepares the pages of files in threads, ahead of whoever takes them.
+    """Reads the pages of files in other processes, and prepares them in threads, ahead of whoever takes them.
 
     Args:
         files: What stands for each file, and its path.
         embedder: Prepares the pages.
-        pdf_processes: The number of processes that read PDFs; 0 reads them in a thread of this one.
+        within: The processes; None for those that this program shares.
 
     Yields:
         The steps, file after file and page after page. One that cannot be read costs no other its pages.
@@ -90,21 +88,43 @@ def pages_ahead(
             return replace(step, refused=error.message if isinstance(error, ImageError) else str(error))
 
     threads = embedder.preparation_threads if isinstance(embedder, PreparingEmbedder) else 1
+    opener = _Opener(within or readers(), embedder.max_pixels)
     with (
-        PdfProcesses(pdf_processes) as pdfs,
-        closing(_read(files, embedder.max_pixels, pdfs)) as steps,
+        closing(_read(files, opener)) as steps,
         read_ahead(steps, nbytes=lambda step: step.nbytes, max_bytes=READ_BYTES) as read,
         Prefetcher(prepared, read, nbytes=lambda step: step.nbytes, max_bytes=PREPARED_BYTES, threads=threads) as ready,
+        closing(opener),  # first, so that nobody waits for a page that takes its time
     ):
         yield ready
 
 
-def _read(files: Iterable[tuple[File, Path]], max_pixels: int, pdfs: PdfProcesses) -> Generator[Step[File], None, None]:
+class _Opener:
+    """Opens files one after the other; closing it, from any thread, ends the reading."""
+
+    def __init__(self, within: Readers, max_pixels: int) -> None:
+        self.count = within.count
+        self.is_closed = False
+        self._within, self._max_pixels = within, max_pixels
+        self._document: Document | None = None
+
+    def open(self, path: Path) -> Document:
+        self._document = self._within.open(path, max_pixels=self._max_pixels)
+        return self._document
+
+    def close(self) -> None:
+        self.is_closed = True
+        if self._document is not None:
+            self._document.close()
+
+
+def _read(files: Iterable[tuple[File, Path]], opener: _Opener) -> Generator[Step[File], None, None]:
     for file, path in files:
         num_read, reason = 0, ""
         unread: Mapping[str, str] = {}
+        if opener.is_closed:
+            return
         try:
-            with _open(path, max_pixels, pdfs) as document, _pages(document, pdfs.count) as pages:
+            with opener.open(path) as document, _pages(document, opener.count) as pages:
                 for page in pages:
                     num_read += 1
                     yield Step(file, page)
@@ -112,12 +132,6 @@ def _read(files: Iterable[tuple[File, Path]], max_pixels: int, pdfs: PdfProcesse
         except DocumentError as error:
             reason = str(error)
         yield Step(file, num_read=num_read, unread=unread, reason=reason)
-
-
-def _open(path: Path, max_pixels: int, pdfs: PdfProcesses) -> Document:
-    if pdfs.count and kind_of(path) == "pdf":
-        return pdfs.open(path, max_pixels=max_pixels)
-    return open_document(path, max_pixels=max_pixels)
 
 
 @contextmanager

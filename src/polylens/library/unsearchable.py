@@ -18,7 +18,7 @@ FILE = "unsearchable.json"
 
 EMPTY = "has no pages"
 
-_PAGE = re.compile(r"page (\d+)")
+_PAGES = re.compile(r"pages? (\d{1,5})(?: to (\d{1,5}))?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +44,9 @@ class Unsearchable:
     @property
     def missing_pages(self) -> frozenset[int]:
         """The numbers of the pages that the index does not have."""
-        found = (_PAGE.fullmatch(part) for part in self.parts)
-        return frozenset(int(match[1]) for match in found if match)
+        found = (_PAGES.fullmatch(part) for part in self.parts)
+        spans = ((int(match[1]), int(match[2] or match[1])) for match in found if match)
+        return frozenset(number for first, last in spans for number in range(first, last + 1))
 
 
 def read_unsearchable(storage: Storage) -> dict[str, Unsearchable]:

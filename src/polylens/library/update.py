@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from polylens.documents import open_document
+from polylens.documents.reader_processes import readers
 from polylens.documents.scan import scan
 from polylens.errors import ImageError, InputError
 from polylens.library.page_embedding import PageEmbedder, embed_pages, page_row
@@ -30,9 +30,6 @@ if TYPE_CHECKING:
 
 BATCH_PAGES = 8  # pages handed to the embedder at a time, or fewer where they have as many pixels as this:
 BATCH_PIXELS = 50_000_000
-
-LEAST_PDF_PAGES = 32  # from as many on, processes of their own read the PDFs of an update
-MOST_PDF_PROCESSES = 8
 
 
 @dataclass(slots=True)
@@ -155,7 +152,7 @@ class Update:
             )
 
     def _inspect(self, file: str) -> tuple[int, Kind]:
-        with open_document(self._folder / file) as document:
+        with readers().open(self._folder / file) as document:
             return document.num_pages, document.kind
 
     def _take_over(self, duplicate: Duplicate) -> None:
@@ -182,7 +179,7 @@ class Update:
         batch: list[Step[_Job]] = []
         current = jobs[0]
         self._tell("indexing", current.file)
-        with pages_ahead(self._to_read(jobs), self._embedder, pdf_processes=_pdf_processes(jobs)) as steps:
+        with pages_ahead(self._to_read(jobs), self._embedder) as steps:
             for step in steps:
                 if step.file is not current:
                     current = step.file
@@ -307,14 +304,6 @@ class Update:
     ) -> None:
         done = (self._done_pages, self._total_pages, self._done_files, self._total_files)
         self._progress(UpdateProgress(phase, file, *done, saved, changes))
-
-
-def _pdf_processes(jobs: Iterable[_Job]) -> int:
-    """The number of processes that read PDFs: none for a few pages, which would not be worth their start."""
-    pages = sum(job.num_pages for job in jobs if job.content.kind == "pdf")
-    if pages < LEAST_PDF_PAGES:
-        return 0
-    return min(MOST_PDF_PROCESSES, max(1, (os.cpu_count() or 1) // 4))
 
 
 def _hash(path: Path) -> str:

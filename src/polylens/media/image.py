@@ -13,13 +13,14 @@ import re
 import threading
 import urllib.parse
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, cast
 
 import numpy as np
 import numpy.typing as npt
+import PIL.ExifTags
 import PIL.Image
 import PIL.ImageCms
 import PIL.ImageOps
@@ -30,6 +31,9 @@ from polylens.media.fetch import fetch, reason, shortened
 
 MAX_IMAGE_PIXELS = 178_956_970
 """Largest number of pixels that a file's header may announce; half a gigabyte as RGB. It is Pillow's own hard limit."""
+
+STRIP_PIXELS = 4_000_000
+"""Pixels that are converted at a time, where that takes more bytes than the picture itself."""
 
 _FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "GIF", "BMP", "DIB", "PPM", "JPEG2000", "AVIF", "ICO", "HEIF")
 
@@ -101,6 +105,8 @@ def read_image(source: types.ImageSource | types.Image | Any, *, index: int | No
                 return _decode(file)
     except ImageError as error:
         raise ImageError(error.message, index) from error.__cause__
+    except MemoryError as error:
+        raise ImageError("needs more memory than there is; scale it down first", index) from error
     except Exception as error:  # a fuzzed file makes a decoder raise almost anything
         raise ImageError(f"cannot be decoded, it is truncated or broken ({reason(error)}); {_ADVICE}", index) from error
 
@@ -127,33 +133,62 @@ def to_rgb(image: PIL.Image.Image) -> PIL.Image.Image:
     if mode == "RGB" and "transparency" not in image.info:
         return image.copy()
     if mode.startswith("I") or mode == "F":
-        return PIL.Image.fromarray(_to_bytes(np.asarray(image))).convert("RGB")
+        return _scaled_to_rgb(image)
     if mode == "LAB":
         lab, srgb = PIL.ImageCms.createProfile("LAB"), PIL.ImageCms.createProfile("sRGB")
         converted = PIL.ImageCms.profileToProfile(image, lab, srgb, outputMode="RGB")
         assert converted is not None
         return converted
-    if mode == "La":
-        image = image.convert("LA")
     if mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
-        picture = image.convert("RGBA")
-        return PIL.Image.alpha_composite(PIL.Image.new("RGBA", picture.size, _WHITE), picture).convert("RGB")
+        return _in_strips(image, _on_white)
     return image.convert("RGB")
 
 
-def _to_bytes(values: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+def _on_white(image: PIL.Image.Image) -> PIL.Image.Image:
+    picture = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
+    return PIL.Image.alpha_composite(PIL.Image.new("RGBA", picture.size, _WHITE), picture).convert("RGB")
+
+
+def _strips(image: PIL.Image.Image) -> Iterator[tuple[int, PIL.Image.Image]]:
+    """Yields the parts of an image from top to bottom, each with its first row."""
+    rows = max(1, STRIP_PIXELS // image.width)
+    for top in range(0, image.height, rows):
+        yield top, image.crop((0, top, image.width, min(top + rows, image.height)))
+
+
+def _in_strips(image: PIL.Image.Image, convert: Callable[[PIL.Image.Image], PIL.Image.Image]) -> PIL.Image.Image:
+    """Converts an image to RGB strip by strip, so that nothing but it and the result takes much memory."""
+    if image.width * image.height <= STRIP_PIXELS:
+        return convert(image)
+    converted = PIL.Image.new("RGB", image.size)
+    for top, strip in _strips(image):
+        converted.paste(convert(strip), (0, top))
+    return converted
+
+
+def _scaled_to_rgb(image: PIL.Image.Image) -> PIL.Image.Image:
     """Scales samples of more than eight bits to eight, by the rules of `to_rgb`."""
-    samples = np.nan_to_num(values.astype(np.float64), nan=0.0)
-    low, high = float(samples.min()), float(samples.max())
-    top = 65535.0 if values.dtype.kind in "iu" else (1.0 if high <= 1.0 else 255.0)
+    spans = [(float(each.min()), float(each.max())) for each in (_samples(strip) for _, strip in _strips(image))]
+    low, high = min(low for low, _ in spans), max(high for _, high in spans)
+    top = 65535.0 if image.mode.startswith("I") else (1.0 if high <= 1.0 else 255.0)
+    base = 0.0
     if low < 0.0 or high > top:
-        samples, top = samples - low, max(high - low, np.finfo(np.float64).tiny)
-    return np.rint(samples / top * 255.0).astype(np.uint8)
+        base, top = low, max(high - low, float(np.finfo(np.float64).tiny))
+
+    def scaled(strip: PIL.Image.Image) -> PIL.Image.Image:
+        bytes_ = np.rint((_samples(strip) - base) / top * 255.0).astype(np.uint8)
+        return PIL.Image.fromarray(bytes_).convert("RGB")
+
+    return _in_strips(image, scaled)
+
+
+def _samples(image: PIL.Image.Image) -> npt.NDArray[np.float64]:
+    return np.nan_to_num(np.asarray(image).astype(np.float64), nan=0.0)
 
 
 def _decode(file: io.BufferedIOBase) -> PIL.Image.Image:
     with _opened(file) as image:
-        return _upright_rgb(image)
+        return _upright_rgb(image, is_ours=True)
 
 
 def _opened(file: io.BufferedIOBase) -> PIL.Image.Image:
@@ -171,18 +206,19 @@ def _opened(file: io.BufferedIOBase) -> PIL.Image.Image:
         raise ImageError(_too_large(str(error))) from error
 
 
-def _upright_rgb(image: PIL.Image.Image) -> PIL.Image.Image:
+def _upright_rgb(image: PIL.Image.Image, *, is_ours: bool = False) -> PIL.Image.Image:
+    """Returns a new image. One that is ours alone is turned in place, since a copy may take 0.7 GB."""
     width, height = image.size
     if width < 1 or height < 1:
         raise ImageError(f"has no pixels (its size is {width} x {height}); pass an image of at least 1 x 1")
     if width * height > MAX_IMAGE_PIXELS:
         raise ImageError(_too_large(f"{width} x {height} pixels"))
     image.load()
-    try:
-        upright = PIL.ImageOps.exif_transpose(image)
-    except Exception as error:  # noqa: BLE001  however broken the metadata is, the image itself is fine
-        del error
-        upright = image
+    upright = image
+    # However broken the metadata is, the image itself is fine.
+    with suppress(Exception):
+        if image.getexif().get(PIL.ExifTags.Base.Orientation, 1) != 1:
+            upright = PIL.ImageOps.exif_transpose(image, in_place=is_ours) or image
     return to_rgb(upright)
 
 

@@ -143,16 +143,6 @@ class TestHostile:
         page = drawn(write(tmp_path / "b.svg", f"{body}<text>words</text>"))
         assert (page.text, page.image) == ("words", None)
 
-    def test_time(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """What draws is ended when its time is up; the words are kept."""
-        monkeypatch.setattr(svg, "SECONDS", 0.001)
-        assert drawn(write(tmp_path / "a.svg", "<text>words</text>")).image is None
-        assert "given up after" in reason(write(tmp_path / "b.svg", "<rect/>"))
-
-    def test_memory(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(svg, "MEMORY", 40 * 1024**2)
-        assert drawn(write(tmp_path / "a.svg", "<text>words</text>")).image is None
-
     def test_a_picture_of_a_billion_pixels(self, tmp_path: Path) -> None:
         import base64
         import struct

@@ -17,14 +17,11 @@ from reportlab.lib.pdfencrypt import StandardEncryption
 from reportlab.pdfgen.canvas import Canvas
 from tests.support.waiting import HANG, until
 
+from polylens.documents import reader_child
 from polylens.errors import DocumentError
-from polylens.server.intake import pdf, pdf_worker
 from polylens.server.intake.pdf import render_pdf
 
 HANGING = f"import os, pathlib, time; pathlib.Path({{!r}}).write_text(str(os.getpid())); time.sleep({2 * HANG})"
-LIMITS = (
-    "import resource as r; print([r.getrlimit(k) for k in (r.RLIMIT_AS, r.RLIMIT_CPU, r.RLIMIT_FSIZE, r.RLIMIT_CORE)])"
-)
 
 
 def make_pdf(*colours: str, password: str = "") -> bytes:
@@ -57,13 +54,14 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(autouse=True)
 def nothing_is_left(temporary: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Neither a file nor a child process outlives the rendering that made it."""
-    start, children = asyncio.create_subprocess_exec, []
+    children = []
 
-    async def noting(*arguments: Any, **options: Any) -> asyncio.subprocess.Process:
-        children.append(await start(*arguments, **options))
-        return children[-1]
+    class Noting(subprocess.Popen[bytes]):
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **options)
+            children.append(self)
 
-    monkeypatch.setattr(asyncio, "create_subprocess_exec", noting)
+    monkeypatch.setattr(subprocess, "Popen", Noting)
     yield
     assert list(temporary.iterdir()) == []
     for process in children:
@@ -77,7 +75,7 @@ def child(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     """Puts a few lines of Python where the renderer was."""
 
     def replace(code: str) -> None:
-        monkeypatch.setattr(pdf, "COMMAND", (sys.executable, "-c", code))
+        monkeypatch.setattr(reader_child, "COMMAND", (sys.executable, "-c", code))
 
     return replace
 
@@ -139,11 +137,6 @@ class TestBounds:
         with pytest.raises(ProcessLookupError):
             os.kill(int(mark.read_text()), 0)
 
-    def test_a_child_that_never_stops_talking(self, child: Callable[[str], None]) -> None:
-        child("import struct, sys\nwhile True: sys.stdout.buffer.write(struct.pack('!cII', b'P', 1, 1) + b'rgb')")
-        with pytest.raises(DocumentError, match="send data that is not the image of a page"):
-            render(b"")
-
     def test_a_task_that_is_cancelled_kills_its_child(self, child: Callable[[str], None], tmp_path: Path) -> None:
         mark = tmp_path / "pid"
         child(HANGING.format(str(mark)))
@@ -172,61 +165,28 @@ class TestBounds:
         child(f"import resource; resource.setrlimit(resource.RLIMIT_CORE, (0, 0))\n{code}")
         with pytest.raises(DocumentError) as caught:
             render(make_pdf("red"))
-        assert str(caught.value) == f"the PDF crashed its renderer ({said})"
+        assert str(caught.value) == f"document.pdf crashed the process that reads it ({said})"
 
-    @pytest.mark.parametrize(
-        "head", [(b"P", 101, 1), (b"P", 0, 0), (b"P", 2**31, 2**31), (b"?", 1, 1), (b"E", 2**31, 0)]
-    )
-    def test_a_child_that_answers_nonsense(self, head: tuple[bytes, int, int], child: Callable[[str], None]) -> None:
-        child(f"import sys; sys.stdout.buffer.write({pdf_worker.HEADER.pack(*head) + bytes(500)!r})")
-        with pytest.raises(DocumentError, match="send data that is not the image of a page"):
+    def test_a_child_that_answers_nonsense(self, child: Callable[[str], None]) -> None:
+        child("import sys, time; sys.stdout.buffer.write(b'?' * 500); sys.stdout.flush(); time.sleep(600)")
+        with pytest.raises(DocumentError, match="made its reader send what is no answer"):
             render(b"", max_pixels=100)
 
-    def test_what_the_child_may_take(self) -> None:
-        code = f"from polylens.server.intake.pdf_worker import limit_resources; limit_resources(7); {LIMITS}"
-        said = subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=HANG
-        ).stdout
-        assert said.strip() == str([(2 * 1024**3,) * 2, (7, 7), (0, 0), (0, 0)])
-
-    @pytest.mark.parametrize(
-        ("work", "said"),
-        [
-            ("while True: pass", "SIGKILL"),
-            ("bytearray(3 * 1024**3)", "needs more than"),
-            ("open('written', 'wb').write(b'x')", "exit status 1"),
-        ],
-    )
-    def test_the_limits_are_set_before_the_file_is_opened(
-        self, work: str, said: str, child: Callable[[str], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.chdir(tmp_path)
-        child(
-            "import sys\nfrom polylens.server.intake import pdf_worker\n"
-            f"def work(*arguments, **options):\n    {work}\n"
-            "pdf_worker.Pdf = work\npdf_worker.main(*sys.argv[1:4], '1')"
+    def test_each_gets_a_process_of_its_own_that_may_write_nothing(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        code = (
+            "import json, os, resource as r, struct, sys\nfrom polylens.documents import reader_process\n"
+            "said = ' '.join(str(r.getrlimit(k)[0]) for k in (r.RLIMIT_DATA, r.RLIMIT_FSIZE, r.RLIMIT_CORE))\n"
+            "def answer(self, request): self._send({'error': f'{said} {os.getpid()}'}, None)\n"
+            "reader_process._Reader.answer = answer\n"
+            "limit = reader_process.limit\n"
+            "def limited(bounds):\n    global said\n    limit(bounds)\n"
+            "    said = ' '.join(str(r.getrlimit(k)[0]) for k in (r.RLIMIT_DATA, r.RLIMIT_FSIZE, r.RLIMIT_CORE))\n"
+            "reader_process.limit = limited\nreader_process.main(*sys.argv[1:])"
         )
-        with pytest.raises(DocumentError, match=said):
-            render(b"")
-
-    def test_no_secret_of_the_server_and_no_torch_reach_the_child(
-        self, child: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setenv("POLYLENS_API_KEYS", "secret")
-        child(
-            "import os, sys\nfrom polylens.server.intake import pdf_worker\n"
-            "heavy = {'torch', 'transformers', 'lancedb'} & set(sys.modules)\n"
-            "secret = 'POLYLENS_API_KEYS' in os.environ\n"
-            "pdf_worker._send_error(sys.stdout.buffer, f'{sorted(heavy)} {secret}')"
-        )
-        with pytest.raises(DocumentError, match=r"^\[\] False$"):
-            render(b"")
-
-    def test_what_a_library_prints_is_no_message(self, child: Callable[[str], None]) -> None:
-        child(
-            "import os, sys\nfrom polylens.server.intake import pdf_worker\nreal = pdf_worker.Pdf\n"
-            "def noisy(*arguments, **options):\n    os.write(1, b'warning: odd font')\n"
-            "    return real(*arguments, **options)\n"
-            "pdf_worker.Pdf = noisy\npdf_worker.main(*sys.argv[1:])"
-        )
-        assert len(render(make_pdf("red"))) == 1
+        monkeypatch.setattr(reader_child, "COMMAND", (sys.executable, "-P", "-c", code))
+        told = set()
+        for _ in range(2):
+            with pytest.raises(DocumentError, match=rf"^{2 * 1024**3} 0 0 \d+$") as caught:
+                render(b"")
+            told.add(str(caught.value))
+        assert len(told) == 2

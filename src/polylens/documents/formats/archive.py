@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import IO, Any
 
 from lxml import etree
 
+from polylens.documents.bounds import within
 from polylens.documents.cleaning import clean
 from polylens.documents.document import Document
 from polylens.errors import DocumentError, ImageError
@@ -57,6 +58,7 @@ class Archive:
         # Writers disagree about case, and about which way a slash leans; the very name goes before any like it.
         self._parts = {**{_key(name): name for name in reversed(names)}, **{name: name for name in names}}
         self._left = MAX_UNPACKED
+        self.num_bytes = path.stat().st_size if data is None else len(data)
 
     def __contains__(self, part: str) -> bool:
         return part in self._parts or _key(part) in self._parts
@@ -144,7 +146,12 @@ def parse_xml(data: bytes, *, recover: bool = False) -> Any:
         recover: Whether to keep what can be read where it is not well-formed; then there may be no root, None.
     """
     parser = etree.XMLParser(**XML_OPTIONS, recover=recover)
-    return etree.fromstring(data, parser)
+    try:
+        return etree.fromstring(data, parser)
+    except etree.XMLSyntaxError as error:
+        if error.code == etree.ErrorTypes.ERR_NO_MEMORY:
+            raise MemoryError from error
+        raise
 
 
 def local(element: Any) -> str:
@@ -176,7 +183,7 @@ def reading(archive: Archive) -> Iterator[None]:
     """Turns any error of the block into a DocumentError, and then closes the archive."""
     try:
         yield
-    except DocumentError:
+    except (DocumentError, MemoryError):
         archive.close()
         raise
     except Exception as error:  # a fuzzed file makes a reader raise almost anything
@@ -202,15 +209,16 @@ class Packed(Document):
     Args:
         kind: The kind of document.
         archive: The archive, which is closed with the document.
-        texts: Texts of the pages.
+        texts: Texts of the pages, best made while they are taken.
         pictures: Pictures in their order. Each is used once; small ones and those of unsupported formats are left out.
     """
 
-    def __init__(self, kind: Kind, archive: Archive, texts: Sequence[str], pictures: Iterable[Picture] = ()) -> None:
+    def __init__(self, kind: Kind, archive: Archive, texts: Iterable[str], pictures: Iterable[Picture] = ()) -> None:
         self.kind = kind
         self._archive = archive
         self.unread = archive.unread
-        self._texts = [text for text in map(clean, texts) if text.strip()]
+        seen = (text for text in map(clean, texts) if text.strip())
+        self._texts = list(within(seen, self.unread, packed_bytes=archive.num_bytes))
         unique = {picture.part: picture for picture in reversed(list(pictures))}
         self._pictures = [picture for picture in reversed(unique.values()) if _is_worth_a_page(archive, picture)]
         if self.unread and not self.num_pages:
@@ -256,6 +264,8 @@ def _why_closed(path: Path) -> str:
 def reason_of(error: BaseException) -> str:
     """Returns an error as a phrase of one line."""
     said = error.message if isinstance(error, ImageError) else error.args[0] if isinstance(error, KeyError) else error
+    if isinstance(error, MemoryError):
+        return "needs more memory than there is for one file"
     first = str(said).strip().partition("\n")[0]
     if isinstance(error, (DocumentError, ImageError)) or (" " in first and isinstance(error, KeyError)):
         return first

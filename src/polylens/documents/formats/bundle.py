@@ -10,16 +10,18 @@ import itertools
 import tempfile
 import threading
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+from polylens.documents.bounds import MAX_PAGES
 from polylens.documents.document import Document
 from polylens.errors import DocumentError
 from polylens.types import Kind, Page
 
-MAX_PAGES = 20_000  # per file, with the pages of all members
 MAX_NAME = 200  # characters of a member's name that are shown
 
 NO_PAGES = "is of a kind that has no pages"
@@ -40,6 +42,29 @@ class Member:
     """Opens it, or raises DocumentError."""
     title: str = ""
     """What stands above the text of each of its pages; "" for nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """Watches over the opening of members: one of them may end the process that reads them."""
+
+    begin: Callable[[str], None]
+    """Called with the name of each member before it is opened."""
+    left_out: Mapping[str, str]
+    """The reason why a member is not opened, by its name."""
+
+
+_watch: ContextVar[Watch | None] = ContextVar("watch", default=None)
+
+
+@contextmanager
+def watching(watch: Watch) -> Iterator[None]:
+    """Lets it watch over all bundles that the block opens."""
+    token = _watch.set(watch)
+    try:
+        yield
+    finally:
+        _watch.reset(token)
 
 
 class Layout(NamedTuple):
@@ -85,14 +110,23 @@ class Bundle(Document):
         return self._ends[-1]
 
     def page(self, number: int) -> Page:
+        return self._page(number, is_drawn=True)
+
+    def undrawn(self, number: int) -> Page:
+        return self._page(number, is_drawn=False)
+
+    def _page(self, number: int, *, is_drawn: bool) -> Page:
         if number <= len(self._head):
             return Page(number, None, self._head[number - 1])
         index = bisect.bisect_left(self._ends, number) - 1
         member = self._members[index]
         try:
             document = self._member(index)
-            page = document.page(number - self._ends[index])
+            read = document.page if is_drawn else document.undrawn
+            page = read(number - self._ends[index])
         except DocumentError as error:  # it could be opened, and this page of it cannot be read
+            if not is_drawn:
+                raise
             self.unread[f"{member.name}, page {number - self._ends[index]}"] = str(error)
             return Page(number, None, f"{member.name} {error}")
         kind = page.kind or ("image" if page.image is not None and document.kind != "pdf" else document.kind)
@@ -127,11 +161,16 @@ def _layout(members: Sequence[Member], key: Hashable) -> Layout:
             return _layouts[key]
     left = MAX_PAGES
     layout = Layout([], {})
+    watch = _watch.get()
     for member in members:
         count = 0
         try:
             if not left:
                 raise DocumentError(f"is left out, because the file has more than {MAX_PAGES:,} pages")
+            if watch and member.name in watch.left_out:
+                raise DocumentError(watch.left_out[member.name])
+            if watch:
+                watch.begin(member.name)
             with member.open() as document:
                 count = min(document.num_pages, left)
                 if count < document.num_pages:
@@ -140,6 +179,8 @@ def _layout(members: Sequence[Member], key: Hashable) -> Layout:
                     layout.reasons[part if part.startswith(member.name) else f"{member.name}, {part}"] = reason
         except DocumentError as error:
             layout.reasons[member.name] = str(error)
+        except MemoryError:
+            layout.reasons[member.name] = "needs more memory than a file may take"
         layout.counts.append(count)
         left -= count
     with _layouts_lock:
@@ -184,6 +225,9 @@ class _Unpacked(Document):
             return self._inner.page(number)
         except DocumentError as error:
             raise _without_name(error, self._name) from error
+
+    def undrawn(self, number: int) -> Page:
+        return self._inner.undrawn(number)
 
     def close(self) -> None:
         self._inner.close()

@@ -36,7 +36,7 @@ def open_calendar(path: Path) -> Document:
     text = decode(read_bytes(path), path.name, declared="utf-8")
     if "BEGIN:VCALENDAR" not in text.upper():
         raise DocumentError(f"{path.name} is not a calendar: it has no BEGIN:VCALENDAR")
-    return Passages("document", list(split(joined(_blocks(text)))))
+    return Passages("document", split(joined(_blocks(text))))
 
 
 def _blocks(text: str) -> Iterator[Block]:

@@ -37,7 +37,7 @@ def open_contacts(path: Path) -> Document:
         raise DocumentError(f"{path.name} has no contacts: it has no BEGIN:VCARD")
     cards = list(_cards(text))
     blocks = [block for card in cards for block in _blocks(card)]
-    return Passages("document", list(split(joined(blocks))), [each for card in cards for each in _portraits(card)])
+    return Passages("document", split(joined(blocks)), [each for card in cards for each in _portraits(card)])
 
 
 def _cards(text: str) -> Iterator[list[ContentLine]]:

@@ -6,6 +6,7 @@ EPUB 3.3, https://www.w3.org/TR/epub-33/.
 from __future__ import annotations
 
 import posixpath
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -45,12 +46,14 @@ def open_epub(path: Path) -> Document:
         locked = _locked(archive)
         if any(part in locked for part in parts):
             raise DocumentError(f"{path.name} is locked by its publisher (DRM)")
-        texts: list[str] = []
-        for part in parts:
-            with archive.sparing(part):
-                texts += split(joined(_chapter(archive.read(part), part)))
         images = [place[name] for name, kind in kinds.items() if kind.startswith("image/") and kind != _SVG]
-        return Packed("document", archive, texts, [Picture(part, "") for part in images])
+        return Packed("document", archive, _texts(archive, parts), [Picture(part, "") for part in images])
+
+
+def _texts(archive: Archive, parts: Iterable[str]) -> Iterator[str]:
+    for part in parts:
+        with archive.sparing(part):
+            yield from split(joined(_chapter(archive.read(part), part)))
 
 
 def _package(archive: Archive) -> str:

@@ -19,6 +19,7 @@ class ImageFile(Document):
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._frames: PIL.Image.Image | None = None
         self._num_pages = _num_frames(path) if path.suffix.lower() in (".tif", ".tiff") else 1
 
     @property
@@ -35,9 +36,22 @@ class ImageFile(Document):
     def _frame(self, frame: int) -> PIL.Image.Image:
         if frame == 0:
             return read_image(self.path)
-        with quiet_pillow(), PIL.Image.open(self.path, formats=readable_formats()) as image:
-            image.seek(frame)
-            return read_image(image)
+        with quiet_pillow():
+            if self._frames is None:  # kept open, since each frame is found by way of all that come before
+                self._frames = PIL.Image.open(self.path, formats=readable_formats())
+            try:
+                self._frames.seek(frame)
+                return read_image(self._frames)
+            except BaseException:
+                self.close()  # it may be between two frames
+                raise
+
+    def close(self) -> None:
+        if self._frames is not None:
+            self._frames.close()
+            if self._frames.fp is not None:
+                self._frames.fp.close()
+            self._frames = None
 
 
 def _num_frames(path: Path) -> int:

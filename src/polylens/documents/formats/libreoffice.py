@@ -72,6 +72,9 @@ class Converted(Document):
     def page(self, number: int) -> Page:
         return replace(self._pdf.page(number), kind=self.kind)
 
+    def undrawn(self, number: int) -> Page:
+        return replace(self._pdf.undrawn(number), kind=self.kind)
+
     def close(self) -> None:
         self._pdf.close()
 

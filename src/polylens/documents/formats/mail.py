@@ -145,7 +145,10 @@ def open_mailbox(path: Path, open_file: OpenFile | None) -> Document:
             told.append(f"(Only the first {MAX_MESSAGES:,} messages of a mailbox are searched; this one has more.)")
         return list(split("\n".join(told)))
 
-    return Bundle("document", members, head, key=key, close=data.close)
+    made = Bundle("document", members, head, key=key, close=data.close)
+    if is_cut:
+        made.unread[f"the messages after {MAX_MESSAGES:,}"] = f"are left out: {MAX_MESSAGES:,} of a mailbox are read"
+    return made
 
 
 def _open_span(data: mmap.mmap, span: tuple[int, int], name: str, open_file: OpenFile | None) -> Document:
@@ -231,7 +234,7 @@ def parse(data: bytes) -> Letter:
                     left_out = left_out or f"Part {number} cannot be read ({type(error).__name__})."
         headers = [(name, value) for name in _HEADERS if (value := header(message, name))]
         return Letter(header(message, "Subject") or "(no subject)", headers, _text(plain, pages), attached, left_out)
-    except DocumentError:
+    except (DocumentError, MemoryError):
         raise
     except Exception as error:  # a fuzzed message makes a parser raise almost anything
         raise DocumentError(f"cannot be read as a message ({type(error).__name__})") from error
@@ -255,6 +258,8 @@ def _parsed(data: bytes) -> tuple[email.message.Message, str]:
         message = email.parser.BytesParser(policy=email.policy.compat32).parsebytes(data)
     except RecursionError as error:
         raise DocumentError("has parts in parts without end") from error
+    except MemoryError:
+        raise
     except Exception as error:  # a fuzzed message makes a parser raise almost anything
         raise DocumentError(f"cannot be read as a message ({type(error).__name__})") from error
     if not message.keys():

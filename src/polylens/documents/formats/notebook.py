@@ -44,7 +44,7 @@ def open_notebook(path: Path) -> Document:
         return TextFile(path)
     if not cells and "cells" not in notebook and "worksheets" not in notebook:
         return TextFile(path)
-    return Passages("document", list(split(joined(blocks))), pictures)
+    return Passages("document", split(joined(blocks)), pictures)
 
 
 def _cells(notebook: dict[str, Any]) -> Iterator[dict[str, Any]]:

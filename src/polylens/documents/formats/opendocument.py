@@ -13,8 +13,8 @@ from polylens.documents.cleaning import clean
 from polylens.documents.document import Document
 from polylens.documents.formats.archive import Archive, Packed, Picture, attribute, local, reading
 from polylens.documents.formats.blocks import Block, heading, item, joined, row
-from polylens.documents.formats.sheets import MAX_ROWS, aside_pages, table_pages
-from polylens.documents.formats.workbook import MAX_COLUMNS
+from polylens.documents.formats.sheets import RowLimit, aside_pages, table_pages
+from polylens.documents.formats.workbook import MAX_CELL_CHARS, MAX_COLUMNS
 from polylens.documents.splitting import split
 from polylens.errors import DocumentError
 from polylens.types import Kind
@@ -49,15 +49,14 @@ def open_opendocument(path: Path, kind: Kind) -> Document:
         root = archive.xml("content.xml")
         body = next(each for each in root.iter() if local(each) == "body")
         if kind == "sheet":
-            return Packed(kind, archive, list(_sheets(body)))
+            return Packed(kind, archive, _sheets(body))
         if kind == "slides":
             pages = [each for each in body.iter() if local(each) == "page"]
-            texts = [
+            texts = (
                 clean(joined(blocks(page))).strip() or f"Slide {number}" for number, page in enumerate(pages, start=1)
-            ]
-        else:
-            texts = list(split(joined(blocks(body))))
-        return Packed(kind, archive, texts, _pictures(body))
+            )
+            return Packed(kind, archive, texts, _pictures(body))
+        return Packed(kind, archive, split(joined(blocks(body))), _pictures(body))
 
 
 def blocks(element: Any, depth: int = -1) -> Iterator[Block]:
@@ -114,14 +113,13 @@ def _apart(element: Any) -> Iterator[Any]:
 
 
 def _sheets(body: Any) -> Iterator[str]:
-    left = MAX_ROWS
+    limit = RowLimit()
     for table in body.iter():
         if local(table) == "table":
-            rows = [cells for each in _rows(table) if any(cells := _cells(each))]
+            rows = (cells for each in _rows(table) if any(cells := _cells(each)))
             name = attribute(table, "name")
-            yield from table_pages(name, rows[:left], is_cut=len(rows) > left)
+            yield from table_pages(name, limit.first(rows))
             yield from aside_pages(name, _aside(table))
-            left -= min(left, len(rows))
 
 
 def _cells(table_row: Any) -> list[str]:
@@ -129,7 +127,7 @@ def _cells(table_row: Any) -> list[str]:
     cells: list[str] = []
     for cell in table_row:
         if local(cell) in ("table-cell", "covered-table-cell") and len(cells) < MAX_COLUMNS:
-            text = "\n".join(_lines(cell))
+            text = "\n".join(_lines(cell))[:MAX_CELL_CHARS]
             repeated = attribute(cell, "number-columns-repeated")
             times = int(repeated) if repeated.isdecimal() else 1
             cells += [text] * min(times, MAX_COLUMNS - len(cells))

@@ -45,6 +45,8 @@ def open_outlook(path: Path, open_file: OpenFile | None) -> Document:
     try:
         message = oxmsg.Message.load(path.read_bytes())
         attachments = message.attachments
+    except MemoryError:
+        raise
     except Exception as error:  # a fuzzed file makes a parser raise almost anything
         raise DocumentError(f"{path.name} is damaged, or no message of Outlook ({type(error).__name__})") from error
     attached, lost = [], 0

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
+from polylens.documents.bounds import within
 from polylens.documents.document import Document
 from polylens.documents.formats.archive import MAX_PICTURE, MIN_PICTURE_PIXELS
 from polylens.errors import ImageError
@@ -32,9 +33,9 @@ class Passages(Document):
         pictures: Pictures in their order. Each is used once; small ones and those of unsupported formats are left out.
     """
 
-    def __init__(self, kind: Kind, texts: Sequence[str], pictures: Iterable[Enclosed] = ()) -> None:
+    def __init__(self, kind: Kind, texts: Iterable[str], pictures: Iterable[Enclosed] = ()) -> None:
         self.kind = kind
-        self._texts = texts
+        self._texts = list(within(texts, self.unread))
         unique = {picture.data: picture for picture in pictures if is_worth_a_page(picture.data)}
         self._pictures = list(unique.values())[:MAX_PICTURES]
 

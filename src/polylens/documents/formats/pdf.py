@@ -93,6 +93,18 @@ class Pdf(Document):
             finally:
                 page.close()
 
+    def undrawn(self, number: int) -> Page:
+        with _pdfium:
+            try:
+                page = self._pdf[number - 1]
+            except pypdfium2.PdfiumError as error:
+                raise DocumentError(f"{self.path.name}: page {number} is broken ({error})") from error
+            try:
+                text = self._text(page)
+            finally:
+                page.close()
+        return Page(number, None, text) if text else super().undrawn(number)
+
     def _text(self, page: pypdfium2.PdfPage) -> str:
         """Returns the text layer, then what was filled in and noted on the page."""
         texts: list[str] = []

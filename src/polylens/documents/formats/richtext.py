@@ -72,7 +72,7 @@ def open_rtf(path: Path) -> Document:
         raise DocumentError(f"{path.name} {said}")
     reader = _Reader(data[start:])
     text = re.sub(r"[ \t|]+(?=\n|\Z)", "", reader.text())
-    made = Passages("document", list(split(re.sub(r"\n{3,}", "\n\n", text).strip())), reader.pictures)
+    made = Passages("document", split(re.sub(r"\n{3,}", "\n\n", text).strip()), reader.pictures)
     if reader.is_cut:
         made.unread["the text"] = f"is read up to {MAX_TEXT:,} characters"
     return made

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from polylens.documents.document import Document
 from polylens.documents.formats.archive import MAX_PART, MAX_UNPACKED, Archive, Packed, reading
 from polylens.documents.formats.blocks import Block, heading, joined, row
-from polylens.documents.formats.workbook import Workbook
+from polylens.documents.formats.workbook import Sheet, Workbook
 from polylens.documents.splitting import MAX_CHARS, split
 from polylens.errors import DocumentError
 
@@ -27,25 +28,37 @@ def open_sheets(path: Path) -> Document:
     archive = Archive(path)
     with reading(archive):
         _require_sane(archive)
-        return Packed("sheet", archive, list(_texts(archive)))
+        return Packed("sheet", archive, _texts(archive))
 
 
 def _texts(archive: Archive) -> Iterator[str]:
     book = Workbook(archive)
-    left = MAX_ROWS
+    limit = RowLimit()
     for sheet in book.sheets:
-        rows: list[list[str]] = []
-        is_cut = False
-        with archive.sparing(f"sheet {sheet.name}"):
-            for cells in book.rows(sheet):
-                is_cut = len(rows) == left
-                if is_cut:
-                    break
-                rows.append(cells)
-        left -= len(rows)
-        yield from table_pages(sheet.name, rows, is_cut=is_cut)
+        yield from table_pages(sheet.name, limit.first(_rows(archive, book, sheet)))
         with archive.sparing(f"sheet {sheet.name}, beside its cells"):
             yield from aside_pages(sheet.name, book.aside(sheet))
+
+
+def _rows(archive: Archive, book: Workbook, sheet: Sheet) -> Iterator[list[str]]:
+    with archive.sparing(f"sheet {sheet.name}"):
+        yield from book.rows(sheet)
+
+
+class RowLimit:
+    """The rows that a file may have, all of its tables together."""
+
+    def __init__(self) -> None:
+        self._left = MAX_ROWS
+
+    def first(self, rows: Iterable[list[str]]) -> Iterator[list[str]]:
+        """Yields the rows of a table as far as the limit goes, and then one that says that others are left out."""
+        for cells in rows:
+            if not self._left:
+                yield [f"(Only the first {MAX_ROWS:,} rows of a file are searched; this sheet has more.)"]
+                return
+            self._left -= 1
+            yield cells
 
 
 def _require_sane(archive: Archive) -> None:
@@ -55,15 +68,12 @@ def _require_sane(archive: Archive) -> None:
         raise DocumentError(f"{archive.name} is too large when unpacked: {sum(sizes.values()) / 2**20:,.0f} MB")
 
 
-def table_pages(
-    name: str, rows: Iterable[Sequence[str]], *, is_cut: bool = False, max_chars: int = MAX_CHARS
-) -> Iterator[str]:
+def table_pages(name: str, rows: Iterable[Sequence[str]], *, max_chars: int = MAX_CHARS) -> Iterator[str]:
     """Splits a table into pages of text, each with the name of the table and of its columns, if they have names.
 
     Args:
         name: Name of the table.
-        rows: Texts of the cells of each row, without empty rows.
-        is_cut: Whether rows were left out; if so, the last page says it.
+        rows: Texts of the cells of each row, without empty rows; best made while they are taken.
         max_chars: Largest number of characters per page.
 
     Example:
@@ -71,13 +81,12 @@ def table_pages(
         >>> list(table_pages("Ports", rows, max_chars=40))
         ['# Ports\\nPort | Berths\\nAveiro | 12', '# Ports\\nPort | Berths\\nBrest | 40']
     """
-    rows = list(rows)
-    header = next((n for n, cells in enumerate(rows[:_HEADER_WITHIN]) if _is_header(cells)), None)
-    lines = [row(cells).text for cells in rows]
-    if is_cut:
-        lines.append(f"(Only the first {MAX_ROWS:,} rows of a file are searched; this sheet has more.)")
+    rows = iter(rows)
+    top = list(itertools.islice(rows, _HEADER_WITHIN))
+    header = next((n for n, cells in enumerate(top) if _is_header(cells)), None)
     repeated = page = [f"# {name}"]
-    for number, line in enumerate(lines):
+    for number, cells in enumerate(itertools.chain(top, rows)):
+        line = row(cells).text
         for piece in split(line, max(max_chars - len("\n".join(repeated)) - 1, max_chars // 4)):
             if page is not repeated and len("\n".join([*page, piece])) > max_chars:
                 yield "\n".join(page)

@@ -1,7 +1,7 @@
 """Drawings (.svg, .svgz): one page with the picture, and the words in it.
 
-SVG 1.1, https://www.w3.org/TR/SVG11/. resvg draws it, in a process of its own: it knows no scripts and no network, and
-what leads out of the file is removed first.
+SVG 1.1, https://www.w3.org/TR/SVG11/. resvg draws it: it knows no scripts and no network, and what leads out of the
+file is removed first.
 """
 
 from __future__ import annotations
@@ -9,30 +9,25 @@ from __future__ import annotations
 import importlib.util
 import math
 import re
-import sys
 import zlib
 from pathlib import Path
 from typing import Any
 
 from lxml import etree
 
+from polylens.documents.bounds import MAX_PAGE_CHARS
 from polylens.documents.document import Document
 from polylens.documents.formats.archive import MAX_PART, local, parse_xml
 from polylens.documents.formats.blocks import Block, heading, joined
-from polylens.documents.formats.process import run
 from polylens.documents.formats.text import read_bytes
 from polylens.errors import DocumentError, ImageError
 from polylens.media.image import read_image
 from polylens.types import Page
 
-MAX_TEXT = 200_000  # characters of the words
 MAX_ASPECT = 200  # longer side to shorter side; the vision towers refuse more
-SECONDS = 20.0  # for drawing
-MEMORY = 2 * 1024**3  # bytes of address space for drawing
 
 ADVICE = "pip install 'polylens[files]'"
 
-_COMMAND = (sys.executable, "-B", "-P", "-m", "polylens.documents.formats.svg_worker")
 _PICTURE = "the picture"  # its name among the parts that are not read
 _MIN_SIDE = 512  # pixels of the longer side, where the drawing itself is smaller: an icon, say
 _SCALE = 200 / 96  # from CSS pixels to 200 dots per inch
@@ -67,7 +62,7 @@ class Svg(Document):
             raise DocumentError(f"{path.name} is damaged, or no SVG drawing ({type(error).__name__})") from error
         if local(root) != "svg":
             raise DocumentError(f"{path.name} is no SVG drawing: it begins with <{local(root)[:40]}>")
-        self._text = joined(_words(root))[:MAX_TEXT]
+        self._text = joined(_words(root))[:MAX_PAGE_CHARS]
         self._size = _size(root)
         _close_off(root)
         self._root = root
@@ -83,15 +78,17 @@ class Svg(Document):
             self.unread[_PICTURE] = f"is not drawn; {ADVICE} adds what draws it"
             return Page(number, None, self._text)
         try:
-            drawn = run(_COMMAND, self._scaled(), seconds=SECONDS, memory=MEMORY)
-            return Page(number, read_image(drawn), self._text)
+            return Page(number, read_image(_drawn(self._scaled())), self._text)
         except (DocumentError, ImageError) as error:
             if self._text:
                 self.unread[_PICTURE] = f"is not drawn: it {error}"
                 return Page(number, None, self._text)
             raise DocumentError(f"{self.path.name} cannot be drawn: {error}") from error
 
-    def _scaled(self) -> bytes:
+    def undrawn(self, number: int) -> Page:
+        return Page(number, None, self._text) if self._text else super().undrawn(number)
+
+    def _scaled(self) -> str:
         """Returns the drawing at the size of the picture: as printed, larger if that is small, and within the limit."""
         width, height = self._size
         scale = max(_SCALE, _MIN_SIDE / max(width, height))
@@ -100,12 +97,24 @@ class Svg(Document):
             self._root.set("viewBox", f"0 0 {width:.3f} {height:.3f}")
         self._root.set("width", str(max(1, int(width * scale))))
         self._root.set("height", str(max(1, int(height * scale))))
-        return etree.tostring(self._root)
+        return str(etree.tostring(self._root, encoding="unicode"))
 
 
 def can_draw() -> bool:
     """Returns whether this machine has what draws SVG."""
     return importlib.util.find_spec("resvg_py") is not None
+
+
+def _drawn(svg: str) -> bytes:
+    """Returns a drawing as a PNG file."""
+    import resvg_py
+
+    try:
+        return bytes(resvg_py.svg_to_bytes(svg_string=svg))
+    except (KeyboardInterrupt, SystemExit, MemoryError):
+        raise
+    except BaseException as error:  # what Rust calls a panic is no Exception
+        raise DocumentError(f"cannot be read ({type(error).__name__}: {str(error)[:120]})") from error
 
 
 def _unpacked(data: bytes) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from polylens.documents.bounds import within
 from polylens.documents.cleaning import join_broken_words
 from polylens.documents.document import Document
 from polylens.documents.formats.encodings import decode
@@ -27,7 +28,8 @@ class TextFile(Document):
     def __init__(self, path: Path) -> None:
         self.path = path
         text = decode(read_bytes(path), path.name)
-        self._passages = list(split(join_broken_words(text) if path.suffix.lower() in _PROSE else text))
+        whole = join_broken_words(text) if path.suffix.lower() in _PROSE else text
+        self._passages = list(within(split(whole), self.unread))
 
     @property
     def num_pages(self) -> int:

@@ -33,6 +33,8 @@ def open_webarchive(path: Path) -> Document:
         images = [part.get_payload(decode=True) for part in parts if part.get_content_maintype() == "image"]
     except DocumentError as error:
         raise DocumentError(f"{path.name} {str(error).removeprefix(path.name).lstrip()}") from error
+    except MemoryError:
+        raise
     except Exception as error:  # a fuzzed file makes a parser raise almost anything
         raise DocumentError(f"{path.name} cannot be read as a saved web page ({type(error).__name__})") from error
     return Passages("text", texts, [Enclosed(image) for image in images if isinstance(image, bytes)])

@@ -10,6 +10,7 @@ from typing import Any
 
 from lxml import etree
 
+from polylens.documents.bounds import within
 from polylens.documents.document import Document
 from polylens.documents.formats.archive import local, parse_xml
 from polylens.documents.formats.blocks import Block, heading, item, joined, row
@@ -41,8 +42,8 @@ class WebPage(Document):
     def __init__(self, path: Path) -> None:
         data = read_bytes(path)
         try:
-            self._passages = list(split(joined(blocks_of(data, path.name))))
-        except DocumentError:
+            self._passages = list(within(split(joined(blocks_of(data, path.name))), self.unread))
+        except (DocumentError, MemoryError):
             raise
         except Exception as error:  # a fuzzed file makes a parser raise almost anything
             raise DocumentError(f"{path.name} cannot be read as a web page ({type(error).__name__})") from error

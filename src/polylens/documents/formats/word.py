@@ -39,7 +39,7 @@ def open_word(path: Path) -> Document:
         margins = [package.blocks_of(part, styles.block_of) for part in package.related(main, *_MARGINS)]
         aside = dict.fromkeys(block for margin in margins for block in margin)
         text = joined([*blocks(root, styles.block_of), *package.drawn(main), *aside])
-        return Packed("document", archive, list(split(text)), package.pictures(main, root))
+        return Packed("document", archive, split(text), package.pictures(main, root))
 
 
 @dataclass(frozen=True, slots=True)

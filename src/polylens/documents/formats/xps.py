@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+from polylens.documents.bounds import MAX_PAGES
 from polylens.documents.document import Document
 from polylens.documents.formats.archive import Archive, Packed, Picture, local, reading
-
-MAX_PAGES = 20_000  # per file
 
 _LINE = 2.0  # units of 1/96 inch by which words on one line may differ in height
 
