@@ -45,7 +45,8 @@ def test_pages_equal_those_of_this_process(tmp_path: Path) -> None:
             found = list(threads.map(theirs.page, (3, 1, 2)))
         for page in found:
             expected = ours.page(page.number)
-            assert (page.number, page.text) == (expected.number, expected.text)
+            assert (page.number, page.text, page.words) == (expected.number, expected.text, expected.words)
+            assert [word.text for word in page.words] == [page.text]
             assert page.image is not None and np.array_equal(np.asarray(page.image), np.asarray(expected.image))
 
 

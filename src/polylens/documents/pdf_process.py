@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import sys
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -51,7 +52,8 @@ def _answer(out: BinaryIO, document: Document, number: int) -> None:
         return
     page = document.page(number)
     assert page.image is not None
-    _send(out, {"text": page.text, "size": page.image.size}, page.image.tobytes())
+    words = [(word.text, *astuple(word.box)) for word in page.words]
+    _send(out, {"text": page.text, "words": words, "size": page.image.size}, page.image.tobytes())
 
 
 def _send(out: BinaryIO, answer: dict[str, Any], pixels: bytes = b"") -> None:

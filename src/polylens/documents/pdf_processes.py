@@ -21,7 +21,7 @@ import PIL.Image
 
 from polylens.documents.document import Document
 from polylens.errors import DocumentError
-from polylens.types import Page
+from polylens.types import Box, Page, Word
 
 COMMAND = (sys.executable, "-P", "-m", "polylens.documents.pdf_process")
 """The command of a process, which does not import from the working directory."""
@@ -94,7 +94,8 @@ class _Pdf(Document):
 
     def page(self, number: int) -> Page:
         answer, pixels = self._processes.ask({**self._request, "page": number})
-        return Page(number, PIL.Image.frombytes("RGB", tuple(answer["size"]), pixels), answer["text"])
+        words = tuple(Word(text, Box(*box)) for text, *box in answer["words"])
+        return Page(number, PIL.Image.frombytes("RGB", tuple(answer["size"]), pixels), answer["text"], words=words)
 
 
 class _Child:
