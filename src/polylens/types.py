@@ -13,6 +13,9 @@ import PIL.Image
 Kind = Literal["pdf", "image", "text", "document", "slides", "sheet"]
 """The kind of file that a page comes from."""
 
+PICTURED: tuple[Kind, ...] = ("pdf", "image")
+"""Kinds of pages that have a picture; any other is a text."""
+
 ImageSource = str | Path | bytes | PIL.Image.Image
 """A path, bytes of an image file, a PIL image, a `data:` URI, bare base64, or an http(s) URL."""
 

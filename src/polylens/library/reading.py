@@ -92,14 +92,17 @@ def pages_ahead(
     threads = embedder.preparation_threads if isinstance(embedder, PreparingEmbedder) else 1
     with (
         PdfProcesses(pdf_processes) as pdfs,
-        closing(_read(files, embedder.max_pixels, pdfs)) as steps,
+        closing(read_files(files, embedder.max_pixels, pdfs)) as steps,
         read_ahead(steps, nbytes=lambda step: step.nbytes, max_bytes=READ_BYTES) as read,
         Prefetcher(prepared, read, nbytes=lambda step: step.nbytes, max_bytes=PREPARED_BYTES, threads=threads) as ready,
     ):
         yield ready
 
 
-def _read(files: Iterable[tuple[File, Path]], max_pixels: int, pdfs: PdfProcesses) -> Generator[Step[File], None, None]:
+def read_files(
+    files: Iterable[tuple[File, Path]], max_pixels: int, pdfs: PdfProcesses
+) -> Generator[Step[File], None, None]:
+    """Reads the pages of files; the steps are those of `pages_ahead`, with nothing prepared."""
     for file, path in files:
         num_read, reason = 0, ""
         unread: Mapping[str, str] = {}

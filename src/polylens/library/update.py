@@ -17,6 +17,7 @@ from polylens.documents import open_document
 from polylens.documents.scan import scan
 from polylens.errors import ImageError, InputError
 from polylens.library.page_embedding import PageEmbedder, embed_pages, page_row
+from polylens.library.placing import placed_files
 from polylens.library.plan import Duplicate, NewContent, Unreadable, plan
 from polylens.library.progress import Change, IsReady, Report, UpdateProgress
 from polylens.library.reading import Step, pages_ahead
@@ -143,8 +144,26 @@ class Update:
         vanished = set(planned.vanished)
         for file in planned.gone:
             self._saver.remove(file, Change("removed", file, 0) if file in vanished else None)
+        self._place(planned.unchanged)
         self._saver.commit()
         return [_Job(new) for new in planned.new]
+
+    def _place(self, unchanged: Iterable[str]) -> None:
+        """Ask the files of an index of an earlier version where their words stand."""
+        from polylens.index.table.schema import FilePages
+
+        missing = set(self._before.unplaced())
+        files = [file for file in unchanged if file in missing]
+        pages = sum(self._known[file].num_pages for file in files)
+        processes = _pdf_processes(pages) if files else 0
+        found = placed_files(
+            self._folder, files, self._before, max_pixels=self._embedder.max_pixels, pdf_processes=processes
+        )
+        for file, rows in found:
+            self._tell("scanning", file)
+            known = self._known[file]
+            self._saver.put(FilePages(file, known.hash, known.size, known.mtime_ns, rows), None)
+            self.report.placed += rows.num_rows
 
     def _require_same_folder(self, files: Iterable[str]) -> None:
         """Refuse to empty an index that does not lie in its folder because of another folder, or of an absent disk."""
@@ -182,7 +201,8 @@ class Update:
         batch: list[Step[_Job]] = []
         current = jobs[0]
         self._tell("indexing", current.file)
-        with pages_ahead(self._to_read(jobs), self._embedder, pdf_processes=_pdf_processes(jobs)) as steps:
+        pdf_pages = sum(job.num_pages for job in jobs if job.content.kind == "pdf")
+        with pages_ahead(self._to_read(jobs), self._embedder, pdf_processes=_pdf_processes(pdf_pages)) as steps:
             for step in steps:
                 if step.file is not current:
                     current = step.file
@@ -309,9 +329,8 @@ class Update:
         self._progress(UpdateProgress(phase, file, *done, saved, changes))
 
 
-def _pdf_processes(jobs: Iterable[_Job]) -> int:
+def _pdf_processes(pages: int) -> int:
     """The number of processes that read PDFs: none for a few pages, which would not be worth their start."""
-    pages = sum(job.num_pages for job in jobs if job.content.kind == "pdf")
     if pages < LEAST_PDF_PAGES:
         return 0
     return min(MOST_PDF_PROCESSES, max(1, (os.cpu_count() or 1) // 4))
