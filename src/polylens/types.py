@@ -13,6 +13,9 @@ import PIL.Image
 Kind = Literal["pdf", "image", "text", "document", "slides", "sheet"]
 """The kind of file that a page comes from."""
 
+PICTURED: tuple[Kind, ...] = ("pdf", "image")
+"""Kinds of pages that have a picture; any other is a text."""
+
 ImageSource = str | Path | bytes | PIL.Image.Image
 """A path, bytes of an image file, a PIL image, a `data:` URI, bare base64, or an http(s) URL."""
 
@@ -75,7 +78,7 @@ class Box:
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """A word of a page's text, where it stands on the page's picture."""
+    """A word of a page's text as it stands there, with its place on the page's picture."""
 
     text: str
     box: Box
@@ -97,4 +100,5 @@ class Page:
     kind: Kind | None = None
     """The kind of the file that the page comes from, where it is not that of the document: a PDF in a zip archive."""
     words: tuple[Word, ...] = ()
-    """The words of `text` in their order, with their places; () where those are not known, or there is no picture."""
+    """The words of `text` in their order, with their places; () where those are not known, or there is no picture. Words
+    without a place are left out, and one that was broken at a line's end is one per line."""

@@ -104,4 +104,5 @@ def summary(report: Report) -> str:
         "failed": len(report.failed),
     }
     files = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
-    return f"files: {files or 'none'}; {report.pages} pages embedded in {report.seconds:.1f} s{rate}"
+    placed = f"; the places of the words added to {report.placed} pages" if report.placed else ""
+    return f"files: {files or 'none'}; {report.pages} pages embedded in {report.seconds:.1f} s{rate}{placed}"

@@ -123,6 +123,12 @@ def examine(library: Library, *, model: bool = True, report: Callable[[int, int]
     if num_pages and not _check_rows(found, store, report):
         return found
     _check_files(found, library)
+    if unplaced := store.snapshot().unplaced():
+        found.note(
+            "places",
+            f"where words stand is not known for {_listed(unplaced)}; `polylens index` reads that, and embeds nothing "
+            "again for it",
+        )
     if model:
         _check_model(found, library, manifest)
     return found

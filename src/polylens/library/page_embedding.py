@@ -96,4 +96,13 @@ def page_row(kind: Kind, page: Page, embedding: Embedding, pool: int) -> PageRow
     elif page.image is not None and kind != "pdf":  # a picture inside a document, too
         kind = "image"
     tokens = pool_tokens(embedding.multivector, pool)
-    return PageRow(page.number, kind, page.text, embedding.dense, tokens.astype(np.float16), language_of(page.text))
+    return PageRow(
+        page.number,
+        kind,
+        page.text,
+        embedding.dense,
+        tokens.astype(np.float16),
+        language_of(page.text),
+        page.words,
+        None if page.image is None else page.image.size,
+    )

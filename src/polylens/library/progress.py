@@ -76,6 +76,8 @@ class Report:
     """New and changed files that were not ready; the index keeps what it had of them."""
     pages: int = 0
     """Pages embedded."""
+    placed: int = 0
+    """Pages of an index of an earlier version that were given the places of their words, without embedding them."""
     seconds: float = 0.0
     scan_seconds: float = 0.0
     """Seconds of these that were spent finding out what has changed."""

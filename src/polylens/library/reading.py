@@ -88,9 +88,9 @@ def pages_ahead(
             return replace(step, refused=error.message if isinstance(error, ImageError) else str(error))
 
     threads = embedder.preparation_threads if isinstance(embedder, PreparingEmbedder) else 1
-    opener = _Opener(within or readers(), embedder.max_pixels)
+    opener = Opener(within or readers(), embedder.max_pixels)
     with (
-        closing(_read(files, opener)) as steps,
+        closing(read_files(files, opener)) as steps,
         read_ahead(steps, nbytes=lambda step: step.nbytes, max_bytes=READ_BYTES) as read,
         Prefetcher(prepared, read, nbytes=lambda step: step.nbytes, max_bytes=PREPARED_BYTES, threads=threads) as ready,
         closing(opener),  # first, so that nobody waits for a page that takes its time
@@ -98,7 +98,7 @@ def pages_ahead(
         yield ready
 
 
-class _Opener:
+class Opener:
     """Opens files one after the other; closing it, from any thread, ends the reading."""
 
     def __init__(self, within: Readers, max_pixels: int) -> None:
@@ -117,7 +117,8 @@ class _Opener:
             self._document.close()
 
 
-def _read(files: Iterable[tuple[File, Path]], opener: _Opener) -> Generator[Step[File], None, None]:
+def read_files(files: Iterable[tuple[File, Path]], opener: Opener) -> Generator[Step[File], None, None]:
+    """Reads the pages of files; the steps are those of `pages_ahead`, with nothing prepared."""
     for file, path in files:
         num_read, reason = 0, ""
         unread: Mapping[str, str] = {}

@@ -17,14 +17,12 @@ from polylens.library.page_embedding import MAX_EMBEDDED_CHARS
 from polylens.library.reading import read_page
 from polylens.library.results import DECIMALS
 from polylens.media.image import read_image
+from polylens.types import PICTURED
 
 if TYPE_CHECKING:
     from polylens.index.search import Hit
 
 DEFAULT_PAGES = 20
-
-PICTURED = ("pdf", "image")
-"""Kinds of pages that have an image; any other is a text."""
 
 BATCH_PAGES = 8
 """Pages that are held in memory and scored at a time. With a time budget it is one, so that little exceeds it."""

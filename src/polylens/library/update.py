@@ -17,6 +17,7 @@ from polylens.documents.reader_processes import readers
 from polylens.documents.scan import scan
 from polylens.errors import ImageError, InputError
 from polylens.library.page_embedding import PageEmbedder, embed_pages, page_row
+from polylens.library.placing import placed_files
 from polylens.library.plan import Duplicate, NewContent, Unreadable, plan
 from polylens.library.progress import Change, IsReady, Report, UpdateProgress
 from polylens.library.reading import Step, pages_ahead
@@ -140,8 +141,22 @@ class Update:
         vanished = set(planned.vanished)
         for file in planned.gone:
             self._saver.remove(file, Change("removed", file, 0) if file in vanished else None)
+        self._place(planned.unchanged)
         self._saver.commit()
         return [_Job(new) for new in planned.new]
+
+    def _place(self, unchanged: Iterable[str]) -> None:
+        """Ask the files of an index of an earlier version where their words stand."""
+        from polylens.index.table.schema import FilePages
+
+        missing = set(self._before.unplaced())
+        files = [file for file in unchanged if file in missing]
+        found = placed_files(self._folder, files, self._before, max_pixels=self._embedder.max_pixels, within=readers())
+        for file, rows in found:
+            self._tell("scanning", file)
+            known = self._known[file]
+            self._saver.put(FilePages(file, known.hash, known.size, known.mtime_ns, rows), None)
+            self.report.placed += rows.num_rows
 
     def _require_same_folder(self, files: Iterable[str]) -> None:
         """Refuse to empty an index that does not lie in its folder because of another folder, or of an absent disk."""

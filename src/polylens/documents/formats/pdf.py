@@ -17,9 +17,10 @@ import pypdfium2
 from polylens.documents.cleaning import clean as unseen_out
 from polylens.documents.cleaning import join_broken_words
 from polylens.documents.document import MAX_PIXELS, Document
-from polylens.documents.formats.pdf_notes import words_on
+from polylens.documents.formats.pdf_notes import notes_on
+from polylens.documents.formats.pdf_words import Noted, placed_words
 from polylens.errors import DocumentError
-from polylens.types import Page
+from polylens.types import Page, Word
 
 MAX_DPI = 200  # dots per inch; a higher resolution shows nothing that a model could use
 MAX_ASPECT = 200  # longer side to shorter side; the vision towers refuse more
@@ -87,7 +88,8 @@ class Pdf(Document):
                     )  # a copy, because the bitmap is closed
                 finally:
                     bitmap.close()
-                return Page(number, image, self._text(page))
+                text, words = self._text(page)
+                return Page(number, image, text, words=words)
             except (DocumentError, pypdfium2.PdfiumError, ValueError) as error:
                 raise DocumentError(f"{self.path.name}: page {number} cannot be rendered: {error}") from error
             finally:
@@ -100,21 +102,27 @@ class Pdf(Document):
             except pypdfium2.PdfiumError as error:
                 raise DocumentError(f"{self.path.name}: page {number} is broken ({error})") from error
             try:
-                text = self._text(page)
+                text, _ = self._text(page)
             finally:
                 page.close()
         return Page(number, None, text) if text else super().undrawn(number)
 
-    def _text(self, page: pypdfium2.PdfPage) -> str:
-        """Returns the text layer, then what was filled in and noted on the page."""
-        texts: list[str] = []
+    def _text(self, page: pypdfium2.PdfPage) -> tuple[str, tuple[Word, ...]]:
+        """Returns the text layer, then what was filled in and noted on the page; and the places of these words."""
+        raw, layer = "", None
         with contextlib.suppress(pypdfium2.PdfiumError):  # the image of a page is useful without its text
             layer = page.get_textpage()
-            try:
-                texts.append(layer.get_text_bounded())
-            finally:
+            raw = layer.get_text_bounded()
+        try:
+            notes: dict[str, Noted] = {}
+            for note in notes_on(page):
+                notes.setdefault(note.text, note)
+            notes.pop(raw, None)
+            text = clean("\n\n".join([raw, *notes]))
+            return text, placed_words(page, layer, raw, [*notes.values()], text)
+        finally:
+            if layer is not None:
                 layer.close()
-        return clean("\n\n".join(dict.fromkeys([*texts, *words_on(page)])))
 
 
 def _opened(path: Path) -> pypdfium2.PdfDocument:

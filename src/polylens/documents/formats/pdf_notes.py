@@ -12,6 +12,8 @@ from typing import Any
 import pypdfium2
 import pypdfium2.raw as pdfium
 
+from polylens.documents.formats.pdf_words import Noted, Rect
+
 MAX_ANNOTATIONS = 5_000  # per page
 MAX_VALUE_CHARS = 20_000  # characters per value or note
 
@@ -21,16 +23,16 @@ _UNSEEN = pdfium.FPDF_ANNOT_FLAG_HIDDEN | pdfium.FPDF_ANNOT_FLAG_NOVIEW
 _PASSWORD = 1 << 13  # a flag of text fields
 
 
-def words_on(page: pypdfium2.PdfPage) -> list[str]:
+def notes_on(page: pypdfium2.PdfPage) -> list[Noted]:
     """Returns the values of a page's form fields, where the document's forms are initialised, and its notes, in order.
 
     Values that are hidden, passwords and the states of buttons are left out.
     """
-    texts = (text.replace("\r\n", "\n").replace("\r", "\n").strip() for text in _texts(page))
-    return [text for text in texts if text]
+    found = (Noted(text.replace("\r\n", "\n").replace("\r", "\n").strip(), place) for text, place in _texts(page))
+    return [note for note in found if note.text]
 
 
-def _texts(page: pypdfium2.PdfPage) -> Iterator[str]:
+def _texts(page: pypdfium2.PdfPage) -> Iterator[tuple[str, Rect]]:
     form = page.formenv.raw if page.formenv else None
     for index in range(min(pdfium.FPDFPage_GetAnnotCount(page.raw), MAX_ANNOTATIONS)):
         annotation = pdfium.FPDFPage_GetAnnot(page.raw, index)
@@ -41,9 +43,9 @@ def _texts(page: pypdfium2.PdfPage) -> Iterator[str]:
             if pdfium.FPDFAnnot_GetFlags(annotation) & _UNSEEN or kind in _WITHOUT_WORDS:
                 continue
             if kind != pdfium.FPDF_ANNOT_WIDGET:
-                yield _string(pdfium.FPDFAnnot_GetStringValue, annotation, b"Contents")
+                yield _string(pdfium.FPDFAnnot_GetStringValue, annotation, b"Contents"), _rect(annotation)
             elif form is not None:
-                yield from _value(form, annotation)
+                yield from ((value, _rect(annotation)) for value in _value(form, annotation))
         finally:
             pdfium.FPDFPage_CloseAnnot(annotation)
 
@@ -59,6 +61,14 @@ def _value(form: Any, annotation: Any) -> Iterator[str]:
         if pdfium.FPDFAnnot_IsOptionSelected(form, annotation, option)
     ]
     yield "\n".join(chosen) or _string(pdfium.FPDFAnnot_GetFormFieldValue, form, annotation)
+
+
+def _rect(annotation: Any) -> Rect:
+    rect = pdfium.FS_RECTF()
+    pdfium.FPDFAnnot_GetRect(annotation, rect)
+    left, right = sorted((rect.left, rect.right))
+    bottom, top = sorted((rect.bottom, rect.top))
+    return left, bottom, right, top
 
 
 def _string(function: Callable[..., int], *arguments: Any) -> str:

@@ -16,15 +16,16 @@ import pyarrow as pa
 
 from polylens.index.ranking import full_text
 from polylens.index.ranking.language import UNTOLD
+from polylens.index.ranking.word_boxes import pack
 from polylens.index.table.manifest import Manifest
-from polylens.types import FloatArray, Kind
+from polylens.types import FloatArray, Kind, Word
 
 TOKEN_DIM = 128  # numbers per vector of a multi-vector, unless a model has another width
 
 HalfArray = npt.NDArray[np.float16]
 
 FILE_COLUMNS = ["file", "hash", "size", "mtime_ns", "model_id"]
-PAGE_COLUMNS = ["page", "kind", "text", "language", "dense", "multivector"]
+PAGE_COLUMNS = ["page", "kind", "text", "language", "words", "dense", "multivector"]
 POOL_KEY = "polylens.pool"  # in the metadata of the schema
 
 
@@ -38,6 +39,8 @@ class PageRow:
     dense: FloatArray
     multivector: HalfArray
     language: str = UNTOLD  # ISO 639 code
+    words: Sequence[Word] = ()
+    size: tuple[int, int] | None = None  # width and height of the picture in pixels; None without one
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +75,7 @@ def page_schema(dim: int, token_dim: int, pool: int) -> pa.Schema:
             ("mtime_ns", pa.int64()),
             ("model_id", pa.string()),
             ("language", pa.string()),  # last, where an index of an earlier version gets it
+            ("words", pa.binary()),  # see `ranking.word_boxes`; null where an earlier version wrote the page
         ],
         metadata={POOL_KEY: str(pool)},
     )
@@ -93,11 +97,15 @@ def page_table(rows: Sequence[PageRow], dim: int, token_dim: int = TOKEN_DIM) ->
     tokens = np.concatenate([none, *(row.multivector.astype(np.float16, copy=False) for row in rows)])
     ends = np.cumsum([0, *(len(row.multivector) for row in rows)], dtype=np.int32)
     dense = np.concatenate([np.zeros(0, np.float32), *(row.dense.astype(np.float32, copy=False) for row in rows)])
+    texts = [full_text.normalised(row.text) for row in rows]
     columns = {
         "page": pa.array([row.page for row in rows], pa.int32()),
         "kind": pa.array([row.kind for row in rows], pa.string()),
-        "text": pa.array([full_text.normalised(row.text) for row in rows], pa.string()),
+        "text": pa.array(texts, pa.string()),
         "language": pa.array([row.language for row in rows], pa.string()),
+        "words": pa.array(
+            [pack(text, row.words, row.size) for text, row in zip(texts, rows, strict=True)], pa.binary()
+        ),
         "dense": pa.FixedSizeListArray.from_arrays(pa.array(dense), dim),
         "multivector": pa.ListArray.from_arrays(
             pa.array(ends), pa.FixedSizeListArray.from_arrays(pa.array(tokens.reshape(-1)), token_dim)

@@ -19,8 +19,8 @@ from polylens.index.ranking.language import UNTOLD
 from polylens.index.storage.base import Storage
 from polylens.index.table.manifest import Manifest
 from polylens.index.table.schema import PAGE_COLUMNS, HalfArray, multivectors
-from polylens.index.table.upgrade import lacks_languages
-from polylens.types import FloatArray, Kind
+from polylens.index.table.upgrade import lacks_languages, lacks_words
+from polylens.types import PICTURED, FloatArray, Kind
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -70,6 +70,8 @@ class StoredPage:
     """ISO 639 code; "" where it cannot be told, or the index is older than its column of languages."""
     mtime_ns: int
     """When its file was last modified, in nanoseconds since 1970."""
+    words: bytes | None = None
+    """Where its words stand, for `word_boxes.unpack`."""
 
 
 def _reading(method: Callable[Concatenate[Snapshot, P], T]) -> Callable[Concatenate[Snapshot, P], T]:
@@ -111,6 +113,19 @@ class Snapshot:
     def has_languages(self) -> bool:
         """Whether there is a column of languages; an index of an earlier version gets it when it is next written to."""
         return not lacks_languages(self._table)
+
+    @property
+    @_reading
+    def has_words(self) -> bool:
+        """Whether there is a column of the places of words; an index of an earlier version gets it as that above."""
+        return not lacks_words(self._table)
+
+    @_reading
+    def unplaced(self) -> list[str]:
+        """The files with pictures of which nobody has asked yet where words stand on them; sorted."""
+        unknown = " AND words IS NULL" if self.has_words else ""
+        rows = self._table.search().where(f"{is_in('kind', PICTURED)}{unknown}").select(["file"]).to_arrow()
+        return sorted(set(rows.column("file").to_pylist()))
 
     def where(self, filters: Filters) -> str | None:
         """The SQL of filters; None where every page passes. An index without languages has no page in any of them."""
@@ -223,7 +238,8 @@ class Snapshot:
         """Pages without their vectors, in the order of `rows`."""
         if not rows:
             return []
-        names = ["file", "page", "kind", "text", "mtime_ns", *(["language"] if self.has_languages else [])]
+        names = ["file", "page", "kind", "text", "mtime_ns"]
+        names += [name for name, is_there in (("language", self.has_languages), ("words", self.has_words)) if is_there]
         query = self._table.take_row_ids(list(rows)).select(names).with_row_id()
         found = {row.pop("_rowid"): StoredPage(**{"language": UNTOLD, **row}) for row in query.to_arrow().to_pylist()}
         return [found[row] for row in rows]

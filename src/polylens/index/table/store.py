@@ -30,7 +30,7 @@ from polylens.index.table.manifest import MANIFEST, STAGED, Manifest, read_manif
 from polylens.index.table.repair import orphan_files, orphan_tables
 from polylens.index.table.schema import TOKEN_DIM, FilePages, page_schema, whole_rows
 from polylens.index.table.snapshot import FileRecord, Snapshot, open_snapshot, open_table
-from polylens.index.table.upgrade import add_languages, lacks_languages
+from polylens.index.table.upgrade import add_languages, add_words, lacks_languages, lacks_words
 from polylens.index.table.waste import is_wasteful
 
 COMPACT_AT = 100  # fragments; 63 of them measured as fast to search as one
@@ -283,6 +283,9 @@ class Store:
         if lacks_languages(self._table):
             with self.storage.writing():
                 add_languages(self._table)
+        if lacks_words(self._table):
+            with self.storage.writing():
+                add_words(self._table)
 
     def _drop_orphans(self) -> None:
         """Drop tables that no manifest names: of an index that was replaced, or of one that never came to be."""

@@ -1,11 +1,13 @@
 """Adds to an index of an earlier version what that version did not write.
 
-No released version lacks the column of languages: delete this file once 0.1.0 is out.
+No released version lacks these columns: delete this file once 0.1.0 is out.
 """
 
 from __future__ import annotations
 
 from typing import Any
+
+import pyarrow as pa
 
 from polylens.index.ranking.filters import is_in, quoted
 from polylens.index.ranking.language import UNTOLD, language_of
@@ -37,3 +39,17 @@ def add_languages(table: Any) -> None:
     key = "concat(file, chr(10), CAST(page AS STRING))"
     codes = [f"repeat({quoted(code)}, CAST({is_in(key, keys)} AS BIGINT))" for code, keys in keys_by_language.items()]
     table.add_columns({"language": f"concat({', '.join([quoted(UNTOLD), *codes])})"})
+
+
+def lacks_words(table: Any) -> bool:
+    """Whether the table is of a version that did not store where words stand."""
+    return "words" not in table.schema.names
+
+
+def add_words(table: Any) -> None:
+    """Add the column, null for every page: nothing is known of them until `library.placing` reads their files again.
+
+    Args:
+        table: LanceDB's table of pages, at its latest version.
+    """
+    table.add_columns(pa.field("words", pa.binary()))

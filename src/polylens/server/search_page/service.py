@@ -23,7 +23,7 @@ from polylens.index.facets import Facets
 from polylens.index.table.manifest import Manifest, read_manifest
 from polylens.index.table.store import Store
 from polylens.library.library import Library
-from polylens.library.reranking import PICTURED, Found, Reranking
+from polylens.library.reranking import Found, Reranking
 from polylens.library.results import hit_dict, reranked_dict
 from polylens.library.view import View
 from polylens.library.watch import Follower
@@ -33,6 +33,7 @@ from polylens.server.engine.ranking_bridge import ServedReranker
 from polylens.server.engine.registry import Registry, Served
 from polylens.server.search_page.explaining import explain
 from polylens.server.search_page.updates import UpdateStatus
+from polylens.types import PICTURED
 
 if TYPE_CHECKING:
     from polylens.index.ranking.filters import Filters
