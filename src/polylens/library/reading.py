@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from polylens.documents import open_document
 from polylens.documents.document import Document
+from polylens.documents.ocr.page_reader import PageReader, needs_reading
 from polylens.documents.opening import kind_of
 from polylens.documents.pdf_processes import PdfProcesses
 from polylens.errors import DocumentError, ImageError, InputError
 from polylens.library.page_embedding import PageEmbedder, PreparingEmbedder, prepare_page
+from polylens.library.picture_words import PictureWords
 from polylens.runtime.prefetch import Prefetcher, read_ahead
 from polylens.types import Page
 
@@ -46,8 +48,13 @@ class Step(Generic[File]):
     """One step in reading files: a page, or the end of a file."""
 
     file: File
+    path: Path
     page: Page | None = None
     """None at the end of the file."""
+    read_by: str | None = None
+    """What read the words on its picture, "" where nothing did; None where its text says what it shows."""
+    unread_words: str = ""
+    """Why the words on its picture could not be read."""
     inputs: tuple[Any, ...] = ()
     """What the embedder is to embed for the page; from `prepare_page`."""
     refused: str = ""
@@ -68,14 +75,19 @@ class Step(Generic[File]):
 
 @contextmanager
 def pages_ahead(
-    files: Iterable[tuple[File, Path]], embedder: PageEmbedder, *, pdf_processes: int = 0
+    files: Iterable[tuple[File, Path, frozenset[int]]],
+    embedder: PageEmbedder,
+    *,
+    pdf_processes: int = 0,
+    page_reader: PageReader | None = None,
 ) -> Iterator[Iterator[Step[File]]]:
     """Reads and prepares the pages of files in threads, ahead of whoever takes them.
 
     Args:
-        files: What stands for each file, and its path.
+        files: What stands for each file, its path, and the numbers of the pages that are wanted; none means all.
         embedder: Prepares the pages.
         pdf_processes: The number of processes that read PDFs; 0 reads them in a thread of this one.
+        page_reader: Reads the words of pages that are pictures only; None leaves them without.
 
     Yields:
         The steps, file after file and page after page. One that cannot be read costs no other its pages.
@@ -94,24 +106,54 @@ def pages_ahead(
         PdfProcesses(pdf_processes) as pdfs,
         closing(_read(files, embedder.max_pixels, pdfs)) as steps,
         read_ahead(steps, nbytes=lambda step: step.nbytes, max_bytes=READ_BYTES) as read,
-        Prefetcher(prepared, read, nbytes=lambda step: step.nbytes, max_bytes=PREPARED_BYTES, threads=threads) as ready,
+        _with_words(read, embedder.max_pixels, pdfs, page_reader) as worded,
+        Prefetcher(
+            prepared, worded, nbytes=lambda step: step.nbytes, max_bytes=PREPARED_BYTES, threads=threads
+        ) as ready,
     ):
         yield ready
 
 
-def _read(files: Iterable[tuple[File, Path]], max_pixels: int, pdfs: PdfProcesses) -> Generator[Step[File], None, None]:
-    for file, path in files:
+@contextmanager
+def _with_words(
+    steps: Iterator[Step[File]], max_pixels: int, pdfs: PdfProcesses, reader: PageReader | None
+) -> Iterator[Iterator[Step[File]]]:
+    """The same steps, with the words of pages that are pictures only, read in a thread of its own."""
+    if reader is None or not reader.can_read:
+        yield steps
+        return
+
+    def worded(step: Step[File]) -> Step[File]:
+        if step.page is None or step.read_by is None:
+            return step
+        try:
+            page, by = pictures.read(step.path, step.page)
+        except DocumentError as error:
+            return replace(step, unread_words=str(error))
+        return replace(step, page=page, read_by=by)
+
+    with ExitStack() as stack:
+        pictures = stack.enter_context(PictureWords(reader, lambda path, most: _open(path, most, pdfs), max_pixels))
+        yield stack.enter_context(
+            Prefetcher(worded, steps, nbytes=lambda step: step.nbytes, max_bytes=READ_BYTES, threads=1)
+        )
+
+
+def _read(
+    files: Iterable[tuple[File, Path, frozenset[int]]], max_pixels: int, pdfs: PdfProcesses
+) -> Generator[Step[File], None, None]:
+    for file, path, only in files:
         num_read, reason = 0, ""
         unread: Mapping[str, str] = {}
         try:
-            with _open(path, max_pixels, pdfs) as document, _pages(document, pdfs.count) as pages:
+            with _open(path, max_pixels, pdfs) as document, _pages(document, pdfs.count, only) as pages:
                 for page in pages:
                     num_read += 1
-                    yield Step(file, page)
+                    yield Step(file, path, page, read_by="" if needs_reading(page, document.kind) else None)
                 unread = document.unread
         except DocumentError as error:
             reason = str(error)
-        yield Step(file, num_read=num_read, unread=unread, reason=reason)
+        yield Step(file, path, num_read=num_read, unread=unread, reason=reason)
 
 
 def _open(path: Path, max_pixels: int, pdfs: PdfProcesses) -> Document:
@@ -121,8 +163,12 @@ def _open(path: Path, max_pixels: int, pdfs: PdfProcesses) -> Document:
 
 
 @contextmanager
-def _pages(document: Document, processes: int) -> Iterator[Iterator[Page]]:
+def _pages(document: Document, processes: int, only: frozenset[int]) -> Iterator[Iterator[Page]]:
     """The pages that can be read, in order; those of a PDF are drawn by as many processes at a time as there are."""
+    if only:
+        pages = (document.page_or_none(number) for number in sorted(only) if number <= document.num_pages)
+        yield (page for page in pages if page is not None)
+        return
     if document.kind != "pdf" or processes < 2 or document.num_pages < 2:
         yield iter(document)
         return
