@@ -36,7 +36,7 @@ def page(language: str, *, scan: bool = False, seed: int = 5) -> tuple[PIL.Image
     from polylens.lab.synthetic.crops import render_page
 
     need_fonts(language, "held_out")
-    made = render_page(random.Random(seed), width=640, height=480, split="held_out", language=language, scan=scan)
+    made = render_page(random.Random(seed), width=480, height=200, font_size=17, split="held_out", language=language, scan=scan)
     height, width = made.image.shape[:2]
     words = tuple(
         Word(
@@ -53,7 +53,7 @@ def page(language: str, *, scan: bool = False, seed: int = 5) -> tuple[PIL.Image
     return PIL.Image.fromarray(made.image), words
 
 
-def photograph(size: tuple[int, int] = (640, 480), seed: int = 1) -> PIL.Image.Image:
+def photograph(size: tuple[int, int] = (400, 300), seed: int = 1) -> PIL.Image.Image:
     """Something like a photograph of a garden: light and shadow of every size, stems, leaves and stones."""
     rng = np.random.default_rng(seed)
     width, height = size

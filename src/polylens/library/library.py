@@ -268,8 +268,8 @@ class Library:
         started = time.monotonic()
         folder = self.folder
         self._require_one_index()
+        require_readable_here(ocr)  # before a model is loaded, and an index begun
         embedder = self._loaded()
-        require_readable_here(ocr)
         store = self._writer(embedder, rebuild, pool)
         with store, self.storage.reading():
             if self.storage.is_remote:

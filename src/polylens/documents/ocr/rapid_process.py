@@ -18,6 +18,8 @@ import numpy as np
 
 NICENESS = 10  # the model comes first
 
+DETECTION_SIDE = 1280  # pixels of the longer side; A4 at 110 dots per inch
+
 _MODELS = {"Det": "*_det_*.onnx", "Rec": "*_rec_*.onnx", "Cls": "*_cls_*.onnx"}  # in the wheel, each once
 
 
@@ -56,6 +58,8 @@ def _engine(threads: int) -> Any:
             "Global.log_level": "critical",
             "Global.return_word_box": True,
             "Global.text_score": 0.0,  # who asks decides what is too unsure
+            "Det.limit_type": "max",  # lines are found on a picture of that size, and read from the larger one
+            "Det.limit_side_len": DETECTION_SIDE,
             "EngineConfig.onnxruntime.intra_op_num_threads": threads,
             "EngineConfig.onnxruntime.inter_op_num_threads": 1,
         }
