@@ -19,6 +19,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # the workers share the cores; tiny mod
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # in time: nothing has imported torch yet
 
 os.environ.setdefault("POLYLENS_ENGINE", "torch")  # the reference; a test of another engine names it
+os.environ.setdefault("POLYLENS_OCR", "off")  # a test of what reads pictures says so
 
 collect_ignore = ["toy_family"]  # its place is in a copy of the package; see tests/models/test_family.py
 

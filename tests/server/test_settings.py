@@ -40,6 +40,7 @@ OTHER: dict[str, tuple[str, Any]] = {
     "models": ("nano, jina-clip-v2", ("nano", "jina-clip-v2")),
     "aliases": ("a=nano,b=nano", {"a": "nano", "b": "nano"}),
     "library": ("s3://papers/all", "s3://papers/all"),
+    "ocr": ("de,ru", "de,ru"),
     "host": ("0.0.0.0", "0.0.0.0"),
     "lazy": ("true", True),
     "device": ("cuda:1", "cuda:1"),

@@ -14,7 +14,7 @@ import typer
 from polylens.cli.app import Engine, Quantization, app
 from polylens.cli.bars import counting_bar, indexing_bar
 from polylens.cli.escaping import shown
-from polylens.cli.watching import Watching, summary, unread_in_short
+from polylens.cli.watching import Watching, summary, unread_in_short, wordless
 from polylens.errors import InputError
 
 if TYPE_CHECKING:
@@ -39,6 +39,14 @@ IndexModel = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 
+Ocr = Annotated[
+    str | None,
+    typer.Option(
+        metavar="auto|off|LANGS",
+        help="Read the words of pages that are pictures only: with what is installed (auto), not at all (off), or only "
+        "in these languages: ISO 639 codes, such as de,ru (default: the index's setting, or auto).",
+    ),
+]
 
 RerankModel = Annotated[
     str | None,
@@ -93,6 +101,7 @@ def index(
         int | None,
         typer.Option(min=1, help="Keep one of every N vectors per page (default: the index's setting, or all)."),
     ] = None,
+    ocr: Ocr = None,
     engine: Engine = None,
     quantization: Quantization = None,
     verbose: Annotated[
@@ -102,8 +111,10 @@ def index(
     """Make a folder of documents, pictures and texts searchable, or bring its index up to date."""
     from polylens.library.library import Library
 
-    report = _update(Library(folder, _load(model, engine, quantization), index=at), rebuild, pool)
+    report = _update(Library(folder, _load(model, engine, quantization), index=at), rebuild, pool, ocr)
     print(summary(report))
+    if report.wordless:
+        print(wordless(report))
     if unread := unread_in_short(report, named=verbose):
         print(unread)
     for name, reason in report.failed:
@@ -122,6 +133,7 @@ def watch(
         typer.Argument(metavar="[FOLDER]...", help="The folders to watch (default: the current folder)."),
     ] = None,
     model: Annotated[str | None, typer.Option(help="The model, as for index; the same for all folders.")] = None,
+    ocr: Ocr = None,
 ) -> None:
     """Keep folders searchable: their changes are indexed within seconds, until interrupted."""
     from polylens.index.storage.opening import is_remote
@@ -141,7 +153,7 @@ def watch(
     for path in indexed:
         read_manifest(Library(path).storage, model_id=embedder.model_id)
     listener = Watching(one=len(paths) == 1)
-    follower = Follower([Library(path, embedder) for path in paths], listener)
+    follower = Follower([Library(path, embedder) for path in paths], listener, ocr=ocr)
     _stop_on_signals(follower)
     try:
         follower.run()
@@ -305,7 +317,7 @@ def demo(
     embedder = load("nano")
     library = Library(folder, embedder)
     is_old = Store.exists(library.storage) and read_manifest(library.storage).model_id != embedder.model_id
-    print(summary(_update(library, rebuild=is_old)))
+    print(summary(_update(library, rebuild=is_old, ocr="off")))  # to show what is found by sight alone
     _ask(library, json.loads(questions.read_text(encoding="utf-8")))
     print("\nAsk them something else:")
     print(f"  .venv/bin/polylens search --library {folder} 'what you are looking for'")
@@ -345,10 +357,10 @@ def _load(model: str | None, engine: str | None = None, quantization: str | None
     return load(model, engine=engine, quantization=quantization)
 
 
-def _update(library: Library, rebuild: bool, pool: int | None = None) -> Report:
+def _update(library: Library, rebuild: bool, pool: int | None = None, ocr: str | None = None) -> Report:
     try:
         with indexing_bar() as report:
-            return library.update(report, rebuild=rebuild, pool=pool)
+            return library.update(report, rebuild=rebuild, pool=pool, ocr=ocr)
     except KeyboardInterrupt:
         where = "kept beside the index, which answers as before" if rebuild else "in the index"
         print(f"What was finished is {where}; the same command continues from there.", file=sys.stderr)

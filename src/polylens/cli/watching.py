@@ -47,6 +47,8 @@ class Watching:
             self._known.add(library)
             print(f"{self._name(library)}{summary(report)}", file=sys.stderr)
             print(f"watching {library.folder} (Ctrl-C ends it)", file=sys.stderr)
+            if report.wordless:
+                print(wordless(report), file=sys.stderr)
         for file, reason in sorted(set(report.failed) - self._failed.get(library, set())):
             print(shown(f"could not read {self._name(library)}{file}: {reason}"), file=sys.stderr)
         self._failed[library] = set(report.failed)
@@ -90,6 +92,14 @@ def unread_in_short(report: Report, *, named: bool) -> str:
     ]
     found = "; ".join(filter(None, said))
     return f"not searchable: {found}" + ("" if named else " (--verbose names each)") if found else ""
+
+
+def wordless(report: Report) -> str:
+    """How many pages have words that nothing here can read, in one line."""
+    from polylens.documents.ocr.rapid import ADVICE
+
+    pages = f"{report.wordless} page{'s' * (report.wordless != 1)}"
+    return f"{pages} without a text: found by their looks, not by words in them; {ADVICE} reads these (--ocr)"
 
 
 def summary(report: Report) -> str:

@@ -232,6 +232,7 @@ class Library:
         rebuild: bool = False,
         pool: int | None = None,
         is_ready: IsReady | None = None,
+        ocr: str | None = None,
     ) -> Report:
         """Bring the index up to date with the folder.
 
@@ -246,6 +247,10 @@ class Library:
                 less. None keeps to the index's own setting, and all vectors where the index is made anew.
             is_ready: Called for each new or changed file; one that is not ready is left for another time. None takes
                 all.
+            ocr: Whether the words are read of pages that are pictures without a text: "auto" reads them with what is
+                installed, "off" does not, and ISO 639 codes such as "de,ru" read these languages only. None keeps to
+                the index's own setting, else that of the variable POLYLENS_OCR, else "auto". Another setting, or more
+                that is installed, makes the pages concerned anew, and no others.
 
         Raises:
             LibraryBusyError: Another process is writing to the index.
@@ -254,21 +259,35 @@ class Library:
             StorageUnavailableError: Object storage does not answer, or refuses. What was saved stays.
             NotFoundError: The files are not on this machine.
             InputError: The folder cannot be written to, its `.polylensignore` cannot be used, `pool` is not that of
-                the existing index, or the folder has an index of its own besides the one on object storage.
+                the existing index, nothing here reads a language that `ocr` names, or the folder has an index of its
+                own besides the one on object storage.
         """
+        from polylens.index.table.manifest import MANIFEST, manifest_or_none
+        from polylens.library.picture_pages import forget, require_readable_here
+
         started = time.monotonic()
         folder = self.folder
         self._require_one_index()
+        require_readable_here(ocr)  # before a model is loaded, and an index begun
         embedder = self._loaded()
         store = self._writer(embedder, rebuild, pool)
         with store, self.storage.reading():
             if self.storage.is_remote:
                 write_redirect(self.index_path, self.storage)
             update = Update(
-                folder, store, embedder, progress or (lambda _: None), is_ready or (lambda *_: True), self._unreadable
+                folder,
+                store,
+                embedder,
+                progress or (lambda _: None),
+                is_ready or (lambda *_: True),
+                self._unreadable,
+                ocr,
             )
             update.run()
+            replaced = manifest_or_none(self.storage, MANIFEST)
             store.publish()
+            if replaced is not None and replaced.table != store.manifest.table:
+                forget(self.storage, replaced.table)
         update.report.seconds = time.monotonic() - started
         return update.report
 

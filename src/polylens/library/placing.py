@@ -35,16 +35,17 @@ def placed_files(
         within: The processes that read.
     """
     places: Places = {}
-    with closing(Opener(within, max_pixels)) as opener:
-        with closing(read_files([(file, folder / file) for file in files], opener)) as steps:
-            for step in steps:
-                if step.page is not None:
-                    image = step.page.image
-                    places[step.page.number] = step.page.words, None if image is None else image.size
-                    continue
-                if not step.reason:
-                    yield step.file, _with_places(snapshot.pages_of(step.file), places)
-                places = {}
+    every: frozenset[int] = frozenset()
+    opened = [(file, folder / file, every) for file in files]
+    with closing(Opener(within, max_pixels)) as opener, closing(read_files(opened, opener)) as steps:
+        for step in steps:
+            if step.page is not None:
+                image = step.page.image
+                places[step.page.number] = step.page.words, None if image is None else image.size
+                continue
+            if not step.reason:
+                yield step.file, _with_places(snapshot.pages_of(step.file), places)
+            places = {}
 
 
 def _with_places(rows: pa.Table, places: Places) -> pa.Table:

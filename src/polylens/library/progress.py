@@ -74,6 +74,8 @@ class Report:
     """File and reason, for each file that could not be read."""
     waiting: list[str] = field(default_factory=list)
     """New and changed files that were not ready; the index keeps what it had of them."""
+    wordless: int = 0
+    """Pages embedded that are pictures without a text, while nothing is installed that reads such pages."""
     pages: int = 0
     """Pages embedded."""
     placed: int = 0

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from polylens.documents.document import Document
+from polylens.documents.ocr.page_reader import PageReader, needs_reading
 from polylens.documents.reader_processes import Readers, readers
 from polylens.errors import DocumentError, ImageError, InputError
 from polylens.library.page_embedding import PageEmbedder, PreparingEmbedder, prepare_page
+from polylens.library.picture_words import PictureWords
 from polylens.runtime.prefetch import Prefetcher, read_ahead
 from polylens.types import Page
 
@@ -44,8 +46,13 @@ class Step(Generic[File]):
     """One step in reading files: a page, or the end of a file."""
 
     file: File
+    path: Path
     page: Page | None = None
     """None at the end of the file."""
+    read_by: str | None = None
+    """What read the words on its picture, "" where nothing did; None where its text says what it shows."""
+    unread_words: str = ""
+    """Why the words on its picture could not be read."""
     inputs: tuple[Any, ...] = ()
     """What the embedder is to embed for the page; from `prepare_page`."""
     refused: str = ""
@@ -66,14 +73,20 @@ class Step(Generic[File]):
 
 @contextmanager
 def pages_ahead(
-    files: Iterable[tuple[File, Path]], embedder: PageEmbedder, *, within: Readers | None = None
+    files: Iterable[tuple[File, Path, frozenset[int]]],
+    embedder: PageEmbedder,
+    *,
+    within: Readers | None = None,
+    page_reader: PageReader | None = None,
 ) -> Iterator[Iterator[Step[File]]]:
     """Reads the pages of files in other processes, and prepares them in threads, ahead of whoever takes them.
 
     Args:
-        files: What stands for each file, and its path.
+        files: What stands for each file, its path, and the numbers of the pages that are wanted; none means all.
         embedder: Prepares the pages.
         within: The processes; None for those that this program shares.
+        pdf_processes: The number of processes that read PDFs; 0 reads them in a thread of this one.
+        page_reader: Reads the words of pages that are pictures only; None leaves them without.
 
     Yields:
         The steps, file after file and page after page. One that cannot be read costs no other its pages.
@@ -92,10 +105,41 @@ def pages_ahead(
     with (
         closing(read_files(files, opener)) as steps,
         read_ahead(steps, nbytes=lambda step: step.nbytes, max_bytes=READ_BYTES) as read,
-        Prefetcher(prepared, read, nbytes=lambda step: step.nbytes, max_bytes=PREPARED_BYTES, threads=threads) as ready,
+        _with_words(read, embedder.max_pixels, page_reader) as worded,
+        Prefetcher(
+            prepared, worded, nbytes=lambda step: step.nbytes, max_bytes=PREPARED_BYTES, threads=threads
+        ) as ready,
         closing(opener),  # first, so that nobody waits for a page that takes its time
     ):
         yield ready
+
+
+@contextmanager
+def _with_words(
+    steps: Iterator[Step[File]], max_pixels: int, reader: PageReader | None
+) -> Iterator[Iterator[Step[File]]]:
+    """The same steps, with the words of pages that are pictures only, read in a thread of its own."""
+    if reader is None or not reader.can_read:
+        yield steps
+        return
+
+    def worded(step: Step[File]) -> Step[File]:
+        if step.page is None or step.read_by is None:
+            return step
+        try:
+            page, by = pictures.read(step.path, step.page)
+        except DocumentError as error:
+            return replace(step, unread_words=str(error))
+        return replace(step, page=page, read_by=by)
+
+    with ExitStack() as stack:
+        larger = stack.enter_context(Readers(1))  # a process of its own: it has the same file open in another size
+        pictures = stack.enter_context(
+            PictureWords(reader, lambda path, most: larger.open(path, max_pixels=most), max_pixels)
+        )
+        yield stack.enter_context(
+            Prefetcher(worded, steps, nbytes=lambda step: step.nbytes, max_bytes=READ_BYTES, threads=1)
+        )
 
 
 class Opener:
@@ -117,27 +161,31 @@ class Opener:
             self._document.close()
 
 
-def read_files(files: Iterable[tuple[File, Path]], opener: Opener) -> Generator[Step[File], None, None]:
+def read_files(files: Iterable[tuple[File, Path, frozenset[int]]], opener: Opener) -> Generator[Step[File], None, None]:
     """Reads the pages of files; the steps are those of `pages_ahead`, with nothing prepared."""
-    for file, path in files:
+    for file, path, only in files:
         num_read, reason = 0, ""
         unread: Mapping[str, str] = {}
         if opener.is_closed:
             return
         try:
-            with opener.open(path) as document, _pages(document, opener.count) as pages:
+            with opener.open(path) as document, _pages(document, opener.count, only) as pages:
                 for page in pages:
                     num_read += 1
-                    yield Step(file, page)
+                    yield Step(file, path, page, read_by="" if needs_reading(page, document.kind) else None)
                 unread = document.unread
         except DocumentError as error:
             reason = str(error)
-        yield Step(file, num_read=num_read, unread=unread, reason=reason)
+        yield Step(file, path, num_read=num_read, unread=unread, reason=reason)
 
 
 @contextmanager
-def _pages(document: Document, processes: int) -> Iterator[Iterator[Page]]:
+def _pages(document: Document, processes: int, only: frozenset[int]) -> Iterator[Iterator[Page]]:
     """The pages that can be read, in order; those of a PDF are drawn by as many processes at a time as there are."""
+    if only:
+        pages = (document.page_or_none(number) for number in sorted(only) if number <= document.num_pages)
+        yield (page for page in pages if page is not None)
+        return
     if document.kind != "pdf" or processes < 2 or document.num_pages < 2:
         yield iter(document)
         return

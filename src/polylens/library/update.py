@@ -8,17 +8,18 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from polylens.documents.reader_processes import readers
 from polylens.documents.scan import scan
-from polylens.errors import ImageError, InputError
+from polylens.errors import DocumentError, ImageError, InputError
 from polylens.library.page_embedding import PageEmbedder, embed_pages, page_row
+from polylens.library.picture_pages import PicturePages, merged
 from polylens.library.placing import placed_files
-from polylens.library.plan import Duplicate, NewContent, Unreadable, plan
+from polylens.library.plan import Duplicate, NewContent, Plan, Unreadable, plan
 from polylens.library.progress import Change, IsReady, Report, UpdateProgress
 from polylens.library.reading import Step, pages_ahead
 from polylens.library.saving import Saver, uninterrupted
@@ -44,13 +45,25 @@ class _Job:
     unread: dict[str, str] = field(default_factory=dict)  # reasons, by the names of parts
     is_read: bool = False
     has_failed: bool = False
+    only: frozenset[int] = frozenset()
+    """The pages to be made anew of a file that has not changed; none means all."""
+    read_by: dict[int, str] = field(default_factory=dict)
+    """What read the words of a page that is a picture, "" where nothing did."""
 
     def __post_init__(self) -> None:
-        self.num_pages = self.content.num_pages
+        self.num_pages = len(self.only) or self.content.num_pages
 
     @property
     def file(self) -> str:
         return self.content.file
+
+    def note_words(self, step: Step[_Job]) -> None:
+        """Note what read the words on a page's picture, or why nothing could."""
+        assert step.page is not None
+        if step.read_by is not None:
+            self.read_by[step.page.number] = step.read_by
+        if step.unread_words:
+            self.unread[f"the words of page {step.page.number}"] = step.unread_words
 
     @property
     def is_whole(self) -> bool:
@@ -67,6 +80,10 @@ class Update:
         progress: Called for each file and each batch of pages.
         is_ready: Whether a new or changed file is ready to be read.
         unreadable: Files that gave no pages in earlier runs; this run brings it up to date.
+        ocr: The setting of OCR; None keeps to the index's own.
+
+    Raises:
+        InputError: That is no setting, or nothing here reads one of its languages.
     """
 
     def __init__(
@@ -77,6 +94,7 @@ class Update:
         progress: Callable[[UpdateProgress], None],
         is_ready: IsReady,
         unreadable: dict[str, Unreadable],
+        ocr: str | None = None,
     ) -> None:
         self.report = Report()
         self._folder = folder
@@ -88,6 +106,7 @@ class Update:
         self._before = store.snapshot()
         self._known = self._before.files()
         self._partly = {name: each for name, each in read_unsearchable(store.storage).items() if each.parts}
+        self._picture_pages = PicturePages(store.storage, self._before, ocr)
         self._saver = Saver(store, self._on_saved)
         self._done_pages = self._total_pages = self._done_files = self._total_files = 0
 
@@ -98,9 +117,12 @@ class Update:
             jobs = self._scan()
             self.report.scan_seconds = time.monotonic() - started
             self._total_files, self._total_pages = len(jobs), sum(job.num_pages for job in jobs)
+            if jobs:
+                self._picture_pages.begin(job.content.hash for job in jobs)
             self._embed(jobs)
         finally:  # after Ctrl-C or an error too: what is finished was paid for
             self._saver.commit()
+        self._picture_pages.end(record.hash for record in self._store.files().values())
         self._keep_reasons()
         self.report.partly = [
             (file, part, reason) for file, each in sorted(self._partly.items()) for part, reason in each.parts.items()
@@ -143,7 +165,20 @@ class Update:
             self._saver.remove(file, Change("removed", file, 0) if file in vanished else None)
         self._place(planned.unchanged)
         self._saver.commit()
-        return [_Job(new) for new in planned.new]
+        again = list(self._to_read_again(planned, contents.files))
+        self.report.unchanged -= len(again)
+        return [*(_Job(new) for new in planned.new), *again]
+
+    def _to_read_again(self, planned: Plan, files: Mapping[str, os.stat_result]) -> Iterator[_Job]:
+        """The unchanged files with pages whose words are to be read now, or no longer."""
+        for file in planned.unchanged:
+            record = self._known[file]
+            if only := self._picture_pages.to_read(record.hash):
+                try:
+                    _, kind = self._inspect(file)
+                except DocumentError:  # it could be read once: what the index has of it stays
+                    continue
+                yield _Job(NewContent(file, record.hash, files[file], record.num_pages, kind), only=only)
 
     def _place(self, unchanged: Iterable[str]) -> None:
         """Ask the files of an index of an earlier version where their words stand."""
@@ -194,7 +229,10 @@ class Update:
         batch: list[Step[_Job]] = []
         current = jobs[0]
         self._tell("indexing", current.file)
-        with pages_ahead(self._to_read(jobs), self._embedder) as steps:
+        with (
+            self._picture_pages.reader() as reader,
+            pages_ahead(self._to_read(jobs), self._embedder, page_reader=reader) as steps,
+        ):
             for step in steps:
                 if step.file is not current:
                     current = step.file
@@ -217,8 +255,8 @@ class Update:
                         batch = []
             self._embed_batch(batch)
 
-    def _to_read(self, jobs: Iterable[_Job]) -> Iterator[tuple[_Job, Path]]:
-        return ((job, self._folder / job.file) for job in jobs)
+    def _to_read(self, jobs: Iterable[_Job]) -> Iterator[tuple[_Job, Path, frozenset[int]]]:
+        return ((job, self._folder / job.file, job.only) for job in jobs)
 
     def _embed_batch(self, batch: list[Step[_Job]]) -> None:
         batch = [step for step in batch if not step.file.has_failed]
@@ -237,6 +275,7 @@ class Update:
         for step, embedding in zip(batch, embeddings, strict=True):
             assert step.page is not None
             step.file.rows.append(page_row(step.file.content.kind, step.page, embedding, self._store.pool))
+            step.file.note_words(step)
             self._done_pages += 1
         self.report.pages += len(batch)
         self._tell("indexing", batch[-1].file.file)
@@ -263,22 +302,36 @@ class Update:
         self._done_files += 1
         if job.rows:
             rows = page_table(job.rows, self._store.dim, self._store.token_dim)
+            if job.only:
+                rows = merged(self._before.pages_of(job.file), rows)
             change = Change("changed" if job.file in self._known else "added", job.file, len(job.rows))
             status = job.content.status
-            if job.unread:
-                self._partly[job.file] = Unsearchable.of(status, parts=job.unread)
+            self._note_unread(job)
             self.report.indexed += 1
+            self.report.wordless += self._picture_pages.done(job.content.hash, job.read_by)
             self._saver.put(FilePages(job.file, job.content.hash, status.st_size, status.st_mtime_ns, rows), change)
-        else:  # emptied since it was counted
+        elif not job.only:  # emptied since it was counted
             self._give_up(job.file, "")
         job.rows, job.num_pages = [], -1
+
+    def _note_unread(self, job: _Job) -> None:
+        """Keep why parts of a file could not be read; of a file read in part, what was said of the rest stays."""
+        before = self._partly.pop(job.file, None)
+        parts = dict(before.parts) if before and job.only else {}
+        for page in job.only:
+            parts.pop(f"the words of page {page}", None)
+        if parts := {**parts, **job.unread}:
+            self._partly[job.file] = Unsearchable.of(job.content.status, parts=parts)
 
     def _fail(self, job: _Job, reason: str) -> None:
         job.has_failed = True
         self._total_pages -= job.num_pages - len(job.rows) - job.num_refused
         self._done_files += 1
         job.rows = []
-        self._remember_unreadable(job.file, job.content.status, reason)
+        if job.only:  # what the index has of it is of this very content
+            self.report.failed.append((job.file, bare(reason, job.file)))
+        else:
+            self._remember_unreadable(job.file, job.content.status, reason)
 
     # Files that give no pages
 
@@ -296,6 +349,7 @@ class Update:
             self._saver.remove(file)
 
     def _on_saved(self, saved: tuple[str, ...], changes: tuple[Change, ...]) -> None:
+        self._picture_pages.save()
         if any(file in self._partly for file in saved):
             self._keep_reasons()
         self._tell("indexing", saved=saved, changes=changes)

@@ -149,11 +149,13 @@ class Follower:
     Args:
         libraries: The folders, each with its index. They may share an embedder.
         listener: Receives progress, reports and problems.
+        ocr: As for `Library.update`.
     """
 
-    def __init__(self, libraries: Sequence[Library], listener: Listener) -> None:
+    def __init__(self, libraries: Sequence[Library], listener: Listener, *, ocr: str | None = None) -> None:
         self._libraries = list(libraries)
         self._listener = listener
+        self._ocr = ocr
         self._events = Events([library.folder for library in libraries])
         self._settling = {library: Settling() for library in libraries}
         self._has_index: set[Library] = set()
@@ -188,7 +190,9 @@ class Follower:
             if library in self._has_index and not library.index_path.exists():  # a disk that was taken away
                 raise LibraryNotFoundError(f"the index in {library.index_path} has gone; is its disk still there?")
             report = library.update(
-                lambda progress: self._progress(library, progress), is_ready=self._settling[library].is_ready
+                lambda progress: self._progress(library, progress),
+                is_ready=self._settling[library].is_ready,
+                ocr=self._ocr,
             )
         except LibraryBusyError as error:
             self._problem(library, error)

@@ -167,6 +167,12 @@ class Settings(BaseSettings):
         "Folder to keep searchable, with a page to search it on; or s3://BUCKET/PREFIX, searched as it is.",
         "FOLDER",
     )
+    ocr: str | None = _set(
+        None,
+        "Whether the words are read of the library's pages that are pictures only: auto (with what is installed), off, "
+        "or ISO 639 codes such as de,ru. By default the setting of the index, or auto.",
+        "auto|off|LANGS",
+    )
     host: str = _set("127.0.0.1", "Address to listen on; 0.0.0.0 listens on all interfaces.", "ADDRESS")
     port: int = _set(8000, "TCP port to listen on; 0 takes any free one.", "NUMBER", ge=0, le=65535)
     lazy: bool = _set(False, "Load a model at its first request, not at start.", "true|false")

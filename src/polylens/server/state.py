@@ -98,4 +98,4 @@ def _library(settings: Settings, models: Registry) -> LibraryService | None:
     if settings.library is None:
         return None
     require_keys_for_others(settings)
-    return LibraryService(settings.library, models)
+    return LibraryService(settings.library, models, ocr=settings.ocr)

@@ -23,6 +23,7 @@ from polylens.index.facets import Facets
 from polylens.index.table.manifest import Manifest, read_manifest
 from polylens.index.table.store import Store
 from polylens.library.library import Library
+from polylens.library.picture_pages import require_readable_here
 from polylens.library.reranking import Found, Reranking
 from polylens.library.results import hit_dict, reranked_dict
 from polylens.library.view import View
@@ -73,16 +74,19 @@ class LibraryService:
         where: A folder, or `s3://BUCKET/PREFIX`.
         models: The served models. The library uses the one that its index was made with; a new index uses the first
             that produces vectors.
+        ocr: The setting of OCR, as for `Library.update`.
 
     Raises:
         LibraryNotFoundError: There is no such folder, or no index on object storage.
         ModelMismatchError: The index was made with none of the models.
-        InputError: All models are rerankers.
+        InputError: All models are rerankers, or nothing here reads a language that `ocr` names.
         StorageUnavailableError: Object storage does not answer, or denies access.
     """
 
-    def __init__(self, where: str | Path, models: Registry) -> None:
+    def __init__(self, where: str | Path, models: Registry, *, ocr: str | None = None) -> None:
         self._where = where
+        self._ocr = ocr
+        require_readable_here(ocr)
         library = Library(where)  # raises where there is no such folder
         self.name = library.name
         self._storage = library.storage
@@ -109,7 +113,7 @@ class LibraryService:
             return
         if self._follower is not None:  # with the model before; the one thread runs the new follower after it
             self._follower.stop()
-        self._follower = Follower([self._library], self._status)
+        self._follower = Follower([self._library], self._status, ocr=self._ocr)
         self._following = asyncio.create_task(in_thread(self._updates, self._follower.run))
         self._following.add_done_callback(_log_death)
 

@@ -1,0 +1,130 @@
+"""RapidOCR: it finds lines in any script, and reads Latin, Chinese and Japanese.
+
+Program and models, which are PaddleOCR's, are under Apache 2.0, and both lie in its wheel. It runs in a process of its
+own, which is kept for the next picture.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import threading
+
+import PIL.Image
+
+from polylens.documents.ocr.lines import Line
+from polylens.errors import DocumentError
+from polylens.types import Box, Word
+
+ADVICE = "pip install 'polylens[ocr]'"
+
+SECONDS = 120.0  # for one picture; a full page takes five to ten on one core
+MEMORY = 4 * 1024**3  # bytes of address space, the libraries included
+_CORES_PER_THREAD = 4
+
+
+class RapidReader:
+    """A process that reads pictures with RapidOCR, started with the first; close it, or use a `with` statement.
+
+    Args:
+        threads: Threads that compute; None is one for every four cores, two at most: the model computes meanwhile.
+        seconds: The longest that one picture may take.
+    """
+
+    def __init__(self, *, threads: int | None = None, seconds: float = SECONDS) -> None:
+        self._threads = threads or min(2, max(1, (os.cpu_count() or 1) // _CORES_PER_THREAD))
+        self._seconds = seconds
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def read(self, image: PIL.Image.Image) -> list[Line]:
+        """Reads a picture.
+
+        Args:
+            image: RGB.
+
+        Returns:
+            The lines in no order; letters of scripts that the model does not know make lines of low confidence.
+
+        Raises:
+            DocumentError: It takes too long or crashes; the message names no file.
+        """
+        process = self._started()
+        is_late = threading.Event()
+
+        def give_up() -> None:
+            is_late.set()
+            process.kill()
+
+        timer = threading.Timer(self._seconds, give_up)
+        timer.start()
+        try:
+            assert process.stdin is not None and process.stdout is not None
+            process.stdin.write(json.dumps({"size": image.size}).encode("ascii") + b"\n" + image.tobytes())
+            process.stdin.flush()
+            line = process.stdout.readline()
+            if not line.endswith(b"\n"):
+                raise EOFError
+            answer = json.loads(line)
+        except (OSError, EOFError) as error:
+            self.close()
+            reason = (
+                f"takes more than {self._seconds:.0f} s" if is_late.is_set() else "crashes the process that reads it"
+            )
+            raise DocumentError(reason) from error
+        except BaseException:  # Ctrl-C, too: half of an answer would be taken for the next one's
+            self.close()
+            raise
+        finally:
+            timer.cancel()
+        if "error" in answer:
+            raise DocumentError(answer["error"])
+        return [
+            Line(tuple(_word(*word, image.size) for word in each["words"]), each["confidence"])
+            for each in answer["lines"]
+        ]
+
+    def _started(self) -> subprocess.Popen[bytes]:
+        if self._process is None:
+            command = (sys.executable, "-P", "-m", "polylens.documents.ocr.rapid_process")
+            self._process = subprocess.Popen(
+                (*command, str(self._threads), str(MEMORY)),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,  # what the libraries remark is for programmers
+                start_new_session=True,
+            )
+        return self._process
+
+    def close(self) -> None:
+        """Ends the process; the next picture starts another."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        assert process.stdin is not None and process.stdout is not None
+        process.kill()
+        process.wait()
+        process.stdout.close()
+        with contextlib.suppress(OSError):  # what it was sent last never arrived
+            process.stdin.close()
+
+    def __enter__(self) -> RapidReader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def is_installed() -> bool:
+    """Returns whether RapidOCR and what runs its models are installed."""
+    return all(importlib.util.find_spec(name) is not None for name in ("rapidocr", "onnxruntime"))
+
+
+def _word(text: str, left: float, top: float, right: float, bottom: float, size: tuple[int, int]) -> Word:
+    width, height = size
+    left, right = (min(max(x / width, 0.0), 1.0) for x in (left, right))
+    top, bottom = (min(max(y / height, 0.0), 1.0) for y in (top, bottom))
+    return Word(text, Box(left, top, right - left, bottom - top))
