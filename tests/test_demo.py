@@ -54,6 +54,10 @@ def check(printed: str) -> None:
     assert outcome
     asked, right = map(int, outcome.groups())
     assert asked >= 20 and right > asked / 2
+    in_vain = re.search(
+        r"^Of (\d+) questions that no page answers, (\d+) find nothing that fits well", printed, re.MULTILINE
+    )
+    assert in_vain and int(in_vain[1]) >= 10 and int(in_vain[2]) > 0.7 * int(in_vain[1])
     closing = printed[outcome.end() :]
     assert "polylens index ~/Documents" in closing and "polylens search --library ~/Documents" in closing
     assert "polylens open samples" in closing

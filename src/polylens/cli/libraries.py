@@ -193,8 +193,8 @@ def demo(
     from polylens.library.library import Library
     from polylens.runtime.embedder import load
 
-    questions = folder / ".maker" / "queries.json"
-    if not questions.exists():
+    questions, absurd = (folder / ".maker" / name for name in ("queries.json", "absurd.json"))
+    if not questions.exists() or not absurd.exists():
         raise InputError(f"{folder} is not the samples folder of the project; run this where the project was cloned")
     print(f"Making {folder}/ searchable with nano, on this machine alone.", file=sys.stderr)
     embedder = load("nano")
@@ -202,6 +202,7 @@ def demo(
     is_old = Store.exists(library.storage) and read_manifest(library.storage).model_id != embedder.model_id
     print(summary(_update(library, rebuild=is_old)))
     _ask(library, json.loads(questions.read_text(encoding="utf-8")))
+    _ask_in_vain(library, json.loads(absurd.read_text(encoding="utf-8")))
     print("\nAsk them something else:")
     print(f"  .venv/bin/polylens search --library {folder} 'what you are looking for'")
     print("\nSearch a folder of your own:")
@@ -230,6 +231,12 @@ def _ask(library: Library, questions: list[dict[str, Any]]) -> None:
         f"\nOf {len(questions)} such questions, {right} find the page they are about among their first three results."
     )
     print(f"{by_sight} of those {right} pages are mere pictures, without a text layer: found by sight alone.")
+
+
+def _ask_in_vain(library: Library, questions: list[dict[str, Any]]) -> None:
+    """Search for what is not there, and count how often that is noticed."""
+    empty = sum(not library.search(question["query"], min_score=0.5) for question in questions)
+    print(f"Of {len(questions)} questions that no page answers, {empty} find nothing that fits well (--min-score 0.5).")
 
 
 def _update(library: Library, rebuild: bool, pool: int | None = None) -> Report:

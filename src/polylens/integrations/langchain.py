@@ -34,7 +34,7 @@ class PolylensRetriever(BaseRetriever):  # type: ignore[misc]  # mypy does not f
     rerank: Reranking | None = None
     """What orders the first pages anew, as for `Library.search`."""
     min_score: float | None = None
-    """Leaves out pages whose match is lower, as for `Library.search`, so that a model is given nothing off the point."""
+    """Leaves out pages whose match is lower, as for `Library.search`; a model is then given nothing off the point."""
 
     def _get_relevant_documents(self, query: str, *, run_manager: CallbackManagerForRetrieverRun) -> list[Document]:
         del run_manager

@@ -81,18 +81,28 @@ class TestFeatures:
 
     def test_words_count_only_on_pages_that_have_any(self) -> None:
         told = evidence(
-            [0.5, 0.5, 0.5], text=np.array([0, 0.6, 0], np.float32), has_text=np.array([False, True, True]), num_words=7
+            chance(2, 0.9), text=np.array([0, 0.6, 0], np.float32), has_text=np.array([False, True, True]), num_words=7
         )
         found = features(told)
         assert found["wordless"].tolist() == [1, 0, 0]
-        assert found["missing"].tolist() == pytest.approx([0, 0.4 * math.log(8), math.log(8)])
+        assert found["ahead"].tolist() == pytest.approx([0, 0.06, -0.54])
+        assert found["unread"].tolist() == [found["excess"][0], 0, 0]
+        assert found["length"].tolist() == pytest.approx([math.log(8)] * 3)
+
+    def test_what_nothing_was_fitted_to_counts_no_more(self) -> None:
+        """A whole page pasted as a query, and a library far from any that the curves have seen."""
+        few, many = (features(evidence([0.5], num_words=num))["length"][0] for num in (12, 2_000))
+        assert few == many
+        usual = Background(0.2, 0.02)
+        assert features(evidence(chance(900)), usual)["background"].tolist() == pytest.approx([0.04] * 900)
+        assert features(evidence(chance(900)))["background"].tolist() == [0] * 900
 
 
 class TestMeasures:
     @pytest.mark.parametrize("by", RANKINGS)
     def test_the_fallback_gives_probabilities_in_the_order_of_the_scores(self, by: str) -> None:
         late = chance(40, 0.9, 0.6)
-        words = np.linspace(1, 0, len(late)).astype(np.float32)
+        words = (np.linspace(1, 0, len(late)) ** 4).astype(np.float32)
         told = evidence(late, by=by, dense=late, text=words, has_text=np.ones(len(late), bool))
         found = measure_of(None, "words")(told)
         assert found.dtype == np.float32 and found.shape == late.shape and ((found >= 0) & (found <= 1)).all()
@@ -102,9 +112,10 @@ class TestMeasures:
         assert found[0] > 0.5 > np.median(found)
 
     def test_a_model_with_curves_has_its_own(self) -> None:
-        told = {"curves": {"words": {"late": {"bias": -1.0, "weights": {"level": 2.0}, "middle": 0.4, "spread": 0.1}}}}
+        curve = {"bias": -1.0, "weights": {"wordless": 2.0}, "middle": 0.4, "spread": 0.1}
+        told = {"curves": {"words": {"late": curve}}}
         [match] = measure_of(told, "words")(evidence([0.5]))
-        assert match == pytest.approx(0.5)
+        assert match == pytest.approx(1 / (1 + math.exp(-1)))
         for asked, by in (("picture", "late"), ("words", "fused")):
             own, other = (measure_of(each, asked)(evidence(chance(9, 0.9), by=by)) for each in (told, None))
             assert own.tolist() == other.tolist()

@@ -6,7 +6,7 @@ so it knows what chance gives. A page's score is measured against that backgroun
 held-out queries, half of which no page of the library answers, turns the distance into a probability.
 
 A curve is data that belongs to a model (`match.json` in its folder; `polylens eval match` makes it), and there is one
-for each ranking and for each kind of question. A model without them gets `FALLBACK`.
+for each ranking and for each kind of question. A model without them gets general ones.
 
 Shapes: N pages that a search ranks.
 """
@@ -17,13 +17,13 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from statistics import NormalDist
-from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from polylens.errors import CheckpointError
+from polylens.index.ranking.fusion import NEUTRAL
 from polylens.types import FloatArray
 
 Asked = Literal["words", "picture", "both", "like"]
@@ -32,6 +32,9 @@ Asked = Literal["words", "picture", "both", "like"]
 USUAL_PAGES = 8
 """Pages whose weight the usual background of a model has beside that of a library: of a few pages alone nobody can tell
 what chance gives."""
+
+MOST_WORDS = 12
+"""Words of a query that count as its length: the curves were fitted to queries of so many at most."""
 
 LEAST_SPREAD = 0.005
 """Of cosines, so that pages that are all alike do not stand out by nothing."""
@@ -115,25 +118,35 @@ def features(evidence: Evidence, usual: Background | None = None) -> dict[str, F
         usual: The usual background of the model; None where it is not known.
 
     Returns:
-        `excess`: spreads by which the late score (the cosine, where the dense vectors rank) lies above the best of as
-        many pages that have nothing to do with the query, see `best_of`; without a usual background
-        it is the nearer to 0 the fewer pages there are. `level`: that score
-        itself. `words`: the page's share of the query's words. `wordless`: 1 for a page without text. `missing`: the
-        logarithm of the number of words, times the share of them that the page lacks, 0 for a page without text.
+        * `excess`: spreads by which the late score (the cosine, where the dense vectors rank) lies above the best of as
+          many pages that have nothing to do with the query. Without a usual background it is the nearer to 0 the fewer
+          pages there are.
+        * `unread`: the same for a page without text, and 0 for the others.
+        * `wordless`: 1 for a page without text.
+        * `words`: the page's share of the query's words.
+        * `ahead`: that share, minus 0.9 of the largest of any page; 0 for a page without text.
+        * `length`: the logarithm of 1 and the number of words, of which `MOST_WORDS` count.
+        * `background`: by how much the background of this search lies above the usual one, at most two spreads; 0 where
+          that is not known.
     """
     scores = scores_of(evidence)
-    lacks = evidence.has_text * (1 - evidence.text)
+    has_text = evidence.has_text.astype(np.float32)
+    best = float(evidence.text.max(initial=0))
     found = {
+        "wordless": 1 - has_text,
         "words": evidence.text,
-        "wordless": (~evidence.has_text).astype(np.float32),
-        "missing": (math.log1p(evidence.num_words) * lacks).astype(np.float32),
+        "ahead": has_text * (evidence.text - np.float32(NEUTRAL * best)),
+        "length": np.full(len(has_text), math.log1p(min(evidence.num_words, MOST_WORDS)), np.float32),
     }
     if len(scores):
         background = Background.of(scores, usual)
         best_by_chance = background.middle + background.spread * best_of(len(scores))
         known = 1.0 if usual is not None else len(scores) / (len(scores) + USUAL_PAGES)
         found["excess"] = (known * (scores - best_by_chance) / background.spread).astype(np.float32)
-        found["level"] = scores
+        found["unread"] = found["excess"] * (1 - has_text)
+        above = 0.0 if usual is None else background.middle - usual.middle
+        limit = 0.0 if usual is None else 2 * usual.spread
+        found["background"] = np.full(len(has_text), np.clip(above, -limit, limit), np.float32)
     return found
 
 
@@ -172,6 +185,36 @@ class Curve:
             ) from error
 
 
+_BY_LOOKS = {
+    "fused": Curve(-1.4, {"excess": 2.5}),
+    "late": Curve(-1.4, {"excess": 2.5}),
+    "dense": Curve(-2.1, {"excess": 1.6}),
+}
+
+_FALLBACK: dict[Asked, Mapping[str, Curve]] = {
+    "words": {
+        "fused": Curve(
+            -6.7, {"excess": 1.0, "unread": 2.2, "wordless": 2.3, "words": 8.3, "ahead": 14.5, "length": 1.7}
+        ),
+        "late": Curve(-3.4, {"excess": 2.7, "length": 0.9}),
+        "dense": Curve(-2.5, {"excess": 2.1, "length": 0.3}),
+        "text": Curve(-12.6, {"words": 12.3, "ahead": 16.2, "length": 3.9}),
+    },
+    "picture": _BY_LOOKS,
+    "both": {
+        "fused": Curve(
+            -2.6, {"excess": 1.6, "unread": 1.5, "wordless": 0.8, "words": 4.2, "ahead": 5.1, "length": 0.3}
+        ),
+        "late": Curve(-1.2, {"excess": 2.8}),
+        "dense": Curve(-1.9, {"excess": 1.7}),
+        "text": Curve(-10.6, {"words": 11.2, "ahead": 5.0, "length": 2.6}),
+    },
+    "like": _BY_LOOKS,
+}
+"""Curves for a model that has none of its own: how far a page stands out from its library, whatever the scores are, and
+which words it has. They were fitted to nano's scores, and to those of no other model (docs/log.md)."""
+
+
 def measure_of(calibration: Mapping[str, Any] | None, asked: Asked) -> Measure:
     """The measure of match for a kind of question.
 
@@ -180,22 +223,11 @@ def measure_of(calibration: Mapping[str, Any] | None, asked: Asked) -> Measure:
         asked: What the query is.
 
     Returns:
-        A measure that takes the model's own curve where there is one for the ranking, and `FALLBACK`'s where not.
+        A measure that takes the model's own curve where there is one for the ranking, and a general one where not.
 
     Raises:
         CheckpointError: The calibration is broken.
     """
     told = {} if calibration is None else calibration.get("curves", {}).get(asked, {})
-    curves = {**FALLBACK, **{by: Curve.read(each) for by, each in told.items()}}
+    curves = {**_FALLBACK[asked], **{by: Curve.read(each) for by, each in told.items()}}
     return lambda evidence: curves[evidence.by](evidence)
-
-
-FALLBACK: Mapping[str, Curve] = MappingProxyType(
-    {
-        "fused": Curve(0.0, {"excess": 1.0}),
-        "late": Curve(0.0, {"excess": 1.0}),
-        "dense": Curve(0.0, {"excess": 1.0}),
-        "text": Curve(0.0, {"words": 1.0}),
-    }
-)
-"""Curves for a model that has none of its own: how far a page stands out from its library, whatever the scores are."""

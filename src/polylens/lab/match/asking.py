@@ -30,6 +30,9 @@ nobody knows how often."""
 LOOKS: tuple[tuple[str, float], ...] = (("scan", 0.35), ("pdf", 0.45), ("text", 0.2))
 """How a page of a library is kept, and its share: a picture alone, a picture and its text, a text alone."""
 
+QUESTIONS = 500
+"""Most questions in libraries of one size: each library takes a while to make."""
+
 MOST_OF = 0.7
 """Of all pages, that a library may have: the answers to half of its questions have to stay outside."""
 
@@ -74,7 +77,7 @@ def questions(material: Material) -> list[tuple[Asked, AskedQuery]]:
 
 
 def ask_all(material: Material, seed: int, progress: Callable[[int], None] = lambda _: None) -> Iterator[Case]:
-    """Asks everything once in a library of each size.
+    """Asks in libraries of each size, at most `QUESTIONS` questions in those of one size.
 
     The pages of a small library are chosen for the queries that are asked in it: half of them have an answer there.
 
@@ -86,10 +89,10 @@ def ask_all(material: Material, seed: int, progress: Callable[[int], None] = lam
     everything = questions(material)
     for size in sizes(material):
         rng = random.Random(f"match/{seed}/{size}")
-        rng.shuffle(everything)
+        chosen = rng.sample(everything, min(QUESTIONS, len(everything)))
         step = max(1, size // 2)
-        for start in range(0, len(everything), step):
-            turn = everything[start : start + step]
+        for start in range(0, len(chosen), step):
+            turn = chosen[start : start + step]
             yield from _ask(material, _library(rng, material, turn, size), turn, rng)
             progress(len(turn))
 

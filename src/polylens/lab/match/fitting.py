@@ -22,10 +22,10 @@ TOP = 10
 """Pages of each search that count, for fitting and for judging: those that a person looks at."""
 
 WEIGHED: dict[By, tuple[str, ...]] = {
-    "fused": ("excess", "level", "words", "wordless", "missing"),
-    "late": ("excess", "level"),
-    "dense": ("excess", "level"),
-    "text": ("words", "missing"),
+    "fused": ("excess", "unread", "wordless", "words", "ahead", "length", "background"),
+    "late": ("excess", "length", "background"),
+    "dense": ("excess", "length", "background"),
+    "text": ("words", "ahead", "length"),
 }
 """The features that the curve of a ranking weighs."""
 
@@ -37,14 +37,20 @@ GOOD = 0.5
 """The match from which on a page is called good."""
 
 
-def fit(cases: Sequence[Case]) -> dict[str, dict[str, Any]]:
-    """The curves for each kind of question and each ranking, as `measure_of` reads them."""
+def fit(cases: Sequence[Case], *, with_usual: bool = True) -> dict[str, dict[str, Any]]:
+    """The curves for each kind of question and each ranking, as `measure_of` reads them.
+
+    Args:
+        cases: Questions with their answers.
+        with_usual: Whether the model's usual background counts. Without it, they are such as the general ones of
+            `ranking.match`.
+    """
     curves: dict[str, dict[str, Any]] = {}
     for asked in asked_in(cases):
         curves[asked] = {}
         for by in rankings_of(asked):
             ranked = [case.ranked(by) for case in cases if case.asked == asked]
-            usual = _usual(ranked)
+            usual = _usual(ranked) if with_usual else None
             rows, right = _rows([case for case in ranked if len(case.right)], WEIGHED[by], usual)
             bias, weights = logistic(rows, right)
             named = {name: round(weight, 4) for name, weight in zip(WEIGHED[by], weights.tolist(), strict=True)}
