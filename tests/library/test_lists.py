@@ -20,7 +20,7 @@ from polylens.types import Embedding
 @pytest.fixture
 def library(tmp_path: Path) -> Library:
     for name in "abc":
-        passages = [f"{name}{number} of the harbour " + "and so on " * 150 for number in range(5)]
+        passages = [f"{name}{number} of the harbour " + "and so on " * 140 for number in range(5)]
         (tmp_path / f"{name}.txt").write_text("\n\n".join(passages))
     library = Library(tmp_path, FakeEmbedder())
     assert library.update().pages == 15
@@ -118,43 +118,42 @@ class TestFiles:
         assert all("harbour" in other.snippet for hit in hits for other in hit.others)
 
 
-def two_colours(first: str, second: str) -> PIL.Image.Image:
-    picture = PIL.Image.new("RGB", (64, 64), first)
-    picture.paste(second, (0, 0, 64, 32))
+def quarters(*colours: str) -> PIL.Image.Image:
+    picture = PIL.Image.new("RGB", (64, 64))
+    for corner, colour in zip(((0, 0), (32, 0), (0, 32), (32, 32)), colours, strict=True):
+        picture.paste(colour, (*corner, corner[0] + 32, corner[1] + 32))
     return picture
 
 
 class TestParts:
     def test_words_and_a_picture_count_alike(self, tmp_path: Path) -> None:
-        """Of three pages one has all of the words, one all of the picture, and one half of both, which neither the
+        """Of three pages one has all of the words, one all of the picture, and one most of both, which neither the
         words nor the picture finds first."""
         from reportlab.lib.utils import ImageReader
         from reportlab.pdfgen.canvas import Canvas
 
+        words, colours = "cranes harbour mast sail", ("#ff0000", "#0000ff", "#00ff00", "#ffff00")
         pages = {
-            "words.pdf": ("#00ff00", "#00ffff", "cranes harbour"),
-            "picture.pdf": ("#ff0000", "#0000ff", "nothing else"),
-            "both.pdf": ("#ff0000", "#ffff00", "cranes nothing"),
+            "words.pdf": (("#000000", "#ffffff", "#00ffff", "#ff00ff"), words),
+            "picture.pdf": (colours, "nothing of this here"),
+            "both.pdf": (("#000000", *colours[1:]), "cranes harbour mast here"),
         }
-        for name, (first, second, text) in pages.items():
-            canvas = Canvas(str(tmp_path / name), pagesize=(64, 64))
-            canvas.drawImage(ImageReader(two_colours(first, second)), 0, 0, 64, 64)
+        for name, (own, text) in pages.items():
+            canvas = Canvas(str(tmp_path / name), pagesize=(200, 200))
+            canvas.drawImage(ImageReader(quarters(*own)), 0, 0, 200, 200)
             canvas.setFillAlpha(0)
             canvas.drawString(1, 20, text)
             canvas.save()
         library = Library(tmp_path, FakeEmbedder())
         library.update()
-        words, picture = "cranes harbour", two_colours("#ff0000", "#0000ff")
-        assert library.search(words, by="late")[0].file == "words.pdf"
-        assert library.search(picture, by="late")[0].file == "picture.pdf"
-        both = library.search([words, picture], by="late")
-        assert {hit.file: round(hit.late_score, 1) for hit in both} == {
-            "both.pdf": 0.7,
-            "words.pdf": 0.6,
-            "picture.pdf": 0.6,
-        }
-        assert library.search([words, picture])[0].file == "both.pdf"
-        assert library.search([picture, words, " "])[0].late_score == pytest.approx(both[0].late_score, abs=1e-6)
+        picture = quarters(*colours)
+        for by in ("late", "fused"):
+            assert library.search(words, by=by)[0].file == "words.pdf"
+            assert library.search(picture, by=by)[0].file == "picture.pdf"
+            assert library.search([words, picture], by=by)[0].file == "both.pdf"
+        apart = [{hit.file: hit.late_score for hit in library.search(part)} for part in (words, picture)]
+        for hit in library.search([picture, words, " "]):
+            assert hit.late_score == pytest.approx((apart[0][hit.file] + apart[1][hit.file]) / 2, abs=1e-6)
 
     def test_the_vectors_of_a_part_weigh_as_much_as_those_of_another(self) -> None:
         rng = np.random.default_rng(0)

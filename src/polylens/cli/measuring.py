@@ -120,14 +120,16 @@ def functions(
 @benchmarks.command()
 def match(
     model: Model = "nano",
-    pages: Annotated[int, typer.Option(min=2, help="Pages of each of seven kinds; twice ten and a half as many.")] = 20,
+    pages: Annotated[
+        int, typer.Option(min=2, help="Pages of each of seven kinds; half as many again show running text.")
+    ] = 20,
     seed: Seed = 1,
     write: Annotated[
         bool, typer.Option("--write", help="Keep the curves in match.json in the model's folder, for its searches.")
     ] = False,
     json_file: Figures = None,
 ) -> None:
-    """Fit the measure of match of a model, and judge it on pages and queries that it was not fitted to."""
+    """Fit the measure of match of a model to half of the pages drawn, and judge it on the other half."""
     require_place("--json", json_file)
     with needing_the_train_extra("making pages"):
         from polylens.lab.match import report
@@ -138,7 +140,7 @@ def match(
     from polylens.runtime.embedder import load
 
     embedder = load(model)
-    done, total = 0, 2 * num_pages(pages)
+    done, total = 0, num_pages(pages)
     with counting_bar("pages") as report_pages:
 
         def count(more: int) -> None:

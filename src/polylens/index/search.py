@@ -121,14 +121,9 @@ def search(
         worded = snapshot.text_candidates(query_words, max(TEXT_CANDIDATES, top), where=where)
     stages = _Stages(snapshot, query, count_words(query_words), worded)
     cut = cut or Cut()
-    found = [each for each in _union(near, worded) if (each.file, each.page) != cut.without]
-    if by in ("late", "fused"):
-        scored = stages.scored(found)
-        scored.sort(key=_by_late if by == "late" else _by_fused)
-        found = [each.candidate for each in scored]
-    else:  # a stage that ranks alone decides before any multi-vector is read
-        found = sorted((each for each in found if _alone(each, by) is not None), key=lambda each: _by_alone(each, by))
-        scored = []
+    found, scored = _ranked(
+        [each for each in _union(near, worded) if (each.file, each.page) != cut.without], by, stages
+    )
     measure = measure or measure_of(None, "words")
     matches = measure(stages.evidence(by, found, scored)).tolist()
     groups, total = cut.groups(found, matches, top)
@@ -146,6 +141,16 @@ def search(
     num_pages = stages.num_pages if where is None else snapshot.count(where)
     num_pages -= cut.without is not None
     return Ranked(best, total=total, best=max(matches, default=None), num_pages=num_pages)
+
+
+def _ranked(found: Sequence[Candidate], by: By, stages: _Stages) -> tuple[list[Candidate], list[_Scored]]:
+    """The candidates that a ranking finds, best first, and the same with all scores, if it needed those."""
+    if by in ("late", "fused"):
+        scored = sorted(stages.scored(found), key=_by_late if by == "late" else _by_fused)
+        return [each.candidate for each in scored], scored
+    # A stage that ranks alone decides before any multi-vector is read.
+    alone = [each for each in found if _alone(each, by) is not None]
+    return sorted(alone, key=lambda each: _by_alone(each, by)), []
 
 
 @dataclass(frozen=True, slots=True)

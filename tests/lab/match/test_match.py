@@ -117,6 +117,21 @@ class TestFitting:
         assert figures["curves"]["words"]["late"].keys() == {"bias", "weights", "middle", "spread"}
 
 
+def test_halves_have_nothing_in_common() -> None:
+    whole = material(1)
+    halves = whole.halves(7)
+    texts = [{page.text for page in half.pages} for half in halves]
+    assert not texts[0] & texts[1] and len(texts[0]) == len(texts[1]) == 20
+    for half in halves:
+        assert len(half.queries) == len(half.pictures) == 40
+        for query in half.queries:
+            [number] = query.answers
+            if query.text != "harbour":
+                assert half.pages[number].text.split()[0] == query.text.removeprefix("the ")
+    two = Material(whole.pages, [AskedQuery("x", whole.queries[0].embedding, frozenset(range(40)))], [])
+    assert [half.queries for half in two.halves(7)] == [[], []]
+
+
 def test_the_material_is_drawn_and_embedded(tmp_path: Path) -> None:
     embedder = polylens.load(tiny.write(tmp_path / "tiny"))
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -30,7 +30,7 @@ nobody knows how often."""
 LOOKS: tuple[tuple[str, float], ...] = (("scan", 0.35), ("pdf", 0.45), ("text", 0.2))
 """How a page of a library is kept, and its share: a picture alone, a picture and its text, a text alone."""
 
-QUESTIONS = 500
+QUESTIONS = 400
 """Most questions in libraries of one size: each library takes a while to make."""
 
 MOST_OF = 0.7
@@ -76,7 +76,7 @@ def questions(material: Material) -> list[tuple[Asked, AskedQuery]]:
     return [*asked, *(("both", query) for query in both)]
 
 
-def ask_all(material: Material, seed: int, progress: Callable[[int], None] = lambda _: None) -> Iterator[Case]:
+def ask_all(material: Material, seed: int) -> Iterator[Case]:
     """Asks in libraries of each size, at most `QUESTIONS` questions in those of one size.
 
     The pages of a small library are chosen for the queries that are asked in it: half of them have an answer there.
@@ -84,7 +84,6 @@ def ask_all(material: Material, seed: int, progress: Callable[[int], None] = lam
     Args:
         material: Pages and queries.
         seed: Decides which pages are in which library, and how they are kept.
-        progress: Called with the number of questions of each library.
     """
     everything = questions(material)
     for size in sizes(material):
@@ -94,7 +93,6 @@ def ask_all(material: Material, seed: int, progress: Callable[[int], None] = lam
         for start in range(0, len(chosen), step):
             turn = chosen[start : start + step]
             yield from _ask(material, _library(rng, material, turn, size), turn, rng)
-            progress(len(turn))
 
 
 def sizes(material: Material) -> list[int]:

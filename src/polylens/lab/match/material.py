@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import PIL.Image
 
@@ -55,6 +55,26 @@ class Material:
     pages: list[SeenPage]
     queries: list[AskedQuery]
     pictures: list[AskedQuery]
+
+    def halves(self, seed: int) -> tuple[Material, Material]:
+        """Two halves without a page in common; a query whose answers are in both is in neither.
+
+        Args:
+            seed: Decides which page is in which.
+        """
+        order = list(range(len(self.pages)))
+        random.Random(f"match/{seed}/halves").shuffle(order)
+        middle = len(order) // 2
+        return self._part(sorted(order[:middle])), self._part(sorted(order[middle:]))
+
+    def _part(self, numbers: Sequence[int]) -> Material:
+        places = {number: place for place, number in enumerate(numbers)}
+
+        def kept(queries: Sequence[AskedQuery]) -> list[AskedQuery]:
+            inside = [query for query in queries if query.answers <= places.keys()]
+            return [replace(query, answers=frozenset(places[each] for each in query.answers)) for query in inside]
+
+        return Material([self.pages[number] for number in numbers], kept(self.queries), kept(self.pictures))
 
 
 @dataclass(slots=True)

@@ -11,7 +11,7 @@ from rich.table import Table
 from polylens.evaluate.machine import measured_on
 from polylens.lab.match.asking import Case, ask_all
 from polylens.lab.match.fitting import GOOD, Judged, fit, judge
-from polylens.lab.match.material import make_material
+from polylens.lab.match.material import Material, make_material
 from polylens.runtime.embedder import Embedder
 
 
@@ -27,29 +27,30 @@ class Outcome:
 
 
 def run(embedder: Embedder, pages: int, seed: int, progress: Callable[[int], None] = lambda _: None) -> Outcome:
-    """Fits the curves of a model to one draw of pages and queries, and judges them on another.
+    """Fits the curves of a model to one half of the pages that are drawn, and judges them on the other half.
 
     Args:
         embedder: The model; it must take texts and images.
-        pages: Pages of each kind per draw; see `make_material`.
-        seed: Of the draw for fitting; that for judging has the next one.
+        pages: Pages of each kind; see `make_material`.
+        seed: Decides everything.
         progress: Called with numbers of pages embedded.
 
     Raises:
         InputError: The fonts are not installed.
     """
-    fitted, others = (_cases(embedder, pages, each, progress) for each in (seed, seed + 1))
-    return outcome(fitted, others)
+    return of_material(make_material(embedder, pages, seed, progress), seed)
+
+
+def of_material(material: Material, seed: int) -> Outcome:
+    """The same for material that was made before."""
+    first, second = material.halves(seed)
+    return outcome(list(ask_all(first, seed)), list(ask_all(second, seed)))
 
 
 def outcome(fitted: Sequence[Case], others: Sequence[Case]) -> Outcome:
     """The curves fitted to some cases, judged on others."""
     curves = {"curves": fit(fitted)}
     return Outcome(curves, judge(others, curves), judge(others, None))
-
-
-def _cases(embedder: Embedder, pages: int, seed: int, progress: Callable[[int], None]) -> list[Case]:
-    return list(ask_all(make_material(embedder, pages, seed, progress), seed))
 
 
 def tables(outcome: Outcome) -> Iterator[Table]:
