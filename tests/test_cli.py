@@ -205,7 +205,7 @@ class TestIndexAndSearch:
         scores = [result["score"] for result in found["results"]]
         assert scores == [result["fused_score"] for result in found["results"]]
         assert scores == sorted(scores, reverse=True)
-        stages = {"score", "rerank_score", "fused_score", "late_score", "dense_score", "text_score"}
+        stages = {"match", "score", "rerank_score", "fused_score", "late_score", "dense_score", "text_score"}
         assert all(
             result.keys() == {"file", "page", "text", "kind", "language", "modified", *stages}
             for result in found["results"]
@@ -227,11 +227,11 @@ class TestIndexAndSearch:
             return output("search", "Flut", "--library", library, "--model", model, *options).decode().splitlines()
 
         for by in ("fused", "late", "dense", "text"):
-            ranked = [line for line in lines("--by", by) if line[0] != " "]
-            scores = [float(line.partition(f"({by} ")[2].split(",")[0].rstrip(")")) for line in ranked]
+            ranked = [line for line in lines("--by", by, "--scores") if line[0] != " "]
+            scores = [float(re.search(rf"\(match \S+, {by} (\d+\.\d+)", line)[1]) for line in ranked]
             assert len(ranked) == (1 if by == "text" else 4)
             assert scores == sorted(scores, reverse=True)
-        assert "1. notes/tide.md, page 1  (text " in lines("--by", "text")[0]
+        assert re.match(r"1\. notes/tide\.md, page 1  \(match \d\.\d\d\)$", lines("--by", "text")[0])
         [nothing] = (
             output("search", "Ebbe", "--by", "text", "--library", library, "--model", model).decode().splitlines()
         )
@@ -264,12 +264,59 @@ class TestIndexAndSearch:
             printed.stderr
         )
         ranked = [line for line in printed.stdout.decode().splitlines() if line[0] != " "]
-        assert [("(rerank " in line, "fused " in line) for line in ranked] == [(True, True)] * 2 + [(False, True)] * 2
+        assert [("(rerank " in line, "match " in line) for line in ranked] == [(True, True)] * 2 + [(False, True)] * 2
         done = run(*asked, "--json")
         found = json.loads(done.stdout)
         assert found["reranked"].keys() == {"model", "pages", "scored", "seconds"} and found["reranked"]["scored"] == 4
         scores = [result["rerank_score"] for result in found["results"]]
         assert scores == [result["score"] for result in found["results"]] == sorted(scores, reverse=True)
+
+    def test_a_picture_and_words(self, library: Path, model: Path) -> None:
+        def found(*options: str | Path) -> Any:
+            return json.loads(output("search", *options, "--library", library, "--json", "--model", model))
+
+        alone = found("--image", library / "red.png")
+        assert alone["query"] == "" and alone["results"][0]["file"] == "red.png"
+        both = found("Flut", "--image", library / "red.png")["results"]
+        late = {
+            name: {row["file"]: row["late_score"] for row in rows}
+            for name, rows in (("alone", alone["results"]), ("both", both))
+        }
+        words = {row["file"]: row["late_score"] for row in found("Flut")["results"]}
+        for file, score in late["both"].items():
+            if file != "letter.pdf":  # which has two pages
+                assert score == pytest.approx((late["alone"][file] + words[file]) / 2, abs=2e-4)  # of rounded scores
+        assert "no-such.png" in refusal("search", "Flut", "--library", library, "--image", "no-such.png", code=2)
+
+    def test_good_pages_only(self, library: Path, model: Path) -> None:
+        asked = ["search", "Flut", "--library", library, "--model", model]
+        found = json.loads(output(*asked, "--json"))
+        matches = [row["match"] for row in found["results"]]
+        assert found["best"] == max(matches) and (found["total"], found["next"], found["reason"]) == (4, None, None)
+        done = run(*asked, "--min-score", "1")
+        said = f"nothing fits well: the best of 4 pages has a match of {max(matches):.2f}"
+        assert (done.returncode, done.stdout.decode()) == (0, said + "\n")
+        none = json.loads(output(*asked, "--min-score", "1", "--json"))
+        assert none == {"query": "Flut", "results": [], "total": 0, "next": None, "best": max(matches), "reason": said}
+        wrong = run(*asked, "--min-score", "2")
+        assert wrong.returncode == 2 and "--min-score" in wrong.stderr.decode()
+
+    def test_a_list_is_continued(self, library: Path, model: Path) -> None:
+        asked = ["search", "Flut", "--library", library, "--model", model]
+        whole = [line for line in output(*asked).decode().splitlines() if line[0] != " "]
+        first, second = run(*asked, "--top", "3"), run(*asked, "--top", "3", "--offset", "3")
+        pieces = (first.stdout + second.stdout).decode().splitlines()
+        assert [line for line in pieces if line[0] != " "] == whole and whole[3].startswith("4. ")
+        assert (first.stderr, second.stderr) == (b"1 more: --offset 3\n", b"")
+        assert "the list ends before this offset, after 4 results" in output(*asked, "--offset", "9").decode()
+
+    def test_by_file(self, library: Path, model: Path) -> None:
+        asked = ["search", "Dear", "--library", library, "--model", model, "--group", "file", "--min-score", "0"]
+        ranked = output(*asked).decode().splitlines()
+        assert len([line for line in ranked if line[0] != " "]) == 3
+        assert sum(bool(re.fullmatch(r"   also page [12] \(match \d\.\d\d\)", line)) for line in ranked) == 1
+        rows = json.loads(output(*asked, "--json"))["results"]
+        assert [len(row["others"]) for row in rows if row["file"] == "letter.pdf"] == [1]
 
     def test_limits_of_a_reranker_that_was_not_named(self, library: Path) -> None:
         for option in ("--rerank-pages", "--rerank-seconds"):

@@ -49,11 +49,15 @@ def check(printed: str) -> None:
     languages, hits = answers[1::2], answers[2::2]
     assert len(set(languages)) >= 8
     for found in hits:
-        assert re.search(r"^  1\. \S+\.\w+, page \d+  \(fused \d\.\d\d, late .+\)$", found, flags=re.MULTILINE)
+        assert re.search(r"^  1\. \S+\.\w+, page \d+  \(match \d\.\d\d\)$", found, flags=re.MULTILINE)
     outcome = re.search(r"^Of (\d+) such questions, (\d+) find the page they are about", printed, flags=re.MULTILINE)
     assert outcome
     asked, right = map(int, outcome.groups())
     assert asked >= 20 and right > asked / 2
+    in_vain = re.search(
+        r"^Of (\d+) questions that no page answers, (\d+) find nothing that fits well", printed, re.MULTILINE
+    )
+    assert in_vain and int(in_vain[1]) >= 10 and int(in_vain[2]) > 0.7 * int(in_vain[1])
     closing = printed[outcome.end() :]
     assert "polylens index ~/Documents" in closing and "polylens search --library ~/Documents" in closing
     assert "polylens open samples" in closing

@@ -16,7 +16,7 @@ from tests.support.fakes import FakeEmbedder
 from polylens.index.table import store as store_module
 from polylens.library.doctor import examine
 from polylens.library.library import Library
-from polylens.library.unsearchable import FILE
+from polylens.library.unsearchable import FILE, NO_SUFFIX, listed, read_listing
 from polylens.types import Embedding
 
 
@@ -104,9 +104,10 @@ class TestDoctor:
         Library(folder, FakeEmbedder()).update()
         said = self.told(folder)
         assert said[0] == "not searchable, as files of these kinds are not read: 2 .mp3, 1 .bin, 1 without a suffix"
-        assert [line.split(": ")[1] for line in said[1:4]] == ["cut.png", "empty.txt", "large.txt"]
-        assert said[4].startswith("searchable in part: plan.pdf, without page 2: cannot be rendered")
-        assert len(said) == 5
+        assert said[1] == "to search .mp3: keep a transcript beside it as .txt"
+        assert [line.split(": ")[1] for line in said[2:5]] == ["cut.png", "empty.txt", "large.txt"]
+        assert said[5].startswith("searchable in part: plan.pdf, without page 2: cannot be rendered")
+        assert len(said) == 6
 
     def test_of_an_index_that_does_not_say(self, folder: Path) -> None:
         """An index of an earlier version, whose files were all read whole."""
@@ -119,6 +120,41 @@ class TestDoctor:
         Library(folder, FakeEmbedder()).update()
         os.utime(folder / "cut.png", ns=(5, 5))
         assert any("1 not in the index (cut.png)" in line for line in self.told(folder))
+
+
+class TestListing:
+    FILES = ("cut.png", "empty.txt", "large.txt")
+
+    def test_the_index_and_the_update_say_the_same(self, folder: Path) -> None:
+        library = Library(folder, FakeEmbedder())
+        report = library.update()
+        listing = library.unsearchable()
+        assert listing == listed(report.passed_over, report.failed, report.partly)
+        assert [(each.file, each.part) for each in listing.files] == [
+            *((file, None) for file in self.FILES),
+            ("plan.pdf", "page 2"),
+        ]
+        assert all(each.reason for each in listing.files)
+        assert [(each.kind, each.count) for each in listing.kinds] == [(".mp3", 2), (".bin", 1), (NO_SUFFIX, 1)]
+        assert [each.advice for each in listing.kinds] == ["keep a transcript beside it as .txt", None, None]
+        assert listing.counts() == {"files": 3, "partly": 1, "other_kinds": 4}
+
+    def test_before_anything_is_indexed_the_kinds_are_known(self, folder: Path) -> None:
+        listing = Library(folder, FakeEmbedder()).unsearchable()
+        assert [each.file for each in listing.files] == ["large.txt"] and len(listing.kinds) == 3
+
+    def test_what_changed_since_is_not_named(self, folder: Path) -> None:
+        library = Library(folder, FakeEmbedder())
+        library.update()
+        (folder / "cut.png").unlink()
+        os.utime(folder / "plan.pdf", ns=(5, 5))
+        assert [each.file for each in library.unsearchable().files] == ["empty.txt", "large.txt"]
+
+    def test_without_the_files_the_index_still_knows(self, folder: Path) -> None:
+        library = Library(folder, FakeEmbedder())
+        library.update()
+        listing = read_listing(library.storage, None)
+        assert [each.file for each in listing.files] == ["cut.png", "empty.txt", "plan.pdf"] and not listing.kinds
 
 
 def test_the_command_names_them(folder: Path, tmp_path: Path) -> None:

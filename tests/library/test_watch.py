@@ -272,6 +272,6 @@ def test_the_command(tmp_path: Path, number: signal.Signals) -> None:
         _, said = process.communicate(timeout=HANG)
     assert process.returncode == 0, said
     assert sum(line.startswith("watching ") for line in heard) == 2
-    assert any(line.startswith("could not read one: broken.pdf: ") for line in heard), heard
+    assert any(line.startswith("one: not searchable: broken.pdf: ") for line in heard), heard
     assert said.splitlines()[-1] == "stopped; what was finished is in the index"
     assert "Traceback" not in said

@@ -10,7 +10,7 @@ from typing import Any
 from polylens.index.ranking.filters import Filters
 from polylens.index.search import By
 from polylens.library.library import Library
-from polylens.server.search_page.service import LibraryService
+from polylens.server.search_page.service import LibraryService, Wanted
 
 
 class Models:
@@ -31,4 +31,4 @@ def service_of(library: Library) -> LibraryService:
 
 def over_http(service: LibraryService, query: str, by: By = "fused", filters: Filters | None = None) -> dict[str, Any]:
     """What the page is answered, before it is JSON."""
-    return asyncio.run(service.search([query], top=9, by=by, filters=filters or Filters()))
+    return asyncio.run(service.search([query], Wanted(9, by, filters)))

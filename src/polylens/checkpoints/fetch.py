@@ -36,6 +36,7 @@ WANTED_FILES = (
     "*/adapter_config.json",
     "*/adapter_model.safetensors",
     "artifact.metadata",
+    "match.json",
     ADAPTER_CONFIG,
     ADAPTER_WEIGHTS,
 )

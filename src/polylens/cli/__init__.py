@@ -3,7 +3,7 @@
 What a command needs is imported inside it, so that `polylens --help` answers at once.
 """
 
-from polylens.cli import embedding, reranking, converting, libraries, serving, training, measuring, benching  # isort: skip  # help names them in this order
+from polylens.cli import embedding, reranking, converting, libraries, searching, serving, training, measuring, benching  # isort: skip  # help names them in this order
 from polylens.cli.app import app, main
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "main",
     "measuring",
     "reranking",
+    "searching",
     "serving",
     "training",
 ]

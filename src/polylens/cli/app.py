@@ -17,6 +17,8 @@ from polylens.errors import InputError, PolylensError, exit_code
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from polylens.runtime.embedder import Embedder
+
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
@@ -41,6 +43,18 @@ Quantization = Annotated[
         "(default: none).",
     ),
 ]
+
+LibraryName = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FOLDER",
+        help="The indexed folder, or s3://BUCKET/PREFIX (default: the nearest folder upwards that has an index).",
+    ),
+]
+IndexModel = Annotated[
+    str | None, typer.Option(help="The model, as for index (default: the one that the index was made with).")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 
 
 def main() -> None:
@@ -76,6 +90,21 @@ def options(
     ] = False,
 ) -> None:
     """Universal embeddings that you run yourself: texts, images and document pages in one vector space."""
+
+
+def load_if_named(model: str | None, engine: str | None = None, quantization: str | None = None) -> Embedder | None:
+    """The model of an index, where a command names one; None lets the library find its own.
+
+    Raises:
+        InputError: An engine or a quantization is given without a model.
+    """
+    if model is None:
+        if engine is not None or quantization is not None:
+            raise InputError("--engine and --quantization say how a model computes; name it with --model")
+        return None
+    from polylens.runtime.embedder import load
+
+    return load(model, engine=engine, quantization=quantization)
 
 
 def show(*tables: Table) -> None:

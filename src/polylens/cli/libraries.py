@@ -1,43 +1,26 @@
-"""Commands that make folders searchable, keep them so, search them, and examine and export their indexes."""
+"""Commands that make folders searchable, keep them so, and examine and export their indexes."""
 
 from __future__ import annotations
 
 import json
 import signal
 import sys
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from polylens.cli.app import Engine, Quantization, app
+from polylens.cli.app import AsJson, Engine, IndexModel, LibraryName, Quantization, app, load_if_named
 from polylens.cli.bars import counting_bar, indexing_bar
 from polylens.cli.escaping import shown
 from polylens.cli.watching import Watching, summary, unread_in_short, wordless
 from polylens.errors import InputError
 
 if TYPE_CHECKING:
-    from polylens.index.search import Hit
     from polylens.library.doctor import Diagnosis
     from polylens.library.library import Library
     from polylens.library.progress import Report
-    from polylens.library.reranking import Reranked, Reranking
     from polylens.library.watch import Follower
-    from polylens.types import Kind
-
-LibraryName = Annotated[
-    str | None,
-    typer.Option(
-        metavar="FOLDER",
-        help="The indexed folder, or s3://BUCKET/PREFIX (default: the nearest folder upwards that has an index).",
-    ),
-]
-Top = Annotated[int, typer.Option("--top", "-n", min=1, help="Number of results.")]
-IndexModel = Annotated[
-    str | None, typer.Option(help="The model, as for index (default: the one that the index was made with).")
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 
 Ocr = Annotated[
     str | None,
@@ -47,33 +30,6 @@ Ocr = Annotated[
         "in these languages: ISO 639 codes, such as de,ru (default: the index's setting, or auto).",
     ),
 ]
-
-RerankModel = Annotated[
-    str | None,
-    typer.Option(
-        "--rerank",
-        metavar="MODEL",
-        help="Order the first pages anew with this reranker, which looks at each page together with the query.",
-    ),
-]
-RerankPages = Annotated[
-    int | None, typer.Option(metavar="N", min=1, help="How many pages --rerank scores (default: 20).")
-]
-RerankSeconds = Annotated[
-    float | None,
-    typer.Option(
-        metavar="S", min=0.01, help="Seconds after which --rerank scores no further page (default: no limit)."
-    ),
-]
-
-
-class Ranking(StrEnum):
-    """What ranks the pages that `search` prints."""
-
-    fused = "fused"
-    late = "late"
-    dense = "dense"
-    text = "text"
 
 
 @app.command()
@@ -111,7 +67,7 @@ def index(
     """Make a folder of documents, pictures and texts searchable, or bring its index up to date."""
     from polylens.library.library import Library
 
-    report = _update(Library(folder, _load(model, engine, quantization), index=at), rebuild, pool, ocr)
+    report = _update(Library(folder, load_if_named(model, engine, quantization), index=at), rebuild, pool, ocr)
     print(summary(report))
     if report.wordless:
         print(wordless(report))
@@ -149,7 +105,7 @@ def watch(
         )
     paths = list({Path(folder).expanduser().absolute(): None for folder in folders or ["."]})
     indexed = [path for path in paths if Store.exists(Library(path).storage)]
-    embedder = _load(model) or Library((indexed or paths)[0]).embedder
+    embedder = load_if_named(model) or Library((indexed or paths)[0]).embedder
     for path in indexed:
         read_manifest(Library(path).storage, model_id=embedder.model_id)
     listener = Watching(one=len(paths) == 1)
@@ -171,66 +127,6 @@ def _stop_on_signals(follower: Follower) -> None:
 
     for each in (signal.SIGINT, signal.SIGTERM):
         signal.signal(each, end)
-
-
-@app.command()
-def search(
-    query: Annotated[str, typer.Argument(metavar="QUERY", help="What to look for; quote several words.")],
-    library: LibraryName = None,
-    top: Top = 5,
-    by: Annotated[
-        Ranking,
-        typer.Option(
-            help="What ranks: one vector per page (dense), one per token (late), the words (text), or all (fused)."
-        ),
-    ] = Ranking.fused,
-    below: Annotated[
-        str | None, typer.Option("--folder", metavar="NAME", help="Only files below this folder of the library.")
-    ] = None,
-    kind: Annotated[
-        list[str] | None,
-        typer.Option(help="Only pages of this kind: pdf, image, text, document, slides or sheet. May be repeated."),
-    ] = None,
-    language: Annotated[
-        list[str] | None,
-        typer.Option(metavar="CODE", help="Only texts in this language: an ISO 639 code (de, zh). May be repeated."),
-    ] = None,
-    since: Annotated[
-        str | None, typer.Option(metavar="DATE", help="Only files modified on this day or later: 2026-11-01.")
-    ] = None,
-    until: Annotated[
-        str | None, typer.Option(metavar="DATE", help="Only files modified on this day or earlier.")
-    ] = None,
-    rerank: RerankModel = None,
-    rerank_pages: RerankPages = None,
-    rerank_seconds: RerankSeconds = None,
-    model: IndexModel = None,
-    as_json: AsJson = False,
-) -> None:
-    """Find the pages that best fit a query."""
-    from polylens.index.ranking.filters import Filters
-    from polylens.library.library import Library
-    from polylens.library.location import find_library
-    from polylens.library.results import hit_dict, reranked_dict
-
-    folder = library if library is not None else find_library()
-    if not query.strip():
-        raise InputError("the query is empty; say what to look for")
-    filters = Filters.of(below, cast("list[Kind] | None", kind), language, since, until)  # refused before a model loads
-    reranking = _reranking(rerank, rerank_pages, rerank_seconds)
-    view = Library(folder, _load(model)).view()
-    hits = view.search(query, top, by=by.value, filters=filters, rerank=reranking)
-    if hits.reranked is not None:
-        print(_reranked(hits.reranked), file=sys.stderr)
-    if as_json:
-        found: dict[str, Any] = {"query": query, "results": [hit_dict(hit) for hit in hits]}
-        if hits.reranked is not None:
-            found["reranked"] = reranked_dict(hits.reranked)
-        print(json.dumps(found, ensure_ascii=False))
-    elif hits:
-        _print_hits(hits, by)
-    else:
-        print(shown(f"nothing found: {view.why_nothing(by=by.value, filters=filters)}"))
 
 
 @app.command()
@@ -270,7 +166,7 @@ def doctor(
     from polylens.library.library import Library
     from polylens.library.location import find_library
 
-    library = Library(folder if folder is not None else find_library(), _load(model))
+    library = Library(folder if folder is not None else find_library(), load_if_named(model))
     with counting_bar("pages") as report:
         diagnosis = surgery.examine(library, report=report)
     done = []
@@ -310,8 +206,8 @@ def demo(
     from polylens.library.library import Library
     from polylens.runtime.embedder import load
 
-    questions = folder / ".maker" / "queries.json"
-    if not questions.exists():
+    questions, absurd = (folder / ".maker" / name for name in ("queries.json", "absurd.json"))
+    if not questions.exists() or not absurd.exists():
         raise InputError(f"{folder} is not the samples folder of the project; run this where the project was cloned")
     print(f"Making {folder}/ searchable with nano, on this machine alone.", file=sys.stderr)
     embedder = load("nano")
@@ -319,6 +215,7 @@ def demo(
     is_old = Store.exists(library.storage) and read_manifest(library.storage).model_id != embedder.model_id
     print(summary(_update(library, rebuild=is_old, ocr="off")))  # to show what is found by sight alone
     _ask(library, json.loads(questions.read_text(encoding="utf-8")))
+    _ask_in_vain(library, json.loads(absurd.read_text(encoding="utf-8")))
     print("\nAsk them something else:")
     print(f"  .venv/bin/polylens search --library {folder} 'what you are looking for'")
     print("\nSearch a folder of your own:")
@@ -330,6 +227,8 @@ def demo(
 
 def _ask(library: Library, questions: list[dict[str, Any]]) -> None:
     """Search for each question, print the first one in each language, and count the pages that were found."""
+    from polylens.cli.searching import print_hits
+
     right = by_sight = 0
     shown: set[str] = set()
     for question in questions:
@@ -340,21 +239,17 @@ def _ask(library: Library, questions: list[dict[str, Any]]) -> None:
         if question["language"] not in shown:
             shown.add(question["language"])
             print(f"\n{question['query']}  [{question['language']}]")
-            _print_hits(hits, indent="  ")
+            print_hits(hits, indent="  ")
     print(
         f"\nOf {len(questions)} such questions, {right} find the page they are about among their first three results."
     )
     print(f"{by_sight} of those {right} pages are mere pictures, without a text layer: found by sight alone.")
 
 
-def _load(model: str | None, engine: str | None = None, quantization: str | None = None) -> Any:
-    if model is None:
-        if engine is not None or quantization is not None:
-            raise InputError("--engine and --quantization say how a model computes; name it with --model")
-        return None
-    from polylens.runtime.embedder import load
-
-    return load(model, engine=engine, quantization=quantization)
+def _ask_in_vain(library: Library, questions: list[dict[str, Any]]) -> None:
+    """Search for what is not there, and count how often that is noticed."""
+    empty = sum(not library.search(question["query"], min_score=0.5) for question in questions)
+    print(f"Of {len(questions)} questions that no page answers, {empty} find nothing that fits well (--min-score 0.5).")
 
 
 def _update(library: Library, rebuild: bool, pool: int | None = None, ocr: str | None = None) -> Report:
@@ -365,39 +260,3 @@ def _update(library: Library, rebuild: bool, pool: int | None = None, ocr: str |
         where = "kept beside the index, which answers as before" if rebuild else "in the index"
         print(f"What was finished is {where}; the same command continues from there.", file=sys.stderr)
         raise
-
-
-def _reranking(model: str | None, pages: int | None, seconds: float | None) -> Reranking | None:
-    if model is None:
-        if pages is not None or seconds is not None:
-            raise InputError("--rerank-pages and --rerank-seconds limit a reranker; name one with --rerank MODEL")
-        return None
-    from polylens.library.reranking import DEFAULT_PAGES, Reranking
-    from polylens.runtime.reranker import load_reranker
-
-    return Reranking(load_reranker(model), DEFAULT_PAGES if pages is None else pages, seconds)
-
-
-def _reranked(done: Reranked) -> str:
-    """What the rerank stage did, as a line."""
-    return f"reranked {done.scored} of {done.pages} pages with {done.model_id} in {done.seconds:.1f} s"
-
-
-def _print_hits(hits: list[Hit], by: Ranking = Ranking.fused, indent: str = "") -> None:
-    for rank, hit in enumerate(hits, start=1):
-        print(f"{indent}{rank}. {shown(hit.file)}, page {hit.page}  ({_scores(hit, by)})")
-        if hit.snippet:
-            print(f"{indent}   {shown(hit.snippet)}")
-
-
-def _scores(hit: Hit, by: Ranking) -> str:
-    """The reranker's score, if there is one, and that of each stage, the one that ranks first."""
-    reranked = [] if hit.rerank_score is None else [f"rerank {hit.rerank_score:.2f}"]
-    scores = {
-        Ranking.fused: hit.fused_score,
-        Ranking.late: hit.late_score,
-        Ranking.dense: hit.dense_score,
-        Ranking.text: hit.text_score,
-    }
-    order = sorted(scores, key=lambda stage: stage is not by)
-    return ", ".join([*reranked, *(f"{stage} {scores[stage]:.2f}" for stage in order if scores[stage] is not None)])

@@ -117,6 +117,45 @@ def functions(
     _evaluate_texts("functions", model, None, candidates, seed, json_file, teacher=False)
 
 
+@benchmarks.command()
+def match(
+    model: Model = "nano",
+    pages: Annotated[
+        int, typer.Option(min=2, help="Pages of each of seven kinds; half as many again show running text.")
+    ] = 20,
+    seed: Seed = 1,
+    write: Annotated[
+        bool, typer.Option("--write", help="Keep the curves in match.json in the model's folder, for its searches.")
+    ] = False,
+    json_file: Figures = None,
+) -> None:
+    """Fit the measure of match of a model to half of the pages drawn, and judge it on the other half."""
+    require_place("--json", json_file)
+    with needing_the_train_extra("making pages"):
+        from polylens.lab.match import report
+        from polylens.lab.match.material import num_pages
+    from polylens.checkpoints.calibration import write_calibration
+    from polylens.checkpoints.fetch import resolve
+    from polylens.checkpoints.loading import read_header
+    from polylens.runtime.embedder import load
+
+    embedder = load(model)
+    done, total = 0, num_pages(pages)
+    with counting_bar("pages") as report_pages:
+
+        def count(more: int) -> None:
+            nonlocal done
+            done += more
+            report_pages(done, total)
+
+        outcome = report.run(embedder, pages, seed, count)
+    show(*report.tables(outcome))
+    figures = report.as_json(outcome, model=embedder.model_id, pages=pages, seed=seed)
+    _keep(figures, json_file)
+    if write:
+        print(write_calibration(read_header(resolve(model)), {"pages": pages, "seed": seed, **outcome.curves}))
+
+
 def _evaluate_texts(
     name: str, model: str, tasks: str | None, candidates: int, seed: int, json_file: Path | None, teacher: bool
 ) -> None:

@@ -25,7 +25,7 @@ class Watching:
     def __init__(self, *, one: bool) -> None:
         self._one = one
         self._known: set[Library] = set()
-        self._failed: dict[Library, set[tuple[str, str]]] = {}
+        self._said: dict[Library, set[str]] = {}
         self._changes: list[Change] = []
         self._bar = ExitStack()
         self._report: Callable[[UpdateProgress], None] | None = None
@@ -49,9 +49,7 @@ class Watching:
             print(f"watching {library.folder} (Ctrl-C ends it)", file=sys.stderr)
             if report.wordless:
                 print(wordless(report), file=sys.stderr)
-        for file, reason in sorted(set(report.failed) - self._failed.get(library, set())):
-            print(shown(f"could not read {self._name(library)}{file}: {reason}"), file=sys.stderr)
-        self._failed[library] = set(report.failed)
+        self._say_unsearchable(library, report)
 
     def problem(self, library: Library, error: Exception) -> None:
         self.close()
@@ -67,6 +65,16 @@ class Watching:
         for change in self._changes:
             print(shown(f"{self._name(library)}{change}"), flush=True)
         self._changes = []
+
+    def _say_unsearchable(self, library: Library, report: Report) -> None:
+        """Names what is not searchable, but what was named after the update before."""
+        from polylens.library.unsearchable import listed
+
+        lines = list(listed(report.passed_over, report.failed, report.partly).lines())
+        for line in lines:
+            if line not in self._said.get(library, set()):
+                print(shown(f"{self._name(library)}{line}"), file=sys.stderr)
+        self._said[library] = set(lines)
 
     def _name(self, library: Library) -> str:
         return "" if self._one else f"{library.folder.name}: "

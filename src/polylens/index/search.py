@@ -13,15 +13,18 @@ from datetime import datetime
 from typing import Literal, get_args
 
 import numpy as np
+import numpy.typing as npt
 
+from polylens.index.ranking.cut import Cut, Ranked
 from polylens.index.ranking.filters import Filters
 from polylens.index.ranking.full_text import count_words
 from polylens.index.ranking.fusion import fuse, share
 from polylens.index.ranking.late import maxsim
+from polylens.index.ranking.match import Evidence, Measure, measure_of
 from polylens.index.ranking.snippets import snippet
 from polylens.index.table.schema import HalfArray
 from polylens.index.table.snapshot import Candidate, Snapshot, StoredPage
-from polylens.types import Embedding, Kind
+from polylens.types import Embedding, FloatArray, Kind
 
 By = Literal["fused", "late", "dense", "text"]
 """What ranks the pages: all stages together, or one of them alone."""
@@ -48,6 +51,8 @@ class Hit:
     """The page's number, from 1."""
     score: float
     """The score that ranks: the reranker's where one scored the page, else that of the stage that was to rank."""
+    match: float
+    """How likely the page is what was asked for, from 0 to 1, whatever ranked; see `ranking.match`."""
     fused_score: float
     """All stages together, at most 1; see `fusion.fuse`."""
     late_score: float
@@ -68,6 +73,8 @@ class Hit:
     """When the file was last modified, as of its indexing; in this machine's time zone."""
     rerank_score: float | None = None
     """What a reranker scored the page, as `RankedDocument.score`; None where none did."""
+    others: tuple[Hit, ...] | None = None
+    """The further pages of the file that match, best first, where each file has one place in the list; else None."""
 
     @property
     def found_by(self) -> tuple[Literal["dense", "text"], ...]:
@@ -86,7 +93,9 @@ def search(
     by: By = "fused",
     query_words: str = "",
     filters: Filters | None = None,
-) -> list[Hit]:
+    cut: Cut | None = None,
+    measure: Measure | None = None,
+) -> Ranked[Hit]:
     """The best pages for a query.
 
     Args:
@@ -97,29 +106,51 @@ def search(
         by: What ranks. "dense" and "text" look only at what that stage found, "late" and "fused" at the union.
         query_words: The words of the query, for full text and for the snippets; "" where it has none.
         filters: Which pages to look among; they hold in every stage before anything is ranked. None is every page.
+        cut: Which piece of the list is returned, of which pages; None is its beginning, of all pages.
+        measure: What gives each page its match; None is the measure for models that have none of their own.
 
     Returns:
         At most `top` pages, best first. Scores that agree to four decimals are ordered by the late score, the dense
-        score, the file and the page.
+        score, the file and the page. The list ends with the pages that the first stages found, so its order is the same
+        whichever piece is asked for.
     """
     where = snapshot.where(filters or Filters())
     near = snapshot.dense_candidates(query.dense, max(candidates, top), where=where)
     worded: list[Candidate] = []
     if query_words.strip():
         worded = snapshot.text_candidates(query_words, max(TEXT_CANDIDATES, top), where=where)
-    found = _union(near, worded)
-    if by == "dense":  # a stage that ranks alone decides before any multi-vector is read
-        found = sorted((each for each in found if each.dense_score is not None), key=_by_dense)[:top]
-    elif by == "text":
-        found = sorted((each for each in found if each.text_score is not None), key=_by_text)[:top]
-    scored = _scored(snapshot, query, query_words, found, worded)
-    if by == "late":
-        scored.sort(key=lambda each: _rank(each.candidate, each.late, each.candidate.dense_score))
-    elif by == "fused":
-        scored.sort(key=lambda each: _rank(each.candidate, each.fused, each.late))
-    best = scored[:top]
-    pages = snapshot.fetch([each.candidate.row for each in best])
-    return [_hit(each, page, query, query_words, by) for each, page in zip(best, pages, strict=True)]
+    stages = _Stages(snapshot, query, count_words(query_words), worded)
+    cut = cut or Cut()
+    found, scored = _ranked(
+        [each for each in _union(near, worded) if (each.file, each.page) != cut.without], by, stages
+    )
+    measure = measure or measure_of(None, "words")
+    matches = measure(stages.evidence(by, found, scored)).tolist()
+    groups, total = cut.groups(found, matches, top)
+    shown = [index for group in groups for index in group]
+    pages = snapshot.fetch([found[index].row for index in shown])
+    late = [scored[index] for index in shown] if scored else stages.scored([found[index] for index in shown])
+    hits = {
+        index: _hit(each, page, matches[index], query, query_words, by)
+        for index, each, page in zip(shown, late, pages, strict=True)
+    }
+    if cut.by_file:
+        best = [replace(hits[first], others=tuple(hits[each] for each in others)) for first, *others in groups]
+    else:
+        best = [hits[first] for [first] in groups]
+    num_pages = stages.num_pages if where is None else snapshot.count(where)
+    num_pages -= cut.without is not None
+    return Ranked(best, total=total, best=max(matches, default=None), num_pages=num_pages)
+
+
+def _ranked(found: Sequence[Candidate], by: By, stages: _Stages) -> tuple[list[Candidate], list[_Scored]]:
+    """The candidates that a ranking finds, best first, and the same with all scores, if it needed those."""
+    if by in ("late", "fused"):
+        scored = sorted(stages.scored(found), key=_by_late if by == "late" else _by_fused)
+        return [each.candidate for each in scored], scored
+    # A stage that ranks alone decides before any multi-vector is read.
+    alone = [each for each in found if _alone(each, by) is not None]
+    return sorted(alone, key=lambda each: _by_alone(each, by)), []
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,10 +162,11 @@ class _Scored:
     fused: float
 
 
-def _hit(scored: _Scored, page: StoredPage, query: Embedding, query_words: str, by: By) -> Hit:
+def _hit(scored: _Scored, page: StoredPage, match: float, query: Embedding, query_words: str, by: By) -> Hit:
+    late = scored.late / query.num_tokens
     scores: dict[By, float | None] = {
         "fused": scored.fused,
-        "late": scored.late / query.num_tokens,
+        "late": late,
         "dense": scored.candidate.dense_score,
         "text": scored.candidate.text_score,
     }
@@ -144,8 +176,9 @@ def _hit(scored: _Scored, page: StoredPage, query: Embedding, query_words: str, 
         file=page.file,
         page=page.page,
         score=ranking,
+        match=match,
         fused_score=scored.fused,
-        late_score=scored.late / query.num_tokens,
+        late_score=late,
         dense_score=scored.candidate.dense_score,
         text_score=scored.candidate.text_score,
         text=page.text,
@@ -165,19 +198,56 @@ def _union(near: Sequence[Candidate], worded: Sequence[Candidate]) -> list[Candi
     return list(found.values())
 
 
-def _scored(
-    snapshot: Snapshot, query: Embedding, query_words: str, found: Sequence[Candidate], worded: Sequence[Candidate]
-) -> list[_Scored]:
-    """The candidates with their exact MaxSim, and with all stages fused."""
-    parts = _parts(snapshot, [candidate.row for candidate in found])
-    scores = (maxsim(query.multivector, pages) for pages in parts)
-    late = np.concatenate([np.zeros(0), *scores], dtype=np.float32)
-    has_text = np.array([candidate.has_text for candidate in found], dtype=bool)
-    num_words, num_pages = count_words(query_words), snapshot.count()
-    text = share([each.text_score for each in found], num_words, num_pages)
-    best_text = share([each.text_score for each in worded], num_words, num_pages).max(initial=0)
-    fused = fuse(late / np.float32(query.num_tokens), text, has_text, best_text=float(best_text))
-    return [_Scored(*row) for row in zip(found, late.tolist(), fused.tolist(), strict=True)]
+class _Stages:
+    """The scores of the candidates of one search.
+
+    Args:
+        snapshot: The index at one moment.
+        query: Both outputs of the model for the query.
+        num_words: Words of the query.
+        worded: The pages that the words found.
+    """
+
+    def __init__(self, snapshot: Snapshot, query: Embedding, num_words: int, worded: Sequence[Candidate]) -> None:
+        self._snapshot = snapshot
+        self._query = query
+        self._num_words = num_words
+        self.num_pages = snapshot.count()
+        self._best_text = float(self._share(worded).max(initial=0))
+
+    def scored(self, found: Sequence[Candidate]) -> list[_Scored]:
+        """The candidates with their exact MaxSim, and with all stages fused."""
+        parts = _parts(self._snapshot, [candidate.row for candidate in found])
+        scores = (maxsim(self._query.multivector, pages) for pages in parts)
+        late = np.concatenate([np.zeros(0), *scores], dtype=np.float32)
+        per_token = late / np.float32(self._query.num_tokens)
+        fused = fuse(per_token, self._share(found), _has_text(found), best_text=self._best_text)
+        return [_Scored(*row) for row in zip(found, late.tolist(), fused.tolist(), strict=True)]
+
+    def evidence(self, by: By, found: Sequence[Candidate], scored: Sequence[_Scored]) -> Evidence:
+        """What says how well each candidate matches.
+
+        Args:
+            by: What ranks.
+            found: All candidates that it ranks.
+            scored: The same, where late interaction has scored them.
+        """
+        dense = [np.nan if each.dense_score is None else each.dense_score for each in found]
+        return Evidence(
+            by=by,
+            late=np.array([each.late for each in scored], np.float32) / np.float32(self._query.num_tokens),
+            dense=np.array(dense, np.float32),
+            text=self._share(found),
+            has_text=_has_text(found),
+            num_words=self._num_words,
+        )
+
+    def _share(self, found: Sequence[Candidate]) -> FloatArray:
+        return share([each.text_score for each in found], self._num_words, self.num_pages)
+
+
+def _has_text(found: Sequence[Candidate]) -> npt.NDArray[np.bool_]:
+    return np.array([candidate.has_text for candidate in found], dtype=bool)
 
 
 def _parts(snapshot: Snapshot, rows: Sequence[int]) -> Iterator[list[HalfArray]]:
@@ -192,12 +262,21 @@ def _parts(snapshot: Snapshot, rows: Sequence[int]) -> Iterator[list[HalfArray]]
             yield pages
 
 
-def _by_dense(candidate: Candidate) -> tuple[float | str, ...]:
-    return _rank(candidate, candidate.dense_score)
+def _by_fused(scored: _Scored) -> tuple[float | str, ...]:
+    return _rank(scored.candidate, scored.fused, scored.late)
 
 
-def _by_text(candidate: Candidate) -> tuple[float | str, ...]:
-    return _rank(candidate, candidate.text_score, candidate.dense_score)
+def _by_late(scored: _Scored) -> tuple[float | str, ...]:
+    return _rank(scored.candidate, scored.late, scored.candidate.dense_score)
+
+
+def _alone(candidate: Candidate, by: By) -> float | None:
+    """The score by which a stage ranks a candidate without the others; None where it did not find the candidate."""
+    return candidate.dense_score if by == "dense" else candidate.text_score
+
+
+def _by_alone(candidate: Candidate, by: By) -> tuple[float | str, ...]:
+    return _rank(candidate, _alone(candidate, by), candidate.dense_score)
 
 
 def _rank(candidate: Candidate, *scores: float | None) -> tuple[float | str, ...]:

@@ -33,10 +33,12 @@ class PolylensRetriever(BaseRetriever):  # type: ignore[misc]  # mypy does not f
     """Which pages to look among; None is every page."""
     rerank: Reranking | None = None
     """What orders the first pages anew, as for `Library.search`."""
+    min_score: float | None = None
+    """Leaves out pages whose match is lower, as for `Library.search`; a model is then given nothing off the point."""
 
     def _get_relevant_documents(self, query: str, *, run_manager: CallbackManagerForRetrieverRun) -> list[Document]:
         del run_manager
-        hits = self.library.search(query, self.top, filters=self.filters, rerank=self.rerank)
+        hits = self.library.search(query, self.top, filters=self.filters, rerank=self.rerank, min_score=self.min_score)
         return [Document(hit.text, id=identity(hit), metadata=metadata(self.library, hit)) for hit in hits]
 
 

@@ -25,6 +25,7 @@ from polylens.types import Image
 
 _FOR_PROGRAMS = [  # metadata that a language model is not shown beside the text
     "source",
+    "match",
     "score",
     "rerank_score",
     "fused_score",
@@ -45,6 +46,7 @@ class PolylensRetriever(BaseRetriever):  # type: ignore[misc]  # mypy does not f
         top: Most pages returned.
         filters: Which pages to look among; None is every page.
         rerank: What orders the first pages anew, as for `Library.search`.
+        min_score: Leaves out pages whose match is lower, as for `Library.search`.
     """
 
     def __init__(
@@ -54,18 +56,20 @@ class PolylensRetriever(BaseRetriever):  # type: ignore[misc]  # mypy does not f
         *,
         filters: Filters | None = None,
         rerank: Reranking | None = None,
+        min_score: float | None = None,
     ) -> None:
         super().__init__()
         self.library = library
         self.top = top
         self.filters = filters
         self.rerank = rerank
+        self.min_score = min_score
 
     def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
         parts: list[str | Image] = [query_bundle.query_str] if query_bundle.query_str else []
         if query_bundle.image_path:
             parts.append(Image(Path(query_bundle.image_path)))
-        hits = self.library.search(parts, self.top, filters=self.filters, rerank=self.rerank)
+        hits = self.library.search(parts, self.top, filters=self.filters, rerank=self.rerank, min_score=self.min_score)
         found = [(hit, metadata(self.library, hit)) for hit in hits]
         return [
             NodeWithScore(

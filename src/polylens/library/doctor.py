@@ -34,7 +34,7 @@ from polylens.index.table.schema import multivectors
 from polylens.index.table.store import Store
 from polylens.library.library import Library
 from polylens.library.page_embedding import PageEmbedder
-from polylens.library.unsearchable import Unsearchable, described, read_unsearchable
+from polylens.library.unsearchable import Unsearchable, listing_of, read_unsearchable, still_true
 from polylens.types import Embedding, FloatArray
 
 UNIT_DENSE = 1e-3  # by which the length of a dense vector may differ from 1; float32 after a bfloat16 model
@@ -372,8 +372,7 @@ def _check_files(found: Diagnosis, library: Library) -> None:
     except PolylensError as error:
         found.problem("files", str(error))
         return
-    kept = read_unsearchable(library.storage)
-    told = {file: each for file, each in kept.items() if (now := contents.files.get(file)) and each.is_of(now)}
+    told = still_true(contents, read_unsearchable(library.storage))
     same = [file for file, status in contents.files.items() if file in known and known[file].is_of(status)]
     half = [
         file for file in same if not _is_whole(library.folder / file, known[file].num_pages, _num_missing(told, file))
@@ -387,7 +386,7 @@ def _check_files(found: Diagnosis, library: Library) -> None:
     said = [f"{len(files)} {what} ({_listed(files)})" for what, files in parts.items() if files]
     if said:
         found.note("files", f"{'; '.join(said)}: `polylens index {library.folder}` brings it up to date")
-    for line in described(contents, told):
+    for line in listing_of(contents, told).lines():
         found.note("files", line)
 
 

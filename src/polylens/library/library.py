@@ -34,14 +34,15 @@ from polylens.library.plan import Unreadable
 from polylens.library.progress import IsReady, Report, UpdateProgress
 from polylens.library.reading import read_page
 from polylens.library.reranking import Found, PageReranker, Reranking
+from polylens.library.unsearchable import Listing, read_listing
 from polylens.library.update import Update
-from polylens.library.view import Query, View
+from polylens.library.view import Group, Query, View
 from polylens.types import Page
 
 if TYPE_CHECKING:
     from polylens.index.facets import Facets
     from polylens.index.ranking.filters import Filters
-    from polylens.index.search import By, Hit
+    from polylens.index.search import By
     from polylens.index.storage.base import Storage
     from polylens.index.table.manifest import Manifest
     from polylens.index.table.snapshot import FileRecord, Snapshot, StoredPage
@@ -134,11 +135,15 @@ class Library:
         by: By = "fused",
         filters: Filters | None = None,
         rerank: Reranking | PageReranker | None = None,
+        min_score: float | None = None,
+        offset: int = 0,
+        group: Group | None = None,
     ) -> Found:
         """The pages that best fit a text, or that look most like an image.
 
         Args:
-            query: A text (never opened as a path), an image, or several of them that are looked for together.
+            query: A text (never opened as a path), an image, or several of them that are looked for together: words and
+                a picture count alike.
             top: Most pages returned.
             by: What ranks: "dense" (one vector per page), "late" (one vector per token), "text" (BM25 of the words in
                 the text layer), or "fused", all of them together, which is the best where it was measured.
@@ -146,10 +151,18 @@ class Library:
                 page.
             rerank: What orders the first pages of that ranking anew, from `load_reranker`: the first 20, or as many and
                 for as long as a `Reranking` says. The pages that it did not score follow in their old order.
+            min_score: Leaves out pages whose `Hit.match` is lower: 0.5 leaves the pages that more likely than not are
+                wanted. None leaves out none.
+            offset: Places of the list that come before this piece of it, to continue it: `found.next(offset)` is that
+                of the next piece. The order does not change while the index does not. The list ends with the pages that
+                the first stages find, about 1,000 in a library that has more.
+            group: "file" gives each file one place, that of its best page, and `Hit.others` has its further pages: at
+                most 10, with a match of at least `min_score`, or else half of that of the best page.
 
         Returns:
-            At most `top` pages, best first, as a list; `why_nothing` says why there are none. Its `reranked` says how
-            many pages were reranked, and in which time.
+            At most `top` pages, best first, as a list; `why_nothing` says why there are none. Its `total` counts the
+            places of the whole list, and `best` is the best match of any page; `reranked` says how many pages were
+            reranked, and in which time.
 
         Raises:
             InputError: The query is empty, or it is to be ranked by its words and has none, or the reranker does not
@@ -157,11 +170,22 @@ class Library:
             LibraryNotFoundError: There is no index.
             ModelMismatchError: It was made with another model than the embedder's.
         """
-        return self.view().search(query, top, by=by, filters=filters, rerank=rerank)
+        return self.view().search(
+            query, top, by=by, filters=filters, rerank=rerank, min_score=min_score, offset=offset, group=group
+        )
 
     def like(
-        self, file: str, page: int, top: int = 10, *, by: By = "fused", filters: Filters | None = None
-    ) -> list[Hit]:
+        self,
+        file: str,
+        page: int,
+        top: int = 10,
+        *,
+        by: By = "fused",
+        filters: Filters | None = None,
+        min_score: float | None = None,
+        offset: int = 0,
+        group: Group | None = None,
+    ) -> Found:
         """The pages most like one of the index, that one left out.
 
         As many of its vectors are taken as a long query has, evenly spread, so that it costs what a search costs. Its
@@ -170,16 +194,34 @@ class Library:
         Args:
             file: The file of the page, as in `Hit.file`.
             page: Its number, from 1.
-            top: As for `search`, and so are `by` and `filters`.
+            top: As for `search`, and so are the others. The match says how far a page stands out from the others of the
+                library: nobody's wishes are known here.
 
         Raises:
             InputError: The index has no such page, or pages are to be ranked by words.
         """
-        return self.view().like(file, page, top, by=by, filters=filters)
+        return self.view().like(
+            file, page, top, by=by, filters=filters, min_score=min_score, offset=offset, group=group
+        )
 
-    def why_nothing(self, *, by: By = "fused", filters: Filters | None = None) -> str:
-        """Why such a search found no page, as a sentence without its full stop that names the filters at fault."""
-        return self.view().why_nothing(by=by, filters=filters)
+    def why_nothing(self, *, by: By = "fused", filters: Filters | None = None, found: Found | None = None) -> str:
+        """Why such a search found no page, as a sentence without its full stop that names the filters at fault.
+
+        Args:
+            by: What was to rank.
+            filters: The filters of the search.
+            found: What it found, where `min_score` or an offset may be the reason: "nothing fits well: the best of 120
+                pages has a match of 0.12".
+        """
+        return self.view().why_nothing(by=by, filters=filters, found=found)
+
+    def unsearchable(self) -> Listing:
+        """Everything of the folder that is not searchable, with the reasons, as far as the last update knows.
+
+        Raises:
+            DocumentError: The folder cannot be entered.
+        """
+        return read_listing(self.storage, self._folder)
 
     def stored(self, file: str, number: int) -> StoredPage:
         """A page as the index has it, hence without its picture.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -44,6 +44,20 @@ class PreparingEmbedder(PageEmbedder, Protocol):
         """What `embed` takes in place of an input."""
 
 
+@runtime_checkable
+class CalibratedEmbedder(PageEmbedder, Protocol):
+    """An embedder whose scores were compared with what people want."""
+
+    @property
+    def calibration(self) -> Mapping[str, Any] | None:
+        """What `polylens eval match` found for its weights; None where it was not run."""
+
+
+def calibration_of(embedder: PageEmbedder) -> Mapping[str, Any] | None:
+    """The calibration of an embedder; None where it has none."""
+    return embedder.calibration if isinstance(embedder, CalibratedEmbedder) else None
+
+
 def prepare_page(embedder: PageEmbedder, page: Page) -> tuple[Any, ...]:
     """The inputs of a page, prepared as far as the embedder can: its picture, its text, or both.
 
@@ -76,6 +90,21 @@ def join(parts: Sequence[Embedding]) -> Embedding:
     dense = np.stack([part.dense for part in parts]).sum(axis=0)
     norm = max(float(np.linalg.norm(dense)), 1e-12)  # opposite vectors cancel: keep the zero vector, not NaN
     return Embedding((dense / norm).astype(np.float32), np.concatenate([part.multivector for part in parts]))
+
+
+def join_alike(parts: Sequence[Embedding]) -> Embedding:
+    """The embedding of a query of several parts, which count alike, however many tokens each has.
+
+    The vectors of a part are scaled by the inverse of their number. So MaxSim, which keeps the best page token for each
+    of the query and sums, gives the mean of the parts' means, times the number of all tokens: a picture of 300 tokens
+    weighs no more than three words.
+    """
+    if len(parts) == 1:
+        return parts[0]
+    total = sum(part.num_tokens for part in parts)
+    joined = join(parts)
+    weights = [np.float32(total / (len(parts) * part.num_tokens)) for part in parts for _ in range(part.num_tokens)]
+    return Embedding(joined.dense, joined.multivector * np.array(weights, np.float32)[:, None])
 
 
 def page_row(kind: Kind, page: Page, embedding: Embedding, pool: int) -> PageRow:

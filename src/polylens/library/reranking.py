@@ -13,6 +13,7 @@ import PIL.Image
 
 from polylens import types
 from polylens.errors import InputError, PolylensError, WorkerError
+from polylens.index.ranking.cut import Ranked
 from polylens.library.page_embedding import MAX_EMBEDDED_CHARS
 from polylens.library.reading import read_page
 from polylens.library.results import DECIMALS
@@ -89,16 +90,21 @@ class Reranked:
     seconds: float
 
 
-class Found(list["Hit"]):
-    """The pages that a search found, best first.
+class Found(Ranked["Hit"]):
+    """The pages that a search of a library found.
 
     Args:
-        hits: The pages.
+        ranked: What ranking them found, with the pages in that order.
+        hits: The same pages in the order in which they are shown; None is that of `ranked`.
         reranked: What the rerank stage did; None where there was none.
     """
 
-    def __init__(self, hits: Iterable[Hit] = (), reranked: Reranked | None = None) -> None:
-        super().__init__(hits)
+    def __init__(
+        self, ranked: Ranked[Hit], hits: Iterable[Hit] | None = None, reranked: Reranked | None = None
+    ) -> None:
+        super().__init__(
+            ranked if hits is None else hits, total=ranked.total, best=ranked.best, num_pages=ranked.num_pages
+        )
         self.reranked = reranked
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from polylens.index.ranking.cut import Ranked
     from polylens.index.search import Hit
     from polylens.library.reranking import Reranked
 
@@ -16,14 +17,17 @@ def hit_dict(hit: Hit) -> dict[str, Any]:
     """A hit for JSON.
 
     Returns:
-        `file`, relative to the library; `page`, from 1; `score`, the score that ranked; `rerank_score`, the reranker's,
-        None where none scored the page; the scores of all stages as `fused_score`, `late_score`, `dense_score` and
-        `text_score`, the last two None where that stage did not find the page; `text`, the snippet; `kind`; `language`,
-        an ISO 639 code or ""; `modified`, when the file was, as ISO 8601.
+        `file`, relative to the library; `page`, from 1; `match`, how likely it is that this page is wanted, from 0 to
+        1; `score`, the score that ranked; `rerank_score`, the reranker's, None where none scored the page; the scores
+        of all stages as `fused_score`, `late_score`, `dense_score` and `text_score`, the last two None where that stage
+        did not find the page; `text`, the snippet; `kind`; `language`, an ISO 639 code or ""; `modified`, when the file
+        was, as ISO 8601. Where each file has one place also `others`, its further pages that match, as such
+        dictionaries.
     """
-    return {
+    found = {
         "file": hit.file,
         "page": hit.page,
+        "match": _rounded(hit.match),
         "score": _rounded(hit.score),
         "rerank_score": _rounded(hit.rerank_score),
         "fused_score": _rounded(hit.fused_score),
@@ -35,6 +39,21 @@ def hit_dict(hit: Hit) -> dict[str, Any]:
         "language": hit.language,
         "modified": hit.modified.isoformat(timespec="seconds"),
     }
+    return found if hit.others is None else {**found, "others": [hit_dict(other) for other in hit.others]}
+
+
+def list_dict(found: Ranked[Hit], offset: int) -> dict[str, Any]:
+    """Where a piece of a list of hits stands in the whole, for JSON.
+
+    Args:
+        found: The piece.
+        offset: That of the piece.
+
+    Returns:
+        `total`, the places of the whole list; `next`, the offset of the next piece, None where there is none; `best`,
+        the best match of any page that was ranked, None where none was.
+    """
+    return {"total": found.total, "next": found.next(offset), "best": _rounded(found.best)}
 
 
 def reranked_dict(reranked: Reranked) -> dict[str, Any]:

@@ -5,23 +5,28 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 import PIL.Image
 
 from polylens import types
 from polylens.errors import InputError, ModelMismatchError, PolylensError
-from polylens.library.page_embedding import PageEmbedder, join
+from polylens.index.ranking.cut import Cut, Ranked
+from polylens.library.page_embedding import PageEmbedder, calibration_of, join_alike
 from polylens.library.reranking import Found, PageReranker, Part, Reranking, rerank_pages
 from polylens.types import Embedding
 
 if TYPE_CHECKING:
     from polylens.index.facets import Facets
     from polylens.index.ranking.filters import Filters
+    from polylens.index.ranking.match import Asked
     from polylens.index.search import By, Hit
     from polylens.index.table.manifest import Manifest
     from polylens.index.table.snapshot import FileRecord, Snapshot, StoredPage
+
+Group = Literal["file"]
+"""What has one place in a list of results, where it is not the page."""
 
 Query = Part | Sequence[Part]
 
@@ -85,37 +90,62 @@ class View:
         by: By = "fused",
         filters: Filters | None = None,
         rerank: Reranking | PageReranker | None = None,
+        min_score: float | None = None,
+        offset: int = 0,
+        group: Group | None = None,
     ) -> Found:
         """See `Library.search`."""
         _require_top(top)
+        cut = _cut(offset, min_score, group)
         parts = [query] if isinstance(query, (str, types.Image, PIL.Image.Image)) else list(query)
+        parts = [part for part in parts if not isinstance(part, str) or part.strip()] or parts
         if not parts:
             raise InputError("the query is empty; say what to look for")
         words = " ".join(part for part in parts if isinstance(part, str))
         _require_ranking(by, has_words=bool(words.strip()))
+        from polylens.index.ranking.match import measure_of
         from polylens.index.search import search
 
-        reranking = rerank if rerank is None or isinstance(rerank, Reranking) else Reranking(rerank)
-        num_pages = top if reranking is None else max(top, reranking.pages)
-        embedding = join(self.embedder.embed(parts, task="retrieval", prompt_name="query"))
-        hits = self._ask(
-            lambda snapshot: search(snapshot, embedding, num_pages, by=by, query_words=words, filters=filters)
-        )
-        if reranking is None:
-            return Found(hits)
-        ordered, reranked = rerank_pages(hits, parts, reranking, self._folder)
-        return Found(ordered[:top], reranked)
+        embedder = self.embedder
+        embedding = join_alike(embedder.embed(parts, task="retrieval", prompt_name="query"))
+        measure = measure_of(calibration_of(embedder), _asked_by(parts))
+
+        def ask(top: int, cut: Cut) -> Ranked[Hit]:
+            return self._ask(
+                lambda snapshot: search(
+                    snapshot, embedding, top, by=by, query_words=words, filters=filters, cut=cut, measure=measure
+                )
+            )
+
+        if rerank is None:
+            return Found(ask(top, cut))
+        reranking = rerank if isinstance(rerank, Reranking) else Reranking(rerank)
+        ranked = ask(max(offset + top, reranking.pages), replace(cut, offset=0))
+        ordered, reranked = rerank_pages(ranked, parts, reranking, self._folder)
+        return Found(ranked, ordered[offset : offset + top], reranked)
 
     def like(
-        self, file: str, page: int, top: int = 10, *, by: By = "fused", filters: Filters | None = None
-    ) -> list[Hit]:
+        self,
+        file: str,
+        page: int,
+        top: int = 10,
+        *,
+        by: By = "fused",
+        filters: Filters | None = None,
+        min_score: float | None = None,
+        offset: int = 0,
+        group: Group | None = None,
+    ) -> Found:
         """See `Library.like`."""
         _require_top(top)
         _require_ranking(by, has_words=False)
-        return self._ask(lambda snapshot: _like(snapshot, file, page, top, by, filters))
+        cut = replace(_cut(offset, min_score, group), without=(file, page))
+        return self._ask(lambda snapshot: _like(snapshot, file, page, top, by, filters, cut))
 
-    def why_nothing(self, *, by: By = "fused", filters: Filters | None = None) -> str:
+    def why_nothing(self, *, by: By = "fused", filters: Filters | None = None, found: Found | None = None) -> str:
         """See `Library.why_nothing`."""
+        if found is not None and (told := found.why_empty()):
+            return told
         return self._ask(lambda snapshot: self._why_nothing(snapshot, by, filters))
 
     def stored(self, file: str, page: int) -> StoredPage:
@@ -193,7 +223,20 @@ class View:
         return "no other page matches the filters" if where else "there is no other page"
 
 
-def _like(snapshot: Snapshot, file: str, page: int, top: int, by: By, filters: Filters | None) -> list[Hit]:
+def _asked_by(parts: Sequence[Part]) -> Asked:
+    """What a query is made of."""
+    kinds = {isinstance(part, str) for part in parts}
+    return "both" if len(kinds) > 1 else "words" if True in kinds else "picture"
+
+
+def _cut(offset: int, min_score: float | None, group: str | None) -> Cut:
+    if group not in (None, "file"):
+        raise InputError(f"pages can be grouped by 'file', or by None for not at all, got {group!r}")
+    return Cut(offset=offset, min_score=min_score, by_file=group == "file")
+
+
+def _like(snapshot: Snapshot, file: str, page: int, top: int, by: By, filters: Filters | None, cut: Cut) -> Found:
+    from polylens.index.ranking.match import measure_of
     from polylens.index.ranking.pooling import evenly
     from polylens.index.ranking.snippets import snippet
     from polylens.index.search import search
@@ -201,9 +244,14 @@ def _like(snapshot: Snapshot, file: str, page: int, top: int, by: By, filters: F
     row = _row_of(snapshot, file, page)
     [stored], [tokens] = snapshot.fetch([row]), snapshot.multivectors([row])
     spread = evenly(tokens, LIKE_TOKENS).astype(np.float32)
-    found = search(snapshot, Embedding(snapshot.dense_of(row), spread), top + 1, by=by, filters=filters)
-    others = [hit for hit in found if (hit.file, hit.page) != (file, page)][:top]
-    return [replace(hit, snippet=snippet(hit.text, stored.text)) for hit in others]
+    query = Embedding(snapshot.dense_of(row), spread)
+    ranked = search(snapshot, query, top, by=by, filters=filters, cut=cut, measure=measure_of(None, "like"))
+
+    def shown(hit: Hit) -> Hit:
+        others = None if hit.others is None else tuple(map(shown, hit.others))
+        return replace(hit, snippet=snippet(hit.text, stored.text), others=others)
+
+    return Found(ranked, [shown(hit) for hit in ranked])
 
 
 def _row_of(snapshot: Snapshot, file: str, page: int) -> int:

@@ -10,6 +10,7 @@ import numpy as np
 import PIL.Image
 import torch
 
+from polylens.checkpoints.calibration import read_calibration
 from polylens.checkpoints.fetch import resolve
 from polylens.checkpoints.loading import load_model, read_header
 from polylens.errors import InputError
@@ -112,6 +113,7 @@ class Embedder:
         multivector_dim: Width of each vector of a multi-vector; None for a model without late interaction.
         modalities: "text", "image" or both.
         max_pixels: Largest area to which an image is resized, unless a call says otherwise.
+        calibration: What the scores of a search mean, from `polylens eval match`; None where that was not run.
     """
 
     def __init__(self, header: Header, model: Model, model_id: str, engine: Engine | None = None) -> None:
@@ -126,6 +128,7 @@ class Embedder:
         self.multivector_dim = header.multivector_dim
         self.modalities = header.modalities
         self.max_pixels = header.processor.max_pixels
+        self.calibration = read_calibration(header)
 
     # fmt: off
     @overload  # A str is a sequence of str, too: that is the overlap, and a type checker takes the first that fits.

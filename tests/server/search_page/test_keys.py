@@ -26,6 +26,7 @@ QUESTIONS = [
     ("GET", "/library/page"),
     ("GET", "/library/text"),
     ("GET", "/library/file"),
+    ("GET", "/library/unsearchable"),
     ("POST", "/library/login"),
 ]
 

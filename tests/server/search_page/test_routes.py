@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import PIL.Image
@@ -34,6 +34,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copy(SAMPLES / name, folder / name)
     shutil.copy(SAMPLES / "radio-procedure.txt", folder / "notes" / "radio.txt")
     (folder / "broken.pdf").write_bytes(b"%PDF-1.4 nothing")
+    (folder / "void.txt").write_bytes(b"")
+    for name in ("a.mp3", "b.MP3", "c.qqq"):
+        (folder / name).write_bytes(b"?")
     return folder
 
 
@@ -69,6 +72,71 @@ def test_the_state_of_the_library(library: Running, folder: Path) -> None:
     assert list(facets["modified"]) == ["week", "month", "year"]
     assert [row["file"] for row in state["failed"]] == ["broken.pdf"]
     assert state["problem"] == ""
+    assert state["unsearchable"] == {"files": 2, "partly": 0, "other_kinds": 3}
+
+
+class TestUnsearchable:
+    KINDS: ClassVar = [
+        {"kind": ".mp3", "count": 2, "advice": "keep a transcript beside it as .txt"},
+        {"kind": ".qqq", "count": 1, "advice": None},
+    ]
+
+    def ask(self, library: Running, **params: int) -> Any:
+        response = library.http.get("/library/unsearchable", params=params)
+        assert response.status_code == 200, response.text
+        return response.json()
+
+    def test_all_of_it(self, library: Running) -> None:
+        found = self.ask(library)
+        assert found.keys() == {"files", "kinds", "next"} and found["kinds"] == self.KINDS and found["next"] is None
+        assert [(each["file"], each["part"]) for each in found["files"]] == [("broken.pdf", None), ("void.txt", None)]
+        assert all(each["reason"] for each in found["files"])
+
+    def test_in_pieces(self, library: Running) -> None:
+        first, second = self.ask(library, top=1), self.ask(library, top=1, offset=1)
+        assert (first["next"], second["next"]) == (1, None) and first["kinds"] == second["kinds"]
+        assert [*first["files"], *second["files"]] == self.ask(library)["files"]
+        assert self.ask(library, offset=9)["files"] == []
+
+    @pytest.mark.parametrize("params", [{"offset": "-1"}, {"offset": "x"}, {"top": "0"}])
+    def test_refused(self, library: Running, params: dict[str, str]) -> None:
+        response = library.http.get("/library/unsearchable", params=params)
+        assert response.status_code == 422 and next(iter(params)) in response.json()["detail"]
+
+
+class TestLists:
+    def test_pieces_make_up_the_whole(self, library: Running) -> None:
+        whole = find(library, query="invoice for the mast")
+        assert whole["total"] == len(whole["results"]) == state(library)["pages"] and whole["next"] is None
+        pieces, offset = [], 0
+        while offset is not None:
+            piece = find(library, query="invoice for the mast", top=2, offset=offset)
+            pieces, offset = [*pieces, *piece["results"]], piece["next"]
+        assert [(row["file"], row["page"]) for row in pieces] == [
+            (row["file"], row["page"]) for row in whole["results"]
+        ]
+        beyond = find(library, query="invoice", offset=99)
+        assert (
+            beyond["results"] == []
+            and beyond["reason"] == f"the list ends before this offset, after {whole['total']} results"
+        )
+
+    def test_by_file(self, library: Running) -> None:
+        rows = find(library, query="the invoice", group="file", min_score=0.0)["results"]
+        files = [row["file"] for row in rows]
+        assert len(set(files)) == len(files) == 5
+        assert sum(1 + len(row["others"]) for row in rows) == state(library)["pages"]
+        assert all(other["file"] == row["file"] and "picture" in other for row in rows for other in row["others"])
+
+    def test_nothing_fits_well(self, library: Running) -> None:
+        rows = find(library, query="invoice for the mast")["results"]
+        least = sorted(row["match"] for row in rows)[-2]
+        assert {
+            row["match"] >= least for row in find(library, query="invoice for the mast", min_score=least)["results"]
+        } == {True}
+        none = find(library, query="invoice for the mast", min_score=1.0)
+        assert none["results"] == [] and none["total"] == 0 and none["best"] == max(row["match"] for row in rows)
+        assert none["reason"] == f"nothing fits well: the best of {len(rows)} pages has a match of {none['best']:.2f}"
 
 
 class TestSearch:
@@ -168,6 +236,9 @@ class TestSearch:
             ({"image": "no image"}, "base64", "input"),
             ({"image": base64.b64encode(b"not an image at all").decode()}, "image", "input.0"),
             ({"query": 3}, "query", "query"),
+            ({"query": "a", "min_score": 1.5}, "min_score", "min_score"),
+            ({"query": "a", "offset": -1}, "offset", "offset"),
+            ({"query": "a", "group": "folder"}, "group", "group"),
             ({"query": "a", "rerank": {}}, "no served model is trained to rerank", "rerank.model"),
             ({"query": "a", "rerank": {"seconds": "long"}}, "seconds", "rerank.seconds"),
         ],

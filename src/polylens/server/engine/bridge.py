@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
+from polylens.checkpoints.calibration import read_calibration
 from polylens.models.protocol import Item
 from polylens.runtime.prefetch import num_threads
 from polylens.runtime.prepare import prepare
@@ -28,6 +29,7 @@ class ServedEmbedder:
         self.served = served
         self.model_id = served.model_id
         self.max_pixels = served.header.processor.max_pixels
+        self.calibration = read_calibration(served.header)
         self.preparation_threads = num_threads(on_processor=True)  # even beside a GPU, requests need the cores
         self._loop = loop
 

@@ -19,12 +19,13 @@ from polylens.errors import FieldError, InputError, NotFoundError
 from polylens.index.ranking.filters import Filters
 from polylens.index.search import By
 from polylens.library.reranking import DEFAULT_PAGES
+from polylens.library.view import Group
 from polylens.media.image import inline_image
 from polylens.server.http import schemas
 from polylens.server.http.context import RequestContext, Result
 from polylens.server.http.responding import JSON, SESSION_COOKIE, NamedRoute, Responder
 from polylens.server.http.wire import to_json
-from polylens.server.search_page.service import LibraryService, RerankWish
+from polylens.server.search_page.service import LibraryService, RerankWish, Wanted
 from polylens.types import Kind
 
 CONTENT_POLICY = (
@@ -47,6 +48,8 @@ MEDIA_TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css
 
 MAX_WIDTH = 2_400  # pixels of an image that is sent
 MAX_TOP = 200
+MAX_OFFSET = 100_000  # a list ends long before
+MAX_LISTED = 1_000  # files that are not searchable, per request
 MAX_RERANKED = 100  # pages
 MAX_RERANK_SECONDS = 600.0
 
@@ -73,6 +76,9 @@ class SearchRequest(schemas.Request):
     image: str | None = None
     like: PageRef | None = None
     top: Annotated[int, Field(strict=True, ge=1, le=MAX_TOP)] = 24
+    offset: Annotated[int, Field(strict=True, ge=0, le=MAX_OFFSET)] = 0
+    min_score: Annotated[float, Field(strict=True, ge=0, le=1)] | None = None
+    group: Group | None = None
     by: By = "fused"
     folder: str | None = None
     kinds: list[Kind] | None = None
@@ -142,6 +148,7 @@ class LibraryRoutes:
             NamedRoute("/library/page", self.get_image),
             NamedRoute("/library/text", self.get_text),
             NamedRoute("/library/file", self.get_file),
+            NamedRoute("/library/unsearchable", self.get_unsearchable),
         ]
 
     async def get_login(self, _request: Request) -> Response:
@@ -176,6 +183,10 @@ class LibraryRoutes:
         """Responds to GET /library/file?file=..."""
         return await self._responder.respond(request, None, partial(self._file, request), session_suffices=True)
 
+    async def get_unsearchable(self, request: Request) -> Response:
+        """Responds to GET /library/unsearchable?offset=...&top=..."""
+        return await self._responder.respond(request, None, partial(self._unsearchable, request))
+
     async def _login(self, secure: bool, _asked: schemas.Request, context: RequestContext) -> Result:
         response = Response(to_json({}), media_type=JSON)
         response.set_cookie(
@@ -193,19 +204,18 @@ class LibraryRoutes:
 
     async def _search(self, asked: SearchRequest, _context: RequestContext) -> Result:
         filters = await asyncio.to_thread(_filters, asked)
-        limits: dict[str, Any] = {"top": asked.top, "by": asked.by, "filters": filters}
+        wanted = Wanted(asked.top, asked.by, filters, asked.min_score, asked.offset, asked.group)
         if asked.like is not None:
             if asked.rerank is not None:
                 raise FieldError("needs a query or an image; pages like another one are not reranked", "rerank")
-            return Result(await self._library.like(asked.like.file, asked.like.page, **limits), 0)
+            return Result(await self._library.like(asked.like.file, asked.like.page, wanted), 0)
         parts: list[Any] = [asked.query] if asked.query else []
         if asked.image:
             if asked.image[:8].lower().startswith(("http://", "https://")):
                 raise FieldError("must be sent as a data: URI or as base64, not as a URL", "image")
             parts.append(types.Image(await asyncio.to_thread(inline_image, asked.image)))
-        if asked.rerank is not None:
-            limits["rerank"] = RerankWish(**asked.rerank.model_dump())
-        return Result(await self._library.search(parts, **limits), 0)
+        rerank = None if asked.rerank is None else RerankWish(**asked.rerank.model_dump())
+        return Result(await self._library.search(parts, wanted, rerank), 0)
 
     async def _why(self, asked: WhyRequest, _context: RequestContext) -> Result:
         return Result(await self._library.why(asked.query, asked.file, asked.page), 0)
@@ -224,6 +234,11 @@ class LibraryRoutes:
         if not path.is_file():
             raise NotFoundError(f"{path.name} no longer exists; it was removed after it was indexed")
         return Result(FileResponse(path, filename=path.name, headers=FILE_HEADERS), 0)
+
+    async def _unsearchable(self, request: Request, _asked: schemas.Request, _context: RequestContext) -> Result:
+        offset = _number_parameter(request, "offset", 0, least=0)
+        top = min(MAX_LISTED, _number_parameter(request, "top", MAX_TOP))
+        return Result(await self._library.unsearchable(offset, top), 0)
 
 
 def _filters(asked: SearchRequest) -> Filters:
@@ -259,10 +274,10 @@ def _page_parameters(request: Request) -> tuple[str, int]:
     return file, _number_parameter(request, "page", 1)
 
 
-def _number_parameter(request: Request, name: str, default: int) -> int:
+def _number_parameter(request: Request, name: str, default: int, least: int = 1) -> int:
     given = request.query_params.get(name)
     if given is None:
         return default
-    if not (given.isascii() and given.isdecimal() and 1 <= int(given) <= 10**9):
-        raise FieldError(f"must be a whole number between 1 and {10**9}, got {given[:20]!r}", name, given)
+    if not (given.isascii() and given.isdecimal() and least <= int(given) <= 10**9):
+        raise FieldError(f"must be a whole number between {least} and {10**9}, got {given[:20]!r}", name, given)
     return int(given)

@@ -9,7 +9,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import date, timedelta
 from functools import partial
 from pathlib import Path
@@ -25,8 +25,9 @@ from polylens.index.table.store import Store
 from polylens.library.library import Library
 from polylens.library.picture_pages import require_readable_here
 from polylens.library.reranking import Found, Reranking
-from polylens.library.results import hit_dict, reranked_dict
-from polylens.library.view import View
+from polylens.library.results import hit_dict, list_dict, reranked_dict
+from polylens.library.unsearchable import Listing
+from polylens.library.view import Group, View
 from polylens.library.watch import Follower
 from polylens.server.concurrency import in_thread
 from polylens.server.engine.bridge import ServedEmbedder
@@ -62,6 +63,18 @@ class RerankWish:
     """The name of a served model; None is the first one that is trained to rerank."""
     pages: int
     seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which pages a search shows; as for `Library.search`."""
+
+    top: int
+    by: By = "fused"
+    filters: Filters | None = None
+    min_score: float | None = None
+    offset: int = 0
+    group: Group | None = None
 
 
 class LibraryService:
@@ -128,7 +141,7 @@ class LibraryService:
 
     async def state(self) -> dict[str, Any]:
         """The library as the page describes it: its model, its size, the values to filter by, the update under way."""
-        facets = await self._facets()
+        facets, listing = await self._facets(), await self._listing()
         today = date.today()
         return {
             "folder": self.name,
@@ -145,32 +158,47 @@ class LibraryService:
             },
             "updating": self._updating(),
             "problem": self._status.message,
+            "unsearchable": listing.counts(),
             "failed": [{"file": file, "reason": reason} for file, reason in self._status.failed[:SHOWN_FAILURES]],
         }
 
-    async def search(
-        self, parts: Sequence[Any], *, top: int, by: By, filters: Filters, rerank: RerankWish | None = None
-    ) -> dict[str, Any]:
+    async def search(self, parts: Sequence[Any], wanted: Wanted, rerank: RerankWish | None = None) -> dict[str, Any]:
         """Finds the pages that match texts and images best."""
         require_query(parts)
         started = time.perf_counter()
         if rerank is None:
-            find = partial(View.search, query=parts, top=top, by=by, filters=filters)
-            return await self._results(find, started, by, filters)
+            find = partial(View.search, query=parts, **_arguments(wanted))
+            return await self._results(find, started, wanted)
         reranker = ServedReranker(self._reranker(rerank.model), self._loop)
         stage = Reranking(reranker, rerank.pages, rerank.seconds)
-        find = partial(View.search, query=parts, top=top, by=by, filters=filters, rerank=stage)
+        find = partial(View.search, query=parts, rerank=stage, **_arguments(wanted))
         try:
-            return await self._results(find, started, by, filters, threads=self._reranks)
+            return await self._results(find, started, wanted, threads=self._reranks)
         finally:
             reranker.cancel()  # if the client went away, nobody waits for further scores
 
-    async def like(self, file: str, page: int, *, top: int, by: By, filters: Filters) -> dict[str, Any]:
+    async def like(self, file: str, page: int, wanted: Wanted) -> dict[str, Any]:
         """Finds the pages that are most similar to a page of the index."""
         started = time.perf_counter()
-        return await self._results(
-            lambda view: view.like(file, page, top, by=by, filters=filters), started, by, filters
-        )
+        return await self._results(partial(View.like, file=file, page=page, **_arguments(wanted)), started, wanted)
+
+    async def unsearchable(self, offset: int, top: int) -> dict[str, Any]:
+        """A piece of the list of the files and parts that are not searchable, and the kinds that are not read."""
+        listing = await self._listing()
+        files = listing.files[offset : offset + top]
+        return {
+            "files": [{"file": each.file, "reason": each.reason, "part": each.part} for each in files],
+            "kinds": [asdict(each) for each in listing.kinds],
+            "next": offset + top if offset + top < len(listing.files) else None,
+        }
+
+    async def _listing(self) -> Listing:
+        """What is not searchable: as the last update reports it, or before the first has ended as the index knows."""
+        if self._status.listing is None:
+            with contextlib.suppress(PolylensError):  # no index yet, or no folder any more
+                found = await self._call(lambda: self._open().unsearchable())
+                self._status.listing = self._status.listing or found  # an update may have ended meanwhile
+        return self._status.listing or Listing()
 
     async def image(self, file: str, page: int, width: int) -> bytes:
         """Renders a page as PNG.
@@ -260,37 +288,31 @@ class LibraryService:
         return found
 
     async def _results(
-        self,
-        find: Callable[[View], list[Hit]],
-        started: float,
-        by: By,
-        filters: Filters,
-        threads: ThreadPoolExecutor | None = None,
+        self, find: Callable[[View], Found], started: float, wanted: Wanted, threads: ThreadPoolExecutor | None = None
     ) -> dict[str, Any]:
-        found = await self._call(lambda: self._rows(find, by, filters), threads)
+        found = await self._call(lambda: self._rows(find, wanted), threads)
         if not found["results"] and self._updating() and not (await self._facets()).files:
             found["reason"] = "nothing is indexed yet; it is being done right now"
         return {**found, "seconds": round(time.perf_counter() - started, 4)}
 
-    def _rows(self, find: Callable[[View], list[Hit]], by: By, filters: Filters) -> dict[str, Any]:
+    def _rows(self, find: Callable[[View], Found], wanted: Wanted) -> dict[str, Any]:
         """The pages that were found, or the reason why there are none; one view of the index answers both."""
         library = self._open()
         view = library.view()
-        hits = find(view)
-        counts = view.num_pages([hit.file for hit in hits])
-        rows = [
-            {
-                **hit_dict(hit),
-                "pages": counts.get(hit.file, hit.page),
-                "picture": hit.kind in PICTURED and library.has_files,
-            }
-            for hit in hits
-        ]
-        reranked = hits.reranked if isinstance(hits, Found) else None
+        found = find(view)
+        counts = view.num_pages([hit.file for hit in found])
+
+        def row(hit: Hit) -> dict[str, Any]:
+            told = hit_dict(replace(hit, others=None))
+            others = {} if hit.others is None else {"others": [row(each) for each in hit.others]}
+            pictured = hit.kind in PICTURED and library.has_files
+            return {**told, "pages": counts.get(hit.file, hit.page), "picture": pictured, **others}
+
         return {
-            "results": rows,
-            "reason": None if rows else view.why_nothing(by=by, filters=filters),
-            "reranked": None if reranked is None else reranked_dict(reranked),
+            "results": [row(hit) for hit in found],
+            **list_dict(found, wanted.offset),
+            "reason": None if found else view.why_nothing(by=wanted.by, filters=wanted.filters, found=found),
+            "reranked": None if found.reranked is None else reranked_dict(found.reranked),
         }
 
     def _open(self) -> Library:
@@ -339,6 +361,11 @@ class LibraryService:
         except ModelMismatchError:
             await self._change_model()
             return await in_thread(threads, function)
+
+
+def _arguments(wanted: Wanted) -> dict[str, Any]:
+    """The arguments of `View.search` and `View.like`."""
+    return {each.name: getattr(wanted, each.name) for each in fields(wanted)}
 
 
 def _first_with_vectors(models: Registry) -> Served:

@@ -11,6 +11,7 @@ from typing import Any
 from polylens.errors import ModelMismatchError
 from polylens.library.library import Library
 from polylens.library.progress import Report, UpdateProgress
+from polylens.library.unsearchable import Listing, listed
 
 log = logging.getLogger("polylens.server")
 
@@ -28,6 +29,8 @@ class UpdateStatus:
     def __init__(self, on_other_model: Callable[[], None]) -> None:
         self.failed: list[tuple[str, str]] = []
         """The files that could not be read, and why."""
+        self.listing: Listing | None = None
+        """Everything that is not searchable; None before the first update has ended and nobody has asked."""
         self.message = ""
         """The reason why the library cannot be updated; "" while it can."""
         self._on_other_model = on_other_model
@@ -43,6 +46,7 @@ class UpdateStatus:
     def updated(self, _library: Library, report: Report) -> None:
         """Notes that the update is done."""
         self.failed, self.message, self._progress = report.failed, "", None
+        self.listing = listed(report.passed_over, report.failed, report.partly)
 
     def problem(self, _library: Library, error: Exception) -> None:
         """Notes that the update failed."""
