@@ -54,7 +54,7 @@ export async function searchMore(state) {
   const before = found.results.length;
   add(found, answer.results, state.grouped);
   found.asked += STEP;
-  found.isAll = found.results.length === before || answer.results.length < STEP;
+  found.isAll = isLast(answer, STEP) || found.results.length === before;
   return found.results.slice(before);
 }
 
@@ -63,10 +63,12 @@ function replace(answer) {
   return true;
 }
 
+const isLast = ({ next, results }, size) => (next === undefined ? results.length < size : next === null);
+
 const nothing = (reason) => ({ results: [], seconds: 0, reason, asked: 0, isAll: true });
 
 function first(answer, size, grouped) {
-  const list = { ...answer, results: [], asked: size, isAll: answer.results.length < size };
+  const list = { ...answer, results: [], asked: size, isAll: isLast(answer, size) };
   add(list, answer.results, grouped);
   return list;
 }
@@ -76,13 +78,14 @@ function add(list, results, grouped) {
   const isSame = (one, other) => one.file === other.file && one.page === other.page;
   for (const result of results) {
     const same = list.results.find((each) => (grouped ? each.file === result.file : isSame(each, result)));
-    if (!same) list.results.push({ ...result, more: result.more ?? [] });
+    const others = result.others ?? [];
+    if (!same) list.results.push({ ...result, others });
     else if (grouped) {
-      const others = [result, ...(result.more ?? [])].filter((other) => ![same, ...same.more].some((each) => isSame(each, other)));
-      same.more.push(...others);
+      const isNew = (other) => ![same, ...same.others].some((each) => isSame(each, other));
+      same.others.push(...[result, ...others].filter(isNew));
     }
   }
 }
 
 /** All pages of the list, those below another page of their file as well. */
-export const allPages = () => (found?.results ?? []).flatMap((each) => [each, ...each.more]);
+export const allPages = () => (found?.results ?? []).flatMap((each) => [each, ...each.others]);

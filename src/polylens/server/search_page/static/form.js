@@ -2,7 +2,8 @@
 
 import * as api from "./api.js";
 import { find, icon, later, make } from "./dom.js";
-import { numFilters } from "./state.js";
+import { closeWhenLeft } from "./facets.js";
+import { numFilters, RANKED_BY, RANKINGS } from "./state.js";
 
 let rerankers = []; // names of the served models that score pages together with a query
 
@@ -15,6 +16,8 @@ export function setRerankers(names) {
 export function showForm(state, go) {
   if (find("q").value.trim() !== state.q) find("q").value = state.q;
   for (const choice of document.getElementsByName("by")) choice.checked = choice.value === state.by;
+  find("ranking-shown").textContent = state.by === RANKED_BY ? "Ranking" : `Ranking: ${RANKINGS[state.by]}`;
+  find("ranking").classList.toggle("chosen", state.by !== RANKED_BY || state.rerank !== "");
   showRerankers(state);
   find("good").checked = state.good;
   find("grouped").checked = state.grouped;
@@ -83,6 +86,7 @@ export function listenToForm({ current, go, picture, again }) {
   for (const name of ["good", "grouped"]) {
     find(name).addEventListener("change", (event) => go({ [name]: event.target.checked }));
   }
+  for (const menu of document.querySelectorAll("details.menu")) closeWhenLeft(menu);
   find("show-filters").addEventListener("click", () => {
     const shown = find("filters").classList.toggle("shown");
     find("show-filters").setAttribute("aria-expanded", String(shown));

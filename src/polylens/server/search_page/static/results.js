@@ -43,7 +43,7 @@ function showCount(found) {
 }
 
 function summary({ results, isAll, seconds, reranked }) {
-  const pages = results.reduce((sum, { more }) => sum + 1 + more.length, 0);
+  const pages = results.reduce((sum, { others }) => sum + 1 + others.length, 0);
   const inFiles = pages > results.length ? ` in ${counted(results.length, "file")}` : "";
   const size = `${isAll ? "" : "First "}${counted(pages, "page")}${inFiles}`;
   return `${size}, best first, in ${seconds.toFixed(2)} s${reranking(reranked)}`;
@@ -68,7 +68,7 @@ function card(result, state, addressOf) {
     window ?? make("div", { className: "crop written" }, snippet(result, state.q)),
     make("div", { className: "about" }, make("h3", {}, link), match(result),
       result.text && window ? snippet(result, state.q) : null,
-      result.more.length ? others(result, addressOf) : null,
+      result.others.length ? otherPages(result, addressOf) : null,
       actions(result, state, window)));
 }
 
@@ -91,8 +91,8 @@ function match({ match: value }) {
 }
 
 /** Other pages of the file that match: small, each a link to it. */
-function others({ file, more }, addressOf) {
-  const links = more.slice(0, MOST_OTHERS).map((other) => {
+function otherPages({ file, others }, addressOf) {
+  const links = others.slice(0, MOST_OTHERS).map((other) => {
     const image = other.picture
       ? make("img", { alt: "", loading: "lazy", decoding: "async", src: api.pageAddress(file, other.page, SMALL_WIDTH) })
       : make("span", { className: "lines", dir: "auto", "aria-hidden": "true" }, other.text);
@@ -101,18 +101,18 @@ function others({ file, more }, addressOf) {
     Object.assign(link.dataset, { file, page: other.page });
     return make("li", {}, link);
   });
-  const rest = more.length - links.length;
+  const rest = others.length - links.length;
   return make("div", { className: "others" }, make("p", {}, "Also in this file"), make("ul", {}, ...links,
     rest > 0 ? make("li", { className: "rest" }, `and ${rest} more`) : null));
 }
 
 function actions(result, state, window) {
   const { file, page } = result;
-  const why = make("button", { type: "button", className: "button quiet", "aria-expanded": "false" }, "Why?",
-    make("span", { className: "unseen" }, ` ${file}, page ${page}`));
+  const why = make("button", { type: "button", className: "button quiet", ariaLabel: `Why? ${file}, page ${page}`,
+    ariaExpanded: "false" }, "Why?");
   why.addEventListener("click", () => toggleWhy(why, result, state, window));
-  const alike = make("button", { type: "button", className: "button quiet alike" }, icon("alike"), "More like this",
-    make("span", { className: "unseen" }, `: ${file}, page ${page}`));
+  const alike = make("button", { type: "button", className: "button quiet alike",
+    ariaLabel: `More like this: ${file}, page ${page}` }, icon("alike"), "More like this");
   Object.assign(alike.dataset, { file, page });
   return make("div", { className: "actions" }, why, alike);
 }

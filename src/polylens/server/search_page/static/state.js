@@ -10,7 +10,7 @@ const TABS = ["search", "missing", "playground"];
 /** How far back, in days; the server counts by the same. */
 const SPANS = { week: 7, month: 30, year: 365 };
 
-const RANKED_BY = "fused"; // unless something else is chosen
+export const RANKED_BY = "fused"; // unless something else is chosen
 
 /** What a reranker may look at, and for how long. */
 const RERANKED = { pages: 20, seconds: 10 };

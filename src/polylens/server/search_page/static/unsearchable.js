@@ -16,8 +16,8 @@ export async function showUnsearchable(library) {
   find("missing-kinds-part").hidden = !kinds.length;
   find("missing-files").replaceChildren(...files.map(fileRow));
   find("missing-files-part").hidden = !files.length;
-  const nothing = !files.length && !kinds.length;
-  find("missing-status").textContent = nothing ? "Everything in the folder is searchable." : "";
+  const isEmpty = !files.length && !kinds.length && find("missing-problem").hidden;
+  find("missing-status").textContent = isEmpty ? "Everything in the folder is searchable." : "";
   goOn(following);
 }
 
@@ -38,16 +38,23 @@ function goOn(following) {
 
 async function asked(offset, library) {
   tell(find("missing-problem"), "");
+  if (library && !library.unsearchable) return { files: library.failed, kinds: [], next: null };
   try {
     return await api.unsearchable(offset);
   } catch (error) {
-    if (library) return { files: library.failed, kinds: [], next: null };
     tell(find("missing-problem"), sentence(error.message));
     return { files: [], kinds: [], next };
   }
 }
 
-const kindRow = ({ kind, count, advice }) => make("li", {}, make("strong", {}, kind || "without a suffix"),
+/** How much is not searchable, as a line; "" where everything is. */
+export function missingLine({ unsearchable, failed }) {
+  const { files, partly, other_kinds: others } = unsearchable ?? { files: failed.length, partly: 0, other_kinds: 0 };
+  const said = [[files, "not searchable"], [partly, "only in part"], [others, "of kinds that are not read"]];
+  return said.filter(([number]) => number).map(([number, how]) => `${counted(number, "file")} ${how}`).join(", ");
+}
+
+const kindRow = ({ kind, count, advice }) => make("li", {}, make("strong", {}, kind),
   ` ${counted(count, "file")}${advice ? `: ${advice}` : ""}`);
 
 const fileRow = ({ file, reason, part }) => make("li", { tabIndex: -1 }, make("strong", { dir: "auto" }, file),
