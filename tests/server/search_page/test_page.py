@@ -6,6 +6,7 @@ With POLYLENS_SCREENSHOTS set, the pictures of the documentation are taken as we
 from __future__ import annotations
 
 import base64
+import io
 import json
 import os
 import re
@@ -17,6 +18,7 @@ from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
+import PIL.Image
 import pytest
 from tests.support.browsing import expect, watched
 from tests.support.root import ROOT
@@ -108,7 +110,7 @@ def _is_indexed(running: Running) -> bool:
 
 @pytest.fixture
 def page(browser: Browser, server: Running) -> Iterator[Page]:
-    with watched(browser, server, viewport={"width": 1120, "height": 740}) as page:
+    with watched(browser, server, viewport={"width": 1280, "height": 900}) as page:
         yield page
 
 
@@ -146,8 +148,8 @@ def picture(page: Page, name: str) -> None:
     page.wait_for_load_state("networkidle")
     folder = ROOT / "docs" / "images"
     folder.mkdir(exist_ok=True)
-    page.screenshot(path=folder / name)
-    assert (folder / name).stat().st_size < 200_000
+    PIL.Image.open(io.BytesIO(page.screenshot())).save(folder / name, quality=85, method=6)
+    assert (folder / name).stat().st_size < 150_000
 
 
 def test_typing_finds_pages(page: Page) -> None:
@@ -157,7 +159,7 @@ def test_typing_finds_pages(page: Page) -> None:
     expect(best.locator(".snippet mark").first).to_have_text("moon")
     expect(page.locator("#count")).to_have_text(re.compile(r"^\d+ pages in \d files, best first, in \d\.\d\d s$"))
     assert address(page) == {"q": [TIDES]}
-    picture(page, "search.png")
+    picture(page, "search.webp")
 
 
 def test_why_a_page_was_found(page: Page) -> None:
@@ -208,6 +210,7 @@ def test_everything_with_the_keyboard(page: Page) -> None:
 def test_turning_pages(page: Page) -> None:
     find(page)
     open_best(page)
+    picture(page, "viewer.webp")
     expect(page.locator("#viewer-file")).to_have_text("tide-forecast-slides.pdf")
     expect(page.locator("#viewer-page")).to_have_text("Page 2 of 6")
     expect(page.locator("#page-text")).to_contain_text("The moon lifts the ocean")
@@ -652,7 +655,7 @@ def test_a_narrow_screen_does_not_scroll_sideways(browser: Browser, server: Runn
         find(page, "full moon")
         width = "() => Math.max(document.documentElement.scrollWidth, document.querySelector('dialog').scrollWidth)"
         assert page.evaluate(width) <= PHONE["width"]
-        picture(page, "phone.png")
+        picture(page, "phone.webp")
         page.get_by_role("button", name="Filters").click()
         page.locator("#languages summary").click()
         page.get_by_label("Modified").select_option("between")
