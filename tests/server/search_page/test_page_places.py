@@ -212,9 +212,7 @@ def test_pages_of_a_file_together_or_apart(page: Page) -> None:
 def test_pages_that_the_server_puts_below_their_file(page: Page) -> None:
     def group(answer: Any, _asked: Any) -> None:
         [row] = [each for each in answer["results"] if each["file"] == "fees.pdf"]
-        others = [
-            {**row, "page": number, "text": "", "places": [PLACE], "places_from": "words"} for number in range(2, 9)
-        ]
+        others = [{**row, "page": number, "text": "", "picture": False} for number in range(2, 9)]
         answer["results"] = [{**row, "pages": 9, "others": others}]
 
     change(page, "**/library/search", group)
