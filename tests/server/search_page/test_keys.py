@@ -117,8 +117,8 @@ def test_the_page_asks_for_a_key(browser: object, guarded: tuple[Running, str]) 
         field.fill(key)
         field.press("Enter")
         expect(page.locator("#login")).to_be_hidden()
-        expect(page.locator(".thumbnail img")).to_have_js_property("complete", True)
-        assert page.locator(".thumbnail img").evaluate("image => image.naturalWidth") > 0
+        expect(page.locator(".crop img")).to_have_js_property("complete", True)
+        assert page.locator(".crop img").evaluate("image => image.naturalWidth") > 0
         page.reload()  # the key is still there
         expect(page.locator(".card .open")).to_have_count(1)
         expect(page.locator("#login")).to_be_hidden()

@@ -153,12 +153,12 @@ def page(browser: Browser, server: Running) -> Iterator[Page]:
 
 
 def scores(page: Page, where: str) -> list[float]:
-    return [float(each.inner_text()) for each in page.locator(f"{where} .ranks dd").all()]
+    return [float(each.inner_text()) for each in page.locator(f"{where} .ranks dt + dd").all()]
 
 
 def test_the_search_page_reranks(page: Page) -> None:
-    page.goto(f"/?q={QUERY}")
-    expect(page.locator(".scores .ranks dt").first).to_have_text("Fused")
+    page.goto(f"/?q={QUERY}&grouped=no")
+    page.locator("#ranking summary").click()
     choice = page.get_by_label("Rerank")
     expect(choice).to_have_value("")
     with page.expect_response("**/library/search") as answer:
@@ -168,16 +168,19 @@ def test_the_search_page_reranks(page: Page) -> None:
         "pages": 20,
         "seconds": 10,
     }
-    expect(page.locator(".scores .ranks dt").first).to_have_text("Rerank")
     expect(page.locator("#count")).to_have_text(
         re.compile(r"^\d pages, best first, in \d+\.\d\d s; tiny-m0 reranked the first \d pages in \d+\.\d\d s$")
     )
+    for each in page.get_by_role("button", name="Why?").all():
+        each.click()
+    expect(page.locator("#results .ranks dt").first).to_have_text("Reranker")
     assert scores(page, "#results") == sorted(scores(page, "#results"), reverse=True)
     page.reload()
     expect(page.get_by_label("Rerank")).to_have_value("tiny-m0")
-    page.get_by_role("button", name="More like red-bicycle.jpg").click()
+    page.get_by_role("button", name="More like this: red-bicycle.jpg").click()
     expect(page.get_by_label("Rerank")).to_be_disabled()
-    expect(page.locator(".scores .ranks dt").first).to_have_text("Fused")
+    page.get_by_role("button", name="Why?").first.click()
+    expect(page.locator("#results .ranks dt").first).to_have_text("All together")
 
 
 def test_the_playground_ranks_pictures(page: Page, elsewhere: str) -> None:

@@ -258,10 +258,18 @@ class TestPages:
         assert PIL.Image.open(io.BytesIO(small.content)).width == 200
         assert PIL.Image.open(io.BytesIO(whole.content)).width > 600
 
+    def test_a_photo_is_sent_as_jpeg(self, library: Running, folder: Path) -> None:
+        place = {"file": "red-bicycle.jpg", "page": 1}
+        response = library.http.get("/library/page", params=place)
+        assert response.headers["content-type"] == "image/jpeg"
+        sent, own = PIL.Image.open(io.BytesIO(response.content)), PIL.Image.open(folder / "red-bicycle.jpg")
+        assert sent.size == own.size
+        assert np.abs(np.asarray(sent, np.float32) - np.asarray(own, np.float32)).mean() < 4  # of 255
+
     def test_texts(self, library: Running) -> None:
         place = {"file": "notes/radio.txt", "page": 1}
         found = library.http.get("/library/text", params=place).json()
-        assert found["text"].startswith("RADIO PROCEDURE") and found["pages"] == 1
+        assert found["text"].startswith("RADIO PROCEDURE") and found["pages"] == 1 and found["words"] == []
         assert library.http.get("/library/page", params=place).status_code == 404
 
     def test_a_file(self, library: Running, folder: Path) -> None:

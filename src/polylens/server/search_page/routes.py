@@ -223,8 +223,8 @@ class LibraryRoutes:
     async def _image(self, request: Request, _asked: schemas.Request, _context: RequestContext) -> Result:
         file, page = _page_parameters(request)
         width = min(MAX_WIDTH, _number_parameter(request, "width", MAX_WIDTH))
-        image = await self._library.image(file, page, width)
-        return Result(Response(image, media_type="image/png", headers=IMAGE_HEADERS), 0)
+        picture = await self._library.image(file, page, width)
+        return Result(Response(picture.data, media_type=picture.media_type, headers=IMAGE_HEADERS), 0)
 
     async def _text(self, request: Request, _asked: schemas.Request, _context: RequestContext) -> Result:
         return Result(await self._library.text(*_page_parameters(request)), 0)

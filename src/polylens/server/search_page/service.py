@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import io
 import logging
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, astuple, dataclass, fields, replace
 from datetime import date, timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-import PIL.Image
 
 from polylens.errors import FieldError, InputError, ModelMismatchError, NotFoundError, PolylensError
 from polylens.index.facets import Facets
@@ -34,6 +32,7 @@ from polylens.server.engine.bridge import ServedEmbedder
 from polylens.server.engine.ranking_bridge import ServedReranker
 from polylens.server.engine.registry import Registry, Served
 from polylens.server.search_page.explaining import explain
+from polylens.server.search_page.pictures import PagePicture, encoded
 from polylens.server.search_page.updates import UpdateStatus
 from polylens.types import PICTURED
 
@@ -200,8 +199,8 @@ class LibraryService:
                 self._status.listing = self._status.listing or found  # an update may have ended meanwhile
         return self._status.listing or Listing()
 
-    async def image(self, file: str, page: int, width: int) -> bytes:
-        """Renders a page as PNG.
+    async def image(self, file: str, page: int, width: int) -> PagePicture:
+        """Renders a page.
 
         Args:
             file: A file of the index.
@@ -214,7 +213,10 @@ class LibraryService:
         return await self._call(lambda: self._image(file, page, width))
 
     async def text(self, file: str, page: int) -> dict[str, Any]:
-        """The text of a page and the number of pages of its file, with a note where the file is not on this machine."""
+        """The text of a page, where its words stand, and the number of pages of its file.
+
+        A note says so where the file is not on this machine.
+        """
         return await self._call(lambda: self._text(file, page))
 
     async def file(self, name: str) -> Path:
@@ -325,17 +327,11 @@ class LibraryService:
             return await self._call(lambda: self._open().facets())
         return Facets({}, {}, {}, {}, np.zeros(0, np.int64))
 
-    def _image(self, name: str, number: int, width: int) -> bytes:
+    def _image(self, name: str, number: int, width: int) -> PagePicture:
         page = self._open().page(name, number)
         if page.image is None:
             raise NotFoundError(f"page {number} of {name!r} is a text without an image")
-        image = page.image
-        if image.width > width:
-            height = max(1, round(image.height * width / image.width))
-            image = image.resize((width, height), PIL.Image.Resampling.LANCZOS, reducing_gap=2.0)
-        buffer = io.BytesIO()
-        image.save(buffer, "PNG")
-        return buffer.getvalue()
+        return encoded(page.image, width, is_photo=not page.text)
 
     def _text(self, name: str, number: int) -> dict[str, Any]:
         """The text of a page and the number of pages of its file, both from one view of the index."""
@@ -343,9 +339,11 @@ class LibraryService:
         view = library.view()
         pages = view.num_pages([name]).get(name)
         if not library.has_files:
-            return {"text": view.stored(name, number).text, "picture": False, "pages": pages, "note": ONLY_TEXT}
+            text = view.stored(name, number).text
+            return {"text": text, "picture": False, "pages": pages, "words": [], "note": ONLY_TEXT}
         page = library.page(name, number, view=view)
-        return {"text": page.text, "picture": page.image is not None, "pages": pages, "note": ""}
+        words = [[word.text, *(round(share, 5) for share in astuple(word.box))] for word in page.words]
+        return {"text": page.text, "picture": page.image is not None, "pages": pages, "words": words, "note": ""}
 
     def _why(self, query: str, name: str, number: int) -> dict[str, Any]:
         page = self._open().page(name, number)

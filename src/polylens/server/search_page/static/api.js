@@ -33,6 +33,7 @@ export const library = () => ask("/library");
 export const search = (wish, signal) => post("/library/search", wish, signal);
 export const why = (query, file, page, signal) => post("/library/why", { query, file, page }, signal);
 export const text = (file, page, signal) => ask(`/library/text?${place(file, page)}`, { signal });
+export const unsearchable = (offset) => ask(`/library/unsearchable?offset=${offset}`);
 export const models = () => ask("/v1/models");
 export const embed = (body, signal) => post("/v1/embeddings", body, signal);
 export const rerank = (body, signal) => post("/v1/rerank", { ...body, return_documents: false }, signal);

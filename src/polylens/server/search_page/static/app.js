@@ -1,30 +1,27 @@
 // polylens: search a folder. The address says what is shown; this file keeps the two together.
-// The other modules: state (address), results, viewer and heat (an opened page), library (its state),
-// facets (what it can be narrowed by), playground, login (a server with keys).
+// The other modules: state (address), form and facets (what is asked), finding (the server's answers), results, crop and
+// why (the list), nothing (an empty one), viewer, marks, letters, lit and heat (an opened page), library (its state),
+// unsearchable, playground, login (a server with keys).
 
 import * as api from "./api.js";
-import { find, icon, later, make, sentence, tell } from "./dom.js";
+import { find, sentence, tell } from "./dom.js";
 import { listenToFacets, showFacets } from "./facets.js";
+import * as finding from "./finding.js";
+import { listenToForm, setRerankers, showForm, showRerankers } from "./form.js";
 import { watchLibrary } from "./library.js";
 import { enter } from "./login.js";
+import { showNothing } from "./nothing.js";
 import { addressesForPlayground, picturesForPlayground, preparePlayground } from "./playground.js";
 import { readPicture, watchForPictures } from "./picture.js";
-import { showResults } from "./results.js";
-import { addressOf, readState, wishOf } from "./state.js";
+import { addResults, showResults } from "./results.js";
+import { addressOf, readState } from "./state.js";
+import { listenToUnsearchable, showUnsearchable } from "./unsearchable.js";
 import { hidePage, prepareViewer, showPage } from "./viewer.js";
 
-const MORE = 24; // results at a time
-const MOST = 96;
+const VIEWS = { search: "Search", missing: "Not searchable", playground: "Playground" };
 
 let state = readState();
-let found = null; // the last answer to a search
-let asked = ""; // what it was the answer to
-let drawn = {}; // the answer and the least score that the list shows
-let top = MORE;
-let request = null;
-let libraryName = "";
-let facets = null; // of the library
-let rerankers = []; // names of the served models that score pages together with a query
+let library = null; // its state, once it is there
 let closing = false; // the browser was asked to go back, and has not yet
 
 /** Goes somewhere: changes the address, and with it what is shown. */
@@ -38,110 +35,74 @@ function go(changes, { replace = false, opened = false } = {}) {
 
 function show() {
   showTab();
-  if (state.tab === "playground") return hidePage();
-  showForm();
+  if (state.tab !== "search") return hidePage();
+  showForm(state, go);
+  showFacets(library?.facets, state);
   search();
   showOpened();
 }
 
 function showTab() {
-  const playing = state.tab === "playground";
-  find("search-view").hidden = playing;
-  find("playground-view").hidden = !playing;
-  for (const [id, current] of [["to-search", !playing], ["to-playground", playing]]) {
-    if (current) find(id).setAttribute("aria-current", "page");
-    else find(id).removeAttribute("aria-current");
+  for (const tab of Object.keys(VIEWS)) {
+    const isShown = tab === state.tab;
+    find(`${tab}-view`).hidden = !isShown;
+    if (isShown) find(`to-${tab}`).setAttribute("aria-current", "page");
+    else find(`to-${tab}`).removeAttribute("aria-current");
   }
-  if (playing) preparePlayground(state.tool, (tool) => go({ tool }, { replace: true }));
-  const what = playing ? "Playground" : state.q;
-  document.title = [what, libraryName, "polylens"].filter(Boolean).join(" – ");
+  if (state.tab === "playground") preparePlayground(state.tool, (tool) => go({ tool }, { replace: true }));
+  if (state.tab === "missing" && library) showUnsearchable(library);
+  const what = state.tab === "search" ? state.q : VIEWS[state.tab];
+  document.title = [what, library?.name, "polylens"].filter(Boolean).join(" – ");
 }
 
-function showForm() {
-  if (find("q").value.trim() !== state.q) find("q").value = state.q;
-  showFacets(facets, state);
-  for (const choice of document.getElementsByName("by")) choice.checked = choice.value === state.by;
-  showRerankers();
-  find("least").value = state.least;
-  const least = state.least ? state.least.toFixed(2) : "any";
-  find("least-shown").textContent = least;
-  find("least").setAttribute("aria-valuetext", least);
-  const given = [];
-  if (state.image) given.push(token("Picture", state.image, { image: null }));
-  if (state.like) {
-    const { file, page } = state.like;
-    const source = api.hasPicture(api.kindOf(file)) ? api.pageAddress(file, page, 120) : null;
-    given.push(token(`Like ${file}, page ${page}`, source, { like: null }));
-  }
-  find("given").replaceChildren(...given);
-}
-
-/** The served rerankers, where there are any; one of an old address is offered as well, so that it can be left. */
-function showRerankers() {
-  const names = [...new Set([...rerankers, ...(state.rerank ? [state.rerank] : [])])];
-  find("rerank").replaceChildren(new Option("Off", ""), ...names.map((name) => new Option(name.replace(/^.*\//, ""), name)));
-  find("rerank").value = state.rerank;
-  find("rerank").disabled = state.like !== null; // only what was asked for in words or by a picture
-  find("rerank-label").hidden = !names.length;
-}
-
-/** Something to search by that is not words, with a button that takes it away again. */
-function token(label, source, without) {
-  const remove = make("button", { type: "button", className: "button quiet" }, icon("close"),
-    make("span", { className: "unseen" }, `Remove: ${label}`));
-  remove.addEventListener("click", () => {
-    go(without);
-    find("q").focus();
-  });
-  const picture = source ? make("img", { src: source, alt: "" }) : null;
-  return make("span", { className: "token" }, picture, make("span", {}, label), remove);
-}
-
-/** Asks the server, unless it has answered this already. */
 async function search({ again = false } = {}) {
-  const wish = wishOf(state, top);
-  const asking = JSON.stringify(wish);
-  if (asking === asked && !again) return render();
-  asked = asking;
-  request?.abort();
+  const started = () => find("results").setAttribute("aria-busy", "true");
+  let isNew = false;
   tell(find("problem"), "");
-  if (!wish) {
-    found = null;
-    return render();
-  }
-  if (state.by === "text" && !state.q) {
-    found = { results: [], seconds: 0, reason: "full text needs words, and a picture has none; rank by another stage" };
-    return render();
-  }
-  request = new AbortController();
-  find("results").setAttribute("aria-busy", "true");
   try {
-    found = await api.search(wish, request.signal);
+    isNew = await finding.search(state, { again, started });
   } catch (error) {
-    if (error.name === "AbortError") return;
-    asked = ""; // to be asked again
-    found = { results: [], seconds: 0, reason: "" };
+    isNew = true;
     tell(find("problem"), sentence(error.message));
   }
-  render();
+  if (!isNew) return; // a new list would lose the focus
+  find("results").removeAttribute("aria-busy");
+  const found = finding.latest();
+  showResults(found, state, addressOfPage);
+  showMore(found);
+  showNothing(found, state, find("problem").textContent, go);
   showOpened(); // now it is known how many pages the opened file has
 }
 
-function render() {
-  find("results").removeAttribute("aria-busy");
-  if (drawn.found === found && drawn.least === state.least) return; // a new list would lose the focus
-  drawn = { found, least: state.least };
-  showResults(found, state, ({ file, page }) => addressOf({ ...state, file, page }));
-  find("more").hidden = !found || found.results.length < top || top >= MOST;
+const addressOfPage = ({ file, page }) => addressOf({ ...state, file, page });
+
+function showMore(found) {
+  find("more").hidden = !found || found.isAll;
+  find("list-tools").hidden = !found;
+}
+
+async function showFurther() {
+  const button = find("more");
+  button.setAttribute("aria-busy", "true");
+  try {
+    const results = await finding.searchMore(state);
+    addResults(results, finding.latest(), state, addressOfPage);
+    showMore(finding.latest());
+  } catch (error) {
+    if (error.name !== "AbortError") tell(find("problem"), sentence(error.message));
+  }
+  button.removeAttribute("aria-busy");
 }
 
 function showOpened() {
   if (!state.file || state.tab !== "search") return hidePage();
   const { file, page, q } = state;
-  const results = found?.results.filter((each) => each.file === file) ?? [];
+  const results = finding.allPages().filter((each) => each.file === file);
   const shown = results.find((each) => each.page === page);
   const kind = shown ? (shown.picture ? shown.kind : "text") : api.kindOf(file);
-  showPage({ file, page, pages: results[0]?.pages ?? null, kind, query: q });
+  showPage({
+    file, page, pages: results[0]?.pages ?? null, kind, query: q, places: shown?.places ?? [], from: shown?.places_from,
+  });
 }
 
 function close() {
@@ -152,7 +113,6 @@ function close() {
 }
 
 function alike(file, page) {
-  top = MORE;
   const by = state.by === "text" ? "fused" : state.by; // a page to find the like of is no words
   go({ like: { file, page: Number(page) }, q: "", image: null, file: null, by });
   window.scrollTo({ top: 0 });
@@ -163,40 +123,11 @@ async function takePicture(files) {
   if (state.tab === "playground") return picturesForPlayground(files);
   if (!files.length) return;
   try {
-    top = MORE;
-    go({ image: await readPicture(files[0]), like: null, file: null });
+    go({ tab: "search", image: await readPicture(files[0]), like: null, file: null });
+    find("q").focus(); // for words beside it
   } catch (error) {
     tell(find("problem"), error.message);
   }
-}
-
-/** Words as they are typed: one step in the history for all of them. */
-function listenToForm() {
-  let typing = false;
-  const searchTyped = () => {
-    const q = find("q").value.trim();
-    if (q === state.q) return;
-    top = MORE;
-    go({ q, like: q ? null : state.like }, { replace: typing });
-    typing = true;
-  };
-  find("q").addEventListener("input", later(400, searchTyped));
-  find("q").addEventListener("blur", () => (typing = false));
-  find("search").addEventListener("submit", (event) => {
-    event.preventDefault();
-    searchTyped();
-    typing = false;
-    search({ again: find("problem").textContent !== "" });
-  });
-  find("picture").addEventListener("change", (event) => {
-    takePicture([...event.target.files]);
-    event.target.value = ""; // so that the same one can be chosen again
-  });
-  for (const choice of document.getElementsByName("by")) {
-    choice.addEventListener("change", () => go({ by: choice.value }, { replace: true })); // arrow keys pass by others
-  }
-  find("rerank").addEventListener("change", (event) => go({ rerank: event.target.value }));
-  find("least").addEventListener("input", (event) => go({ least: Number(event.target.value) }, { replace: true }));
 }
 
 function listenToResults() {
@@ -208,20 +139,19 @@ function listenToResults() {
     event.preventDefault();
     go({ file, page: Number(page) }, { opened: true });
   });
-  find("more").addEventListener("click", () => {
-    top += MORE;
-    search();
-  });
+  find("more").addEventListener("click", showFurther);
 }
 
 function listenToViews() {
-  const visit = (tab) => (event) => {
-    if (event.ctrlKey || event.metaKey || event.shiftKey) return;
-    event.preventDefault();
-    if (tab !== state.tab) go({ tab, file: null });
-  };
-  find("to-search").addEventListener("click", visit("search"));
-  find("to-playground").addEventListener("click", visit("playground"));
+  for (const tab of Object.keys(VIEWS)) {
+    for (const link of document.querySelectorAll(`[data-tab="${tab}"]`)) {
+      link.addEventListener("click", (event) => {
+        if (event.ctrlKey || event.metaKey || event.shiftKey) return;
+        event.preventDefault();
+        if (tab !== state.tab) go({ tab, file: null });
+      });
+    }
+  }
   document.addEventListener("keydown", (event) => {
     const writing = event.target.closest("input:not([type=checkbox]), textarea, select, dialog");
     if (event.key !== "/" || writing || state.tab !== "search") return;
@@ -235,20 +165,27 @@ function listenToViews() {
   });
 }
 
-function libraryChanged(library, first) {
-  libraryName = library.name;
-  ({ facets, rerankers } = library);
-  showFacets(facets, state);
-  showRerankers();
+function libraryChanged(now, first) {
+  library = now;
+  finding.setLeastMatch(now.min_score);
+  setRerankers(now.rerankers);
+  showFacets(now.facets, state);
+  showRerankers(state);
   showTab();
   const reading = document.activeElement.closest("#results, dialog"); // not to be disturbed
   if (!first && !reading && state.tab === "search") search({ again: true }); // there may be better pages now
 }
 
-listenToForm();
+listenToForm({
+  current: () => state,
+  go,
+  picture: takePicture,
+  again: () => search({ again: find("problem").textContent !== "" }),
+});
 listenToFacets(go);
 listenToResults();
 listenToViews();
+listenToUnsearchable();
 prepareViewer({
   turn: (page) => go({ page }, { replace: true, opened: history.state?.opened }),
   close,

@@ -40,20 +40,6 @@ export function later(milliseconds, work) {
   };
 }
 
-const LETTER = "[\\p{L}\\p{M}\\p{N}]";
-const UNSPACED = /[\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Thai}]/u; // no spaces between words
-
-/** A text as nodes in which the words of a query stand out, with up to two letters of an ending. */
-export function marked(text, query) {
-  const words = query.match(new RegExp(`${LETTER}+`, "gu")) ?? [];
-  const telling = words.filter((word) => word.length > 3 || UNSPACED.test(word)); // not "the", "und", "les"
-  const patterns = (telling.length ? telling : words).map((word) =>
-    UNSPACED.test(word) ? word : `(?<!${LETTER})${word}${word.length > 3 ? `${LETTER}{0,2}` : ""}(?!${LETTER})`);
-  if (!patterns.length) return [text];
-  const parts = text.split(new RegExp(`(${patterns.join("|")})`, "giu")); // every other one is a match
-  return parts.map((part, at) => (at % 2 ? make("mark", {}, part) : part));
-}
-
 /** "1 page", "2 pages". */
 export const counted = (number, noun) => `${number.toLocaleString("en")} ${noun}${number === 1 ? "" : "s"}`;
 

@@ -28,7 +28,6 @@ export function listenToFacets(go) {
     if (event.target.value === "between") find("since").focus();
   });
   for (const name of ["since", "until"]) find(name).addEventListener("change", () => go(days(name), { replace: true }));
-  closeMenuWhenLeft();
 }
 
 /** The two days; where they would cross, the one that was not changed gives way. */
@@ -40,7 +39,8 @@ function days(changed) {
 
 const chosen = (name) => boxes(name).filter((box) => box.checked).map((box) => box.value);
 
-function closeMenuWhenLeft() {
+/** Lets a menu close as it is left. */
+export function closeWhenLeft(menu) {
   menu.addEventListener("keydown", (event) => {
     if (event.key !== "Escape" || !menu.open) return;
     menu.open = false;

@@ -2,6 +2,7 @@
 
 import * as api from "./api.js";
 import { counted, find, make, tell } from "./dom.js";
+import { missingLine } from "./unsearchable.js";
 
 const BUSY_PAUSE = 1000; // milliseconds between two looks while the index grows
 const CALM_PAUSE = 20000;
@@ -36,7 +37,7 @@ function show(library) {
     ` ${counted(library.files, "file")}, ${counted(library.pages, "page")}, indexed with ${library.model}`);
   tell(find("library-problem"), library.problem);
   showUpdating(library.updating);
-  showFailed(library.failed);
+  tell(find("failed"), missingLine(library));
 }
 
 function showUpdating(updating) {
@@ -63,12 +64,4 @@ function duration(seconds) {
   if (seconds < 90) return `about ${Math.max(1, Math.round(seconds))} s`;
   if (seconds < 5400) return `about ${Math.round(seconds / 60)} min`;
   return `about ${Math.round(seconds / 3600)} h`;
-}
-
-function showFailed(failed) {
-  const details = find("failed");
-  details.hidden = !failed.length;
-  tell(details.querySelector("summary"), failed.length ? `${counted(failed.length, "file")} could not be read` : "");
-  details.querySelector("ul").replaceChildren(
-    ...failed.map(({ file, reason }) => make("li", {}, make("strong", {}, file), ` ${reason}`)));
 }

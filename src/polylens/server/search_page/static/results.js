@@ -1,41 +1,52 @@
 // The list of found pages.
 
 import * as api from "./api.js";
-import { counted, find, icon, make, marked, sentence } from "./dom.js";
+import { crop } from "./crop.js";
+import { counted, find, icon, make, sentence } from "./dom.js";
 import { languageName } from "./facets.js";
-import { RANKINGS } from "./state.js";
+import { putOut, whyPanel } from "./why.js";
+import { marked } from "./words.js";
 
 const KINDS = {
   pdf: "PDF", image: "Picture", text: "Text", document: "Document", slides: "Slides", sheet: "Sheet",
 };
-const SCORES = { fused: "fused_score", late: "late_score", dense: "dense_score", text: "text_score" };
-const MISSED = { dense: "not among the nearest dense vectors", text: "no word of the query in its text" };
-const THUMBNAIL_WIDTH = 480; // pixels, for screens with two a CSS pixel
+const CROP_WIDTH = 416; // CSS pixels, as in the style sheet; less where the window is narrower
+const SMALL_WIDTH = 160; // pixels of a small picture, for screens with two a CSS pixel
+const MOST_OTHERS = 5; // pages of the same file that are shown small
+
+/** The words for a match, from the least that they stand for. */
+const MATCHES = [[0.8, "Very good match"], [0.5, "Good match"], [0.25, "Weak match"], [0, "Hardly a match"]];
 
 /**
  * Shows results.
  *
- * @param found The server's answer, or null before anything was asked.
- * @param state What is asked, for the words to mark, what ranks and the least score.
+ * @param found What `finding` has, or null before anything was asked.
+ * @param state What is asked, for the words to mark and what ranks.
  * @param addressOf Address of an opened result, so that it can also be opened in a tab of its own.
  */
 export function showResults(found, state, addressOf) {
-  const shown = found ? found.results.filter((result) => !state.least || result.late_score >= state.least) : [];
-  find("results").replaceChildren(...shown.map((result) => card(result, state, addressOf)));
+  find("results").replaceChildren(...(found?.results ?? []).map((result) => card(result, state, addressOf)));
   find("hint").hidden = found !== null;
-  find("count").textContent = found ? summary(found, shown.length, state.least) : "";
+  showCount(found);
 }
 
-function summary(found, shown, least) {
-  const total = found.results.length;
-  if (!total) return sentence(found.reason ?? "");
-  if (!shown) {
-    const best = Math.max(...found.results.map((result) => result.late_score));
-    return `None of ${counted(total, "page")} has a late score of ${least.toFixed(2)} or more; the best has `
-      + `${best.toFixed(2)}.`;
-  }
-  const part = shown < total ? `${shown} of ${counted(total, "page")}` : counted(total, "page");
-  return `${part}, best first, in ${found.seconds.toFixed(2)} s${reranking(found.reranked)}`;
+/** Shows further results below the others, and leads to the first of them. */
+export function addResults(results, found, state, addressOf) {
+  const cards = results.map((result) => card(result, state, addressOf));
+  find("results").append(...cards);
+  cards[0]?.querySelector(".open").focus();
+  showCount(found);
+}
+
+function showCount(found) {
+  find("count").textContent = found?.results.length ? summary(found) : sentence(found?.reason ?? "");
+}
+
+function summary({ results, isAll, seconds, reranked }) {
+  const pages = results.reduce((sum, { others }) => sum + 1 + others.length, 0);
+  const inFiles = pages > results.length ? ` in ${counted(results.length, "file")}` : "";
+  const size = `${isAll ? "" : "First "}${counted(pages, "page")}${inFiles}`;
+  return `${size}, best first, in ${seconds.toFixed(2)} s${reranking(reranked)}`;
 }
 
 /** How far the reranker came. */
@@ -46,39 +57,19 @@ function reranking(reranked) {
   return `; ${model.replace(/@.*$/, "")} reranked ${all} in ${seconds.toFixed(2)} s`;
 }
 
-function card(result, { q: query, by }, addressOf) {
+function card(result, state, addressOf) {
   const { file, page } = result;
+  const window = result.picture ? crop(result, Math.min(CROP_WIDTH, innerWidth - 24)) : null;
   const link = make("a", { className: "open", href: addressOf(result), title: file },
     make("span", { className: "file" }, file.replace(/^.*\//, "")), make("span", { className: "unseen" }, ", "),
     make("span", { className: "where" }, whereabouts(result)));
-  const alike = make("button", { type: "button", className: "button quiet alike", title: "More like this" },
-    icon("alike"), make("span", { className: "unseen" }, `More like ${file}, page ${page}`));
-  for (const element of [link, alike]) Object.assign(element.dataset, { file, page });
-  return make("li", { className: "card" }, thumbnail(result, query),
-    make("div", { className: "about" }, link, alike),
-    result.text && result.picture ? snippet(result, query) : null,
-    make("dl", { className: "scores" }, ...scores(result, by)));
-}
-
-/** The reranker's score where it gave one, by which the page then stands where it does, and those of the stages. */
-function scores(result, by) {
-  const { rerank_score: value } = result;
-  if (value === null) return Object.keys(SCORES).map((stage) => score(result, stage, by));
-  const reranked = make("div", { className: "ranks", title: "The reranker’s score: the higher, the better the page answers" },
-    make("dt", {}, "Rerank"), make("dd", {}, value.toFixed(2)));
-  return [reranked, ...Object.keys(SCORES).map((stage) => score(result, stage, null))];
-}
-
-/** What one stage says of a page; a dash where it did not find it. */
-function score(result, stage, by) {
-  const value = result[SCORES[stage]];
-  const said = value === null
-    ? [make("span", { ariaHidden: "true" }, "–"), make("span", { className: "unseen" }, MISSED[stage])]
-    : [value.toFixed(2)];
-  const title = value === null ? sentence(MISSED[stage]) : stage === "text" ? "BM25: the greater, the more telling words"
-    : "1 is a perfect match";
-  return make("div", { className: stage === by ? "ranks" : "", title },
-    make("dt", {}, RANKINGS[stage]), make("dd", {}, ...said));
+  Object.assign(link.dataset, { file, page });
+  return make("li", { className: "card" },
+    window ?? make("div", { className: "crop written" }, snippet(result, state.q)),
+    make("div", { className: "about" }, make("h3", {}, link), match(result),
+      result.text && window ? snippet(result, state.q) : null,
+      result.others.length ? otherPages(result, addressOf) : null,
+      actions(result, state, window)));
 }
 
 const snippet = ({ text, language }, query) =>
@@ -90,15 +81,46 @@ function whereabouts({ file, page, pages, kind, language }) {
   return [pages > 1 ? `page ${page} of ${pages}` : KINDS[kind], ...spoken, ...folder].join(" · ");
 }
 
-function thumbnail(result, query) {
-  if (!result.picture) {
-    return make("div", { className: "thumbnail written" }, snippet(result, query));
-  }
-  const image = make("img", {
-    alt: "", // the link beside it says what it is
-    loading: "lazy",
-    decoding: "async",
-    src: api.pageAddress(result.file, result.page, THUMBNAIL_WIDTH),
+/** One measure for everyone; the scores behind it are in the panel. Null where the server has none for the index. */
+function match({ match: value }) {
+  if (value === undefined || value === null) return null;
+  const [, words] = MATCHES.find(([least]) => value >= least) ?? MATCHES.at(-1);
+  const bar = make("span", { className: "bar", "aria-hidden": "true" }, make("i"));
+  bar.firstChild.style.setProperty("width", `${Math.round(100 * value)}%`);
+  return make("p", { className: "match", title: `Match ${value.toFixed(2)} of 1` }, bar, words);
+}
+
+/** Other pages of the file that match: small, each a link to it. */
+function otherPages({ file, others }, addressOf) {
+  const links = others.slice(0, MOST_OTHERS).map((other) => {
+    const image = other.picture
+      ? make("img", { alt: "", loading: "lazy", decoding: "async", src: api.pageAddress(file, other.page, SMALL_WIDTH) })
+      : make("span", { className: "lines", dir: "auto", "aria-hidden": "true" }, other.text);
+    const link = make("a", { className: "other", href: addressOf(other), title: other.text },
+      image, make("span", { className: "unseen" }, `${file}, `), make("span", {}, `page ${other.page}`));
+    Object.assign(link.dataset, { file, page: other.page });
+    return make("li", {}, link);
   });
-  return make("div", { className: "thumbnail" }, image);
+  const rest = others.length - links.length;
+  return make("div", { className: "others" }, make("p", {}, "Also in this file"), make("ul", {}, ...links,
+    rest > 0 ? make("li", { className: "rest" }, `and ${rest} more`) : null));
+}
+
+function actions(result, state, window) {
+  const { file, page } = result;
+  const why = make("button", { type: "button", className: "button quiet", ariaLabel: `Why? ${file}, page ${page}`,
+    ariaExpanded: "false" }, "Why?");
+  why.addEventListener("click", () => toggleWhy(why, result, state, window));
+  const alike = make("button", { type: "button", className: "button quiet alike",
+    ariaLabel: `More like this: ${file}, page ${page}` }, icon("alike"), "More like this");
+  Object.assign(alike.dataset, { file, page });
+  return make("div", { className: "actions" }, why, alike);
+}
+
+function toggleWhy(button, result, state, window) {
+  const isOpen = button.getAttribute("aria-expanded") === "true";
+  button.setAttribute("aria-expanded", String(!isOpen));
+  if (!isOpen) return button.parentElement.after(whyPanel(result, state, window));
+  putOut(window);
+  button.parentElement.nextElementSibling.remove();
 }

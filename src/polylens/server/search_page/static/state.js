@@ -1,12 +1,16 @@
 // What is shown, as an address and back. A picture is too long for an address: it lies in the history's own state,
 // which reloading and going back keep as well.
 
-export const RANKINGS = { fused: "Fused", late: "Late", dense: "Dense", text: "Full text" };
+/** What ranks, in words; the command line and the guide call the four by these keys. */
+export const RANKINGS = { fused: "All together", late: "Place by place", dense: "Whole page", text: "Exact words" };
+
+/** The views of the page. */
+const TABS = ["search", "missing", "playground"];
 
 /** How far back, in days; the server counts by the same. */
 const SPANS = { week: 7, month: 30, year: 365 };
 
-const RANKED_BY = "fused"; // unless something else is chosen
+export const RANKED_BY = "fused"; // unless something else is chosen
 
 /** What a reranker may look at, and for how long. */
 const RERANKED = { pages: 20, seconds: 10 };
@@ -15,7 +19,7 @@ export function readState() {
   const address = new URLSearchParams(location.search);
   const [since, until] = ["since", "until"].map((name) => dated(address.get(name)));
   return {
-    tab: address.get("tab") === "playground" ? "playground" : "search",
+    tab: TABS.includes(address.get("tab")) ? address.get("tab") : "search",
     tool: address.get("tool") === "rank" ? "rank" : "compare", // of the playground
     q: address.get("q") ?? "",
     image: history.state?.image ?? null,
@@ -28,7 +32,8 @@ export function readState() {
     modified: since || until ? "between" : address.get("modified") in SPANS ? address.get("modified") : "",
     since,
     until,
-    least: Math.min(1, Math.max(0, Number(address.get("least")) || 0)),
+    good: address.get("good") === "yes", // only good matches
+    grouped: address.get("grouped") !== "no", // by file
     file: address.get("file"),
     page: numbered(address.get("page")),
   };
@@ -36,6 +41,7 @@ export function readState() {
 
 export function addressOf(state) {
   if (state.tab === "playground") return `/?tab=playground${state.tool === "rank" ? "&tool=rank" : ""}`;
+  if (state.tab === "missing") return "/?tab=missing";
   const address = new URLSearchParams();
   if (state.q) address.set("q", state.q);
   if (state.like) {
@@ -50,7 +56,8 @@ export function addressOf(state) {
   if (state.modified in SPANS) address.set("modified", state.modified);
   if (state.since) address.set("since", state.since);
   if (state.until) address.set("until", state.until);
-  if (state.least) address.set("least", state.least);
+  if (state.good) address.set("good", "yes");
+  if (!state.grouped) address.set("grouped", "no");
   if (state.file) {
     address.set("file", state.file);
     address.set("page", state.page);
@@ -59,15 +66,20 @@ export function addressOf(state) {
   return written ? `/?${written}` : "/";
 }
 
-/** What the server is to search for; null where nothing is asked. */
-export function wishOf(state, top) {
+/**
+ * What the server is to search for; null where nothing is asked.
+ *
+ * @param leastMatch The least match of a result that is a good one.
+ */
+export function wishOf(state, leastMatch) {
   if (!state.q && !state.image && !state.like) return null;
   return {
     query: state.q || null,
     image: state.image,
     like: state.like,
-    top,
     by: state.by,
+    group: state.grouped ? "file" : null,
+    min_score: state.good ? leastMatch : null,
     rerank: state.rerank && !state.like ? { model: state.rerank, ...RERANKED } : null,
     folder: state.folder || null,
     kinds: state.kinds.length ? state.kinds : null,
@@ -87,3 +99,10 @@ function daysAgo(days) {
 }
 
 const numbered = (text) => Math.max(1, Math.trunc(Number(text)) || 1);
+
+/** Whether anything narrows the pages that are looked among. */
+export const numFilters = ({ kinds, languages, folder, modified }) =>
+  [kinds.length, languages.length, folder, modified].filter(Boolean).length;
+
+/** What takes all of that away. */
+export const WITHOUT_FILTERS = { kinds: [], languages: [], folder: "", modified: "", since: "", until: "" };
