@@ -29,7 +29,7 @@ def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
-    """nano and a tiny jina-reranker-m0 in float32, behind a key that may send 5,000 tokens per minute."""
+    """nano and a tiny jina-reranker-m0 in float32, behind a key."""
     home: Path = tmp_path_factory.mktemp("guarded")
     key = add_key(home / "keys", "vendor")
     ranker = tiny_m0.write(home / "tiny-m0")

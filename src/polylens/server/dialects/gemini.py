@@ -13,14 +13,13 @@ from starlette.requests import Request as HttpRequest
 
 from polylens.errors import FieldError
 from polylens.server.concurrency import together
-from polylens.server.dialects.translating import Route, naming, route, to_embed
+from polylens.server.dialects.translating import Route, float_lists, naming, route, to_embed
 from polylens.server.endpoints.embeddings import Answer, Wish
 from polylens.server.http.context import RequestContext, Result
 from polylens.server.http.dialect import Dialect, Told, bearer, told
 from polylens.server.http.openapi import Operation
 from polylens.server.http.problems import Problem
 from polylens.server.http.schemas import Dimensions, Flag, Request
-from polylens.server.http.wire import written
 from polylens.server.state import Server
 
 VERSIONS = ("v1beta", "v1")
@@ -167,22 +166,17 @@ class Gemini:
         manner, item = _read(asked, model, "content")
         with naming(lambda field: _renamed(field, [0], prefix=False)):
             answer = await self._embed(manner, [item], context)
-        values = written(answer.vectors()[0], "float", as_base64=False)
+        (values,) = await float_lists(self._server, answer)
         return answer.result({"embedding": {"values": values}, "usageMetadata": {"promptTokenCount": answer.tokens}})
 
     async def embed_batch(self, asked: GeminiBatchRequest, context: RequestContext, *, model: str) -> Result:
         """Answers POST models/NAME:batchEmbedContents; each of its requests has a task and a size of its own."""
-        groups: dict[_Manner, list[int]] = {}
-        items = []
-        for index, each in enumerate(asked.requests):
-            manner, item = _read(each, each.model or model, f"requests.{index}.content")
-            groups.setdefault(manner, []).append(index)
-            items.append(item)
+        groups, items = await self._server.embedding.in_thread(_grouped, asked, model)
         answers = await together([self._group(each, items, places, context) for each, places in groups.items()])
         rows: list[Any] = [None] * len(items)
         for places, answer in zip(groups.values(), answers, strict=True):
-            for index, vector in zip(places, answer.vectors(), strict=True):
-                rows[index] = {"values": written(vector, "float", as_base64=False)}
+            for index, values in zip(places, await float_lists(self._server, answer), strict=True):
+                rows[index] = {"values": values}
         tokens = sum(answer.tokens for answer in answers)
         value = {"embeddings": rows, "usageMetadata": {"promptTokenCount": tokens}}
         return Result(value, tokens, answers[0].served.name, len(rows))
@@ -197,6 +191,17 @@ class Gemini:
         )
         wish = Wish(truncate=manner.truncate, cut_by="autoTruncate: true")
         return await self._server.embeddings.embed(request, context, wish)
+
+
+def _grouped(asked: GeminiBatchRequest, model: str) -> tuple[dict[_Manner, list[int]], list[dict[str, Any]]]:
+    """The places of the contents of each manner, and all contents as items."""
+    groups: dict[_Manner, list[int]] = {}
+    items = []
+    for index, each in enumerate(asked.requests):
+        manner, item = _read(each, each.model or model, f"requests.{index}.content")
+        groups.setdefault(manner, []).append(index)
+        items.append(item)
+    return groups, items
 
 
 def _read(asked: GeminiEmbedRequest, model: str, field: str) -> tuple[_Manner, dict[str, Any]]:

@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import Field
 
 from polylens import __version__
-from polylens.server.dialects.translating import Route, naming, route, texts, to_embed
+from polylens.server.dialects.translating import Route, float_lists, naming, route, texts, to_embed
 from polylens.server.endpoints.embeddings import Answer, Wish
 from polylens.server.engine.registry import Served
 from polylens.server.http.context import RequestContext, Result
@@ -22,7 +22,6 @@ from polylens.server.http.dialect import Dialect, Told, told
 from polylens.server.http.openapi import Operation
 from polylens.server.http.problems import Problem
 from polylens.server.http.schemas import Dimensions, Flag, Request
-from polylens.server.http.wire import written
 from polylens.server.state import Server
 
 TAG = ":latest"
@@ -130,7 +129,7 @@ class Ollama:
         answer = await self._embed(asked.model, inputs, fields, context)
         value = {
             "model": asked.model,
-            "embeddings": [written(vector, "float", as_base64=False) for vector in answer.vectors()],
+            "embeddings": await float_lists(self._server, answer),
             "total_duration": time.perf_counter_ns() - started,
             "load_duration": 0,
             "prompt_eval_count": answer.tokens,
@@ -141,7 +140,8 @@ class Ollama:
         """Answers POST /api/embeddings."""
         with naming({"input": "prompt"}):
             answer = await self._embed(asked.model, [asked.prompt], {}, context)
-        return answer.result({"embedding": written(answer.vectors()[0], "float", as_base64=False)})
+        (values,) = await float_lists(self._server, answer)
+        return answer.result({"embedding": values})
 
     async def tags(self, _request: Request, _context: RequestContext) -> Result:
         """Answers GET /api/tags."""

@@ -13,14 +13,13 @@ from pydantic import BeforeValidator, Field
 
 from polylens import __version__
 from polylens.errors import FieldError
-from polylens.server.dialects.translating import Route, naming, route, texts, to_embed, to_rank
+from polylens.server.dialects.translating import Route, float_lists, naming, route, texts, to_embed, to_rank
 from polylens.server.endpoints.embeddings import Answer, Wish
 from polylens.server.http.context import RequestContext, Result
 from polylens.server.http.dialect import Dialect, Told, told
 from polylens.server.http.openapi import ERRORS, Operation
 from polylens.server.http.problems import Problem
 from polylens.server.http.schemas import Dimensions, Flag, Request
-from polylens.server.http.wire import written
 from polylens.server.state import Server
 
 
@@ -180,7 +179,7 @@ class Tei:
         }
         with naming({"input": "inputs", "input_type": "prompt_name"}):
             answer = await self._embed(fields, context, keeps_end=asked.truncation_direction == "left")
-        return answer.result([written(vector, "float", as_base64=False) for vector in answer.vectors()])
+        return answer.result(await float_lists(self._server, answer))
 
     async def rerank(self, asked: TeiRerankRequest, context: RequestContext) -> Result:
         """Answers POST /rerank."""
@@ -210,8 +209,7 @@ class Tei:
         fields = {"model": model or asked.model, "input": items, "task": "SEMANTIC_SIMILARITY", "truncate": True}
         with naming(_place):
             answer = await self._embed(fields, context)
-        source, *others = answer.vectors()
-        return answer.result([float(np.dot(source, other)) for other in others])
+        return answer.result(await self._server.embedding.in_thread(_cosines, answer))
 
     async def info(self, _request: Request, _context: RequestContext) -> Result:
         """Answers GET /info."""
@@ -234,6 +232,12 @@ class Tei:
         if fields["model"] is None:
             fields = {**fields, "model": self._server.models.find_embedder().name}
         return await self._server.embeddings.embed(to_embed(fields), context, Wish(keeps_end=keeps_end))
+
+
+def _cosines(answer: Answer) -> list[float]:
+    """The cosine of the first vector with each of the others."""
+    source, *others = answer.vectors()
+    return [float(np.dot(source, other)) for other in others]
 
 
 def _place(field: str) -> str:

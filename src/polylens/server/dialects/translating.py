@@ -11,11 +11,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from polylens.errors import FieldError
+from polylens.server.endpoints.embeddings import Answer
 from polylens.server.http import schemas
 from polylens.server.http.context import RequestContext, Result
 from polylens.server.http.dialect import Dialect
 from polylens.server.http.openapi import Operation
 from polylens.server.http.schemas import EmbeddingsRequest, RerankRequest, checked
+from polylens.server.http.wire import written
 from polylens.server.state import Server
 
 R = TypeVar("R", bound=schemas.Request)
@@ -79,6 +81,13 @@ def to_embed(fields: Mapping[str, Any]) -> EmbeddingsRequest:
 def to_rank(fields: Mapping[str, Any]) -> RerankRequest:
     """A request to `/v1/rerank`, without the fields that are None."""
     return checked({key: value for key, value in fields.items() if value is not None}, RerankRequest)
+
+
+async def float_lists(server: Server, answer: Answer) -> list[Any]:
+    """The vectors of an answer as lists of numbers; made in a thread, for there may be thousands."""
+    return await server.embedding.in_thread(
+        lambda: [written(vector, "float", as_base64=False) for vector in answer.vectors()]
+    )
 
 
 def texts(values: list[str]) -> list[dict[str, str]]:
