@@ -5,6 +5,7 @@
     |   |-- ImageError                      an image cannot be read; the message says which one
     |   |-- DocumentError                   a file cannot be turned into pages
     |   |-- FieldError                      a field of a request is not usable
+    |   |   `-- TokenLimitError             a text of a request has more tokens than it may have
     |   |-- LabelError                      a classifier gets too few or too many labels
     |   `-- TooLargeError                   a request exceeds one of the server's limits
     |-- ModelNotFoundError (LookupError)    neither the catalog nor the disk has this name
@@ -83,6 +84,10 @@ class FieldError(InputError):
 
     def __reduce__(self) -> tuple[type[FieldError], tuple[str, str, object, str]]:
         return type(self), (self.message, self.field, self.value, self.kind)
+
+
+class TokenLimitError(FieldError):
+    """A text of a request has more tokens than it may have, and the request does not want it cut."""
 
 
 class LabelError(InputError):
@@ -197,6 +202,7 @@ STATUS_AND_EXIT: dict[type[PolylensError], tuple[int, int, str]] = {
     ImageError: (422, 2, "INPUT_INVALID_IMAGE"),
     DocumentError: (422, 2, "INPUT_INVALID_DOCUMENT"),
     FieldError: (422, 2, "INPUT_INVALID"),
+    TokenLimitError: (400, 2, "INPUT_TOKEN_LIMIT_EXCEEDED"),
     LabelError: (400, 2, "INPUT_INVALID_LABELS"),
     TooLargeError: (413, 2, "INPUT_TOO_LARGE"),
     ModelNotFoundError: (400, 3, "INPUT_MODEL_NOT_FOUND"),

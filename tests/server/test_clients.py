@@ -209,7 +209,7 @@ class TestOpenAI:
         error = caught.value
         assert (error.status_code, error.code, error.type) == (400, "INPUT_MODEL_NOT_FOUND", "invalid_request_error")
         assert "text-embedding-3-small" in error.message and "nano" in error.message
-        assert len(error.request_id) == 16
+        assert len(error.request_id) == 32
         with pytest.raises(openai.NotFoundError) as caught:
             client.models.retrieve("text-embedding-3-small")
         assert caught.value.code == "RESOURCE_NOT_FOUND"

@@ -194,6 +194,26 @@ class Processor(Protocol):
     def image(self, image: PIL.Image.Image, *, task: str | None, max_pixels: int | None) -> Item: ...
 
 
+@runtime_checkable
+class Fusing(Protocol):
+    """A processor that puts a text and an image into one sequence, which gets one vector."""
+
+    @property
+    def fuses(self) -> bool:
+        """Whether the checkpoint has a prompt for that."""
+        ...
+
+    def fused(
+        self, parts: Sequence[str | PIL.Image.Image], *, task: str | None, prompt_name: str, max_length: int | None
+    ) -> Item:
+        """Puts the parts of one input into its prompt; `max_length` is that of the whole sequence.
+
+        Raises:
+            InputError: The checkpoint cannot read these parts together; the message says which it can.
+        """
+        ...
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Side:
     """One side of a pair, ready to be joined with the other: a text that has been cut, or an image as patches."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from collections import ChainMap
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import TypeVar
@@ -15,6 +16,8 @@ from starlette.routing import BaseRoute
 
 from polylens import __version__
 from polylens.errors import NotFoundError
+from polylens.server.dialects import cohere, gemini, ollama, tei, voyage
+from polylens.server.dialects.translating import Route
 from polylens.server.endpoints.models import model_info
 from polylens.server.http import schemas
 from polylens.server.http.context import RequestContext, Result
@@ -25,7 +28,8 @@ from polylens.server.http.wire import to_json
 from polylens.server.state import Server
 
 R = TypeVar("R", bound=schemas.Request)
-Handler = Callable[[Request], Awaitable[Response]]
+
+DIALECTS = (cohere, gemini, voyage, tei, ollama)
 
 
 def all_routes(server: Server, index_page: Response | None) -> Sequence[BaseRoute]:
@@ -35,8 +39,9 @@ def all_routes(server: Server, index_page: Response | None) -> Sequence[BaseRout
         server: The server that the routes lead to.
         index_page: The response to `GET /`; None greets instead.
     """
-    operations = [*_with_bodies(server), *_lists(server), *_health(server)]
-    plain = _Undocumented(server, document([operation for operation, _ in operations]), index_page)
+    operations = [*_with_bodies(server), *_lists(server), *_health(server), *_of_others(server)]
+    described = document([operation for operation, _ in operations], ChainMap(*(each.SCHEMAS for each in DIALECTS)))
+    plain = _Undocumented(server, described, index_page)
     documented = [NamedRoute(each.path, handler, methods=[each.method]) for each, handler in operations]
     return [
         *documented,
@@ -47,15 +52,20 @@ def all_routes(server: Server, index_page: Response | None) -> Sequence[BaseRout
     ]
 
 
+def _of_others(server: Server) -> list[Route]:
+    """The operations of other services' interfaces."""
+    return [route for dialect in DIALECTS for route in dialect.routes(server)]
+
+
 async def not_routed(_request: Request, error: Exception) -> Response:
     """The response to an unknown path, or to a method that a path does not have."""
     assert isinstance(error, HTTPException)
     code = {404: "RESOURCE_NOT_FOUND", 405: "METHOD_NOT_ALLOWED"}.get(error.status_code, "INTERNAL_ERROR")
-    body = {"detail": str(error.detail), "code": code, "request_id": secrets.token_hex(8)}
+    body = {"detail": str(error.detail), "code": code, "request_id": secrets.token_hex(16)}
     return Response(to_json(body), status_code=error.status_code, headers=error.headers, media_type=JSON)
 
 
-def _with_bodies(server: Server) -> list[tuple[Operation, Handler]]:
+def _with_bodies(server: Server) -> list[Route]:
     """The operations that read a body."""
     return [
         _post(server, "/v1/embeddings", schemas.EmbeddingsRequest, server.embeddings.post, "EmbeddingResponse"),
@@ -70,13 +80,13 @@ def _with_bodies(server: Server) -> list[tuple[Operation, Handler]]:
 
 def _post(
     server: Server, path: str, schema: type[R], work: Callable[[R, RequestContext], Awaitable[Result]], response: str
-) -> tuple[Operation, Handler]:
+) -> Route:
     summary = (schema.__doc__ or "").splitlines()[0]
     operation = Operation(method="POST", path=path, summary=summary, response=response, request=schema)
     return operation, partial(server.responder.respond, schema=schema, work=work)
 
 
-def _lists(server: Server) -> list[tuple[Operation, Handler]]:
+def _lists(server: Server) -> list[Route]:
     """The operations on models and on classifiers."""
     lists = _Lists(server)
     model, classifier = "/v1/models/{model_id:path}", "/v1/classifiers/{classifier_id}"
@@ -91,7 +101,7 @@ def _lists(server: Server) -> list[tuple[Operation, Handler]]:
     ]
 
 
-def _health(server: Server) -> list[tuple[Operation, Handler]]:
+def _health(server: Server) -> list[Route]:
     """The operations for orchestrators; they need no key and are not logged."""
     health = _Health(server)
     return [

@@ -21,6 +21,7 @@ from polylens.checkpoints.export import save_checkpoint
 from polylens.checkpoints.loading import read_header
 from polylens.errors import CheckpointError, InputError
 from polylens.models.family import family_of
+from polylens.models.protocol import Fusing
 from polylens.models.qwen2_vl.family import FAMILY
 from polylens.models.qwen2_vl.prompts import GME, MCDSE, PROMPT_SETS, VDR
 from polylens.models.qwen2_vl.recognition import PROMPTS_FILE, prompts_of
@@ -196,6 +197,34 @@ def test_served(tmp_path: Path) -> None:
         assert [len(row["embedding"]) for row in answer["data"]] == [48, 48]
         total = text.num_tokens + image
         assert answer["usage"] == {"total_tokens": total, "prompt_tokens": total, "image_tokens": image}
+        apart = running.post("/v1/embeddings", {"model": "vdr", "input": [{"content": ["Umsatz", {"image": picture}]}]})
+        assert apart.status_code == 422 and "vdr cannot read together" in apart.text
         body = {"model": "vdr", "input": ["a", "b"], "late_chunking": True}
         refused = running.post("/v1/embeddings", body)
         assert refused.status_code == 422 and "last token" in refused.text
+
+
+def test_gme_served_reads_an_image_and_a_text_as_one_input(tmp_path: Path) -> None:
+    folder = tiny_qwen2_vl.write(tmp_path / "gme", prompt_set="gme")
+    PIL.Image.new("RGB", (90, 60), "red").save(tmp_path / "red.png")
+    picture = {"image": base64.b64encode((tmp_path / "red.png").read_bytes()).decode()}
+    long = {"content": ["a" * 3_000, picture]}
+    with serving("--model", str(folder), "--dtype", "float32", home=tmp_path) as running:
+        several = [{"content": ["Umsatz", picture]}, {"content": [picture, "Umsatz"]}, picture, "Umsatz"]
+        answer = running.embed(several, model="gme")
+        vectors = np.array([row["embedding"] for row in answer["data"]])
+        assert np.abs(vectors[0] - vectors[1]).max() < 2e-6  # float32; the others are 0.01 and more apart
+        assert min(np.abs(vectors[0] - vectors[2]).max(), np.abs(vectors[0] - vectors[3]).max()) > 0.01
+        parts = read_header(folder).processor
+        assert isinstance(parts, Fusing)
+        image = PIL.Image.new("RGB", (90, 60), "red")
+        item = parts.fused(["Umsatz", image], task=None, prompt_name="query", max_length=None)
+        (expected,) = load(folder, dtype="float32").engine.model.embed([item]).dense.tolist()
+        ((expected,),) = load(folder, dtype="float32", engine="torch").engine.run([item])
+        assert np.abs(vectors[0] - expected.dense).max() < 2e-6
+        assert running.embed(several[0], model="gme")["usage"]["total_tokens"] == item.num_tokens
+        refused = running.post("/v1/embeddings", {"model": "gme", "input": long})
+        assert refused.status_code == 400 and "more than 1800 tokens" in refused.text
+        assert running.embed(long, model="gme", truncate=True)["usage"]["total_tokens"] == 1_800
+        two = running.post("/v1/embeddings", {"model": "gme", "input": [{"content": [picture, "a", picture]}]})
+        assert two.status_code == 422 and "input.0" in two.text and "one image together with a text" in two.text

@@ -171,3 +171,35 @@ def test_a_tokenizer_of_another_model_is_refused() -> None:
     trunk = replace(config.trunk, image_token_id=other.token_to_id("<|other|>"))
     with pytest.raises(CheckpointError, match="should hold image_token_id"):
         Qwen2VLProcessor(replace(config, trunk=trunk), IMAGES, other)
+
+
+class TestFused:
+    """An image and a text that are one input, as gme's published code puts them: the image, then the text."""
+
+    def test_the_published_string(self) -> None:
+        image = noise(60, 90)
+        item = processor("gme").fused(["Umsatz", image], task=None, prompt_name="query", max_length=None)
+        alone = processor("gme").image(image, task=None, max_pixels=None)
+        head, _, tail = tiny_qwen2_vl.TEMPLATES["gme"]["image"].partition("<|image_pad|>")
+        visual = alone.num_tokens - len(byte_tokenizer().encode(head + tail, add_special_tokens=False).ids)
+        after = tail.replace("<|vision_end|>", "<|vision_end|>Umsatz", 1)
+        assert decode(item) == head + "<|image_pad|>" * visual + after
+        assert item.image_starts == alone.image_starts and item.grids == alone.grids
+        assert item.patches is not None and alone.patches is not None and torch.equal(item.patches, alone.patches)
+        assert item.pool == (item.num_tokens - 1, item.num_tokens)
+
+    def test_it_is_cut_on_the_right_but_never_within_the_image(self) -> None:
+        image = noise(60, 90)
+        whole = processor("gme").fused([image, "a" * 900], task=None, prompt_name="query", max_length=None)
+        cut = processor("gme").fused([image, "a" * 900], task=None, prompt_name="query", max_length=200)
+        least = processor("gme").fused([image, "a" * 900], task=None, prompt_name="query", max_length=1)
+        assert not whole.truncated and cut.truncated and least.truncated
+        assert cut.token_ids.tolist() == whole.token_ids[:200].tolist()
+        assert decode(least).endswith("<|image_pad|><|vision_end|>")
+
+    def test_what_cannot_be_read_together(self) -> None:
+        with pytest.raises(InputError, match="one image together with a text, got 2"):
+            processor("gme").fused([noise(60, 90), "a", noise(60, 90)], task=None, prompt_name="query", max_length=None)
+        assert not processor("vdr").fuses
+        with pytest.raises(InputError, match="not both together"):
+            processor("vdr").fused([noise(60, 90), "a"], task=None, prompt_name="query", max_length=None)

@@ -62,7 +62,8 @@ class TestRerank:
         (cut,) = server.post("/v1/rerank", {**body, max_doc_length: 3}).json()["results"]
         assert cut["relevance_score"] != whole["relevance_score"]
         response = server.post("/v1/rerank", {**body, max_doc_length: 3, truncation: False})
-        assert response.status_code == 422 and "documents.0: has more than 3 tokens" in response.json()["detail"]
+        assert response.status_code == 400
+        assert "documents.0: has more than 3 tokens" in response.text
 
     def test_a_broken_image_is_named(self, server: Running) -> None:
         body = {"model": "nano", "query": "a", "documents": ["b", {"image": base64.b64encode(b"none").decode()}]}

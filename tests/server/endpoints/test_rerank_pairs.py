@@ -131,8 +131,8 @@ class TestLengths:
             assert found == pytest.approx(expected, abs=ROUNDING)
         body = {"model": "tiny-m0", "query": "q", "documents": documents, "truncation": False}
         response = ranker.post("/v1/rerank", body)
-        assert response.status_code == 422
-        assert response.json()["detail"].startswith(f"documents.1: has more than {TEXT_TOKENS} tokens")
+        assert response.status_code == 400
+        assert response.json()["detail"]["message"].startswith(f"documents.1: has more than {TEXT_TOKENS} tokens")
 
     def test_a_smaller_limit_for_documents(self, ranker: Running, reranker: PairReranker) -> None:
         expected = reranker.rerank("q", ["abcdef"], max_doc_length=3)[0].score
@@ -146,8 +146,8 @@ class TestLengths:
         assert row["relevance_score"] == pytest.approx(expected, abs=ROUNDING)
         body = {"model": "tiny-m0", "query": query, "documents": ["short"], "truncation": False}
         response = ranker.post("/v1/rerank", body)
-        assert response.status_code == 422
-        assert response.json()["detail"].startswith(f"query: has more than {TEXT_TOKENS} tokens")
+        assert response.status_code == 400
+        assert response.json()["detail"]["message"].startswith(f"query: has more than {TEXT_TOKENS} tokens")
 
     def test_texts_that_are_too_long_together(self, folder: Path) -> None:
         documents = ["short", "x" * 3_000]

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from polylens.errors import FieldError
-from polylens.server.http.problems import SHOWN, problem
+from polylens.server.http.problems import SHOWN, Problem, published
+from polylens.server.http.wire import to_json
 
 
 class Counted(str):
@@ -27,8 +28,8 @@ class Counted(str):
 
 def shown(value: Any) -> str:
     """What the body of a problem repeats of a value."""
-    _, body, _ = problem(FieldError("is wrong", "input", value), "an id", as_openai=False)
-    return str(json.loads(body)["errors"][0]["input"])
+    body = published(Problem.of(FieldError("is wrong", "input", value), "an id"), as_openai=False)
+    return str(json.loads(to_json(body))["errors"][0]["input"])
 
 
 TEXTS = [Counted(number) for number in range(10_000)]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, get_args
 
 import numpy as np
@@ -15,9 +17,11 @@ from polylens.server.endpoints.classify import _row
 from polylens.server.endpoints.segment import segment
 from polylens.server.endpoints.segmenter.tokenizers import OffsetTokenizer
 from polylens.server.http import wire
-from polylens.server.http.wire import EmbeddingType, multi, single, to_json
+from polylens.server.http.wire import EmbeddingType, encoded, multi, quantised, single, to_json, written
 
 TYPES: Sequence[EmbeddingType] = get_args(EmbeddingType)
+FLOAT = partial(encoded, kinds=["float"])
+ALL = partial(encoded, kinds=TYPES)
 BYTES_PER_NUMBER = 40  # more than any number takes, with the names and brackets around it
 
 
@@ -47,12 +51,12 @@ def segmented(sentences: int, *, return_chunks: bool) -> dict[str, Any]:
 def results(size: int) -> dict[str, Any]:
     """Every kind of result, larger with the size."""
     ranked = [{"index": 1, "relevance_score": 0.5, "document": {"text": 'a "b"\n' * size}}] * size
-    rows = [multi(index, np.stack(vectors(size, 8)), ["float"], ["a", "\u2028"] * size) for index in range(2)]
+    rows = [multi(index, np.stack(vectors(size, 8)), FLOAT, ["a", "\u2028"] * size) for index in range(2)]
     return {
-        "dense": listed(single(index, vector, ["float"]) for index, vector in enumerate(vectors(size, 8))),
-        "of all types": listed(single(index, vector, TYPES) for index, vector in enumerate(vectors(size, 8))),
+        "dense": listed(single(index, vector, FLOAT) for index, vector in enumerate(vectors(size, 8))),
+        "of all types": listed(single(index, vector, ALL) for index, vector in enumerate(vectors(size, 8))),
         "multi-vectors": listed(rows),
-        "multi-vectors of all types": listed([multi(0, np.stack(vectors(size, 8)), TYPES, None)]),
+        "multi-vectors of all types": listed([multi(0, np.stack(vectors(size, 8)), ALL, None)]),
         "a ranking": {"results": ranked},
         "SageMaker's form": {"data": [{"results": ranked}], "parameters": {}},
         "a classification": classified(size, size),
@@ -74,8 +78,8 @@ def test_it_is_the_same_as_written_at_once(name: str, piece: int, monkeypatch: p
 @pytest.mark.parametrize(
     "value",
     [
-        listed(single(index, vector, ["float"]) for index, vector in enumerate(vectors(200, 1_024))),
-        listed([multi(0, np.stack(vectors(3_000, 128)), ["float"], None)]),
+        listed(single(index, vector, FLOAT) for index, vector in enumerate(vectors(200, 1_024))),
+        listed([multi(0, np.stack(vectors(3_000, 128)), FLOAT, None)]),
         classified(20, 2_000),
         segmented(5_000, return_chunks=False),
         segmented(5_000, return_chunks=True),
@@ -87,3 +91,38 @@ def test_no_piece_is_large(value: Any) -> None:
     pieces = list(wire._pieces(value))
     assert max(map(len, pieces)) <= wire.PIECE * BYTES_PER_NUMBER < sum(map(len, pieces))
     assert b"".join(pieces) == at_once(value)
+
+
+class TestNumbers:
+    """A vector in fewer bits: its values have the range of their type, and its direction is nearly kept."""
+
+    @pytest.mark.parametrize("dtype", ["int8", "uint8"])
+    def test_whole_numbers_keep_the_direction(self, dtype: Any) -> None:
+        for vector in vectors(8, 256):
+            found = quantised(vector, dtype)
+            assert found.dtype == np.dtype(dtype)
+            values = found.astype(np.float64) - (128 if dtype == "uint8" else 0)
+            assert np.abs(values).max() == 127
+            cosine = values @ vector / np.linalg.norm(values) / np.linalg.norm(vector)
+            assert cosine > 0.9998  # half a step of 127 in values that are 3.5 deviations apart: 1 - 0.00003
+
+    def test_nothing_stays_nothing(self) -> None:
+        nothing = np.zeros(16, np.float32)
+        assert not quantised(nothing, "int8").any()
+        assert (quantised(nothing, "uint8") == 128).all()
+
+    def test_bits_are_offset_and_not_the_twos_complement(self) -> None:
+        """As measured at the published service: 50, 193, 128, 255 are -78, 65, 0, 127."""
+        measured = {"ubinary": [50, 193, 128, 255], "binary": [-78, 65, 0, 127]}
+        bits = np.unpackbits(np.array(measured["ubinary"], np.uint8)).astype(np.float32) - 0.5
+        for dtype, values in measured.items():
+            assert quantised(bits, dtype).tolist() == values  # type: ignore[arg-type]
+            assert to_json(encoded(bits, [dtype])) == orjson.dumps([float(value) for value in values])  # type: ignore[list-item]
+
+    def test_base64_has_the_bytes_of_the_numbers(self) -> None:
+        (vector,) = vectors(1, 64)
+        for dtype, size in (("float", 256), ("int8", 64), ("uint8", 64), ("binary", 8), ("ubinary", 8)):
+            raw = base64.b64decode(written(vector, dtype, as_base64=True))  # type: ignore[arg-type]
+            assert len(raw) == size
+            kind = {"float": "<f4", "binary": "int8", "ubinary": "uint8"}.get(dtype, dtype)
+            assert np.array_equal(np.frombuffer(raw, kind), written(vector, dtype, as_base64=False))  # type: ignore[arg-type]

@@ -141,11 +141,49 @@ class Qwen2VLProcessor:
 
         It is resized twice, as in the published code: by Pillow, between limits of its own, then by the processor.
         """
+        return self.pixels(self._fitted(image, max_pixels))
+
+    @property
+    def fuses(self) -> bool:
+        """Whether the checkpoint has a prompt for an image and a text that are one input."""
+        return self.config.prompts.fused is not None
+
+    def fused(
+        self,
+        parts: Sequence[str | PIL.Image.Image],
+        *,
+        task: str | None,  # noqa: ARG002
+        prompt_name: str,  # noqa: ARG002
+        max_length: int | None,
+    ) -> Item:
+        """An RGB image and the text beside it within one prompt, as gme's `get_fused_embeddings` puts them.
+
+        The image comes first, wherever it stands among the parts; several texts are lines of one. The whole string is
+        cut on the right, as a text alone, but never within the image.
+
+        Raises:
+            InputError: The checkpoint has no such prompt, or there is more or less than one image.
+        """
+        prompt = self.config.prompts.fused
+        if prompt is None:
+            raise InputError("this model reads a text or an image and not both together")
+        images = [part for part in parts if not isinstance(part, str)]
+        if len(images) != 1:
+            raise InputError(f"this model reads one image together with a text, got {len(images)} images")
+        before, _, after = prompt.partition(TEXT)
+        picture = self._patches(self._fitted(images[0], None))
+        text = "\n".join(part for part in parts if isinstance(part, str))
+        ids, start = self._expanded(self._encode(before + text + after), picture.grid)
+        least = len(self._expanded(self._encode(before), picture.grid)[0])
+        limit = max(least, min(max_length or self.max_length, self.max_length))
+        return _item(ids[:limit], picture, start, truncated=len(ids) > limit)
+
+    def _fitted(self, image: PIL.Image.Image, max_pixels: int | None) -> UInt8[Tensor, "3 H W"]:
+        """Resizes an RGB image, twice as published."""
         rows, columns = self._first_size(*image.size, max_pixels)
-        resized = (
-            image if image.size == (columns, rows) else image.resize((columns, rows), PIL.Image.Resampling.BICUBIC)
-        )
-        return self.pixels(fit(resized, self.image_config, max_pixels))
+        if image.size != (columns, rows):
+            image = image.resize((columns, rows), PIL.Image.Resampling.BICUBIC)
+        return fit(image, self.image_config, max_pixels)
 
     def pixels(self, pixels: UInt8[Tensor, "3 H W"]) -> Item:
         """Puts an image into its prompt that already has a size the model takes."""

@@ -20,6 +20,7 @@ class PromptSet:
     name: str  # value of `prompt_set` in config.json
     text: str  # around a text at TEXT; one with PLACEHOLDER gets a small black picture, as in training
     image: str  # around an image at PLACEHOLDER
+    fused: str | None  # around an image and a text that are one input; None where nothing is published
     min_tokens: int | None  # visual tokens to which an image is enlarged; None is `preprocessor_config.json`'s limit
     max_tokens: int  # visual tokens to which an image is shrunk
     first_bounds: tuple[int, int] | None  # visual tokens between which an image is resized first; None is the above
@@ -36,6 +37,7 @@ GME = PromptSet(
     name="gme",
     text=f"{_SYSTEM}{TEXT}<|im_end|>\n<|im_start|>assistant\n<|endoftext|>",
     image=f"{_SYSTEM}{_VISION}<|im_end|>\n<|im_start|>assistant\n<|endoftext|>",
+    fused=f"{_SYSTEM}{_VISION}{TEXT}<|im_end|>\n<|im_start|>assistant\n<|endoftext|>",
     min_tokens=None,
     max_tokens=1280,
     first_bounds=(4, 16_384),
@@ -51,6 +53,7 @@ VDR = PromptSet(
     name="vdr",
     text=f"{_SYSTEM}{_VISION}Query: {TEXT}<|im_end|>\n<|endoftext|>",
     image=f"{_SYSTEM}{_VISION}What is shown in this image?<|im_end|>\n<|endoftext|>",
+    fused=None,
     min_tokens=1,
     max_tokens=768,
     first_bounds=None,

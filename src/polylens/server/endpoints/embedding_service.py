@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import ParamSpec, TypeVar
 
-from polylens.errors import DeadlineError, FieldError, ImageError, TooLargeError
+from tokenizers import Tokenizer
+
+from polylens.errors import DeadlineError, FieldError, ImageError, InputError, TokenLimitError, TooLargeError
 from polylens.media.image import read_image
-from polylens.models.protocol import Item
+from polylens.models.protocol import Fusing, Item
 from polylens.runtime.priority import yield_to_others
 from polylens.server.concurrency import in_thread, together
 from polylens.server.engine.cache import Cache, Entry, cache_key
@@ -22,7 +24,7 @@ from polylens.server.engine.queues import QueueName
 from polylens.server.engine.registry import Served
 from polylens.server.intake.fetching import Fetcher
 from polylens.server.intake.options import EmbedOptions
-from polylens.server.intake.reading import LoadedImage, LoadedInput, Reader
+from polylens.server.intake.reading import LoadedFused, LoadedImage, LoadedInput, Reader
 from polylens.server.intake.sources import Source
 from polylens.server.settings import Limits
 from polylens.types import Embedding
@@ -50,6 +52,8 @@ class Embedded:
     is_image: bool
     token_ids: tuple[int, ...] = ()
     """The token ids of a text, where the request shows them."""
+    pixels: int = 0
+    """Of its images, at the size they came in."""
 
 
 class EmbeddingService:
@@ -156,7 +160,7 @@ class EmbeddingService:
         items = await self._tokenise(
             served, loaded, [index for index in missing if isinstance(loaded[index], str)], options
         )
-        of_images = sum(num_image_tokens(served, loaded[i]) for i in missing if i not in items)
+        of_images = sum(_num_tokens(served, loaded[i]) for i in missing if i not in items)
         tokens = of_images + sum(item.num_tokens for item in items.values())
         self.refuse_too_many(tokens)
         with served.scheduler.admitted(tokens, image_tokens=of_images) as queue:
@@ -164,7 +168,7 @@ class EmbeddingService:
                 [
                     self._embed_text(served, items[i], queue, options)
                     if i in items
-                    else self._embed_image(served, loaded[i], i, adapter, queue, options)
+                    else self._embed_image(served, loaded[i], i, queue, options)
                     for i in missing
                 ]
             )
@@ -174,7 +178,9 @@ class EmbeddingService:
             if key is not None:
                 self.cache.put(key, Entry(each.embedding, each.tokens))
         return [
-            Embedded(entry.embedding, entry.tokens, not isinstance(value, str)) if entry is not None else new[index]
+            Embedded(entry.embedding, entry.tokens, not isinstance(value, str), pixels=num_pixels(value))
+            if entry is not None
+            else new[index]
             for index, (entry, value) in enumerate(zip(cached, loaded, strict=True))
         ]
 
@@ -197,11 +203,15 @@ class EmbeddingService:
         limit = min(self.max_tokens(served), options.max_length or self.limits.input_tokens)
         items = []
         for text, index in zip(texts, indices, strict=True):
+            item_of = partial(served.header.processor.text, task=adapter, prompt_name=prompt, max_length=limit)
             kept = text[: CHARS_PER_TOKEN * limit]  # so that a text of megabytes costs what its first tokens cost
-            item = served.header.processor.text(kept, task=adapter, prompt_name=prompt, max_length=limit)
-            if not options.truncate and (item.truncated or len(kept) < len(text)):
-                at = item.num_tokens if item.truncated else limit  # a query may have a limit of its own
-                raise too_long(at, options, index)
+            item = item_of(kept)
+            if item.truncated or len(kept) < len(text):
+                if not options.truncate:
+                    at = item.num_tokens if item.truncated else limit  # a query may have a limit of its own
+                    raise too_long(at, options, index)
+                if options.keeps_end:
+                    item = _item_of_end(item_of, served.header.processor.tokenizer, text[-CHARS_PER_TOKEN * limit :])
             items.append(item)
         return items
 
@@ -215,7 +225,7 @@ class EmbeddingService:
         limit = self.max_tokens(served)
         chunks = [str(each) for each in loaded]
         if sum(map(len, chunks)) > CHARS_PER_TOKEN * limit:
-            raise FieldError(
+            raise TokenLimitError(
                 f"late_chunking embeds all texts as one, which may have {limit} tokens; send fewer or shorter texts",
                 options.field,
             )
@@ -238,18 +248,31 @@ class EmbeddingService:
         served: Served,
         image: LoadedInput,
         index: int,
-        adapter: str | None,
         queue: QueueName,
         options: EmbedOptions,
     ) -> Embedded:
-        assert isinstance(image, LoadedImage)
+        """Embeds an image, or the parts of one input, when there is a place for it."""
+        limit = min(self.max_tokens(served), options.max_length or self.limits.input_tokens)
         async with self.image_slot(served):
             try:
-                item = await in_thread(self._image_threads, _image_item, served, image, adapter)
+                item = await in_thread(self._image_threads, _image_item, served, image, options, limit)
             except ImageError as error:
                 raise options.image_error(error.message, index) from error
+            except FieldError:
+                raise
+            except InputError as error:
+                raise FieldError(str(error), options.field_of(index)) from error
+            if item.truncated and not options.truncate:
+                raise too_long(limit, options, index)
             (embedding,) = await self._compute(served, item, queue, options)
-        return Embedded(embedding, served.header.image_tokens(*image.size), is_image=True)
+        if isinstance(image, LoadedImage):
+            tokens = served.header.image_tokens(*image.size)
+            return Embedded(embedding, tokens, is_image=True, pixels=num_pixels(image))
+        extra = sum(
+            served.header.image_tokens(*each.size) - num_image_tokens(served, each)
+            for each in (image.images if isinstance(image, LoadedFused) else ())
+        )
+        return Embedded(embedding, item.num_tokens + extra, is_image=True, pixels=num_pixels(image))
 
     async def _compute(self, served: Served, item: Item, queue: QueueName, options: EmbedOptions) -> list[Embedding]:
         return await served.scheduler.submit(
@@ -263,15 +286,41 @@ class EmbeddingService:
         if not self.cache.max_bytes or options.shows_tokens:
             return None
         conditions = (served.model_id, options.context.owner, options.wants_tokens, *adapter_and_prompt)
+        if isinstance(loaded, LoadedFused):
+            return None
         if isinstance(loaded, str):
-            return cache_key(loaded.encode(), *conditions, options.truncate, options.max_length)
+            return cache_key(loaded.encode(), *conditions, options.truncate, options.max_length, options.keeps_end)
         if isinstance(loaded.file, bytes):
             return cache_key(loaded.file, *conditions, "image")
         return cache_key(loaded.file.tobytes(), *conditions, "page", *loaded.size)
 
 
-def _image_item(served: Served, image: LoadedImage, adapter: str | None) -> Item:
-    return served.header.processor.image(read_image(image.file), task=adapter, max_pixels=None)
+def _item_of_end(item_of: Callable[[str], Item], tokenizer: Tokenizer, text: str) -> Item:
+    """The item of the last tokens of a text that is too long.
+
+    Args:
+        item_of: Makes the item of a text, which it cuts on the right.
+        tokenizer: Of the model.
+        text: The end of the text, with at least as many tokens as an item may have.
+    """
+    offsets = tokenizer.encode(text, add_special_tokens=False).offsets
+    room = item_of(text).num_tokens - item_of("").num_tokens  # besides the prompt
+    room = min(max(room, 1), len(offsets))
+    item = item_of(text[offsets[-room][0] :])
+    while item.truncated and room > 1:  # the first word is split otherwise where nothing stands before it
+        room -= 1
+        item = item_of(text[offsets[-room][0] :])
+    return item
+
+
+def _image_item(served: Served, image: LoadedInput, options: EmbedOptions, limit: int) -> Item:
+    adapter, prompt = role(served.header, options.task)
+    if isinstance(image, LoadedImage):
+        return served.header.processor.image(read_image(image.file), task=adapter, max_pixels=None)
+    processor = served.header.processor
+    assert isinstance(image, LoadedFused) and isinstance(processor, Fusing)
+    parts = [part if isinstance(part, str) else read_image(part.file) for part in image.parts]
+    return processor.fused(parts, task=adapter, prompt_name=prompt, max_length=limit)
 
 
 def num_image_tokens(served: Served, image: LoadedInput) -> int:
@@ -280,9 +329,25 @@ def num_image_tokens(served: Served, image: LoadedInput) -> int:
     return served.header.processing.num_image_tokens(*image.size)
 
 
-def too_long(limit: int, options: EmbedOptions, index: int) -> FieldError:
+def num_pixels(loaded: LoadedInput) -> int:
+    """The pixels of an input's images, at the size they came in."""
+    images = loaded.images if isinstance(loaded, LoadedFused) else [loaded]
+    return sum(image.size[0] * image.size[1] for image in images if isinstance(image, LoadedImage))
+
+
+def _num_tokens(served: Served, loaded: LoadedInput) -> int:
+    """The number of tokens that the model sees of an image, or about as many as it sees of the parts of one input."""
+    if not isinstance(loaded, LoadedFused):
+        return num_image_tokens(served, loaded)
+    tokenizer = served.header.processor.tokenizer
+    texts = [part for part in loaded.parts if isinstance(part, str)]
+    of_texts = sum(len(tokenizer.encode(text, add_special_tokens=False).ids) for text in texts)
+    return of_texts + sum(num_image_tokens(served, image) for image in loaded.images)
+
+
+def too_long(limit: int, options: EmbedOptions, index: int) -> TokenLimitError:
     """The error for a text of more tokens than may be, in a request that does not want it cut."""
-    return FieldError(
-        f"has more than {limit} tokens, the limit for one text; shorten it, or send truncate: true",
+    return TokenLimitError(
+        f"has more than {limit} tokens, the limit for one text; shorten it, or send {options.cut_by}",
         options.field_of(index),
     )

@@ -50,6 +50,8 @@ class RerankEndpoint:
             scores, tokens = await self._compare(served, query, documents, request, context)
         results = _results(request, documents, scores)
         value = {"model": request.model, "object": "list", "usage": {"total_tokens": tokens}, "results": results}
+        if "top_k" in request.model_fields_set:  # null or not: Voyage's client, which looks for them in `data`
+            value["data"] = results
         return Result(value, tokens, served.name, 1 + len(documents))
 
     async def _compare(
@@ -138,7 +140,7 @@ def _rows(served: Served, embedded: Embedded) -> FloatArray:
 
 def _results(request: RerankRequest, documents: Sequence[Source], scores: Sequence[float]) -> list[dict[str, Any]]:
     """The results of the response, best first; equal scores keep the order of the documents."""
-    best = sorted(range(len(scores)), key=lambda index: -scores[index])[: request.top_n]
+    best = sorted(range(len(scores)), key=lambda index: -scores[index])[: request.top_n or request.top_k]
     results: list[dict[str, Any]] = [
         {"index": index, "relevance_score": round(scores[index], DECIMALS)} for index in best
     ]

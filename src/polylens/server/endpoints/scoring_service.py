@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import PIL.Image
 
-from polylens.errors import FieldError, ImageError, InputError
+from polylens.errors import FieldError, ImageError, InputError, TokenLimitError
 from polylens.media.image import read_image
 from polylens.models.protocol import Item, PairProcessor, Side
 from polylens.runtime.pairs import PairOptions, Query, document_limit, join, prepare_document, prepare_query
@@ -22,7 +22,7 @@ from polylens.server.endpoints.embedding_service import (
 from polylens.server.engine.queues import QueueName
 from polylens.server.engine.registry import Served
 from polylens.server.intake.options import EmbedOptions
-from polylens.server.intake.reading import LoadedImage, LoadedInput
+from polylens.server.intake.reading import LoadedFused, LoadedImage, LoadedPart
 from polylens.server.intake.sources import Source
 
 
@@ -40,9 +40,9 @@ class _Asked:
     """One request, with its query prepared."""
 
     served: Served
-    loaded_query: LoadedInput
+    loaded_query: LoadedPart
     query: Query
-    documents: Sequence[LoadedInput]
+    documents: Sequence[LoadedPart]
     limits: PairOptions
     options: EmbedOptions
     """Those of the documents."""
@@ -94,12 +94,7 @@ class ScoringService:
             WorkerError: The model failed on a pair.
         """
         async with self._embedding.deadline():
-            (loaded_query,), loaded = await together(
-                [
-                    self._embedding.reader.read(served, [query], options[0]),
-                    self._embedding.reader.read(served, documents, options[1]),
-                ]
-            )
+            (loaded_query,), loaded = await self._load(served, query, documents, options)
             asked = _Asked(
                 served=served,
                 loaded_query=loaded_query,
@@ -111,12 +106,24 @@ class ScoringService:
             prepared = await self._prepare_texts(asked)
             return await self._score_all(asked, prepared)
 
+    async def _load(
+        self, served: Served, query: Source, documents: Sequence[Source], options: tuple[EmbedOptions, EmbedOptions]
+    ) -> list[list[LoadedPart]]:
+        """Loads the query and the documents, of which none has several parts: no reranker could read them."""
+        both = await together(
+            [
+                self._embedding.reader.read(served, [query], options[0]),
+                self._embedding.reader.read(served, documents, options[1]),
+            ]
+        )
+        return [[each for each in loaded if not isinstance(each, LoadedFused)] for loaded in both]
+
     def _limit(self, served: Served, options: EmbedOptions) -> int:
         """The most tokens of one text."""
         limit = self._embedding.max_tokens(served)
         return min(limit, options.max_length or limit)
 
-    async def _prepare_query(self, served: Served, loaded: LoadedInput, options: EmbedOptions) -> Query:
+    async def _prepare_query(self, served: Served, loaded: LoadedPart, options: EmbedOptions) -> Query:
         """Prepares the query for all documents."""
         processor = served.header.pairs
         if isinstance(loaded, str):
@@ -186,7 +193,7 @@ def _prepare_batch(asked: _Asked, indices: Sequence[int]) -> list[_Prepared]:
     return [_prepare_text(asked, asked.documents[index], index) for index in indices]
 
 
-def _prepare_text(asked: _Asked, document: LoadedInput, index: int) -> _Prepared:
+def _prepare_text(asked: _Asked, document: LoadedPart, index: int) -> _Prepared:
     """The text of a document, joined with the query if that is one, too; an image stays what it is."""
     if isinstance(document, LoadedImage):
         return document
@@ -211,9 +218,9 @@ def _joined(asked: _Asked, document: Side, index: int) -> Item:
     except InputError as error:
         raise FieldError(str(error), asked.options.field_of(index)) from error
     if pair.truncated and not asked.options.truncate:
-        raise FieldError(
+        raise TokenLimitError(
             f"has, together with the query, more than {asked.processor.max_length} tokens, the limit for a pair; "
-            "shorten one of them, or send truncate: true",
+            f"shorten one of them, or send {asked.options.cut_by}",
             asked.options.field_of(index),
         )
     return pair

@@ -138,6 +138,10 @@ class Registry:
             raise FieldError(f"{served.name} is a reranker: {ONLY_RANKS}", field, name)
         return served
 
+    def find_ranker(self) -> Served:
+        """The model that ranks where a request names none: the first that is trained to, else the first."""
+        return next((served for served in self._models if served.scores_pairs), self._models[0])
+
 
 def _open(name: str, settings: Settings, device: torch.device) -> Served:
     folder = resolve(name)

@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from polylens import __version__
 from polylens.server.http import schemas
+
+ERRORS = {
+    400: "The model is not served, a text is too long, or the labels do not fit.",
+    401: "The API key is missing or unknown.",
+    404: "Not found, or not visible to this key.",
+    409: "The classifier is being changed, or belongs to another model.",
+    413: "Request too large.",
+    422: "A field is invalid; `errors` names it.",
+    429: "Rate limit exceeded; Retry-After says when to try again.",
+    500: "Internal error.",
+    503: "Busy, starting up or shutting down; Retry-After says when to try again.",
+    504: "Request timed out.",
+    507: "The server has no room to store a classifier.",
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -20,6 +34,8 @@ class Operation:
     summary: str
     response: str  # schema of a good response: a key of RESPONSES
     request: type[schemas.Request] | None = None  # schema of the body; None for an operation without one
+    error: str = "Error"  # schema of a response that is no success: a key of RESPONSES
+    errors: Mapping[int, str] = field(default_factory=ERRORS.copy)  # status -> when it is sent
 
 
 _VALUE = {
@@ -82,6 +98,11 @@ _RERANKING = _object(
 )
 _EMBEDDING = _object({"model": _STR, "object": {"const": "list"}, "usage": _USAGE, "data": _list(_ROW)})
 
+_NESTED = {
+    **_object({"message": _STR, "code": _STR, "request_id": _STR}),
+    "description": "The whole error, under status 400 and 500.",
+}
+
 RESPONSES: dict[str, dict[str, Any]] = {
     "EmbeddingResponse": _EMBEDDING,
     "RerankingResponse": _RERANKING,
@@ -104,33 +125,26 @@ RESPONSES: dict[str, dict[str, Any]] = {
     "Status": _object({"status": _STR}),
     "Readiness": _object({"status": _STR, "models": {"type": "object", "additionalProperties": _STR}}),
     "Error": _object(
-        {"detail": _STR, "code": _STR, "request_id": _STR},
+        {"detail": {"anyOf": [_STR, _NESTED]}},
         {
+            "code": _STR,
+            "request_id": _STR,
             "errors": _list(_object({"field": _STR, "message": _STR, "type": _STR, "input": {}})),
             "error": {"type": "object", "description": "The same in OpenAI's form, for its clients."},
         },
     ),
 }
 
-ERRORS = {
-    400: "The model is not served, or the labels do not fit.",
-    401: "The API key is missing or unknown.",
-    404: "Not found, or not visible to this key.",
-    409: "The classifier is being changed, or belongs to another model.",
-    413: "Request too large.",
-    422: "A field is invalid; `errors` names it.",
-    429: "Rate limit exceeded; Retry-After says when to try again.",
-    500: "Internal error.",
-    503: "Busy, starting up or shutting down; Retry-After says when to try again.",
-    504: "Request timed out.",
-    507: "The server has no room to store a classifier.",
-}
 
+def document(operations: Sequence[Operation], more: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The OpenAPI document of a server.
 
-def document(operations: Sequence[Operation]) -> dict[str, Any]:
-    """The OpenAPI document of a server."""
+    Args:
+        operations: What the server can do.
+        more: Schemas of responses besides `RESPONSES`, by name.
+    """
     paths: dict[str, dict[str, Any]] = {}
-    components = dict(RESPONSES)
+    components = {**RESPONSES, **(more or {})}
     for each in operations:
         paths.setdefault(_plain(each.path), {})[each.method.lower()] = _operation(each)
         if each.request is not None:
@@ -154,7 +168,7 @@ def _operation(operation: Operation) -> dict[str, Any]:
     described: dict[str, Any] = {
         "summary": operation.summary,
         "operationId": f"{operation.method.lower()}_{re.sub(r'[^a-z0-9]+', '_', _plain(operation.path)).strip('_')}",
-        "responses": _responses(operation.response),
+        "responses": _responses(operation),
     }
     names = re.findall(r"{(\w+)", operation.path)
     if names:
@@ -164,12 +178,9 @@ def _operation(operation: Operation) -> dict[str, Any]:
     return described
 
 
-def _responses(good: str) -> dict[str, dict[str, Any]]:
-    """The responses of an operation, by status.
-
-    Args:
-        good: Schema of status 200.
-    """
+def _responses(operation: Operation) -> dict[str, dict[str, Any]]:
+    """The responses of an operation, by status."""
+    good = operation.response
     found = {"200": {"description": "OK.", "content": _json(good)}}
     if good == "Readiness":
         return {**found, "503": {"description": "Starting up or shutting down.", "content": _json(good)}}
@@ -177,7 +188,10 @@ def _responses(good: str) -> dict[str, dict[str, Any]]:
         return found
     return {
         **found,
-        **{str(status): {"description": text, "content": _json("Error")} for status, text in ERRORS.items()},
+        **{
+            str(status): {"description": text, "content": _json(operation.error)}
+            for status, text in operation.errors.items()
+        },
     }
 
 

@@ -19,8 +19,9 @@ from polylens.errors import OverloadedError, PolylensError, TooLargeError
 from polylens.server.http import schemas
 from polylens.server.http.access import Keys, Sessions
 from polylens.server.http.context import MemoryBudget, RequestContext, Result
+from polylens.server.http.dialect import Dialect, bearer
 from polylens.server.http.metrics import Metrics
-from polylens.server.http.problems import problem
+from polylens.server.http.problems import Problem, published
 from polylens.server.http.rates import RateLimits
 from polylens.server.http.wire import to_json
 
@@ -43,6 +44,8 @@ class RequestRecord:
     started: float
     owner: str | None = None  # None until the key was checked
     as_openai: bool = False  # whether errors also carry OpenAI's object
+    flat: bool = False  # whether `detail` must be a string
+    dialect: Dialect | None = None  # in which errors are told; None is the published interface
     result: Result | None = None
 
 
@@ -81,6 +84,7 @@ class Responder:
         work: Callable[[R, RequestContext], Awaitable[Result]],
         *,
         session_suffices: bool = False,
+        dialect: Dialect | None = None,
     ) -> Response:
         """Runs an endpoint: asks for the key, reads the body, turns errors into responses, ends with a log line.
 
@@ -90,10 +94,13 @@ class Responder:
             work: The endpoint, which turns the request and its context into a result. It is cancelled if the client
                 goes away.
             session_suffices: Whether the search page's cookie may stand in for the key.
+            dialect: The interface whose client sends the request; None is the published one.
         """
-        record = RequestRecord(secrets.token_hex(8), request.scope["declared_path"], time.perf_counter())
+        record = RequestRecord(
+            secrets.token_hex(16), request.scope["declared_path"], time.perf_counter(), dialect=dialect
+        )
         try:
-            record.owner = self._owner(request, session_suffices=session_suffices)
+            record.owner = self._owner(request, dialect, session_suffices=session_suffices)
             self.rates.take_request(record.owner)
             if self.stopping:
                 raise OverloadedError("the server is shutting down")
@@ -114,8 +121,8 @@ class Responder:
         self._note(record, response.status_code)
         return response
 
-    def _owner(self, request: Request, *, session_suffices: bool) -> str:
-        authorization = request.headers.get("authorization")
+    def _owner(self, request: Request, dialect: Dialect | None, *, session_suffices: bool) -> str:
+        authorization = (dialect.authorization if dialect is not None else bearer)(request)
         if session_suffices and not authorization:
             owner = self.sessions.owner(request.cookies.get(SESSION_COOKIE))
             if owner is not None:
@@ -160,8 +167,12 @@ class Responder:
         raise TooLargeError(f"the body is longer than {limit:,} bytes, the limit per request; send several")
 
     def _problem(self, record: RequestRecord, error: PolylensError) -> Response:
-        status, body, headers = problem(error, record.request_id, as_openai=record.as_openai)
-        return Response(body, status_code=status, headers=headers, media_type=JSON)
+        problem = Problem.of(error, record.request_id)
+        if record.dialect is not None:
+            status, body = record.dialect.tell(problem)
+        else:
+            status, body = problem.status, published(problem, as_openai=record.as_openai, flat=record.flat)
+        return Response(to_json(body), status_code=status, headers=problem.headers(), media_type=JSON)
 
     def _note(self, record: RequestRecord, status: int) -> None:
         seconds = time.perf_counter() - record.started
@@ -184,6 +195,7 @@ class Responder:
 
 def _parse(body: bytearray, schema: type[R], record: RequestRecord) -> R:
     record.as_openai = record.as_openai or b'"encoding_format"' in body
+    record.flat = b'"output_dtype"' in body or b'"top_k"' in body  # Voyage's client, which always sends these
     return schemas.parse(body, schema)
 
 

@@ -9,7 +9,7 @@ import orjson
 from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
 
 from polylens.errors import FieldError
-from polylens.server.http.wire import EmbeddingType
+from polylens.server.http.wire import Dtype, EmbeddingType
 
 MAX_LABELS = 512
 MAX_GROUPS, MAX_GROUP_LABELS = 8, 64
@@ -25,9 +25,17 @@ _PDF = {
     "properties": {"pdf": {"type": "string", "description": "An http(s) URL, a data: URI or base64."}},
     "required": ["pdf"],
 }
+_CONTENT = {
+    "type": "object",
+    "properties": {
+        "content": {"type": "array", "minItems": 1, "items": {"anyOf": [{"type": "string"}, _TEXT, _IMAGE]}}
+    },
+    "required": ["content"],
+    "description": "Parts of one input, which gets one vector.",
+}
 _IDS = {"type": "array", "items": {"type": "integer"}, "description": "Token ids of the model's own tokenizer."}
 _ITEM = {"anyOf": [{"type": "string"}, _TEXT, _IMAGE]}
-_LIST = {"type": "array", "minItems": 1, "items": {"anyOf": [*_ITEM["anyOf"], _IDS]}}
+_LIST = {"type": "array", "minItems": 1, "items": {"anyOf": [*_ITEM["anyOf"], _CONTENT, _IDS]}}
 
 
 def _listed(value: Any) -> Any:
@@ -39,7 +47,7 @@ def _numeric(value: Any) -> Any:
     return int(value) if isinstance(value, str) and value.strip().isascii() and value.strip().isdigit() else value
 
 
-Input = Annotated[Any, WithJsonSchema({"anyOf": [*_ITEM["anyOf"], _PDF, _IDS, _LIST]})]
+Input = Annotated[Any, WithJsonSchema({"anyOf": [*_ITEM["anyOf"], _CONTENT, _PDF, _IDS, _LIST]})]
 """Read by `polylens.server.intake.sources`, whose messages name the item."""
 
 Item = Annotated[Any, WithJsonSchema(_ITEM)]
@@ -59,15 +67,26 @@ class EmbeddingsRequest(Request):
     """Embed texts, images or a PDF."""
 
     model: str
-    input: Input
-    task: str | None = None
-    dimensions: Dimensions | None = None
+    input: Input = Field(validation_alias=AliasChoices("input", "content", "texts"))
+    task: str | None = Field(default=None, validation_alias=AliasChoices("task", "task_type"))
+    input_type: str | None = Field(
+        default=None, description="What Voyage's and Cohere's clients call a task: query, document, search_query, ..."
+    )
+    dimensions: Dimensions | None = Field(
+        default=None, validation_alias=AliasChoices("dimensions", "output_dimensionality", "output_dimension")
+    )
     normalized: Flag | None = Field(default=None, description="Whether vectors have unit length; default true.")
     truncate: Flag | None = Field(
-        default=None, description="Whether texts that are too long are cut instead of refused."
+        default=None,
+        description="Whether texts that are too long are cut instead of refused.",
+        validation_alias=AliasChoices("truncate", "truncation"),
     )
     embedding_type: Types | None = Field(
-        default=None, validation_alias=AliasChoices("embedding_type", "encoding_type", "encoding_format")
+        default=None,
+        validation_alias=AliasChoices("embedding_type", "encoding_type", "encoding_format", "embedding_types"),
+    )
+    output_dtype: Dtype | None = Field(
+        default=None, description="The numbers of a vector, whose form is then a list, or base64 if embedding_type is."
     )
     late_chunking: Flag | None = None
     return_multivector: Flag | None = None
@@ -82,7 +101,10 @@ class RerankRequest(Request):
     documents: Annotated[
         list[Any], Field(min_length=1), WithJsonSchema({"type": "array", "minItems": 1, "items": _ITEM})
     ]
-    top_n: Count | None = Field(default=None, validation_alias=AliasChoices("top_n", "top_k"))
+    top_n: Count | None = None
+    top_k: Count | None = Field(
+        default=None, description="Voyage's name of `top_n`; with it, the results are also in `data`, as there."
+    )
     return_documents: Flag | None = True
     truncation: Flag | None = Field(
         default=True,

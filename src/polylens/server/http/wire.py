@@ -7,7 +7,7 @@ a validating model four times as long.
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -17,7 +17,13 @@ from polylens.errors import InputError
 from polylens.types import Embedding, FloatArray
 
 EmbeddingType = Literal["float", "base64", "binary", "ubinary"]
+"""Forms of a vector in the published interface."""
 
+Dtype = Literal["float", "int8", "uint8", "binary", "ubinary"]
+"""The numbers of a vector, where the other interfaces ask for them apart from how they are written."""
+
+Encode = Callable[[FloatArray], Any]
+"""A vector -> what stands for it in a response."""
 
 PIECE = 8_192
 """Numbers that are written at once: in about 1 ms, during which no other thread runs, that of the event loop among
@@ -108,42 +114,64 @@ def sized(embedding: Embedding, dimensions: int | None, *, normalised: bool) -> 
     return cut if dimensions is None or length == 0 else (cut / length).astype(np.float32)
 
 
-def encoded(vector: FloatArray, kinds: Sequence[EmbeddingType]) -> Any:
-    """A vector in one type, or an object with one field per type.
+def quantised(vector: FloatArray, dtype: Dtype) -> np.ndarray[Any, Any]:
+    """A vector in other numbers.
+
+    int8 scales a vector so that its largest value, whatever the sign, becomes 127: compare such vectors by their
+    cosine, since each has a scale of its own. uint8 is the same plus 128. ubinary has one bit per number, set where it
+    is above 0, eight to a byte, the first in the highest bit; binary is the same minus 128, as published.
 
     Example:
-        >>> encoded(np.array([1.0, -1.0, 0.5, 0.0, 0.0, 0.0, 0.0, 2.0], np.float32), ["ubinary"]).tolist()
+        >>> quantised(np.array([0.6, -0.8, 0.0], np.float32), "int8").tolist()
+        [95, -127, 0]
+        >>> quantised(np.array([1.0, -1.0, 0.5, 0.0, 0.0, 0.0, 0.0, 2.0], np.float32), "ubinary").tolist()
         [161]
     """
+    if dtype == "float":
+        return np.ascontiguousarray(vector)
+    if dtype in ("int8", "uint8"):
+        largest = float(np.abs(vector).max(initial=0.0)) or 1.0
+        scaled = np.rint(vector * (127 / largest)).astype(np.int16)
+        return scaled.astype(np.int8) if dtype == "int8" else (scaled + 128).astype(np.uint8)
+    bits = np.packbits(vector > 0)
+    return bits if dtype == "ubinary" else (bits.astype(np.int16) - 128).astype(np.int8)
+
+
+def encoded(vector: FloatArray, kinds: Sequence[EmbeddingType]) -> Any:
+    """A vector in one published form, or an object with one field per form. Bits are written as floats, as published.
+
+    Example:
+        >>> encoded(np.array([1.0, -1.0, 0.5, 0.0, 0.0, 0.0, 0.0, 2.0], np.float32), ["binary"]).tolist()
+        [33.0]
+    """
     if len(kinds) == 1:
-        return _ENCODERS[kinds[0]](vector)
-    return {kind: _ENCODERS[kind](vector) for kind in kinds}
+        return _PUBLISHED[kinds[0]](vector)
+    return {kind: _PUBLISHED[kind](vector) for kind in kinds}
 
 
-def single(index: int, vector: FloatArray, kinds: Sequence[EmbeddingType]) -> dict[str, Any]:
+def written(vector: FloatArray, dtype: Dtype, *, as_base64: bool) -> Any:
+    """A vector in the numbers of a dtype: as a list, or as base64 of its little-endian bytes."""
+    numbers = quantised(vector, dtype)
+    if not as_base64:
+        return numbers
+    little = numbers.astype("<f4", copy=False) if dtype == "float" else numbers
+    return base64.b64encode(little.tobytes()).decode()
+
+
+def single(index: int, vector: FloatArray, encode: Encode) -> dict[str, Any]:
     """One row of a response with dense vectors."""
-    return {"object": "embedding", "index": index, "embedding": encoded(vector, kinds)}
+    return {"object": "embedding", "index": index, "embedding": encode(vector)}
 
 
-def multi(
-    index: int, vectors: FloatArray, kinds: Sequence[EmbeddingType], tokens: Sequence[str] | None
-) -> dict[str, Any]:
+def multi(index: int, vectors: FloatArray, encode: Encode, tokens: Sequence[str] | None) -> dict[str, Any]:
     """One row of a response with multi-vectors."""
-    row = {"object": "embeddings", "index": index, "embeddings": [encoded(vector, kinds) for vector in vectors]}
+    row = {"object": "embeddings", "index": index, "embeddings": [encode(vector) for vector in vectors]}
     return row if tokens is None else {**row, "tokenized_input": tokens}
 
 
-def _base64(vector: FloatArray) -> str:
-    return base64.b64encode(vector.astype("<f4", copy=False).tobytes()).decode()
-
-
-def _bits(vector: FloatArray) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    return np.packbits(vector > 0)
-
-
-_ENCODERS: dict[EmbeddingType, Any] = {
-    "float": np.ascontiguousarray,
-    "base64": _base64,
-    "binary": lambda vector: (_bits(vector).astype(np.int16) - 128).astype(np.int8),
-    "ubinary": _bits,
+_PUBLISHED: dict[EmbeddingType, Encode] = {
+    "float": lambda vector: quantised(vector, "float"),
+    "base64": lambda vector: written(vector, "float", as_base64=True),
+    "binary": lambda vector: quantised(vector, "binary").astype(np.float32),
+    "ubinary": lambda vector: quantised(vector, "ubinary").astype(np.float32),
 }

@@ -16,6 +16,8 @@ class EmbedOptions:
     task: str | None = None  # a published name; None is the model's default
     truncate: bool = False  # cut texts that are too long instead of refusing them
     max_length: int | None = None  # tokens at which a text is too long; None is the limit of the server or the model
+    keeps_end: bool = False  # what is cut off a text is its start
+    cut_by: str = "truncate: true"  # what a request says so that texts are cut, for error messages
     wants_tokens: bool = False  # return multi-vectors as well
     shows_tokens: bool = False  # return the token of each vector as well; such results are not cached
     late_chunking: bool = False

@@ -11,6 +11,7 @@ import PIL.Image
 from polylens.documents.document import MAX_PIXELS
 from polylens.errors import FieldError, ImageError, InputError, TooLargeError
 from polylens.media.image import image_size, inline_image
+from polylens.models.protocol import Fusing
 from polylens.runtime.prepare import require_unicode
 from polylens.server.concurrency import in_thread, together
 from polylens.server.engine.registry import Served
@@ -18,7 +19,7 @@ from polylens.server.http.context import RequestContext
 from polylens.server.intake.fetching import Fetcher
 from polylens.server.intake.options import EmbedOptions
 from polylens.server.intake.pdf import render_pdf
-from polylens.server.intake.sources import ImageInput, PdfInput, Source, TextInput, TokenIds
+from polylens.server.intake.sources import FusedInput, ImageInput, PdfInput, Source, TextInput, TokenIds
 from polylens.server.settings import Limits
 
 
@@ -30,8 +31,23 @@ class LoadedImage:
     size: tuple[int, int]
 
 
-LoadedInput = str | LoadedImage
+LoadedPart = str | LoadedImage
 """A text, or an image."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedFused:
+    """Texts and images that are one input."""
+
+    parts: tuple[LoadedPart, ...]
+
+    @property
+    def images(self) -> list[LoadedImage]:
+        return [part for part in self.parts if isinstance(part, LoadedImage)]
+
+
+LoadedInput = LoadedPart | LoadedFused
+"""One input."""
 
 
 class Reader:
@@ -63,10 +79,30 @@ class Reader:
         if len(sources) == 1 and isinstance(sources[0], PdfInput):
             return await self._load_pages(sources[0], options.context)
         texts = await in_thread(self._threads, texts_of, served, sources, options)
-        images = {index: source for index, source in enumerate(sources) if isinstance(source, ImageInput)}
-        loaded = await together([self._load_image(served, image, index, options) for index, image in images.items()])
-        by_index: Mapping[int, LoadedInput] = {**texts, **dict(zip(images, loaded, strict=True))}
+        others = {index: source for index, source in enumerate(sources) if index not in texts}
+        loaded = await together([self._load(served, source, index, options) for index, source in others.items()])
+        by_index: Mapping[int, LoadedInput] = {**texts, **dict(zip(others, loaded, strict=True))}
         return [by_index[index] for index in range(len(sources))]
+
+    async def _load(self, served: Served, source: Source, index: int, options: EmbedOptions) -> LoadedInput:
+        """Loads an image, or the parts of one input."""
+        if isinstance(source, ImageInput):
+            return await self._load_image(served, source, index, options)
+        assert isinstance(source, FusedInput)
+        processor = served.header.processing
+        if not (isinstance(processor, Fusing) and processor.fuses):
+            raise FieldError(
+                f"has texts and images as parts of one input, which {served.name} cannot read together; send each as "
+                "an input of its own",
+                options.field_of(index),
+            )
+        images = {at: part for at, part in enumerate(source.parts) if isinstance(part, ImageInput)}
+        loaded = await together([self._load_image(served, part, index, options) for part in images.values()])
+        by_place: Mapping[int, LoadedPart] = {
+            **{at: part.text for at, part in enumerate(source.parts) if isinstance(part, TextInput)},
+            **dict(zip(images, loaded, strict=True)),
+        }
+        return LoadedFused(tuple(by_place[at] for at in range(len(source.parts))))
 
     async def _load_image(self, served: Served, source: ImageInput, index: int, options: EmbedOptions) -> LoadedImage:
         if "image" not in served.header.modalities:

@@ -1,8 +1,9 @@
 """The inputs of a request, sorted into texts, images and PDFs. Nothing is opened or fetched here.
 
-Every form that clients send is understood: a string, `{"text"}`,
-`{"image"}`, `{"url"}`, `{"bytes"}`, `{"pdf"}`, a bare `data:image/...` string, or token ids; one of them, or a list.
-A string that merely looks like a path or a URL is a text.
+Every form that clients send is understood: a string, `{"text"}`, `{"image"}`, `{"url"}`, `{"bytes"}`, `{"pdf"}`,
+`{"image_base64"}`, `{"image_url"}`, Elastic's `{"type", "format", "value"}`, a bare `data:image/...` string, token ids,
+or `{"content"}` with parts of one input; one of them, or a list. A string that merely looks like a path or a URL is a
+text.
 """
 
 from __future__ import annotations
@@ -13,7 +14,10 @@ from typing import Any
 from polylens.errors import FieldError, TooLargeError
 
 FORMS = 'a string, {"text": ...}, {"image": URL, data URI or base64}, or a list of token ids'
-_KEYS = ("text", "image", "url", "bytes", "pdf")
+_KEYS = ("text", "image", "url", "bytes", "pdf", "image_base64", "image_url", "content", "value")
+
+MAX_PARTS = 64
+"""Parts of one input."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +48,14 @@ class PdfInput:
     content: str
 
 
-Source = TextInput | TokenIds | ImageInput | PdfInput
+@dataclass(frozen=True, slots=True)
+class FusedInput:
+    """Texts and images, in order, that are one input and get one vector. At least one of them is an image."""
+
+    parts: tuple[TextInput | ImageInput, ...]
+
+
+Source = TextInput | TokenIds | ImageInput | PdfInput | FusedInput
 
 
 def parse_input(value: Any, *, field: str = "input", max_items: int) -> list[Source]:
@@ -101,11 +112,42 @@ def _parse_object(value: dict[str, Any], field: str) -> Source:
         found = " and ".join(given) if given else ", ".join(sorted(value)[:5]) or "nothing"
         raise FieldError(f"must have exactly one of {', '.join(_KEYS)}, got {found}", field, value)
     key, content = given[0], value[given[0]]
+    if key == "content" and isinstance(content, list):
+        return _parse_parts(content, f"{field}.content")
+    if key == "image_url" and isinstance(content, dict):  # as OpenAI and Cohere nest it
+        key, content = "url", content.get("url")
     if not isinstance(content, str):
         raise FieldError(f"must be a string, got {_json_type(content)}", f"{field}.{key}", content)
-    if key == "text":
+    if key in ("text", "content"):
         return TextInput(content)
+    if key == "value":
+        return _parse_value(value, field)
     return PdfInput(content) if key == "pdf" else ImageInput(content)
+
+
+def _parse_value(value: dict[str, Any], field: str) -> Source:
+    """Elastic's form of a text or an image."""
+    kind = value.get("type")
+    if kind == "text":
+        return TextInput(value["value"])
+    if kind == "image":
+        return ImageInput(value["value"])
+    raise FieldError('must be "text" or "image" beside "value"', f"{field}.type", kind)
+
+
+def _parse_parts(values: list[Any], field: str) -> Source:
+    """The parts of one input. Texts alone are one text, with a line for each."""
+    if not 0 < len(values) <= MAX_PARTS:
+        raise FieldError(f"must have 1 to {MAX_PARTS} parts, got {len(values)}", field)
+    parts = [parse_item(value, f"{field}.{index}") for index, value in enumerate(values)]
+    for index, part in enumerate(parts):
+        if not isinstance(part, TextInput | ImageInput):
+            raise FieldError("must be a text or an image: it is a part of one input", f"{field}.{index}", values[index])
+    kept = tuple(part for part in parts if isinstance(part, TextInput | ImageInput))
+    texts = [part.text for part in kept if isinstance(part, TextInput)]
+    if len(texts) == len(kept):
+        return TextInput("\n".join(texts))
+    return kept[0] if len(kept) == 1 else FusedInput(kept)
 
 
 def _is_token_id(value: Any) -> bool:

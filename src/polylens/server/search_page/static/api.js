@@ -16,7 +16,8 @@ async function ask(address, options) {
     return ask(address, options);
   }
   const problem = await response.json().catch(() => ({}));
-  throw new Error(problem.detail || `The server answered ${response.status}.`);
+  const detail = problem.detail?.message ?? problem.detail; // an object where the published service sends one
+  throw new Error(detail || `The server answered ${response.status}.`);
 }
 
 const post = (address, body, signal) =>
