@@ -3,11 +3,12 @@
 What a command needs is imported inside it, so that `polylens --help` answers at once.
 """
 
-from polylens.cli import embedding, reranking, converting, libraries, serving, training, measuring, benching  # isort: skip  # help names them in this order
+from polylens.cli import embedding, reranking, converting, libraries, serving, assisting, training, measuring, benching  # isort: skip  # help names them in this order
 from polylens.cli.app import app, main
 
 __all__ = [
     "app",
+    "assisting",
     "benching",
     "converting",
     "embedding",

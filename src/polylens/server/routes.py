@@ -47,6 +47,11 @@ def all_routes(server: Server, index_page: Response | None) -> Sequence[BaseRout
     ]
 
 
+def health_routes(server: Server) -> Sequence[BaseRoute]:
+    """The routes for orchestrators."""
+    return [NamedRoute(each.path, handler, methods=[each.method]) for each, handler in _health(server)]
+
+
 async def not_routed(_request: Request, error: Exception) -> Response:
     """The response to an unknown path, or to a method that a path does not have."""
     assert isinstance(error, HTTPException)

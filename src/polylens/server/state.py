@@ -57,7 +57,7 @@ class Server:
         self.library = _library(settings, self.models)
 
     @contextlib.asynccontextmanager
-    async def running(self, _app: Starlette) -> AsyncIterator[None]:
+    async def running(self, _app: Starlette | None = None) -> AsyncIterator[None]:
         """Starts the models, and stops them when the server ends."""
         for served in self.models:
             if not self.settings.lazy:

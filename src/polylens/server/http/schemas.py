@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, cast
 
 import orjson
 from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
@@ -53,6 +53,12 @@ class Request(BaseModel):
     """The base of all requests."""
 
     model_config = ConfigDict(extra="ignore", populate_by_name=True)
+
+
+class RawBody(Request):
+    """A body whose reading is somebody else's."""
+
+    content: bytes
 
 
 class EmbeddingsRequest(Request):
@@ -176,6 +182,8 @@ def parse(body: bytes | bytearray, schema: type[R]) -> R:
     Raises:
         FieldError: The body is not JSON, or a field is missing or of a wrong type.
     """
+    if schema is RawBody:
+        return cast("R", RawBody(content=bytes(body)))
     try:
         value = orjson.loads(body)
     except orjson.JSONDecodeError as error:
