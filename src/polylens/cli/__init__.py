@@ -3,7 +3,18 @@
 What a command needs is imported inside it, so that `polylens --help` answers at once.
 """
 
-from polylens.cli import embedding, reranking, converting, libraries, serving, assisting, training, measuring, benching  # isort: skip  # help names them in this order
+from polylens.cli import (
+    assisting,
+    benching,
+    converting,
+    embedding,
+    libraries,
+    measuring,
+    reading,
+    reranking,
+    serving,
+    training,
+)  # isort: skip  # help names them in this order
 from polylens.cli.app import app, main
 
 __all__ = [
@@ -15,6 +26,7 @@ __all__ = [
     "libraries",
     "main",
     "measuring",
+    "reading",
     "reranking",
     "serving",
     "training",

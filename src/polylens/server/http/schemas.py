@@ -153,6 +153,40 @@ class SegmentRequest(Request):
     tail: int | None = None
 
 
+class ReadRequest(Request):
+    """Read a web page, a PDF or an office file as clean Markdown."""
+
+    url: str | None = Field(default=None, description="An http(s) address; or the one that `html` came from.")
+    html: str | None = Field(default=None, description="The source of a web page.")
+    file: str | None = Field(
+        default=None,
+        description="A file as a data: URI or as base64; `name` says its kind.",
+        validation_alias=AliasChoices("file", "pdf"),
+    )
+    name: str | None = Field(default=None, description="The name of the file, such as report.docx.")
+    return_format: str | None = Field(
+        default=None,
+        description="content (the main content), markdown (all of the page), text or html.",
+        validation_alias=AliasChoices("return_format", "returnFormat", "respond_with", "respondWith"),
+    )
+    with_links_summary: Flag | None = Field(
+        default=None, validation_alias=AliasChoices("with_links_summary", "withLinksSummary")
+    )
+    with_images_summary: Flag | None = Field(
+        default=None, validation_alias=AliasChoices("with_images_summary", "withImagesSummary")
+    )
+    target_selector: str | None = Field(
+        default=None,
+        description="A CSS selector: only what it selects.",
+        validation_alias=AliasChoices("target_selector", "targetSelector"),
+    )
+    remove_selector: str | None = Field(
+        default=None,
+        description="A CSS selector: what it selects is left out.",
+        validation_alias=AliasChoices("remove_selector", "removeSelector"),
+    )
+
+
 class InvocationParameters(Request):
     """The `parameters` of SageMaker's form."""
 
