@@ -6,7 +6,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -46,7 +46,11 @@ class Running:
 
 @contextmanager
 def serving(
-    *arguments: str, home: Path, variables: Mapping[str, str] | None = None, path: Path | None = None
+    *arguments: str,
+    home: Path,
+    variables: Mapping[str, str] | None = None,
+    path: Path | None = None,
+    start: Sequence[str] = ("serve", "--threads", "1"),
 ) -> Iterator[Running]:
     """Runs `polylens serve` until the block ends, and asserts that it then exits with 0.
 
@@ -55,9 +59,10 @@ def serving(
         home: Its home, where its log lies too.
         variables: Of its environment, besides or instead of this process's.
         path: A folder with another package `polylens`, which the server imports from nothing instead.
+        start: The beginning of another command that serves.
     """
     environment = {**os.environ, "HOME": str(home), "OMP_NUM_THREADS": "1", **(variables or {})}
-    command = ["serve", "--port", "0", "--threads", "1", *arguments]
+    command = [*start, "--port", "0", *arguments]
     log = home / "server.log"
     log.write_text("", encoding="utf-8")
     process: Process

@@ -3,17 +3,31 @@
 What a command needs is imported inside it, so that `polylens --help` answers at once.
 """
 
-from polylens.cli import embedding, reranking, converting, libraries, searching, serving, training, measuring, benching  # isort: skip  # help names them in this order
+from polylens.cli import (
+    embedding,
+    reranking,
+    converting,
+    libraries,
+    searching,
+    reading,
+    serving,
+    assisting,
+    training,
+    measuring,
+    benching,
+)  # isort: skip  # help names them in this order
 from polylens.cli.app import app, main
 
 __all__ = [
     "app",
+    "assisting",
     "benching",
     "converting",
     "embedding",
     "libraries",
     "main",
     "measuring",
+    "reading",
     "reranking",
     "searching",
     "serving",

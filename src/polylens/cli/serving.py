@@ -14,7 +14,7 @@ from typer.main import get_command
 from polylens.cli.app import app
 
 if TYPE_CHECKING:
-    from polylens.server.settings import Setting
+    from polylens.server.settings import Setting, Settings
 
 
 class SettingsCommand(TyperCommand):
@@ -42,12 +42,25 @@ def serve() -> None:
 
 def _serve(**given: Any) -> None:
     from polylens.server.run import run
+
+    run(settings_of({name: value for name, value in given.items() if value is not None}))
+
+
+def settings_of(given: dict[str, Any]) -> Settings:
+    """The settings of a server; where neither flags nor variables name a model, it is that of the library's index.
+
+    Args:
+        given: As for `read_settings`.
+
+    Raises:
+        InputError: A value cannot be used.
+    """
     from polylens.server.settings import read_settings
 
-    settings = read_settings({name: value for name, value in given.items() if value is not None})
-    if "models" not in settings.model_fields_set:
-        settings = settings.model_copy(update={"models": (_model_of(settings.library),)})
-    run(settings)
+    settings = read_settings(given)
+    if "models" in settings.model_fields_set:
+        return settings
+    return settings.model_copy(update={"models": (_model_of(settings.library),)})
 
 
 def _with_options(function: Any) -> Any:

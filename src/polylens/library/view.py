@@ -172,6 +172,16 @@ class View:
         """See `Library.num_pages`."""
         return self._ask(lambda snapshot: snapshot.num_pages(files)) if files else {}
 
+    def pages(self, after: tuple[str, int] | None, most: int) -> list[tuple[str, int]]:
+        """The file and number of pages in the order of their files.
+
+        Args:
+            after: The file and number of the page before the first one; the index need not have it any more. None
+                begins at the beginning.
+            most: Most pages returned.
+        """
+        return self._ask(lambda snapshot: _pages(snapshot, after or ("", 0), most))
+
     def facets(self) -> Facets:
         """See `Library.facets`."""
         from polylens.index.facets import count_facets
@@ -233,6 +243,18 @@ def _cut(offset: int, min_score: float | None, group: str | None) -> Cut:
     if group not in (None, "file"):
         raise InputError(f"pages can be grouped by 'file', or by None for not at all, got {group!r}")
     return Cut(offset=offset, min_score=min_score, by_file=group == "file")
+
+
+def _pages(snapshot: Snapshot, after: tuple[str, int], most: int) -> list[tuple[str, int]]:
+    files: list[str] = []
+    expected = 0  # pages of the files after the first, of which all may lie before
+    for name, record in sorted(snapshot.files().items()):
+        if name >= after[0] and expected < most:
+            files.append(name)
+            expected += 0 if name == after[0] else record.num_pages
+    numbers = snapshot.page_numbers(files) if files else {}
+    pages = [(name, number) for name in files for number in numbers.get(name, ())]
+    return [page for page in pages if page > after][:most]
 
 
 def _like(snapshot: Snapshot, file: str, page: int, top: int, by: By, filters: Filters | None, cut: Cut) -> Found:

@@ -49,12 +49,18 @@ def all_routes(server: Server, index_page: Response | None) -> Sequence[BaseRout
         NamedRoute("/openapi.json", plain.openapi),
         NamedRoute("/docs", plain.reference),
         NamedRoute("/metrics", plain.metrics),
+        NamedRoute("/r/{address:path}", plain.read),
     ]
 
 
 def _of_others(server: Server) -> list[Route]:
     """The operations of other services' interfaces."""
     return [route for dialect in DIALECTS for route in dialect.routes(server)]
+
+
+def health_routes(server: Server) -> Sequence[BaseRoute]:
+    """The routes for orchestrators."""
+    return [NamedRoute(each.path, handler, methods=[each.method]) for each, handler in _health(server)]
 
 
 async def not_routed(_request: Request, error: Exception) -> Response:
@@ -74,6 +80,7 @@ def _with_bodies(server: Server) -> list[Route]:
         _post(server, "/v1/train", schemas.TrainRequest, server.train.post, "TrainingResponse"),
         _post(server, "/v1/segment", schemas.SegmentRequest, server.segment.post, "SegmentResponse"),
         _post(server, "/", schemas.SegmentRequest, server.segment.post, "SegmentResponse"),
+        _read(server),
         _post(server, "/invocations", schemas.InvocationRequest, server.invocations.post, "InvocationResponse"),
     ]
 
@@ -84,6 +91,22 @@ def _post(
     summary = (schema.__doc__ or "").splitlines()[0]
     operation = Operation(method="POST", path=path, summary=summary, response=response, request=schema)
     return operation, partial(server.responder.respond, schema=schema, work=work)
+
+
+def _read(server: Server) -> Route:
+    """The reader, some of whose options are headers."""
+
+    async def post(request: Request) -> Response:
+        async def work(asked: schemas.ReadRequest, context: RequestContext) -> Result:
+            return await server.read.post(asked, request.headers, context)
+
+        return await server.responder.respond(request, schemas.ReadRequest, work)
+
+    summary = (schemas.ReadRequest.__doc__ or "").splitlines()[0]
+    operation = Operation(
+        method="POST", path="/v1/read", summary=summary, response="ReadResponse", request=schemas.ReadRequest
+    )
+    return operation, post
 
 
 def _lists(server: Server) -> list[Route]:
@@ -184,6 +207,17 @@ class _Undocumented:
 
     async def metrics(self, _request: Request) -> Response:
         return Response(self._server.metrics.text(), media_type="text/plain; version=0.0.4")
+
+    async def read(self, request: Request) -> Response:
+        """The published reader: GET /r/URL. The address is taken as it was sent, with its own parameters."""
+        sent = request.scope["raw_path"].decode("latin-1").partition("/r/")[2]
+        query = request.scope["query_string"].decode("latin-1")
+        address = f"{sent}?{query}" if query else sent
+
+        async def work(_request: schemas.Request, context: RequestContext) -> Result:
+            return await self._server.read.get(address, request.headers, context)
+
+        return await self._server.responder.respond(request, None, work)
 
     async def root(self, request: Request) -> Response:
         """The published segmenter, which also takes its fields from the URL; else the search page, or a greeting."""

@@ -14,10 +14,12 @@ import time
 from collections.abc import Callable, Iterator
 
 import uvicorn
+from starlette.applications import Starlette
 
 from polylens.errors import InputError
 from polylens.server.app import create_app
 from polylens.server.settings import Settings, require_keys_for_others, unknown_variables
+from polylens.server.state import Server
 
 GRACE_SECONDS = 120  # for requests under way once the server is told to stop
 
@@ -54,12 +56,18 @@ class _Server(uvicorn.Server):
         self.should_exit = True
 
 
-def run(settings: Settings, *, show: Callable[[str], None] | None = None) -> None:
+def run(
+    settings: Settings,
+    *,
+    show: Callable[[str], None] | None = None,
+    create: Callable[[Settings], Starlette] = create_app,
+) -> None:
     """Serves until SIGTERM or Ctrl-C; then finishes the requests under way and accepts no new ones.
 
     Args:
         settings: The settings of the server; the first line of the log names the address.
         show: Called with the address once the server listens; then only warnings and errors are logged.
+        create: Makes the application.
 
     Raises:
         InputError: The server cannot listen on the address, or a library there needs keys.
@@ -67,7 +75,7 @@ def run(settings: Settings, *, show: Callable[[str], None] | None = None) -> Non
     """
     require_keys_for_others(settings)  # before anybody can connect
     listener = _listen(settings.host, settings.port)
-    app = create_app(settings)
+    app = create(settings)
     _log_to_stderr(logging.INFO if show is None else logging.WARNING)
     log = logging.getLogger("polylens.server")
     for name, closest in unknown_variables(os.environ).items():
@@ -88,6 +96,21 @@ def run(settings: Settings, *, show: Callable[[str], None] | None = None) -> Non
     if show is not None:
         show(f"http://{shown}:{bound}")
     asyncio.run(_Server(config).serve(sockets=[listener]))
+
+
+def run_on_stdio(settings: Settings) -> None:
+    """Serves a library's tools to the assistant that started this process, until stdin ends.
+
+    Args:
+        settings: The settings of the server, with a library. The package `mcp` must be installed.
+
+    Raises:
+        PolylensError: A model or the library cannot be used.
+    """
+    from polylens.server.mcp.stdio import serve_stdio
+
+    _log_to_stderr(logging.WARNING)
+    serve_stdio(Server(settings))
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -13,6 +13,7 @@ from polylens.server.endpoints.classify import ClassifyEndpoint
 from polylens.server.endpoints.embedding_service import EmbeddingService
 from polylens.server.endpoints.embeddings import EmbeddingsEndpoint
 from polylens.server.endpoints.invocations import InvocationsEndpoint
+from polylens.server.endpoints.read import ReadEndpoint
 from polylens.server.endpoints.rerank import RerankEndpoint
 from polylens.server.endpoints.scoring_service import ScoringService
 from polylens.server.endpoints.segment import SegmentEndpoint
@@ -43,7 +44,8 @@ class Server:
         self.settings = settings
         self.models = Registry(settings)
         self.cache = Cache(settings.cache_mb * MB)
-        self.embedding = EmbeddingService(Fetcher(settings.fetch_policy), self.cache, settings.limits)
+        fetcher = Fetcher(settings.fetch_policy)
+        self.embedding = EmbeddingService(fetcher, self.cache, settings.limits)
         self.classifiers = ClassifierStore(settings.classifiers)
         self.embeddings = EmbeddingsEndpoint(self.models, self.embedding, settings.limits.inputs)
         scoring = ScoringService(self.embedding)
@@ -52,12 +54,13 @@ class Server:
         self.classify = ClassifyEndpoint(self.models, self.embedding, self.classifiers)
         self.train = TrainEndpoint(self.models, self.embedding, self.classifiers)
         self.segment = SegmentEndpoint(self.models, self.embedding)
+        self.read = ReadEndpoint(self.models, fetcher, settings.limits)
         self.metrics = Metrics(self.models, self.cache)
         self.responder = _responder(settings, self.metrics)
         self.library = _library(settings, self.models)
 
     @contextlib.asynccontextmanager
-    async def running(self, _app: Starlette) -> AsyncIterator[None]:
+    async def running(self, _app: Starlette | None = None) -> AsyncIterator[None]:
         """Starts the models, and stops them when the server ends."""
         for served in self.models:
             if not self.settings.lazy:
@@ -72,6 +75,7 @@ class Server:
                 await self.library.stop()
             for served in self.models:
                 await served.scheduler.stop()
+            await self.read.close()
             await self.embedding.close()
 
     def readiness(self) -> tuple[bool, dict[str, Any]]:

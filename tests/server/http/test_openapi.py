@@ -27,6 +27,7 @@ OPERATIONS = [
     ("POST", "/v1/train"),
     ("POST", "/v1/segment"),
     ("POST", "/"),
+    ("POST", "/v1/read"),
     ("POST", "/invocations"),
     ("GET", "/v1/models"),
     ("GET", "/v1/models/{model_id}"),

@@ -20,11 +20,11 @@ from polylens.documents.splitting import split
 from polylens.errors import DocumentError
 from polylens.types import Page
 
-_UNSEEN = frozenset(
+UNSEEN = frozenset(
     "script style template noscript svg iframe object embed canvas audio video select datalist textarea rt rp "  # noqa: SIM905
     "head".split()
 )
-_BREAKS = frozenset(
+BREAKS = frozenset(
     "address article aside blockquote body caption center dd details dialog div dl dt fieldset figcaption figure "  # noqa: SIM905
     "footer form h1 h2 h3 h4 h5 h6 header hgroup hr html legend li main menu nav ol option p pre search section "
     "summary table tbody tfoot thead tr ul".split()
@@ -66,7 +66,7 @@ def blocks_of(data: bytes, name: str = "the page") -> list[Block]:
         >>> [block.text for block in blocks_of(b"<title>A</title><ul><li>b<script>c</script></ul><p>d<br>e")]
         ['# A', '- b', 'd\\ne']
     """
-    root = _parsed(decode(data, name))
+    root = parse_page(decode(data, name))
     if root is None:
         return []
     found = list(_Walk().blocks(root))
@@ -76,7 +76,7 @@ def blocks_of(data: bytes, name: str = "the page") -> list[Block]:
     return found
 
 
-def _parsed(text: str) -> Any:
+def parse_page(text: str) -> Any:
     """Returns the root element; None if there is none. In XHTML, which is XML, `<title/>` is a whole element."""
     if text.lstrip("\ufeff \n\t").startswith("<?xml") or "http://www.w3.org/1999/xhtml" in text[:1024]:
         try:
@@ -113,18 +113,18 @@ class _Walk:
         for event, element in walk:
             name = local(element).lower()
             if event == "start":
-                if name in _UNSEEN or _is_hidden(element):
+                if name in UNSEEN or is_hidden(element):
                     walk.skip_subtree()
                     continue
                 yield from self._start(element, name)
             else:
-                if not (name in _UNSEEN or _is_hidden(element)):
+                if not (name in UNSEEN or is_hidden(element)):
                     yield from self._end(name)
                 if element is not root:
                     self._write(element.tail)
 
     def _start(self, element: Any, name: str) -> Iterator[Block]:
-        if name in _BREAKS:
+        if name in BREAKS:
             yield from self._flush()
         if name == "tr" and self._cells is None and element.find(".//{*}table") is None:
             self._cells = []  # a table inside a table is there for the layout
@@ -143,7 +143,7 @@ class _Walk:
         elif name == "tr" and self._cells is not None:
             cells, self._cells = self._cells, None
             yield row(cells)
-        elif name in _BREAKS:
+        elif name in BREAKS:
             yield from self._flush(name)
         elif name in ("td", "th"):
             yield from self._flush()
@@ -177,6 +177,6 @@ class _Walk:
             yield Block(text)
 
 
-def _is_hidden(element: Any) -> bool:
+def is_hidden(element: Any) -> bool:
     style = element.get("style")
     return "hidden" in element.attrib or bool(style and re.search(r"display\s*:\s*none", style, re.I))

@@ -156,6 +156,15 @@ class Snapshot:
         return {row["file"]: row["count_all"] for row in counted.to_pylist()}
 
     @_reading
+    def page_numbers(self, files: Sequence[str]) -> dict[str, list[int]]:
+        """The numbers of the pages that the index has of each of these files, in order."""
+        rows = self._table.search().where(is_in("file", files)).select(["file", "page"]).to_arrow()
+        found: dict[str, list[int]] = {}
+        for row in rows.sort_by([("file", "ascending"), ("page", "ascending")]).to_pylist():
+            found.setdefault(row["file"], []).append(row["page"])
+        return found
+
+    @_reading
     def row_of(self, file: str, page: int) -> int | None:
         """The row of a page, for `fetch`; None where the index does not have the page."""
         rows = (

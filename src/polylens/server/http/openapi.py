@@ -117,6 +117,25 @@ RESPONSES: dict[str, dict[str, Any]] = {
             "chunks": _list(_STR),
         },
     ),
+    "ReadResponse": _object(
+        {
+            "code": {"const": 200},
+            "status": {"const": 20000},
+            "data": _object(
+                {"title": _STR, "description": _STR, "url": _STR, "usage": _object({"tokens": _INT})},
+                {
+                    "content": _STR,
+                    "text": _STR,
+                    "html": _STR,
+                    "publishedTime": _STR,
+                    "links": {"type": "object", "additionalProperties": _STR},
+                    "images": {"type": "object", "additionalProperties": _STR},
+                    "pages": _list(_object({"number": _INT, "content": _STR})),
+                    "warning": _STR,
+                },
+            ),
+        }
+    ),
     "InvocationResponse": {"anyOf": [_EMBEDDING, _object({"data": _list(_RERANKING)})]},
     "ModelInfo": _MODEL,
     "ModelList": _object({"object": {"const": "list"}, "data": _list(_MODEL)}),

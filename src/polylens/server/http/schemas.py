@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, cast
 
 import orjson
 from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
@@ -61,6 +61,12 @@ class Request(BaseModel):
     """The base of all requests."""
 
     model_config = ConfigDict(extra="ignore", populate_by_name=True)
+
+
+class RawBody(Request):
+    """A body whose reading is somebody else's."""
+
+    content: bytes
 
 
 class EmbeddingsRequest(Request):
@@ -169,6 +175,40 @@ class SegmentRequest(Request):
     tail: int | None = None
 
 
+class ReadRequest(Request):
+    """Read a web page, a PDF or an office file as clean Markdown."""
+
+    url: str | None = Field(default=None, description="An http(s) address; or the one that `html` came from.")
+    html: str | None = Field(default=None, description="The source of a web page.")
+    file: str | None = Field(
+        default=None,
+        description="A file as a data: URI or as base64; `name` says its kind.",
+        validation_alias=AliasChoices("file", "pdf"),
+    )
+    name: str | None = Field(default=None, description="The name of the file, such as report.docx.")
+    return_format: str | None = Field(
+        default=None,
+        description="content (the main content), markdown (all of the page), text or html.",
+        validation_alias=AliasChoices("return_format", "returnFormat", "respond_with", "respondWith"),
+    )
+    with_links_summary: Flag | None = Field(
+        default=None, validation_alias=AliasChoices("with_links_summary", "withLinksSummary")
+    )
+    with_images_summary: Flag | None = Field(
+        default=None, validation_alias=AliasChoices("with_images_summary", "withImagesSummary")
+    )
+    target_selector: str | None = Field(
+        default=None,
+        description="A CSS selector: only what it selects.",
+        validation_alias=AliasChoices("target_selector", "targetSelector"),
+    )
+    remove_selector: str | None = Field(
+        default=None,
+        description="A CSS selector: what it selects is left out.",
+        validation_alias=AliasChoices("remove_selector", "removeSelector"),
+    )
+
+
 class InvocationParameters(Request):
     """The `parameters` of SageMaker's form."""
 
@@ -198,6 +238,8 @@ def parse(body: bytes | bytearray, schema: type[R]) -> R:
     Raises:
         FieldError: The body is not JSON, or a field is missing or of a wrong type.
     """
+    if schema is RawBody:
+        return cast("R", RawBody(content=bytes(body)))
     try:
         value = orjson.loads(body)
     except orjson.JSONDecodeError as error:

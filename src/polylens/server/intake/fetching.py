@@ -11,6 +11,7 @@ import socket
 import ssl
 import urllib.parse
 from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
 
 import httpcore2
 
@@ -38,6 +39,17 @@ async def resolve_host(host: str, port: int) -> list[str]:
     """Resolves a host by the system's resolver; a function of type `Resolve`."""
     found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in found))
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """What a URL led to."""
+
+    data: bytes
+    url: str
+    """The address that answered, after all redirects."""
+    content_type: str
+    """What the response says it is, in lower case, with its parameters; "" where it says nothing."""
 
 
 class Fetcher:
@@ -71,6 +83,10 @@ class Fetcher:
         Raises:
             InputError: The policy does not allow the URL, or the response cannot be used.
         """
+        return (await self.fetch_whole(url, kinds=kinds)).data
+
+    async def fetch_whole(self, url: str, *, kinds: tuple[str, ...]) -> Fetched:
+        """Fetches the content of a URL, as `fetch` does, and says where it came from and what it is."""
         if self._policy.mode == "off":
             raise InputError(
                 f"{shown(url)} is not fetched: this server fetches no URLs; send the bytes as a data URI or as base64"
@@ -85,12 +101,12 @@ class Fetcher:
         """Closes the connections."""
         await self._pool.aclose()
 
-    async def _follow(self, url: str, kinds: tuple[str, ...]) -> bytes:
+    async def _follow(self, url: str, kinds: tuple[str, ...]) -> Fetched:
         address = parse_url(url)
         for _ in range(self._policy.max_redirects + 1):
             self._require_permitted(address)
             found = await self._get(address, kinds)
-            if isinstance(found, bytes):
+            if isinstance(found, Fetched):
                 return found
             address = found
         raise InputError(f"{shown(url)} redirects more than {self._policy.max_redirects} times")
@@ -104,8 +120,8 @@ class Fetcher:
             ports = ", ".join(map(str, sorted(PUBLIC_PORTS)))
             raise InputError(f"{shown(str(address))} is not fetched: its port must be one of {ports}")
 
-    async def _get(self, address: WebAddress, kinds: tuple[str, ...]) -> bytes | WebAddress:
-        """Sends one request, and returns the body of the response or the address that it redirects to."""
+    async def _get(self, address: WebAddress, kinds: tuple[str, ...]) -> Fetched | WebAddress:
+        """Sends one request, and returns the response or the address that it redirects to."""
         url = httpcore2.URL(scheme=address.scheme, host=address.host, port=address.port, target=address.target)
         headers: list[tuple[bytes | str, bytes | str]] = [
             ("Host", address.authority),
@@ -118,7 +134,8 @@ class Fetcher:
                 if response.status in _REDIRECTS:
                     return _redirect_of(address, response)
                 self._require_usable(response, kinds)
-                return await self._read(response)
+                declared = next(iter(_header_values(response, b"content-type")), "")
+                return Fetched(await self._read(response), str(address), declared)
         except _Refusal as error:
             raise InputError(f"{shown(str(address))} {error}") from error
         except _HTTP_ERRORS as error:

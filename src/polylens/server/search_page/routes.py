@@ -165,7 +165,7 @@ class LibraryRoutes:
 
     async def post_search(self, request: Request) -> Response:
         """Responds to POST /library/search."""
-        return await self._responder.respond(request, SearchRequest, self._search)
+        return await self._responder.respond(request, SearchRequest, self.search)
 
     async def post_why(self, request: Request) -> Response:
         """Responds to POST /library/why."""
@@ -202,7 +202,8 @@ class LibraryRoutes:
     async def _state(self, _asked: schemas.Request, _context: RequestContext) -> Result:
         return Result(await self._library.state(), 0)
 
-    async def _search(self, asked: SearchRequest, _context: RequestContext) -> Result:
+    async def search(self, asked: SearchRequest, _context: RequestContext) -> Result:
+        """Answers POST /library/search."""
         filters = await asyncio.to_thread(_filters, asked)
         wanted = Wanted(asked.top, asked.by, filters, asked.min_score, asked.offset, asked.group)
         if asked.like is not None:

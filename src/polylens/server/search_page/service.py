@@ -16,7 +16,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from polylens.errors import FieldError, InputError, ModelMismatchError, NotFoundError, PolylensError
+from polylens.errors import (
+    FieldError,
+    InputError,
+    LibraryNotFoundError,
+    ModelMismatchError,
+    NotFoundError,
+    PolylensError,
+)
 from polylens.index.facets import Facets
 from polylens.index.table.manifest import Manifest, read_manifest
 from polylens.index.table.store import Store
@@ -228,6 +235,13 @@ class LibraryService:
         if name not in (await self._facets()).files:
             raise NotFoundError(f"the index has no file {name!r}")
         return self._open().folder / name
+
+    async def pages(self, after: tuple[str, int] | None, most: int) -> list[tuple[str, int]]:
+        """See `View.pages`; none while there is no index."""
+        try:
+            return await self._call(lambda: self._open().view().pages(after, most))
+        except LibraryNotFoundError:
+            return []
 
     async def why(self, query: str, file: str, page: int) -> dict[str, Any]:
         """The places on a page that the words of a query match."""
