@@ -23,6 +23,7 @@ from torch import Tensor
 from polylens.atomic import write_beside
 from polylens.checkpoints.formats import Format
 from polylens.checkpoints.gguf import require_gguf, write_gguf
+from polylens.checkpoints.stock_modules import with_stock_modules
 from polylens.checkpoints.tensors import INDEX, SINGLE, weight_files
 from polylens.errors import InputError
 from polylens.models.description import ExtraFiles, Family, Layout
@@ -102,6 +103,8 @@ def export_merged(
         write_gguf(folder, layout, task)
     elif format is Format.VLLM_MULTIVECTOR:
         _write(folder, _with_head(layout))
+    elif format is Format.SENTENCE_TRANSFORMERS:
+        _write(folder, with_stock_modules(layout))
     else:
         _write(folder, layout)
 
