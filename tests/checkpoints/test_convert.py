@@ -61,7 +61,10 @@ def test_refusals(model: Path, tmp_path: Path) -> None:
     file.touch()
     dual = tiny_clip.write(tmp_path / "dual")
     for arguments, says in [
-        ((out, "--task", "code", "--format", "mlx"), "'mlx' is not one of 'transformers', 'vllm-multivector', 'sentence-transformers'"),
+        (
+            (out, "--task", "code", "--format", "mlx"),
+            "'mlx' is not one of 'transformers', 'vllm-multivector', 'sentence-transformers'",
+        ),
         ((out, "--task", "codes"), "polylens: task must be one of retrieval, text-matching, code, got 'codes'"),
         ((file, "--task", "code"), "polylens: FOLDER must be a folder or not exist yet, got the file"),
         ((out, "--task", "code", "--model", dual), "models of the family jina_clip_v2 have no adapters to merge"),

@@ -11,8 +11,6 @@ import numpy as np
 import PIL.Image
 import pytest
 
-pytest.importorskip("sentence_transformers", reason="pip install 'polylens[sentence-transformers]'")
-
 import polylens
 from polylens.checkpoints.export import export_merged
 from polylens.checkpoints.formats import Format

@@ -7,11 +7,8 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 import pytest
+import sentence_transformers
 import torch
-
-sentence_transformers = pytest.importorskip(
-    "sentence_transformers", reason="install the extra: pip install 'polylens[sentence-transformers]'"
-)
 from tests.support import tiny, tiny_clip
 
 import polylens

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -210,6 +210,6 @@ def _write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
         beside.chmod(0o644)  # safetensors creates its files for the owner alone
 
 
-def _write_json(path: Path, value: Mapping[str, Any]) -> None:
+def _write_json(path: Path, value: Mapping[str, Any] | Sequence[Any]) -> None:
     with write_beside(path) as beside:
         beside.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")

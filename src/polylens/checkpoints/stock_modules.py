@@ -1,7 +1,8 @@
-"""A merged checkpoint as a folder of sentence-transformers: its own modules alone, so that it loads without remote code.
+"""A merged checkpoint as a folder of sentence-transformers: its own modules alone, so that it loads without remote
+code.
 
-The multi-vectors of one task can be said in them: the stock network, the projection as `Dense`, and `Normalize`. The dense
-vector cannot, because no stock module pools an image over its visual tokens and the mark on either side of them.
+The multi-vectors of one task can be said in them: the stock network, the projection as `Dense`, and `Normalize`. The
+dense vector cannot, because no stock module pools an image over its visual tokens and the mark on either side of them.
 
 The names are those of sentence-transformers 6 (`modules.json`, `sentence_bert_config.json`) and of transformers 5.
 """
@@ -18,8 +19,8 @@ from polylens.errors import InputError
 from polylens.models.description import ExtraFiles, Json, Layout, MultiVectorHead
 
 WITHOUT_DENSE = (
-    "the folder gives multi-vectors; it has no dense vectors, because no module of sentence-transformers pools an image "
-    "over its visual tokens alone"
+    "the folder gives multi-vectors; it has no dense vectors, because no module of sentence-transformers pools an "
+    "image over its visual tokens alone"
 )
 """What the format leaves out, for whoever converts a model."""
 
@@ -32,7 +33,8 @@ MODULES = {
 """Folder of each module -> its class, in the order in which they run."""
 
 PROCESSOR = "PaddleOCRVLProcessor"
-"""Of transformers' processors the one that is Qwen2.5-VL's without videos; Qwen's own asks for torchvision even then."""
+"""Of transformers' processors the one that is Qwen2.5-VL's without videos; Qwen's own asks for torchvision even
+then."""
 
 TOKENS = "token_embeddings"
 
@@ -50,9 +52,9 @@ def with_stock_modules(layout: Layout) -> Layout:
     if head is None or layout.preprocessor is None:
         raise InputError("the format sentence-transformers is for models with multi-vectors, and this one has none")
     width, dim = _sizes(head)
-    json: dict[str, Json] = {
+    json: dict[str, Json | list[Json]] = {
         **layout.extra.json,
-        "modules.json": [  # type: ignore[dict-item]  # the one file whose root is a list
+        "modules.json": [
             {"idx": index, "name": str(index), "path": path, "type": kind}
             for index, (path, kind) in enumerate(MODULES.items())
         ],

@@ -3,7 +3,8 @@
 What a command needs is imported inside it, so that `polylens --help` answers at once.
 """
 
-from polylens.cli import embedding, reranking, converting, libraries, serving, training, measuring, benching  # isort: skip  # help names them in this order
+from polylens.cli import embedding, reranking, converting, libraries, serving, training, measuring  # isort: skip  # help names them in this order
+from polylens.cli import measuring_mteb, benching  # isort: skip
 from polylens.cli.app import app, main
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "libraries",
     "main",
     "measuring",
+    "measuring_mteb",
     "reranking",
     "serving",
     "training",

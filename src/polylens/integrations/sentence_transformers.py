@@ -5,10 +5,10 @@
 >>> model = sentence_transformer("nano")  # doctest: +SKIP
 >>> model.similarity(model.encode_query(["port fees"]), model.encode_document(["Fees in the port"]))  # doctest: +SKIP
 
-Both are the package's own classes, around one module of ours, so whatever takes such an object takes these. `save` writes a
-folder that names our class: since version 6.0, sentence-transformers reads it back only with `trust_remote_code=True`,
-although the code is that of the installed polylens. `polylens convert --format sentence-transformers` writes a folder that
-needs neither.
+Both are the package's own classes, around one module of ours, so whatever takes such an object takes these. `save`
+writes a folder that names our class: since version 6.0, sentence-transformers reads it back only with
+`trust_remote_code=True`, although the code is that of the installed polylens. `polylens convert --format
+sentence-transformers` writes a folder that needs neither.
 """
 
 from __future__ import annotations
@@ -53,28 +53,27 @@ def sentence_transformer(
 ) -> SentenceTransformer:
     """Makes a `SentenceTransformer` that gives the model's dense vectors.
 
-    `encode_query` and `encode_document` take the model's prompts of a query and of a passage; `encode` takes that of its
-    `task=`, which may be any that `Embedder.encode_text` knows, such as "retrieval.passage". An input is a `str`, always a
-    text; a `PIL.Image` or a `polylens.Image`; or `{"text": ...}` or `{"image": ...}`, whose image may be a path, bytes or a
-    URL. The package refuses a batch that mixes the kinds.
+    `encode_query` and `encode_document` take the model's prompts of a query and of a passage; `encode` takes that of
+    its `task=`, which may be any that `Embedder.encode_text` knows, such as "retrieval.passage". An input is a `str`,
+    always a text; a `PIL.Image` or a `polylens.Image`; or `{"text": ...}` or `{"image": ...}`, whose image may be a
+    path, bytes or a URL. The package refuses a batch that mixes the kinds.
 
     Args:
         model: The model from `polylens.load`, or what to load: a name or a folder.
         task: Task of every call that names none, without its prompt; None is retrieval for queries and documents, and
             for `encode` the model's default.
-        truncate_dim: As in `Embedder.encode_text`: the vectors are cut and normalised again. `encode(truncate_dim=...)`,
-            which is the package's own, also cuts, and normalises only with `normalize_embeddings=True`.
+        truncate_dim: As in `Embedder.encode_text`: the vectors are cut and normalised again.
+            `encode(truncate_dim=...)`, which is the package's own, also cuts, and normalises only with
+            `normalize_embeddings=True`.
         max_length: As in `Embedder.encode_text`.
         max_pixels: As in `Embedder.encode_image`.
-        prompts: Further instructions by name, for `encode(prompt_name=...)`. One stands in front of the text, behind the
-            model's own prompt, as does `encode(prompt=...)`.
+        prompts: Further instructions by name, for `encode(prompt_name=...)`. One stands in front of the text, behind
+            the model's own prompt, as does `encode(prompt=...)`.
 
     Raises:
         InputError: An argument cannot be used; the message says which values can.
     """
-    module = PolylensModule(
-        model, task=task, truncate_dim=truncate_dim, max_length=max_length, max_pixels=max_pixels
-    )
+    module = PolylensModule(model, task=task, truncate_dim=truncate_dim, max_length=max_length, max_pixels=max_pixels)
     return SentenceTransformer(modules=[module], device=str(module.device), prompts=prompts)
 
 
@@ -141,17 +140,15 @@ class PolylensModule(InputModule):  # type: ignore[misc]  # mypy does not follow
         embedder = model if isinstance(model, Embedder) else load(model)
         if model_id not in (None, embedder.model_id):
             raise CheckpointError(
-                f"the saved folder was made with {model_id}, and {model} is {embedder.model_id} here: vectors of the two "
-                "cannot be compared"
+                f"the saved folder was made with {model_id}, and {model} is {embedder.model_id} here: vectors of the "
+                "two cannot be compared"
             )
         if task is not None and task not in embedder.tasks:
             known = ", ".join(embedder.tasks) or "left out, because this model has none"
             raise InputError(
                 f"task must be {known}, got {task!r}; its prompt is chosen by encode_query and encode_document"
             )
-        options = EncodeOptions(
-            task=task, truncate_dim=truncate_dim, max_length=max_length, max_pixels=max_pixels
-        )
+        options = EncodeOptions(task=task, truncate_dim=truncate_dim, max_length=max_length, max_pixels=max_pixels)
         options.require_outputs(embedder.matryoshka_dims, embedder.multivector_dim)
         if multivector and embedder.multivector_dim is None:
             raise InputError(f"{embedder.model_id} has no multi-vectors; sentence_transformer gives its dense vectors")
@@ -242,7 +239,8 @@ class PolylensModule(InputModule):  # type: ignore[misc]  # mypy does not follow
         del safe_serialization
         if self.model is None:
             raise InputError(
-                "this was made from a model that was loaded already; to save it, make it from the model's name or folder"
+                "this was made from a model that was loaded already; to save it, make it from the model's name or "
+                "folder"
             )
         self.save_config(output_path)
 

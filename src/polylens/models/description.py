@@ -145,7 +145,7 @@ class ExtraFiles:
 
     tensors: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
     """Safetensors files: path -> published name -> tensor."""
-    json: Mapping[str, Json] = field(default_factory=dict)
+    json: Mapping[str, Json | Sequence[Json]] = field(default_factory=dict)
     text: Mapping[str, str] = field(default_factory=dict)
 
 
