@@ -4,7 +4,7 @@ What a command needs is imported inside it, so that `polylens --help` answers at
 """
 
 from polylens.cli import embedding, reranking, converting, libraries, serving, training, measuring  # isort: skip  # help names them in this order
-from polylens.cli import measuring_mteb, benching  # isort: skip
+from polylens.cli import measuring_mteb, measuring_clip, benching  # isort: skip
 from polylens.cli.app import app, main
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "libraries",
     "main",
     "measuring",
+    "measuring_clip",
     "measuring_mteb",
     "reranking",
     "serving",
