@@ -11,6 +11,8 @@ from safetensors.torch import load_file
 from tests.support import tiny_clip, tiny_gguf
 from tests.support.commands import polylens
 
+from polylens.checkpoints.stock_modules import WITHOUT_DENSE
+
 CHECKPOINT = {"config.json", "model.safetensors", "preprocessor_config.json", "tokenizer.json"}
 
 
@@ -24,16 +26,24 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     [
         ((), CHECKPOINT),
         (("--format", "vllm-multivector"), CHECKPOINT | {"chat_template.json", "chat_template.jinja"}),
+        (
+            ("--format", "sentence-transformers"),
+            CHECKPOINT
+            | {"modules.json", "config_sentence_transformers.json", "sentence_bert_config.json", "1_Dense"}
+            | {"2_MultiVectorMask", "3_Normalize", "tokenizer_config.json", "chat_template.jinja"},
+        ),
         (("--format", "gguf"), {"code-bf16.gguf", "mmproj-code-bf16.gguf", "code-projector.safetensors"}),
     ],
-    ids=["transformers", "vllm-multivector", "gguf"],
+    ids=["transformers", "vllm-multivector", "sentence-transformers", "gguf"],
 )
 def test_its_files(model: Path, tmp_path: Path, options: tuple[str, ...], files: set[str]) -> None:
     out = tmp_path / "new" / "out"
     done = polylens("convert", out, "--task", "code", "--model", model, *options)
     form = options[-1] if options else "transformers"
     assert (done.returncode, done.stdout) == (0, "")
-    assert done.stderr == f"{model} for code, as {form}, in {out}\n"
+    told, *left_out = done.stderr.splitlines()
+    assert told == f"{model} for code, as {form}, in {out}"
+    assert left_out == ([WITHOUT_DENSE] if form == "sentence-transformers" else [])
     assert {path.name for path in out.iterdir()} == files
 
 
@@ -51,7 +61,10 @@ def test_refusals(model: Path, tmp_path: Path) -> None:
     file.touch()
     dual = tiny_clip.write(tmp_path / "dual")
     for arguments, says in [
-        ((out, "--task", "code", "--format", "mlx"), "'mlx' is not one of 'transformers', 'vllm-multivector', 'gguf'"),
+        (
+            (out, "--task", "code", "--format", "mlx"),
+            "'mlx' is not one of 'transformers', 'vllm-multivector', 'sentence-transformers'",
+        ),
         ((out, "--task", "codes"), "polylens: task must be one of retrieval, text-matching, code, got 'codes'"),
         ((file, "--task", "code"), "polylens: FOLDER must be a folder or not exist yet, got the file"),
         ((out, "--task", "code", "--model", dual), "models of the family jina_clip_v2 have no adapters to merge"),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from torch import Tensor
 from polylens.atomic import write_beside
 from polylens.checkpoints.formats import Format
 from polylens.checkpoints.gguf import require_gguf, write_gguf
+from polylens.checkpoints.stock_modules import with_stock_modules
 from polylens.checkpoints.tensors import INDEX, SINGLE, weight_files
 from polylens.errors import InputError
 from polylens.models.description import ExtraFiles, Family, Layout
@@ -102,6 +103,8 @@ def export_merged(
         write_gguf(folder, layout, task)
     elif format is Format.VLLM_MULTIVECTOR:
         _write(folder, _with_head(layout))
+    elif format is Format.SENTENCE_TRANSFORMERS:
+        _write(folder, with_stock_modules(layout))
     else:
         _write(folder, layout)
 
@@ -207,6 +210,6 @@ def _write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
         beside.chmod(0o644)  # safetensors creates its files for the owner alone
 
 
-def _write_json(path: Path, value: Mapping[str, Any]) -> None:
+def _write_json(path: Path, value: Mapping[str, Any] | Sequence[Any]) -> None:
     with write_beside(path) as beside:
         beside.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")

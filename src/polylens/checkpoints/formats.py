@@ -10,6 +10,8 @@ class Format(StrEnum):
     """The stock network's own layout, which transformers and vLLM read: dense vectors only."""
     VLLM_MULTIVECTOR = "vllm-multivector"
     """The same layout with the projection of the multi-vectors, for a plug-in of vLLM."""
+    SENTENCE_TRANSFORMERS = "sentence-transformers"
+    """The same layout as a folder of sentence-transformers, multi-vectors only; see `checkpoints/stock_modules.py`."""
     GGUF = "gguf"
     """A text model and a vision tower for llama.cpp, and the projection beside them; see `checkpoints/gguf.py`."""
     ONNX = "onnx"

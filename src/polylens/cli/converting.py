@@ -45,6 +45,9 @@ def convert(
 
     vllm-multivector: the same with multi-vectors, for vLLM with the plug-in jina-v4-vllm-plugin.
 
+    sentence-transformers: its own modules alone, which load without polylens and without remote code. They give
+    multi-vectors; dense vectors of images cannot be expressed in them.
+
     gguf: for llama.cpp. It needs the extra gguf.
 
     onnx, openvino: a graph per tower, for ONNX Runtime or OpenVINO. They need the extras of these names.
@@ -60,6 +63,10 @@ def convert(
             raise InputError(f"the format {format} needs --task, because one adapter is merged into the weights")
         _write_checkpoint(folder, model, task, format, dtype or DType.bfloat16)
     print(f"{model}{'' if task is None else f' for {task}'}, as {format}, in {folder}", file=sys.stderr)
+    if format is Format.SENTENCE_TRANSFORMERS:
+        from polylens.checkpoints.stock_modules import WITHOUT_DENSE
+
+        print(WITHOUT_DENSE, file=sys.stderr)
 
 
 def _write_graphs(folder: Path, model: str, task: str | None, format: Format) -> None:

@@ -42,6 +42,10 @@ def synthetic(
     tasks: Tasks = None,
     pages: Annotated[int, typer.Option(min=1, help="Pages per task.")] = 60,
     seed: Seed = 1,
+    mteb_folder: Annotated[
+        Path | None,
+        typer.Option("--mteb", metavar="FOLDER", help="Write the tasks for `eval mteb --folder`, and measure nothing."),
+    ] = None,
     json_file: Figures = None,
 ) -> None:
     """Find synthetic pages by their images: nDCG@5."""
@@ -50,9 +54,15 @@ def synthetic(
         from polylens.lab.benchmarks import report, synthetic
     from polylens.runtime.embedder import load
 
-    names = _names(tasks)
+    names = names_in(tasks)
     chosen = synthetic.TASKS if names is None else names
     synthetic.check_tasks(chosen)
+    if mteb_folder is not None:
+        from polylens.lab.benchmarks.mteb_tasks import write_tasks
+
+        for written in write_tasks(mteb_folder, chosen, pages, seed):
+            print(written)
+        return
     embedder = load(model)
     with counting_bar("pages") as report_pages:
         results = synthetic.run(embedder, chosen, pages, seed, lambda told: report_pages(told.done, told.total))
@@ -90,7 +100,7 @@ def meaning(
     require_place("--json", json_file)
     from polylens.lab.benchmarks import meaning, text_report
 
-    names = _names(tasks)
+    names = names_in(tasks)
     chosen = meaning.TASKS if names is None else names
     meaning.check_tasks(chosen)
     asked = _load(model, teacher)
@@ -163,7 +173,7 @@ def _evaluate_texts(
     from polylens.lab.benchmarks import text_report, texts
     from polylens.lab.benchmarks.suites import SUITES
 
-    suite, chosen = SUITES[name], _names(tasks)
+    suite, chosen = SUITES[name], names_in(tasks)
     if chosen is not None:
         texts.check_tasks(suite, chosen)
     embedder = _load(model, teacher)
@@ -180,7 +190,8 @@ def _load(model: str, teacher: bool) -> Embedder | Teacher:
     return load_teacher() if teacher else load(model)
 
 
-def _names(tasks: str | None) -> tuple[str, ...] | None:
+def names_in(tasks: str | None) -> tuple[str, ...] | None:
+    """The names of a comma-separated option, each once; None where it was left out."""
     return None if tasks is None else tuple(dict.fromkeys(filter(None, tasks.split(","))))
 
 

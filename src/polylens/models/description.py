@@ -145,7 +145,7 @@ class ExtraFiles:
 
     tensors: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
     """Safetensors files: path -> published name -> tensor."""
-    json: Mapping[str, Json] = field(default_factory=dict)
+    json: Mapping[str, Json | Sequence[Json]] = field(default_factory=dict)
     text: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -159,6 +159,16 @@ class MultiVectorHead:
     """Name under which vLLM knows a network with this head, through a plug-in."""
     chat_template: str
     """Jinja template by which that network is given the published prompt of an image."""
+    prompts: Mapping[str, str]
+    """What stands in front of a text of this task: of a "query", and of a "document"."""
+    image_prompt: str
+    """What stands around an image, with `image_token` once in its place."""
+    image_token: str
+    """The placeholder of a visual token."""
+    pad_token: str
+    """What fills up the shorter texts of a batch; it has no effect on them."""
+    max_length: int
+    """Tokens after which a text is cut."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -28,7 +28,7 @@ from polylens.models.files import read_json
 from polylens.models.jina_v4.config import JinaV4Config, parse_config, render_adapter_config, render_config
 from polylens.models.jina_v4.model import JinaV4
 from polylens.models.jina_v4.padded import padded_texts
-from polylens.models.jina_v4.processing import PREFIXES, JinaV4Processor
+from polylens.models.jina_v4.processing import IMAGE_TEMPLATE, PREFIXES, JinaV4Processor
 from polylens.models.jina_v4.state_dict import adapter_names, base_names
 from polylens.models.padded import PaddedNetwork, merge_task
 from polylens.models.protocol import Item, Model, Processor
@@ -140,7 +140,21 @@ def _merged(model: Model, processor: Processor, task: str) -> Layout:
         config=config,
         tokenizer=processing.tokenizer,
         preprocessor=render_image_config(processing.image_config),
-        multivector=MultiVectorHead(tensors=head, architecture="JinaV4MultiVector", chat_template=CHAT_TEMPLATE),
+        multivector=_head(processing, task, head),
+    )
+
+
+def _head(processor: JinaV4Processor, task: str, tensors: Mapping[str, Tensor]) -> MultiVectorHead:
+    sides = {"query": "query", "document": "query" if task == "text-matching" else "passage"}
+    return MultiVectorHead(
+        tensors=tensors,
+        architecture="JinaV4MultiVector",
+        chat_template=CHAT_TEMPLATE,
+        prompts={side: PREFIXES[prompt] for side, prompt in sides.items()},
+        image_prompt=IMAGE_TEMPLATE,
+        image_token="<|image_pad|>",
+        pad_token="<|endoftext|>",
+        max_length=processor.max_length,
     )
 
 

@@ -1,0 +1,91 @@
+"""One's own data as a task, and the synthetic benchmark as one: its nDCG is that of `polylens eval synthetic`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import mteb
+import numpy as np
+import pytest
+from tests.support.commands import polylens as command
+
+import polylens
+from polylens.errors import InputError
+from polylens.integrations.mteb import encoder
+from polylens.integrations.mteb.folders import folder_task, write_folder
+from polylens.lab.benchmarks import synthetic
+from polylens.lab.benchmarks.mteb_tasks import write_tasks
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the package `datasets` keeps what it read from parquet."""
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "datasets")
+
+
+def test_texts_of_ones_own(tmp_path: Path) -> None:
+    words = ["harbour", "invoice", "turbine"]
+    write_folder(
+        tmp_path / "mine",
+        [(f"d{i}", f"about the {word}") for i, word in enumerate(words)],
+        [(f"q{i}", word) for i, word in enumerate(words)],
+        {f"q{i}": {f"d{i}": 1} for i in range(3)},
+    )
+    task = folder_task(tmp_path / "mine")
+    [result] = mteb.evaluate(encoder(polylens.load("nano")), task, cache=None, show_progress_bar=False).task_results
+    assert (task.metadata.name, task.metadata.category) == ("mine", "t2t")
+    assert result.get_score() == 1.0
+
+
+@pytest.mark.parametrize("by", ["dense", "multi-vector"])
+def test_the_synthetic_benchmark_has_the_same_ndcg(by: str, tmp_path: Path) -> None:
+    nano = polylens.load("nano")
+    [written] = write_tasks(tmp_path, ["table"], pages=12, seed=5)
+    [ours] = synthetic.run(nano, ["table"], pages=12, seed=5)
+    model = encoder(nano, multivector=by == "multi-vector")
+    task = folder_task(written, main_score="ndcg_at_5")
+    [theirs] = mteb.evaluate(model, task, cache=None, show_progress_bar=False).task_results
+    mean = float(np.mean(ours.scored[by].ndcg))
+    assert theirs.get_score() == pytest.approx(mean, abs=6e-6)  # mteb rounds to five places
+    assert 0.05 < mean < 1  # so that equal means something
+
+
+def test_the_commands(tmp_path: Path) -> None:
+    done = command("eval", "synthetic", "--tasks", "invoice", "--pages", 4, "--mteb", tmp_path / "tasks")
+    assert done.returncode == 0, done.stderr
+    folder = tmp_path / "tasks" / "synthetic-invoice"
+    assert done.stdout == f"{folder}\n"
+    report = tmp_path / "report.json"
+    done = command("eval", "mteb", "--folder", folder, "--out", tmp_path / "results", "--json", report)
+    assert done.returncode == 0, done.stderr
+    assert "synthetic-invoice" in done.stdout
+    told = json.loads(report.read_text())
+    [file] = (tmp_path / "results").rglob("synthetic-invoice.json")
+    [scored] = json.loads(file.read_text())["scores"]["test"]
+    [group] = told["groups"]
+    assert group["tasks"][0]["ndcg_at_10"] == pytest.approx(100 * scored["ndcg_at_10"], abs=1e-3)
+    assert (told["model"], file.parent.name) == ("polylens/nano", told["revision"])
+
+
+def test_the_list_and_refusals(tmp_path: Path) -> None:
+    done = command("eval", "mteb", "--list")
+    assert done.returncode == 0 and "jina-vdr           Jina-VDR: JinaVDR" in done.stdout
+    for arguments, says in [
+        ((), "there is nothing to run; pass --tasks NAME or --folder FOLDER"),
+        (
+            ("--folder", tmp_path),
+            "must hold corpus.parquet, queries.parquet, qrels.parquet and README.md; missing: README",
+        ),
+        (("--tasks", "sts", "--by", "library", "--dim", "64"), "--by library compares none"),
+        (("--tasks", "stss"), "got 'stss'"),
+    ]:
+        done = command("eval", "mteb", *arguments)
+        assert (done.returncode, done.stdout) == (2, "") and says in done.stderr, done.stderr
+
+
+def test_a_folder_without_its_files(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"missing: README.md, corpus.parquet"):
+        folder_task(tmp_path)
