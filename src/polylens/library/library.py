@@ -289,10 +289,9 @@ class Library:
                 less. None keeps to the index's own setting, and all vectors where the index is made anew.
             is_ready: Called for each new or changed file; one that is not ready is left for another time. None takes
                 all.
-            ocr: Whether the words are read of pages that are pictures without a text: "auto" reads them with what is
-                installed, "off" does not, and ISO 639 codes such as "de,ru" read these languages only. None keeps to
-                the index's own setting, else that of the variable POLYLENS_OCR, else "auto". Another setting, or more
-                that is installed, makes the pages concerned anew, and no others.
+            ocr: Whether the words of pages that are pictures are read: "auto" with what is installed, "off", or in the
+                languages of ISO 639 codes such as "de,ru". None keeps to the index's setting, else POLYLENS_OCR, else
+                "auto". With another setting, or more installed, the pages concerned are made anew, and no others.
 
         Raises:
             LibraryBusyError: Another process is writing to the index.
@@ -316,15 +315,8 @@ class Library:
         with store, self.storage.reading():
             if self.storage.is_remote:
                 write_redirect(self.index_path, self.storage)
-            update = Update(
-                folder,
-                store,
-                embedder,
-                progress or (lambda _: None),
-                is_ready or (lambda *_: True),
-                self._unreadable,
-                ocr,
-            )
+            tell, ready = progress or (lambda _: None), is_ready or (lambda *_: True)
+            update = Update(folder, store, embedder, tell, ready, self._unreadable, ocr)
             update.run()
             replaced = manifest_or_none(self.storage, MANIFEST)
             store.publish()

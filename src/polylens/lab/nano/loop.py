@@ -76,15 +76,8 @@ def train(
     """
     _begin(recipe, folder)
     lessons = None if recipe.lessons is None else Schooling(recipe.lessons, lessons_in or folder / LESSONS, folder)
-    kit, tokenizer = kit_of(recipe), _tokenizer(recipe, folder, [] if lessons is None else lessons.texts())
-    processor, trainee = kit.make_processor(recipe, tokenizer), kit.make_trainee(recipe)
-    initialise(trainee, recipe.seed, tokenizer)
-    if lessons is not None:
-        lessons.begin_table(trainee.get_parameter("model.decoder.embed.weight"), tokenizer)
-    if recipe.tower_of is not None:
-        _take_tower(trainee, recipe.tower_of)
-    trainee.to(processes().device)
-    _compile(trainee, recipe.reading_blocks)
+    tokenizer = _tokenizer(recipe, folder, [] if lessons is None else lessons.texts())
+    processor, trainee = kit_of(recipe).make_processor(recipe, tokenizer), _beginner(recipe, tokenizer, lessons)
     optimisers = make_optimisers(trainee, recipe.weight_decay)
     start = load_state(folder / "checkpoint", dict(trainee.named_parameters()), optimisers)
     total = sum(stage.steps for stage in recipe.stages)
@@ -115,6 +108,19 @@ def train(
                     return None
     trainee.to(device="cpu", dtype=torch.bfloat16).save(folder / "model", processor)
     return folder / "model"
+
+
+def _beginner(recipe: Recipe, tokenizer: Tokenizer, lessons: Schooling | None) -> Trainee:
+    """The model as it is before the first step, on the device."""
+    trainee = kit_of(recipe).make_trainee(recipe)
+    initialise(trainee, recipe.seed, tokenizer)
+    if lessons is not None:
+        lessons.begin_table(trainee.get_parameter("model.decoder.embed.weight"), tokenizer)
+    if recipe.tower_of is not None:
+        _take_tower(trainee, recipe.tower_of)
+    trainee.to(processes().device)
+    _compile(trainee, recipe.reading_blocks)
+    return trainee
 
 
 def _begin(recipe: Recipe, folder: Path) -> None:
