@@ -25,7 +25,7 @@ from polylens.media.image import MAX_IMAGE_PIXELS
 COMMAND = (sys.executable, "-B", "-P", "-m", "polylens.documents.reader_process")
 """The command of a process, which writes no bytecode and does not import from the working directory."""
 
-MAX_ANSWER = 32 * 1024 * 1024  # bytes of an answer, without its picture
+MAX_ANSWER = 12 * 1024 * 1024  # bytes of an answer, without its picture
 PATIENT = 3  # times the patience for one answer that all answers while a file is opened may take
 
 _INHERITED = frozenset(
@@ -61,6 +61,7 @@ class Child:
         """The file that it has open."""
         self._bounds = bounds
         self._process: subprocess.Popen[bytes] | None = None
+        self._is_killed = False
         self._folder = ""
 
     @property
@@ -73,6 +74,8 @@ class Child:
         Raises:
             Ended: The process ended, took too long, or sent what no answer is.
         """
+        if self._is_killed:  # after its last answer
+            self.end()
         member, reason = "", ""
         began = time.monotonic()
         try:
@@ -87,7 +90,7 @@ class Child:
                     raise TimeoutError
         except TimeoutError:
             reason = f"is given up: no answer came within {self._bounds.patience:g} s"
-        except ValueError:
+        except (ValueError, RecursionError):
             reason = "is given up: it made its reader send what is no answer"
         except OSError:  # it has ended, or is about to
             pass
@@ -110,6 +113,7 @@ class Child:
     def kill(self) -> None:
         """Ends the process from any thread; one that waits for its answer gets `Ended`."""
         if (process := self._process) is not None:
+            self._is_killed = True
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
 
@@ -160,7 +164,7 @@ class Child:
             image.paste(PIL.Image.frombytes("RGB", strip, self._bytes(process, 3 * strip[0] * strip[1])), (0, top))
         return image
 
-    def _bytes(self, process: subprocess.Popen[bytes], length: int) -> bytes:
+    def _bytes(self, process: subprocess.Popen[bytes], length: int) -> bytearray:
         """Reads so many bytes. Raises TimeoutError, and OSError where the process has ended."""
         assert process.stdout is not None
         output = process.stdout.fileno()
@@ -176,11 +180,11 @@ class Child:
             if not count:
                 raise BrokenPipeError
             view = view[count:]
-        return bytes(buffer)
+        return buffer
 
     def _wait(self) -> tuple[int, int]:
         """Waits for the end, which comes by itself or soon by force; returns the status and the most bytes it took."""
-        process, self._process, self.key = self._process, None, None
+        process, self._process, self.key, self._is_killed = self._process, None, None, False
         if process is None:
             return -signal.SIGKILL, 0
         assert process.stdin is not None and process.stdout is not None

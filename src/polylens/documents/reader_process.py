@@ -34,7 +34,7 @@ from polylens.types import Page
 
 LENGTH = struct.Struct("!I")
 MAX_UNREAD = 1_000  # parts whose reasons are told
-MAX_REASON = 1_000  # characters of a reason
+MAX_REASON = 400  # characters of a reason
 MAX_WORDS = 20_000  # words per page whose places are told
 STRIP = 4 * 1024 * 1024  # bytes of a picture at a time
 
@@ -78,7 +78,7 @@ def _received() -> dict[str, Any] | None:
     while left and (part := os.read(0, left)):
         parts.append(part)
         left -= len(part)
-    return json.loads(b"".join(parts)) if not left else None  # type: ignore[no-any-return]
+    return json.loads(b"".join(parts)) if not left else None
 
 
 class _Reader:

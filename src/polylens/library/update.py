@@ -20,12 +20,11 @@ from polylens.library.page_embedding import PageEmbedder, embed_pages, page_row
 from polylens.library.plan import Duplicate, NewContent, Unreadable, plan
 from polylens.library.progress import Change, IsReady, Report, UpdateProgress
 from polylens.library.reading import Step, pages_ahead
-from polylens.library.saving import Saver, uninterrupted
+from polylens.library.saving import Rows, Saver, uninterrupted
 from polylens.library.unsearchable import EMPTY, Unsearchable, bare, read_unsearchable, write_unsearchable
 from polylens.types import Kind
 
 if TYPE_CHECKING:
-    from polylens.index.table.schema import PageRow
     from polylens.index.table.store import Store
 
 BATCH_PAGES = 8  # pages handed to the embedder at a time, or fewer where they have as many pixels as this:
@@ -37,8 +36,8 @@ class _Job:
     """A file whose pages are being embedded."""
 
     content: NewContent
+    rows: Rows
     num_pages: int = field(init=False)  # as counted while scanning, then as they came
-    rows: list[PageRow] = field(default_factory=list)
     num_refused: int = 0  # pages that the model does not take
     unread: dict[str, str] = field(default_factory=dict)  # reasons, by the names of parts
     is_read: bool = False
@@ -97,7 +96,11 @@ class Update:
             jobs = self._scan()
             self.report.scan_seconds = time.monotonic() - started
             self._total_files, self._total_pages = len(jobs), sum(job.num_pages for job in jobs)
-            self._embed(jobs)
+            try:
+                self._embed(jobs)
+            finally:
+                for job in jobs:
+                    job.rows.clear()
         finally:  # after Ctrl-C or an error too: what is finished was paid for
             self._saver.commit()
         self._keep_reasons()
@@ -141,7 +144,7 @@ class Update:
         for file in planned.gone:
             self._saver.remove(file, Change("removed", file, 0) if file in vanished else None)
         self._saver.commit()
-        return [_Job(new) for new in planned.new]
+        return [_Job(new, Rows(self._store.dim, self._store.token_dim)) for new in planned.new]
 
     def _require_same_folder(self, files: Iterable[str]) -> None:
         """Refuse to empty an index that does not lie in its folder because of another folder, or of an absent disk."""
@@ -240,15 +243,15 @@ class Update:
     def _finish_if_whole(self, job: _Job) -> None:
         if not job.is_whole:
             return
-        from polylens.index.table.schema import FilePages, page_table
+        from polylens.index.table.schema import FilePages
 
         if job.num_refused and not job.rows:
             self._fail(job, ": ".join(next(iter(job.unread.items()))))
             return
         self._done_files += 1
         if job.rows:
-            rows = page_table(job.rows, self._store.dim, self._store.token_dim)
-            change = Change("changed" if job.file in self._known else "added", job.file, len(job.rows))
+            rows = job.rows.table()
+            change = Change("changed" if job.file in self._known else "added", job.file, rows.num_rows)
             status = job.content.status
             if job.unread:
                 self._partly[job.file] = Unsearchable.of(status, parts=job.unread)
@@ -256,13 +259,14 @@ class Update:
             self._saver.put(FilePages(job.file, job.content.hash, status.st_size, status.st_mtime_ns, rows), change)
         else:  # emptied since it was counted
             self._give_up(job.file, "")
-        job.rows, job.num_pages = [], -1
+        job.rows.clear()
+        job.num_pages = -1
 
     def _fail(self, job: _Job, reason: str) -> None:
         job.has_failed = True
         self._total_pages -= job.num_pages - len(job.rows) - job.num_refused
         self._done_files += 1
-        job.rows = []
+        job.rows.clear()
         self._remember_unreadable(job.file, job.content.status, reason)
 
     # Files that give no pages
