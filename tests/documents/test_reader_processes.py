@@ -52,11 +52,13 @@ def does(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
 
 @pytest.fixture
-def child(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+def child(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     """Puts a few lines of Python where the process was."""
 
     def replace(code: str) -> None:
-        monkeypatch.setattr(reader_child, "COMMAND", (sys.executable, "-I", "-S", "-c", code))
+        file = tmp_path / "child.py"  # a command line may not have all that some send
+        file.write_text(code)
+        monkeypatch.setattr(reader_child, "COMMAND", (sys.executable, "-I", "-S", str(file)))
 
     return replace
 
@@ -288,6 +290,11 @@ class TestNonsense:
 
 
 class TestProcesses:
+    def test_one_that_does_not_start(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(reader_child, "COMMAND", ("/no/such/program",))
+        with pytest.raises(DocumentError, match=r"^a.pdf cannot be read: its reader does not start \(No such file"):
+            read(tmp_path / "a.pdf")
+
     def test_they_end_with_the_block_and_leave_nothing(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         folder = tmp_path / "temporary"
         folder.mkdir()

@@ -78,8 +78,8 @@ class Child:
             self.end()
         member, reason = "", ""
         began = time.monotonic()
+        process = self._process or self._start()
         try:
-            process = self._process or self._start()
             _write(process, json.dumps(request).encode("ascii"))
             while True:
                 answer = self._message(process)
@@ -126,15 +126,19 @@ class Child:
     def _start(self) -> subprocess.Popen[bytes]:
         self._folder = tempfile.mkdtemp(prefix="polylens-")  # removed here, however the process ends
         environment = {n: value for n, value in os.environ.items() if n in _INHERITED or n.startswith("COVERAGE_")}
-        self._process = subprocess.Popen(
-            [*COMMAND, json.dumps(asdict(self._bounds)), self._folder],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,  # the remarks of libraries
-            env={**environment, **_ONE_THREAD, "TMPDIR": self._folder},
-            bufsize=0,
-            start_new_session=True,  # Ctrl-C is for whoever asks
-        )
+        try:
+            self._process = subprocess.Popen(
+                [*COMMAND, json.dumps(asdict(self._bounds)), self._folder],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,  # the remarks of libraries
+                env={**environment, **_ONE_THREAD, "TMPDIR": self._folder},
+                bufsize=0,
+                start_new_session=True,  # Ctrl-C is for whoever asks
+            )
+        except OSError as error:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            raise Ended(f"cannot be read: its reader does not start ({error.strerror})") from error
         return self._process
 
     def _message(self, process: subprocess.Popen[bytes]) -> dict[str, Any]:
