@@ -157,7 +157,7 @@ def many_messages(path: Path, messages: int = 1_000_000) -> None:
     path.write_bytes(b"From a@b Mon Jan  1 00:00:00 2024\nSubject: s\n\nwords\n\n" * messages)
 
 
-def long_outputs(path: Path, outputs: int = 1_500) -> None:
+def long_outputs(path: Path, outputs: int = 300) -> None:
     """A notebook that printed megabytes."""
     shown = {"output_type": "stream", "text": "word " * 4_000}
     cell = {"cell_type": "code", "source": "x", "outputs": [shown] * outputs}

@@ -20,9 +20,9 @@ from polylens.documents.splitting import split
 from polylens.errors import DocumentError
 from polylens.types import Page
 
-MAX_RUN = 2_000_000  # characters, of four bytes at most, between two tags
+_HUGE = 9_000_000
+"""Bytes from which on one text may be longer than libxml2 takes, which drops it and, in silence, all that follows."""
 
-_SPACE = re.compile(r"\s")
 _UNSEEN = frozenset(
     "script style template noscript svg iframe object embed canvas audio video select datalist textarea rt rp "  # noqa: SIM905
     "head".split()
@@ -69,7 +69,7 @@ def blocks_of(data: bytes, name: str = "the page") -> list[Block]:
         >>> [block.text for block in blocks_of(b"<title>A</title><ul><li>b<script>c</script></ul><p>d<br>e")]
         ['# A', '- b', 'd\\ne']
     """
-    root = _parsed(_in_runs(decode(data, name)))
+    root = _parsed(decode(data, name))
     if root is None:
         return []
     found = list(_Walk().blocks(root))
@@ -86,24 +86,10 @@ def _parsed(text: str) -> Any:
             return parse_xml(re.sub(r"^\s*<\?xml.*?\?>", "", _without_names(text), flags=re.S).strip().encode())
         except etree.XMLSyntaxError:
             pass  # not well-formed: parsed as HTML
-    parser = etree.HTMLParser(encoding="utf-8", no_network=True, remove_comments=True, remove_pis=True)
-    text = re.sub(r"^\s*<\?xml.*?\?>", "", text, flags=re.S)
-    return etree.fromstring(text.encode("utf-8", "replace"), parser) if text.strip() else None
-
-
-def _in_runs(text: str) -> str:
-    """Breaks lines in texts so long that the parser would drop them, and without a word all that follows: 10 MB."""
-    if len(text) <= MAX_RUN:
-        return text
-    return "<".join("<br/>".join(_runs(piece)) for piece in text.split("<"))
-
-
-def _runs(piece: str) -> Iterator[str]:
-    start = 0
-    while len(piece) - start > MAX_RUN and (space := _SPACE.search(piece, start + MAX_RUN)):
-        yield piece[start : space.end()]
-        start = space.end()
-    yield piece[start:]
+    data = re.sub(r"^\s*<\?xml.*?\?>", "", text, flags=re.S).strip().encode("utf-8", "replace")
+    huge = len(data) > _HUGE
+    parser = etree.HTMLParser(encoding="utf-8", no_network=True, remove_comments=True, remove_pis=True, huge_tree=huge)
+    return etree.fromstring(data, parser) if data else None
 
 
 def _without_names(text: str) -> str:
