@@ -61,7 +61,7 @@ class Child:
         """The file that it has open."""
         self._bounds = bounds
         self._process: subprocess.Popen[bytes] | None = None
-        self._is_killed = False
+        self._is_killed = self._is_closing = False
         self._folder = ""
 
     @property
@@ -76,6 +76,7 @@ class Child:
         """
         if self._is_killed:  # after its last answer
             self.end()
+        was_closing, self._is_closing = self._is_closing, False
         member, reason = "", ""
         began = time.monotonic()
         process = self._process or self._start()
@@ -101,14 +102,16 @@ class Child:
             self.kill()
         status, memory = self._wait()
         seconds = self._bounds.opening_seconds if "open" in request else self._bounds.page_seconds
-        raise Ended(reason or self._why(status, memory, seconds), member, is_idle=status == 0 and not member)
+        is_idle = not member and (status == 0 or (was_closing and not reason))  # or ended by closing another file
+        raise Ended(reason or self._why(status, memory, seconds), member, is_idle=is_idle)
 
     def close_file(self) -> None:
-        """Lets the process close its file, if it is there."""
-        if self._process is not None:
-            with contextlib.suppress(Ended):
-                self.ask({"close": True})
+        """Lets the process close its file, if it is there; nobody waits for that."""
         self.key = None
+        if self._process is not None:
+            self._is_closing = True
+            with contextlib.suppress(OSError):  # the next request will tell
+                _write(self._process, json.dumps({"close": True}).encode("ascii"))
 
     def kill(self) -> None:
         """Ends the process from any thread; one that waits for its answer gets `Ended`."""
@@ -189,6 +192,7 @@ class Child:
     def _wait(self) -> tuple[int, int]:
         """Waits for the end, which comes by itself or soon by force; returns the status and the most bytes it took."""
         process, self._process, self.key, self._is_killed = self._process, None, None, False
+        self._is_closing = False
         if process is None:
             return -signal.SIGKILL, 0
         assert process.stdin is not None and process.stdout is not None
