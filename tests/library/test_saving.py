@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from tests.support.fakes import FakeEmbedder
 
+from polylens.errors import StorageError
 from polylens.index.table.schema import PageRow
 from polylens.library import saving
 from polylens.library.library import Library
@@ -53,6 +54,13 @@ def test_dropped(temporary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(dropped) == 1 and list(temporary.iterdir())
     dropped.clear()
     assert len(dropped) == 0 and not list(temporary.iterdir())
+
+
+def test_no_room(temporary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(saving, "SPOOL_BYTES", 0)
+    temporary.rmdir()
+    with pytest.raises(StorageError, match=r"cannot take the vectors of a large file \(No such file.*TMPDIR"):
+        Rows(4, 8).append(rows(1)[0])
 
 
 def test_an_index_of_spooled_pages(tmp_path: Path, temporary: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from polylens.errors import StorageError
 from polylens.library.progress import Change
 
 if TYPE_CHECKING:
@@ -47,7 +48,13 @@ class Rows:
         self._rows.append(row)
         self._num_bytes += row.multivector.nbytes
         if self._num_bytes > SPOOL_BYTES:
-            self._spool()
+            try:
+                self._spool()
+            except OSError as error:
+                raise StorageError(
+                    f"{tempfile.gettempdir()} cannot take the vectors of a large file ({error.strerror or error}); "
+                    "make room there, or name another folder in TMPDIR"
+                ) from error
 
     def table(self) -> pa.Table:
         """All pages as a table, most of which may lie on disk. Nothing can be appended any more."""
