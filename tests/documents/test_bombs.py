@@ -104,7 +104,7 @@ def test_frames_are_walked_through_once(tmp_path: Path, monkeypatch: pytest.Monk
         shades = [page.image.getpixel((0, 0)) for page in document if page.image is not None]
         assert document.page(7).image is not None
     assert shades == [(number, number, number) for number in range(50)]
-    assert len(opened) == 4  # to count them, for the first frame, for the others, and (page 7 is a step back) no more
+    assert len(opened) == 3  # to count them, for the first frame, and for all others, back and forth
 
 
 def test_tables_in_tables(pool: Readers, tmp_path: Path) -> None:
@@ -148,4 +148,4 @@ def test_a_mailbox_of_many_messages(pool: Readers, tmp_path: Path) -> None:
 def test_a_notebook_that_printed_megabytes(pool: Readers, tmp_path: Path) -> None:
     bombs.long_outputs(tmp_path / "a.ipynb")
     texts, _ = read(pool, tmp_path / "a.ipynb")
-    assert 10_000 < len(texts) <= MAX_PAGES  # an output counts for as much as 10,000 characters
+    assert 300 * 5 < len(texts) < 300 * 10  # an output counts for as much as 10,000 characters

@@ -52,11 +52,13 @@ def does(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
 
 @pytest.fixture
-def child(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+def child(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     """Puts a few lines of Python where the process was."""
 
     def replace(code: str) -> None:
-        monkeypatch.setattr(reader_child, "COMMAND", (sys.executable, "-I", "-S", "-c", code))
+        file = tmp_path / "child.py"  # a command line may not have all that some send
+        file.write_text(code)
+        monkeypatch.setattr(reader_child, "COMMAND", (sys.executable, "-I", "-S", str(file)))
 
     return replace
 
@@ -275,7 +277,7 @@ class TestNonsense:
     )
     def test_about_a_page(self, tmp_path: Path, child: Callable[[str], None], page: dict[str, object]) -> None:
         good = {"text": "words", "kind": None, "words": [], "size": None, "seconds": 0.1, "unread": {}}
-        answers = [{"kind": "pdf", "num_pages": 1}, {**good, **page} if page else {}, {}]
+        answers = [{"kind": "pdf", "num_pages": 1}, {**good, **page} if page else {}]
         data = b"".join(LENGTH.pack(len(each)) + each for each in (json.dumps(a).encode() for a in answers))
         child(f"import os, sys, time; sys.stdout.buffer.write({data!r}); sys.stdout.flush(); time.sleep(60)")
         with pytest.raises(DocumentError, match=r"page 1 .*(nonsense|what is no answer)$"):
@@ -288,6 +290,30 @@ class TestNonsense:
 
 
 class TestProcesses:
+    def test_a_crash_while_a_file_is_closed_is_not_the_next_ones(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        code = DOES.replace(
+            "page =",
+            "close = reader_process._Reader._close\n"
+            "def closes(self):\n"
+            "    if self._name == 'a.pdf': os.kill(os.getpid(), signal.SIGSEGV)\n"
+            "    close(self)\n"
+            "reader_process._Reader._close = closes\npage =",
+            1,
+        ).format(what="pass", always=True)
+        monkeypatch.setattr(reader_child, "COMMAND", (sys.executable, "-P", "-c", code))
+        with Readers(1) as pool:
+            for name in ("a.pdf", "b.pdf"):
+                make_pdf(tmp_path / name, name)
+                with pool.open(tmp_path / name) as document:
+                    assert document.page(1).text == name
+
+    def test_one_that_does_not_start(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(reader_child, "COMMAND", ("/no/such/program",))
+        with pytest.raises(DocumentError, match=r"^a.pdf cannot be read: its reader does not start \(No such file"):
+            read(tmp_path / "a.pdf")
+
     def test_they_end_with_the_block_and_leave_nothing(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         folder = tmp_path / "temporary"
         folder.mkdir()

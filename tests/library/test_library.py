@@ -242,7 +242,7 @@ class TestIncremental:
     def test_nothing_changed_nothing_opened(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         Library(folder, FakeEmbedder()).update()
         monkeypatch.setattr(updating_module, "_hash", lambda path: pytest.fail(f"{path} was read"))
-        monkeypatch.setattr(updating_module, "open_document", lambda path: pytest.fail(f"{path} was opened"))
+        monkeypatch.setattr(updating_module, "readers", lambda: pytest.fail("a file was opened"))
         embedder = FakeEmbedder()
         report = Library(folder, embedder).update()
         assert (report.indexed, report.unchanged, report.pages, embedder.num_inputs) == (0, 3, 0, 0)

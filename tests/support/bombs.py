@@ -29,7 +29,7 @@ def same_text(path: Path, cells: int = 2_000) -> None:
 def _workbook(path: Path, rows: str, strings: str = "") -> None:
     more = {"xl/sharedStrings.xml": strings} if strings else {}
     shared = ("b", "sharedStrings", "sharedStrings.xml")
-    table = papers.relations(("a", "worksheet", "s1.xml"), *([shared] if more else []))
+    table = papers.relations(("a", "worksheet", "worksheets/s1.xml"), *([shared] if more else []))
     papers.pack(
         path,
         {
@@ -37,7 +37,7 @@ def _workbook(path: Path, rows: str, strings: str = "") -> None:
             "xl/workbook.xml": f'<workbook xmlns="{SHEET}" xmlns:r="{papers.OFFICE}"><sheets><sheet name="S" r:id="a"/>'
             "</sheets></workbook>",
             "xl/_rels/workbook.xml.rels": table,
-            "xl/s1.xml": f'<worksheet xmlns="{SHEET}"><sheetData>{rows}</sheetData></worksheet>',
+            "xl/worksheets/s1.xml": f'<worksheet xmlns="{SHEET}"><sheetData>{rows}</sheetData></worksheet>',
             **more,
         },
     )
@@ -149,7 +149,7 @@ def entities(path: Path) -> None:
 
 def long_chapter(path: Path, length: int = 31_000_000) -> None:
     """A book with one chapter, almost as long as a part may be."""
-    papers.make_epub(path, {"one": f"<p>{'word ' * (length // 5)}</p>"})
+    papers.make_epub(path, {"one": f"<p>{'word ' * 10_000}</p>" * (length // 50_000)})
 
 
 def many_messages(path: Path, messages: int = 1_000_000) -> None:
@@ -157,7 +157,7 @@ def many_messages(path: Path, messages: int = 1_000_000) -> None:
     path.write_bytes(b"From a@b Mon Jan  1 00:00:00 2024\nSubject: s\n\nwords\n\n" * messages)
 
 
-def long_outputs(path: Path, outputs: int = 1_500) -> None:
+def long_outputs(path: Path, outputs: int = 300) -> None:
     """A notebook that printed megabytes."""
     shown = {"output_type": "stream", "text": "word " * 4_000}
     cell = {"cell_type": "code", "source": "x", "outputs": [shown] * outputs}

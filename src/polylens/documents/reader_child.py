@@ -25,7 +25,7 @@ from polylens.media.image import MAX_IMAGE_PIXELS
 COMMAND = (sys.executable, "-B", "-P", "-m", "polylens.documents.reader_process")
 """The command of a process, which writes no bytecode and does not import from the working directory."""
 
-MAX_ANSWER = 32 * 1024 * 1024  # bytes of an answer, without its picture
+MAX_ANSWER = 12 * 1024 * 1024  # bytes of an answer, without its picture
 PATIENT = 3  # times the patience for one answer that all answers while a file is opened may take
 
 _INHERITED = frozenset(
@@ -61,6 +61,7 @@ class Child:
         """The file that it has open."""
         self._bounds = bounds
         self._process: subprocess.Popen[bytes] | None = None
+        self._is_killed = self._is_closing = False
         self._folder = ""
 
     @property
@@ -73,10 +74,13 @@ class Child:
         Raises:
             Ended: The process ended, took too long, or sent what no answer is.
         """
+        if self._is_killed:  # after its last answer
+            self.end()
+        was_closing, self._is_closing = self._is_closing, False
         member, reason = "", ""
         began = time.monotonic()
+        process = self._process or self._start()
         try:
-            process = self._process or self._start()
             _write(process, json.dumps(request).encode("ascii"))
             while True:
                 answer = self._message(process)
@@ -87,7 +91,7 @@ class Child:
                     raise TimeoutError
         except TimeoutError:
             reason = f"is given up: no answer came within {self._bounds.patience:g} s"
-        except ValueError:
+        except (ValueError, RecursionError):
             reason = "is given up: it made its reader send what is no answer"
         except OSError:  # it has ended, or is about to
             pass
@@ -98,18 +102,21 @@ class Child:
             self.kill()
         status, memory = self._wait()
         seconds = self._bounds.opening_seconds if "open" in request else self._bounds.page_seconds
-        raise Ended(reason or self._why(status, memory, seconds), member, is_idle=status == 0 and not member)
+        is_idle = not member and (status == 0 or (was_closing and not reason))  # or ended by closing another file
+        raise Ended(reason or self._why(status, memory, seconds), member, is_idle=is_idle)
 
     def close_file(self) -> None:
-        """Lets the process close its file, if it is there."""
-        if self._process is not None:
-            with contextlib.suppress(Ended):
-                self.ask({"close": True})
+        """Lets the process close its file, if it is there; nobody waits for that."""
         self.key = None
+        if self._process is not None:
+            self._is_closing = True
+            with contextlib.suppress(OSError):  # the next request will tell
+                _write(self._process, json.dumps({"close": True}).encode("ascii"))
 
     def kill(self) -> None:
         """Ends the process from any thread; one that waits for its answer gets `Ended`."""
         if (process := self._process) is not None:
+            self._is_killed = True
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
 
@@ -122,15 +129,19 @@ class Child:
     def _start(self) -> subprocess.Popen[bytes]:
         self._folder = tempfile.mkdtemp(prefix="polylens-")  # removed here, however the process ends
         environment = {n: value for n, value in os.environ.items() if n in _INHERITED or n.startswith("COVERAGE_")}
-        self._process = subprocess.Popen(
-            [*COMMAND, json.dumps(asdict(self._bounds)), self._folder],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,  # the remarks of libraries
-            env={**environment, **_ONE_THREAD, "TMPDIR": self._folder},
-            bufsize=0,
-            start_new_session=True,  # Ctrl-C is for whoever asks
-        )
+        try:
+            self._process = subprocess.Popen(
+                [*COMMAND, json.dumps(asdict(self._bounds)), self._folder],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,  # the remarks of libraries
+                env={**environment, **_ONE_THREAD, "TMPDIR": self._folder},
+                bufsize=0,
+                start_new_session=True,  # Ctrl-C is for whoever asks
+            )
+        except OSError as error:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            raise Ended(f"cannot be read: its reader does not start ({error.strerror})") from error
         return self._process
 
     def _message(self, process: subprocess.Popen[bytes]) -> dict[str, Any]:
@@ -160,7 +171,7 @@ class Child:
             image.paste(PIL.Image.frombytes("RGB", strip, self._bytes(process, 3 * strip[0] * strip[1])), (0, top))
         return image
 
-    def _bytes(self, process: subprocess.Popen[bytes], length: int) -> bytes:
+    def _bytes(self, process: subprocess.Popen[bytes], length: int) -> bytearray:
         """Reads so many bytes. Raises TimeoutError, and OSError where the process has ended."""
         assert process.stdout is not None
         output = process.stdout.fileno()
@@ -176,11 +187,12 @@ class Child:
             if not count:
                 raise BrokenPipeError
             view = view[count:]
-        return bytes(buffer)
+        return buffer
 
     def _wait(self) -> tuple[int, int]:
         """Waits for the end, which comes by itself or soon by force; returns the status and the most bytes it took."""
-        process, self._process, self.key = self._process, None, None
+        process, self._process, self.key, self._is_killed = self._process, None, None, False
+        self._is_closing = False
         if process is None:
             return -signal.SIGKILL, 0
         assert process.stdin is not None and process.stdout is not None

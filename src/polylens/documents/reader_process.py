@@ -5,7 +5,8 @@ bytes of JSON; behind the answer with a page come the RGB bytes of its picture. 
 whatever a broken or hostile file has made of this process.
 
 Requests: {"open": a path, "max_pixels": ..., "left_out": reasons by name of inner files}, then {"page": a number,
-"is_drawn": ...} of that file, and {"close": true}. While a file is opened, {"member": a name} says what it is at.
+"is_drawn": ...} of that file, and {"close": true}, which is not answered. While a file is opened, {"member": a name}
+says what it is at.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from polylens.types import Page
 
 LENGTH = struct.Struct("!I")
 MAX_UNREAD = 1_000  # parts whose reasons are told
-MAX_REASON = 1_000  # characters of a reason
+MAX_REASON = 400  # characters of a reason
 MAX_WORDS = 20_000  # words per page whose places are told
 STRIP = 4 * 1024 * 1024  # bytes of a picture at a time
 
@@ -78,7 +79,7 @@ def _received() -> dict[str, Any] | None:
     while left and (part := os.read(0, left)):
         parts.append(part)
         left -= len(part)
-    return json.loads(b"".join(parts)) if not left else None  # type: ignore[no-any-return]
+    return json.loads(b"".join(parts)) if not left else None
 
 
 class _Reader:
@@ -92,13 +93,13 @@ class _Reader:
         self._num_told = 0
 
     def answer(self, request: dict[str, Any]) -> None:
+        if "close" in request:
+            self._close()
+            return
         started = time.process_time()
         try:
             image = None
-            if "close" in request:
-                self._close()
-                answer: dict[str, Any] = {}
-            elif "open" in request:
+            if "open" in request:
                 answer = self._opened(request)
             else:
                 answer, image = self._page(request["page"], is_drawn=request["is_drawn"])

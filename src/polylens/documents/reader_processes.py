@@ -16,7 +16,7 @@ import threading
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 import PIL.Image
 
@@ -68,6 +68,8 @@ class Readers:
             self._changed.wait_for(lambda: self._free)
             child = min(self._free, key=lambda each: (each.key != key, each.key is not None, not each.is_running))
             self._free.remove(child)
+            if child.key != key:
+                child.key = None  # whoever closes that file does not mean this process any more
             return child
 
     def put(self, child: Child) -> None:
@@ -78,16 +80,15 @@ class Readers:
     def forget(self, key: int) -> None:
         """Closes a file; a process that is still busy with it is ended."""
         with self._changed:
-            having = [child for child in self._children if child.key == key]
-            free = [child for child in having if child in self._free]
-            for child in free:
-                self._free.remove(child)
-        for child in having:
-            if child in free:
-                child.close_file()
-                self.put(child)
-            else:
-                child.kill()
+            free = [child for child in self._free if child.key == key]
+            for child in self._children:
+                if child in free:
+                    self._free.remove(child)
+                elif child.key == key:
+                    child.kill()
+        for child in free:
+            child.close_file()
+            self.put(child)
 
     def close(self) -> None:
         """Ends the processes, from any thread; may be called again."""
@@ -138,7 +139,7 @@ class _Bounded(Document):
         kind, num_pages = answer.get("kind"), answer.get("num_pages")
         if kind not in get_args(Kind) or not isinstance(num_pages, int) or not 0 <= num_pages <= MAX_PAGES:
             raise DocumentError(f"{path.name} made its reader send nonsense")
-        self.kind: Kind = kind
+        self.kind = cast(Kind, kind)
         self._num_pages = num_pages
 
     @property
@@ -146,7 +147,7 @@ class _Bounded(Document):
         return self._num_pages
 
     @property
-    def unread(self) -> dict[str, str]:  # type: ignore[override]  # made anew, and not kept
+    def unread(self) -> dict[str, str]:
         with self._lock:
             return {**self._told, **_ranges(self._failed)}
 

@@ -1,22 +1,100 @@
-"""Commits the finished files of an update to the index, a few seconds after they are through."""
+"""Keeps the pages of an update's files until each is whole, and commits finished files a few seconds after that."""
 
 from __future__ import annotations
 
 import signal
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from polylens.errors import StorageError
 from polylens.library.progress import Change
 
 if TYPE_CHECKING:
-    from polylens.index.table.schema import FilePages
+    import pyarrow as pa
+
+    from polylens.index.table.schema import FilePages, PageRow
     from polylens.index.table.store import Store
 
 COMMIT_PAGES = 64  # pages, or seconds, after which finished files are written
 COMMIT_SECONDS = 5.0
+
+SPOOL_BYTES = 256 * 1024 * 1024  # of a file's vectors that are kept in memory until the file is whole
+
+
+class Rows:
+    """The pages of one file until all of them have come: a file of many thousands has gigabytes of vectors.
+
+    Args:
+        dim: Numbers per dense vector.
+        token_dim: Numbers per vector of a multi-vector.
+    """
+
+    def __init__(self, dim: int, token_dim: int) -> None:
+        self._dim, self._token_dim = dim, token_dim
+        self._rows: list[PageRow] = []
+        self._num_bytes = self._num_spooled = 0
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._writer: Any = None
+
+    def __len__(self) -> int:
+        return self._num_spooled + len(self._rows)
+
+    def append(self, row: PageRow) -> None:
+        self._rows.append(row)
+        self._num_bytes += row.multivector.nbytes
+        if self._num_bytes > SPOOL_BYTES:
+            try:
+                self._spool()
+            except OSError as error:
+                raise StorageError(
+                    f"{tempfile.gettempdir()} cannot take the vectors of a large file ({error.strerror or error}); "
+                    "make room there, or name another folder in TMPDIR"
+                ) from error
+
+    def table(self) -> pa.Table:
+        """All pages as a table, most of which may lie on disk. Nothing can be appended any more."""
+        import pyarrow as pa
+
+        if self._folder is None:
+            return self._in_memory()
+        self._spool()
+        self._writer.close()
+        table = pa.ipc.open_stream(pa.memory_map(str(self._file()))).read_all()
+        self.clear()  # what is mapped stays until the table goes
+        return table
+
+    def clear(self) -> None:
+        """Drop the pages."""
+        self._rows, self._num_bytes, self._num_spooled = [], 0, 0
+        if self._folder is not None:
+            self._writer.close()
+            self._folder.cleanup()
+            self._folder = self._writer = None
+
+    def _in_memory(self) -> pa.Table:
+        from polylens.index.table.schema import page_table
+
+        return page_table(self._rows, self._dim, self._token_dim)
+
+    def _spool(self) -> None:
+        import pyarrow as pa
+
+        table = self._in_memory()
+        if self._folder is None:
+            self._folder = tempfile.TemporaryDirectory(prefix="polylens-", ignore_cleanup_errors=True)
+            self._writer = pa.ipc.new_stream(str(self._file()), table.schema)
+        self._writer.write_table(table)
+        self._num_spooled += len(self._rows)
+        self._rows, self._num_bytes = [], 0
+
+    def _file(self) -> Path:
+        assert self._folder is not None
+        return Path(self._folder.name) / "rows"
 
 
 class Saver:

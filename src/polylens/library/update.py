@@ -22,12 +22,11 @@ from polylens.library.placing import placed_files
 from polylens.library.plan import Duplicate, NewContent, Plan, Unreadable, plan
 from polylens.library.progress import Change, IsReady, Report, UpdateProgress
 from polylens.library.reading import Step, pages_ahead
-from polylens.library.saving import Saver, uninterrupted
+from polylens.library.saving import Rows, Saver, uninterrupted
 from polylens.library.unsearchable import EMPTY, Unsearchable, bare, read_unsearchable, write_unsearchable
 from polylens.types import Kind
 
 if TYPE_CHECKING:
-    from polylens.index.table.schema import PageRow
     from polylens.index.table.store import Store
 
 BATCH_PAGES = 8  # pages handed to the embedder at a time, or fewer where they have as many pixels as this:
@@ -39,8 +38,8 @@ class _Job:
     """A file whose pages are being embedded."""
 
     content: NewContent
+    rows: Rows
     num_pages: int = field(init=False)  # as counted while scanning, then as they came
-    rows: list[PageRow] = field(default_factory=list)
     num_refused: int = 0  # pages that the model does not take
     unread: dict[str, str] = field(default_factory=dict)  # reasons, by the names of parts
     is_read: bool = False
@@ -119,7 +118,11 @@ class Update:
             self._total_files, self._total_pages = len(jobs), sum(job.num_pages for job in jobs)
             if jobs:
                 self._picture_pages.begin(job.content.hash for job in jobs)
-            self._embed(jobs)
+            try:
+                self._embed(jobs)
+            finally:
+                for job in jobs:
+                    job.rows.clear()
         finally:  # after Ctrl-C or an error too: what is finished was paid for
             self._saver.commit()
         self._picture_pages.end(record.hash for record in self._store.files().values())
@@ -167,7 +170,10 @@ class Update:
         self._saver.commit()
         again = list(self._to_read_again(planned, contents.files))
         self.report.unchanged -= len(again)
-        return [*(_Job(new) for new in planned.new), *again]
+        return [*(_Job(new, self._rows()) for new in planned.new), *again]
+
+    def _rows(self) -> Rows:
+        return Rows(self._store.dim, self._store.token_dim)
 
     def _to_read_again(self, planned: Plan, files: Mapping[str, os.stat_result]) -> Iterator[_Job]:
         """The unchanged files with pages whose words are to be read now, or no longer."""
@@ -178,7 +184,7 @@ class Update:
                     _, kind = self._inspect(file)
                 except DocumentError:  # it could be read once: what the index has of it stays
                     continue
-                yield _Job(NewContent(file, record.hash, files[file], record.num_pages, kind), only=only)
+                yield _Job(NewContent(file, record.hash, files[file], record.num_pages, kind), self._rows(), only=only)
 
     def _place(self, unchanged: Iterable[str]) -> None:
         """Ask the files of an index of an earlier version where their words stand."""
@@ -294,17 +300,17 @@ class Update:
     def _finish_if_whole(self, job: _Job) -> None:
         if not job.is_whole:
             return
-        from polylens.index.table.schema import FilePages, page_table
+        from polylens.index.table.schema import FilePages
 
         if job.num_refused and not job.rows:
             self._fail(job, ": ".join(next(iter(job.unread.items()))))
             return
         self._done_files += 1
         if job.rows:
-            rows = page_table(job.rows, self._store.dim, self._store.token_dim)
+            rows = job.rows.table()
+            change = Change("changed" if job.file in self._known else "added", job.file, rows.num_rows)
             if job.only:
                 rows = merged(self._before.pages_of(job.file), rows)
-            change = Change("changed" if job.file in self._known else "added", job.file, len(job.rows))
             status = job.content.status
             self._note_unread(job)
             self.report.indexed += 1
@@ -312,7 +318,8 @@ class Update:
             self._saver.put(FilePages(job.file, job.content.hash, status.st_size, status.st_mtime_ns, rows), change)
         elif not job.only:  # emptied since it was counted
             self._give_up(job.file, "")
-        job.rows, job.num_pages = [], -1
+        job.rows.clear()
+        job.num_pages = -1
 
     def _note_unread(self, job: _Job) -> None:
         """Keep why parts of a file could not be read; of a file read in part, what was said of the rest stays."""
@@ -327,7 +334,7 @@ class Update:
         job.has_failed = True
         self._total_pages -= job.num_pages - len(job.rows) - job.num_refused
         self._done_files += 1
-        job.rows = []
+        job.rows.clear()
         if job.only:  # what the index has of it is of this very content
             self.report.failed.append((job.file, bare(reason, job.file)))
         else:

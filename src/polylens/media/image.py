@@ -218,7 +218,10 @@ def _upright_rgb(image: PIL.Image.Image, *, is_ours: bool = False) -> PIL.Image.
     # However broken the metadata is, the image itself is fine.
     with suppress(Exception):
         if image.getexif().get(PIL.ExifTags.Base.Orientation, 1) != 1:
-            upright = PIL.ImageOps.exif_transpose(image, in_place=is_ours) or image
+            if is_ours:
+                PIL.ImageOps.exif_transpose(image, in_place=True)
+            else:
+                upright = PIL.ImageOps.exif_transpose(image)
     return to_rgb(upright)
 
 

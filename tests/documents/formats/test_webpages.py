@@ -33,6 +33,14 @@ class TestWhatIsSeen:
         </body></html>"""
         assert read(page) == ["# Tides", "They rise & fall twice.", "a gauge"]
 
+    @pytest.mark.parametrize("head", ["", f'<html xmlns="{papers.XHTML}">'])
+    def test_a_paragraph_longer_than_the_parser_takes(self, head: str) -> None:
+        """libxml2 drops a text of more than 10 MB, and all that follows."""
+        first, long, last = read(
+            f"{head}<p>first</p><p>{'word ' * 2_100_000}</p><p>last</p>{'</html>' if head else ''}"
+        )
+        assert (first, last) == ("first", "last") and long.count("word") == 2_100_000
+
     def test_structure(self) -> None:
         page = """<title>Ice</title><h1>Ice </h1><p>one<br>two<div>three<div>four</div>five</div>
         <ul><li>a<li><p>b</p><ol><li>c</ol></ul><h3>The\n table</h3><table><caption>T</caption><thead>

@@ -214,6 +214,7 @@ class _Unpacked(Document):
 
     def __init__(self, inner: Document, folder: tempfile.TemporaryDirectory[str], name: str) -> None:
         self.kind = inner.kind
+        self.unread = inner.unread
         self._inner, self._folder, self._name = inner, folder, name
 
     @property

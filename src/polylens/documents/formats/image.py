@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import BinaryIO
 
 import PIL.Image
 
@@ -19,7 +20,7 @@ class ImageFile(Document):
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._frames: PIL.Image.Image | None = None
+        self._frames: tuple[BinaryIO, PIL.Image.Image] | None = None
         self._num_pages = _num_frames(path) if path.suffix.lower() in (".tif", ".tiff") else 1
 
     @property
@@ -38,19 +39,19 @@ class ImageFile(Document):
             return read_image(self.path)
         with quiet_pillow():
             if self._frames is None:  # kept open, since each frame is found by way of all that come before
-                self._frames = PIL.Image.open(self.path, formats=readable_formats())
+                file = self.path.open("rb")
+                self._frames = file, PIL.Image.open(file, formats=readable_formats())
             try:
-                self._frames.seek(frame)
-                return read_image(self._frames)
+                self._frames[1].seek(frame)
+                return read_image(self._frames[1])
             except BaseException:
                 self.close()  # it may be between two frames
                 raise
 
     def close(self) -> None:
         if self._frames is not None:
-            self._frames.close()
-            if self._frames.fp is not None:
-                self._frames.fp.close()
+            self._frames[1].close()
+            self._frames[0].close()
             self._frames = None
 
 

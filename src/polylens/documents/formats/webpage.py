@@ -20,6 +20,9 @@ from polylens.documents.splitting import split
 from polylens.errors import DocumentError
 from polylens.types import Page
 
+_HUGE = 9_000_000
+"""Bytes from which on one text may be longer than libxml2 takes, which drops it and, in silence, all that follows."""
+
 UNSEEN = frozenset(
     "script style template noscript svg iframe object embed canvas audio video select datalist textarea rt rp "  # noqa: SIM905
     "head".split()
@@ -83,9 +86,10 @@ def parse_page(text: str) -> Any:
             return parse_xml(re.sub(r"^\s*<\?xml.*?\?>", "", _without_names(text), flags=re.S).strip().encode())
         except etree.XMLSyntaxError:
             pass  # not well-formed: parsed as HTML
-    parser = etree.HTMLParser(encoding="utf-8", no_network=True, remove_comments=True, remove_pis=True)
-    text = re.sub(r"^\s*<\?xml.*?\?>", "", text, flags=re.S)
-    return etree.fromstring(text.encode("utf-8", "replace"), parser) if text.strip() else None
+    data = re.sub(r"^\s*<\?xml.*?\?>", "", text, flags=re.S).strip().encode("utf-8", "replace")
+    huge = len(data) > _HUGE
+    parser = etree.HTMLParser(encoding="utf-8", no_network=True, remove_comments=True, remove_pis=True, huge_tree=huge)
+    return etree.fromstring(data, parser) if data else None
 
 
 def _without_names(text: str) -> str:
