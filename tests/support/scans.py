@@ -36,7 +36,9 @@ def page(language: str, *, scan: bool = False, seed: int = 5) -> tuple[PIL.Image
     from polylens.lab.synthetic.crops import render_page
 
     need_fonts(language, "held_out")
-    made = render_page(random.Random(seed), width=480, height=200, font_size=17, split="held_out", language=language, scan=scan)
+    made = render_page(
+        random.Random(seed), width=480, height=200, font_size=17, split="held_out", language=language, scan=scan
+    )
     height, width = made.image.shape[:2]
     words = tuple(
         Word(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -75,18 +75,20 @@ class Step(Generic[File]):
 
 @contextmanager
 def pages_ahead(
-    files: Iterable[tuple[File, Path, frozenset[int]]],
+    files: Iterable[tuple[File, Path]],
     embedder: PageEmbedder,
     *,
     pdf_processes: int = 0,
+    only: Callable[[File], frozenset[int]] = lambda _file: frozenset(),
     page_reader: PageReader | None = None,
 ) -> Iterator[Iterator[Step[File]]]:
     """Reads and prepares the pages of files in threads, ahead of whoever takes them.
 
     Args:
-        files: What stands for each file, its path, and the numbers of the pages that are wanted; none means all.
+        files: What stands for each file, and its path.
         embedder: Prepares the pages.
         pdf_processes: The number of processes that read PDFs; 0 reads them in a thread of this one.
+        only: Gives the numbers of the pages that are wanted of a file; none means all.
         page_reader: Reads the words of pages that are pictures only; None leaves them without.
 
     Yields:
@@ -104,7 +106,7 @@ def pages_ahead(
     threads = embedder.preparation_threads if isinstance(embedder, PreparingEmbedder) else 1
     with (
         PdfProcesses(pdf_processes) as pdfs,
-        closing(_read(files, embedder.max_pixels, pdfs)) as steps,
+        closing(_read(files, embedder.max_pixels, pdfs, only)) as steps,
         read_ahead(steps, nbytes=lambda step: step.nbytes, max_bytes=READ_BYTES) as read,
         _with_words(read, embedder.max_pixels, pdfs, page_reader) as worded,
         Prefetcher(
@@ -140,13 +142,16 @@ def _with_words(
 
 
 def _read(
-    files: Iterable[tuple[File, Path, frozenset[int]]], max_pixels: int, pdfs: PdfProcesses
+    files: Iterable[tuple[File, Path]],
+    max_pixels: int,
+    pdfs: PdfProcesses,
+    only: Callable[[File], frozenset[int]],
 ) -> Generator[Step[File], None, None]:
-    for file, path, only in files:
+    for file, path in files:
         num_read, reason = 0, ""
         unread: Mapping[str, str] = {}
         try:
-            with _open(path, max_pixels, pdfs) as document, _pages(document, pdfs.count, only) as pages:
+            with _open(path, max_pixels, pdfs) as document, _pages(document, pdfs.count, only(file)) as pages:
                 for page in pages:
                     num_read += 1
                     yield Step(file, path, page, read_by="" if needs_reading(page, document.kind) else None)
