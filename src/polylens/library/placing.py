@@ -35,8 +35,7 @@ def placed_files(
         within: The processes that read.
     """
     places: Places = {}
-    every: frozenset[int] = frozenset()
-    opened = [(file, folder / file, every) for file in files]
+    opened = [(file, folder / file) for file in files]
     with closing(Opener(within, max_pixels)) as opener, closing(read_files(opened, opener)) as steps:
         for step in steps:
             if step.page is not None:

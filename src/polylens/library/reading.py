@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -73,19 +73,20 @@ class Step(Generic[File]):
 
 @contextmanager
 def pages_ahead(
-    files: Iterable[tuple[File, Path, frozenset[int]]],
+    files: Iterable[tuple[File, Path]],
     embedder: PageEmbedder,
     *,
     within: Readers | None = None,
+    only: Callable[[File], frozenset[int]] = lambda _file: frozenset(),
     page_reader: PageReader | None = None,
 ) -> Iterator[Iterator[Step[File]]]:
     """Reads the pages of files in other processes, and prepares them in threads, ahead of whoever takes them.
 
     Args:
-        files: What stands for each file, its path, and the numbers of the pages that are wanted; none means all.
+        files: What stands for each file, and its path.
         embedder: Prepares the pages.
         within: The processes; None for those that this program shares.
-        pdf_processes: The number of processes that read PDFs; 0 reads them in a thread of this one.
+        only: Gives the numbers of the pages that are wanted of a file; none means all.
         page_reader: Reads the words of pages that are pictures only; None leaves them without.
 
     Yields:
@@ -103,7 +104,7 @@ def pages_ahead(
     threads = embedder.preparation_threads if isinstance(embedder, PreparingEmbedder) else 1
     opener = Opener(within or readers(), embedder.max_pixels)
     with (
-        closing(read_files(files, opener)) as steps,
+        closing(read_files(files, opener, only)) as steps,
         read_ahead(steps, nbytes=lambda step: step.nbytes, max_bytes=READ_BYTES) as read,
         _with_words(read, embedder.max_pixels, page_reader) as worded,
         Prefetcher(
@@ -161,15 +162,19 @@ class Opener:
             self._document.close()
 
 
-def read_files(files: Iterable[tuple[File, Path, frozenset[int]]], opener: Opener) -> Generator[Step[File], None, None]:
+def read_files(
+    files: Iterable[tuple[File, Path]],
+    opener: Opener,
+    only: Callable[[File], frozenset[int]] = lambda _file: frozenset(),
+) -> Generator[Step[File], None, None]:
     """Reads the pages of files; the steps are those of `pages_ahead`, with nothing prepared."""
-    for file, path, only in files:
+    for file, path in files:
         num_read, reason = 0, ""
         unread: Mapping[str, str] = {}
         if opener.is_closed:
             return
         try:
-            with opener.open(path) as document, _pages(document, opener.count, only) as pages:
+            with opener.open(path) as document, _pages(document, opener.count, only(file)) as pages:
                 for page in pages:
                     num_read += 1
                     yield Step(file, path, page, read_by="" if needs_reading(page, document.kind) else None)

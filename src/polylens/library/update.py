@@ -237,7 +237,7 @@ class Update:
         self._tell("indexing", current.file)
         with (
             self._picture_pages.reader() as reader,
-            pages_ahead(self._to_read(jobs), self._embedder, page_reader=reader) as steps,
+            pages_ahead(self._to_read(jobs), self._embedder, only=lambda job: job.only, page_reader=reader) as steps,
         ):
             for step in steps:
                 if step.file is not current:
@@ -261,8 +261,8 @@ class Update:
                         batch = []
             self._embed_batch(batch)
 
-    def _to_read(self, jobs: Iterable[_Job]) -> Iterator[tuple[_Job, Path, frozenset[int]]]:
-        return ((job, self._folder / job.file, job.only) for job in jobs)
+    def _to_read(self, jobs: Iterable[_Job]) -> Iterator[tuple[_Job, Path]]:
+        return ((job, self._folder / job.file) for job in jobs)
 
     def _embed_batch(self, batch: list[Step[_Job]]) -> None:
         batch = [step for step in batch if not step.file.has_failed]

@@ -40,6 +40,6 @@ def test_a_wide_gap_ends_a_paragraph() -> None:
     assert in_reading_order([], 1.4) == [[]]
 
 
-def test_confidence_goes_by_letters() -> None:
-    assert confidence_of([line("abcdefghi", 0, 0), line("x", 0, 0, confidence=0.0)]) == 0.9
-    assert confidence_of([]) == confidence_of([line("...", 0, 0)]) == 0.0
+def test_confidence_goes_by_length() -> None:
+    assert confidence_of([line("a", 0, 0, 0.75), line("b", 0, 0, 0.25, confidence=0.0)]) == 0.75
+    assert confidence_of([]) == 0.0

@@ -63,8 +63,9 @@ class TestRapid:
             assert placed_right(reading, words) > 0.8
 
     @need_rapid
-    def test_letters_that_it_does_not_know_are_not_made_up(self) -> None:
-        image, _ = scans.page("th")
+    @pytest.mark.parametrize("language", ["th", "ru", "ko"])
+    def test_letters_that_it_does_not_know_are_not_made_up(self, language: str) -> None:
+        image, _ = scans.page(language)
         with PageReader("auto", RAPID) as reader:
             assert reader.read(image) == Reading()
 

@@ -59,11 +59,15 @@ class Line:
         return sum(char.isalnum() for word in self.words for char in word.text)
 
 
-def confidence_of(lines: Iterable[Line]) -> float:
-    """Returns the mean confidence, by letters; 0 where there are none."""
-    weights = [(line.num_letters, line.confidence) for line in lines]
-    total = sum(letters for letters, _ in weights)
-    return sum(letters * confidence for letters, confidence in weights) / total if total else 0.0
+def length_of(lines: Iterable[Line]) -> float:
+    """Returns how long lines are together, in widths of the picture."""
+    return sum(line.box.width for line in lines)
+
+
+def confidence_of(lines: Sequence[Line]) -> float:
+    """Returns the mean confidence, by the length of the lines; 0 where there are none."""
+    total = length_of(lines)
+    return sum(line.box.width * line.confidence for line in lines) / total if total else 0.0
 
 
 def in_reading_order(lines: Sequence[Line], aspect: float) -> list[list[Line]]:

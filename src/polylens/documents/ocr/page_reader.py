@@ -16,7 +16,7 @@ import PIL.Image
 from polylens.documents.cleaning import clean, join_broken_words
 from polylens.documents.ocr import rapid, tesseract
 from polylens.documents.ocr.languages import AUTO, RAPID_SCRIPTS, Language, languages_of, packs_by_script, parse
-from polylens.documents.ocr.lines import Line, confidence_of, in_reading_order, text_of
+from polylens.documents.ocr.lines import Line, confidence_of, in_reading_order, length_of, text_of
 from polylens.errors import InputError
 from polylens.types import Kind, Page, Word
 
@@ -30,7 +30,7 @@ SURE = 0.93  # RapidOCR's confidence in a page from which on nothing else is ask
 LEAST_LINE = 0.75  # confidence of a line that RapidOCR read
 LEAST_WORDS = 0.6  # confidence of a line that Tesseract read
 GOOD = 0.75  # Tesseract's confidence in a page from which on no other script is tried
-LEAST_KEPT = 0.4  # share of the letters that are kept; of a photograph, nearly all are too unsure
+LEAST_KEPT = 0.4  # share of what was found, by the length of lines, that is kept; of a photograph, less is sure enough
 LEAST_LETTERS = 3  # of a page; fewer are seen in anything
 
 _STRIP = 5  # lines of a page on which scripts are tried
@@ -116,7 +116,7 @@ class PageReader:
             if confidence_of(rapidly) >= SURE or not self._packs:
                 return _reading(in_reading_order(_kept(rapidly, LEAST_LINE), aspect), "rapidocr", rapidly)
         script, blocks = self._by_tesseract(image, rapidly)
-        lines = [line for block in blocks for line in block]
+        lines = _joined(blocks)
         if confidence_of(lines) < max(LEAST_WORDS, confidence_of(rapidly) - 0.1):
             return _reading(in_reading_order(_kept(rapidly, LEAST_LINE), aspect), "rapidocr", rapidly)
         self._script = script
@@ -127,16 +127,16 @@ class PageReader:
         """Returns the script of a page, and what is read of it in that script."""
         if self._script:
             blocks = tesseract.read(image, self._packs[self._script])
-            if confidence_of(line for block in blocks for line in block) >= GOOD:
+            if confidence_of(_joined(blocks)) >= GOOD:
                 return self._script, blocks
         seen = tesseract.look(image)
         if seen.script in self._packs:
             blocks = tesseract.read(image, self._packs[seen.script], rotate=seen.rotate)
-            if confidence_of(line for block in blocks for line in block) >= GOOD:
+            if confidence_of(_joined(blocks)) >= GOOD:
                 return seen.script, blocks
         strip = _strip(image, found)
         sure = {
-            script: confidence_of(line for block in tesseract.read(strip, packs, rotate=seen.rotate) for line in block)
+            script: confidence_of(_joined(tesseract.read(strip, packs, rotate=seen.rotate)))
             for script, packs in self._packs.items()
         }
         best = max(sure, key=lambda script: sure[script])
@@ -228,9 +228,8 @@ def _reading(blocks: Iterable[Sequence[Line]], by: str, found: Sequence[Line]) -
         found: All lines, those that are too unsure as well.
     """
     blocks = [block for block in blocks if block]
-    lines = [line for block in blocks for line in block]
-    letters = sum(line.num_letters for line in lines)
-    if letters < LEAST_LETTERS or letters < LEAST_KEPT * sum(line.num_letters for line in found):
+    lines = _joined(blocks)
+    if sum(line.num_letters for line in lines) < LEAST_LETTERS or length_of(lines) < LEAST_KEPT * length_of(found):
         return Reading()
     text = join_broken_words(clean(text_of(blocks)))
     return Reading(text, tuple(replace(word, text=clean(word.text)) for line in lines for word in line.words), by)
@@ -238,6 +237,10 @@ def _reading(blocks: Iterable[Sequence[Line]], by: str, found: Sequence[Line]) -
 
 def _kept(lines: Iterable[Line], least: float) -> list[Line]:
     return [line for line in lines if line.confidence >= least and line.num_letters]
+
+
+def _joined(blocks: Iterable[Sequence[Line]]) -> list[Line]:
+    return [line for block in blocks for line in block]
 
 
 def _strip(image: PIL.Image.Image, lines: Sequence[Line]) -> PIL.Image.Image:
