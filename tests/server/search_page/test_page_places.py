@@ -196,7 +196,7 @@ def test_only_good_matches(page: Page) -> None:
 
 
 def test_pages_of_a_file_together_or_apart(page: Page) -> None:
-    sent = change(page, "**/library/search", lambda answer, asked: None, group=None)  # the list of all pages
+    sent = change(page, "**/library/search", lambda *_: None, group=None)  # the list of all pages
     page.goto(f"/?q={QUERY}")
     expect(page.locator("#results > .card")).to_have_count(4)
     assert sent[-1]["group"] == "file"
