@@ -82,7 +82,7 @@ FAINT_TEXTS = """
   };
   return [...document.querySelectorAll("body *")]
     .filter((each) => [...each.childNodes].some((node) => node.nodeType === 3 && node.data.trim()))
-    .filter((each) => each.checkVisibility() && !each.closest("noscript, :disabled, [aria-disabled=true]"))
+    .filter((each) => each.checkVisibility() && !each.closest("noscript, :disabled, [aria-disabled=true], .letters"))
     .filter((each) => contrast(each) < 4.5)
     .map((each) => `${each.tagName} ${each.textContent.trim().slice(0, 30)}: ${contrast(each).toFixed(2)}`);
 }

@@ -1,11 +1,16 @@
-"""Pictures of pages as a browser loads them."""
+"""Pictures of pages as a browser loads them, and the words on them."""
 
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 import PIL.Image
+
+from polylens.types import Word
+
+SHARE_DECIMALS = 5
+"""Of a place on a page: a tenth of a pixel on a page of 10,000."""
 
 PHOTO_QUALITY = 88
 """Of JPEG, from 1 to 95. A photo is a tenth of what it is as PNG, and looks the same."""
@@ -36,3 +41,14 @@ def encoded(image: PIL.Image.Image, width: int, *, is_photo: bool) -> PagePictur
         return PagePicture(buffer.getvalue(), "image/jpeg")
     image.save(buffer, "PNG")
     return PagePicture(buffer.getvalue(), "image/png")
+
+
+def placed(word: Word) -> list[str | float]:
+    """A word for JSON: its text, and the left, top, width and height of its box, in shares of the picture.
+
+    Example:
+        >>> from polylens.types import Box
+        >>> placed(Word("tide", Box(0.1, 0.25, 0.08, 1 / 30)))
+        ['tide', 0.1, 0.25, 0.08, 0.03333]
+    """
+    return [word.text, *(round(share, SHARE_DECIMALS) for share in astuple(word.box))]

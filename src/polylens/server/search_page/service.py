@@ -8,7 +8,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, astuple, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import date, timedelta
 from functools import partial
 from pathlib import Path
@@ -39,7 +39,7 @@ from polylens.server.engine.bridge import ServedEmbedder
 from polylens.server.engine.ranking_bridge import ServedReranker
 from polylens.server.engine.registry import Registry, Served
 from polylens.server.search_page.explaining import explain
-from polylens.server.search_page.pictures import PagePicture, encoded
+from polylens.server.search_page.pictures import PagePicture, encoded, placed
 from polylens.server.search_page.updates import UpdateStatus
 from polylens.types import PICTURED
 
@@ -356,7 +356,7 @@ class LibraryService:
             text = view.stored(name, number).text
             return {"text": text, "picture": False, "pages": pages, "words": [], "note": ONLY_TEXT}
         page = library.page(name, number, view=view)
-        words = [[word.text, *(round(share, 5) for share in astuple(word.box))] for word in page.words]
+        words = [placed(word) for word in page.words]
         return {"text": page.text, "picture": page.image is not None, "pages": pages, "words": words, "note": ""}
 
     def _why(self, query: str, name: str, number: int) -> dict[str, Any]:

@@ -173,6 +173,7 @@ function libraryChanged(now, first) {
   showRerankers(state);
   showTab();
   const reading = document.activeElement.closest("#results, dialog"); // not to be disturbed
+  if (first && state.good) search(); // now that it is known what is good
   if (!first && !reading && state.tab === "search") search({ again: true }); // there may be better pages now
 }
 
