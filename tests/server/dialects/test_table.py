@@ -31,6 +31,10 @@ def test_versions_are_those_that_were_tested(name: str, version: str) -> None:
 def test_every_path_is_one_of_the_server(server: Running) -> None:
     document: Any = server.http.get("/openapi.json").json()
     known = {path.replace("{model}", "NAME") for path in document["paths"]}
-    named = {path for path in re.findall(r"(?:(?<=`)|(?<=\.\.\.))(/[a-z0-9][\w/.-]*)", PAGE) if not path.startswith("/openapi")}
+    named = {
+        path
+        for path in re.findall(r"(?:(?<=`)|(?<=\.\.\.))(/[a-z0-9][\w/.-]*)", PAGE)
+        if not path.startswith("/openapi")
+    }
     assert named >= {"/embed", "/similarity", "/v1/multimodalembeddings"}
     assert named <= known
