@@ -59,6 +59,12 @@ class TestNames:
         (row,) = server.embed("a", **{name: "base64"})["data"]
         assert len(base64.b64decode(row["embedding"])) == 4 * 256
 
+    def test_null_under_one_name_does_not_hide_another(self, server: Running) -> None:
+        (row,) = server.embed("a", embedding_type=None, encoding_format="base64", dimensions=None, output_dimension=64)[
+            "data"
+        ]
+        assert len(base64.b64decode(row["embedding"])) == 4 * 64
+
     def test_dtype_and_form_are_two_choices(self, server: Running) -> None:
         """As Voyage has them: which numbers, and whether they are base64."""
         for dtype, kind, size in (("int8", np.int8, 256), ("uint8", np.uint8, 256), ("ubinary", np.uint8, 32)):
