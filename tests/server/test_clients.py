@@ -24,23 +24,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import PIL.Image
 import pytest
 from tests.support.serving import Running
+from tests.support.vectors import DIM, ROUNDING, TEXTS, assert_same, plain, png
 from tests.support.waiting import HANG
 from tokenizers import Tokenizer
 
-ROUNDING = 2e-6  # float32: unit vectors that were computed in another batch; other texts are 0.01 and more apart
+pytestmark = pytest.mark.usefixtures("no_proxy")
+
 KEY = "a-key"  # the server of these tests asks for none, the clients insist on one
-TEXTS = ["A beautiful sunset over the beach", "Grüße aus 東京", "x", "an invoice of March"]
-DIM = 256  # of nano
-
-
-def png(seed: int, width: int, height: int) -> bytes:
-    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
-    buffer = io.BytesIO()
-    PIL.Image.fromarray(pixels).save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 def pdf() -> bytes:
@@ -89,13 +81,6 @@ def web() -> Iterator[str]:
         thread.join()
 
 
-@pytest.fixture(autouse=True)
-def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """These clients look at the environment for a proxy."""
-    for name in ("no_proxy", "NO_PROXY"):
-        monkeypatch.setenv(name, "127.0.0.1")
-
-
 @pytest.fixture
 def beach_files(tmp_path: Path) -> list[Path]:
     """The pictures as files, for clients that read them themselves."""
@@ -103,22 +88,6 @@ def beach_files(tmp_path: Path) -> list[Path]:
     for path, data in zip(paths, FILES.values(), strict=True):
         path.write_bytes(data)
     return paths
-
-
-def plain(server: Running, value: Any, **fields: Any) -> np.ndarray[Any, Any]:
-    """Vectors of a plain request, in order."""
-    rows = server.embed(value, **fields)["data"]
-    assert [row["index"] for row in rows] == list(range(len(rows)))
-    return np.array([row["embedding"] for row in rows], dtype=np.float32)
-
-
-def assert_same(found: Any, expected: np.ndarray[Any, Any]) -> None:
-    """Same vectors, in the same order; and no two of them alike, or the order could not be seen."""
-    vectors = np.asarray(found, dtype=np.float32)
-    assert vectors.shape == expected.shape
-    assert np.abs(vectors - expected).max() < ROUNDING
-    apart = np.abs(expected[:, None] - expected[None]).max(axis=-1) + np.eye(len(expected))
-    assert apart.min() > 0.01
 
 
 class TestOpenAI:

@@ -17,21 +17,23 @@ Vectors = np.ndarray[Any, Any]
 
 
 def picture(seed: int, width: int = 84, height: int = 56) -> PIL.Image.Image:
-    """Noise."""
+    """Noise of a size in pixels."""
     pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
     return PIL.Image.fromarray(pixels)
 
 
-def png(seed: int) -> bytes:
+def png(seed: int, width: int = 84, height: int = 56) -> bytes:
     """Noise, as a file."""
     buffer = io.BytesIO()
-    picture(seed).save(buffer, "PNG")
+    picture(seed, width, height).save(buffer, "PNG")
     return buffer.getvalue()
 
 
 def plain(server: Running, value: Any, **fields: Any) -> Vectors:
     """The vectors of a plain request, in order."""
-    return np.array([row["embedding"] for row in server.embed(value, **fields)["data"]], dtype=np.float32)
+    rows = server.embed(value, **fields)["data"]
+    assert [row["index"] for row in rows] == list(range(len(rows)))
+    return np.array([row["embedding"] for row in rows], dtype=np.float32)
 
 
 def ranking(server: Running, query: str, documents: list[str], model: str = "nano", **fields: Any) -> Any:

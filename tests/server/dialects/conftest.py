@@ -21,10 +21,8 @@ class Guarded(NamedTuple):
 
 
 @pytest.fixture(autouse=True)
-def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """These clients look at the environment for a proxy."""
-    for name in ("no_proxy", "NO_PROXY"):
-        monkeypatch.setenv(name, "127.0.0.1")
+def around(no_proxy: None) -> None:
+    """What every client needs."""
 
 
 @pytest.fixture(scope="session")

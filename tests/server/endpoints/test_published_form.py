@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 import base64
-import io
 import re
 from typing import Any
 
 import numpy as np
-import PIL.Image
 import pytest
 from tests.support.serving import Running
+from tests.support.vectors import ROUNDING, png
 
-ROUNDING = 2e-6  # float32: unit vectors that were computed in another batch; other texts are 0.01 and more apart
 TEXTS = ["a quiet harbour", "bread from the oven"]
-
-
-def png() -> str:
-    buffer = io.BytesIO()
-    pixels = np.random.default_rng(3).integers(0, 256, (56, 84, 3), dtype=np.uint8)
-    PIL.Image.fromarray(pixels).save(buffer, "PNG")
-    return base64.b64encode(buffer.getvalue()).decode()
+PNG = base64.b64encode(png(3)).decode()
 
 
 def vectors(answer: Any) -> np.ndarray[Any, Any]:
@@ -66,6 +58,12 @@ class TestNames:
     def test_type(self, server: Running, name: str) -> None:
         (row,) = server.embed("a", **{name: "base64"})["data"]
         assert len(base64.b64decode(row["embedding"])) == 4 * 256
+
+    def test_null_under_one_name_does_not_hide_another(self, server: Running) -> None:
+        (row,) = server.embed("a", embedding_type=None, encoding_format="base64", dimensions=None, output_dimension=64)[
+            "data"
+        ]
+        assert len(base64.b64decode(row["embedding"])) == 4 * 64
 
     def test_dtype_and_form_are_two_choices(self, server: Running) -> None:
         """As Voyage has them: which numbers, and whether they are base64."""
@@ -134,16 +132,16 @@ class TestTasks:
 
 class TestItems:
     def test_images(self, server: Running) -> None:
-        expected = server.embed({"image": png()})
-        uri = f"data:image/png;base64,{png()}"
+        expected = server.embed({"image": PNG})
+        uri = f"data:image/png;base64,{PNG}"
         for item in (
-            {"image_base64": png()},
+            {"image_base64": PNG},
             {"image_base64": uri},
             {"type": "image", "format": "base64", "value": uri},  # Elastic's
-            {"type": "image", "format": "base64", "value": png()},
+            {"type": "image", "format": "base64", "value": PNG},
             {"type": "image_url", "image_url": {"url": uri}},
             {"type": "image_url", "image_url": uri},
-            {"content": [{"image": png()}]},
+            {"content": [{"image": PNG}]},
         ):
             assert server.embed(item)["data"] == expected["data"], item
 
@@ -163,11 +161,11 @@ class TestItems:
             ({"content": []}, "input.0.content", "1 to 64 parts"),
             ({"content": ["a"] * 65}, "input.0.content", "1 to 64 parts"),
             ({"content": ["a", {"pdf": "x"}]}, "input.0.content.1", "part of one input"),
-            ({"content": ["a", {"content": ["a", {"image": png()}]}]}, "input.0.content.1", "part of one input"),
+            ({"content": ["a", {"content": ["a", {"image": PNG}]}]}, "input.0.content.1", "part of one input"),
             ({"content": ["a", 3]}, "input.0.content.1", "a number"),
             ({"type": "audio", "value": "x"}, "input.0.type", "text"),
             ({"image_url": {"address": "x"}}, "input.0.url", "null"),
-            ({"content": ["a", {"image": png()}]}, "input.0", "cannot read together"),
+            ({"content": ["a", {"image": PNG}]}, "input.0", "cannot read together"),
         ],
     )
     def test_what_is_none(self, server: Running, item: Any, field: str, says: str) -> None:

@@ -153,6 +153,7 @@ class EmbeddingService:
     async def _embed_all(self, served: Served, loaded: Sequence[LoadedInput], options: EmbedOptions) -> list[Embedded]:
         """Embeds the inputs that the cache lacks: all texts at once, a few images at a time."""
         adapter, prompt = role(served.header, options.task)
+        loaded = [self._bounded(served, each, index, options) for index, each in enumerate(loaded)]
         key_of = partial(self._cache_key, served, (adapter, prompt), options)
         keys = await self.in_thread(list, map(key_of, loaded))  # hashes files of megabytes
         cached = [self.cache.get(key) if key is not None else None for key in keys]
@@ -160,7 +161,8 @@ class EmbeddingService:
         items = await self._tokenise(
             served, loaded, [index for index in missing if isinstance(loaded[index], str)], options
         )
-        of_images = sum(_num_tokens(served, loaded[i]) for i in missing if i not in items)
+        images = [loaded[index] for index in missing if index not in items]
+        of_images = await self.in_thread(lambda: sum(_num_tokens(served, image) for image in images))
         tokens = of_images + sum(item.num_tokens for item in items.values())
         self.refuse_too_many(tokens)
         with served.scheduler.admitted(tokens, image_tokens=of_images) as queue:
@@ -184,6 +186,20 @@ class EmbeddingService:
             for index, (entry, value) in enumerate(zip(cached, loaded, strict=True))
         ]
 
+    def _bounded(self, served: Served, loaded: LoadedInput, index: int, options: EmbedOptions) -> LoadedInput:
+        """An input whose texts beside images cost what their first tokens cost, however long they are."""
+        if not isinstance(loaded, LoadedFused):
+            return loaded
+        limit = self._limit(served, options)
+        parts = tuple(part[: CHARS_PER_TOKEN * limit] if isinstance(part, str) else part for part in loaded.parts)
+        if not options.truncate and parts != loaded.parts:
+            raise too_long(limit, options, index)
+        return LoadedFused(parts)
+
+    def _limit(self, served: Served, options: EmbedOptions) -> int:
+        """The most tokens of one input with a text."""
+        return min(self.max_tokens(served), options.max_length or self.limits.input_tokens)
+
     async def _tokenise(
         self, served: Served, loaded: Sequence[LoadedInput], indices: Sequence[int], options: EmbedOptions
     ) -> dict[int, Item]:
@@ -200,7 +216,7 @@ class EmbeddingService:
         self, served: Served, texts: Sequence[str], indices: Sequence[int], options: EmbedOptions
     ) -> list[Item]:
         adapter, prompt = role(served.header, options.task)
-        limit = min(self.max_tokens(served), options.max_length or self.limits.input_tokens)
+        limit = self._limit(served, options)
         items = []
         for text, index in zip(texts, indices, strict=True):
             item_of = partial(served.header.processor.text, task=adapter, prompt_name=prompt, max_length=limit)
@@ -252,7 +268,7 @@ class EmbeddingService:
         options: EmbedOptions,
     ) -> Embedded:
         """Embeds an image, or the parts of one input, when there is a place for it."""
-        limit = min(self.max_tokens(served), options.max_length or self.limits.input_tokens)
+        limit = self._limit(served, options)
         async with self.image_slot(served):
             try:
                 item = await in_thread(self._image_threads, _image_item, served, image, options, limit)

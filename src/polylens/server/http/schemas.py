@@ -6,7 +6,16 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar, cast
 
 import orjson
-from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    WithJsonSchema,
+    model_validator,
+)
 
 from polylens.errors import FieldError
 from polylens.server.http.wire import Dtype, EmbeddingType
@@ -97,6 +106,14 @@ class EmbeddingsRequest(Request):
     late_chunking: Flag | None = None
     return_multivector: Flag | None = None
     return_tokenized_input: Flag | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nulls(cls, value: Any) -> Any:
+        """Leaves out what is null: it must not hide the same field under another name. An input says so itself."""
+        if not isinstance(value, dict):
+            return value
+        return {key: each for key, each in value.items() if each is not None or key == "input"}
 
 
 class RerankRequest(Request):

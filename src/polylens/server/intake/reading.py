@@ -96,6 +96,9 @@ class Reader:
                 "an input of its own",
                 options.field_of(index),
             )
+        for part in source.parts:
+            if isinstance(part, TextInput):
+                require_unicode(part.text, f"text {index}")
         images = {at: part for at, part in enumerate(source.parts) if isinstance(part, ImageInput)}
         loaded = await together([self._load_image(served, part, index, options) for part in images.values()])
         by_place: Mapping[int, LoadedPart] = {
