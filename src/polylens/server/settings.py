@@ -249,7 +249,7 @@ class Settings(BaseSettings):
     max_image_mb: int = _set(20, "Maximum size of an image or PDF file, sent or fetched.", "MB", ge=1)
     max_image_pixels: int = _set(64_000_000, "Maximum pixels per image, read from its header.", "PIXELS", ge=1)
     max_pdf_pages: int = _set(100, "Maximum pages per PDF.", "PAGES", ge=1)
-    max_pdf_seconds: float = _set(60.0, "Maximum time to render one PDF.", "SECONDS", gt=0)
+    max_pdf_seconds: float = _set(60.0, "Maximum time to render one PDF, or to read one page or file.", "SECONDS", gt=0)
     max_request_seconds: float = _set(
         600.0, "Maximum time from the end of the request to its response.", "SECONDS", gt=0
     )

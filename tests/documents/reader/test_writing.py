@@ -45,7 +45,10 @@ def test_an_element_as_markdown(source: str, expected: str) -> None:
 
 class TestTables:
     def test_columns_and_bars(self) -> None:
-        source = "<table><tr><th>Port</th><th>Berths</th></tr><tr><td>Aveiro | north</td><td><p>1</p><p>2</p></td></tr></table>"
+        source = (
+            "<table><tr><th>Port</th><th>Berths</th></tr>"
+            "<tr><td>Aveiro | north</td><td><p>1</p><p>2</p></td></tr></table>"
+        )
         assert written(source) == "| Port | Berths |\n| --- | --- |\n| Aveiro \\| north | 1 2 |"
 
     def test_a_cell_over_several_columns_and_rows(self) -> None:
@@ -92,7 +95,10 @@ def test_links_and_images_are_collected_in_order() -> None:
 
 
 def test_plain_text_has_no_marks() -> None:
-    source = "<h1>A</h1><p><b>b</b> <a href='https://a.example'>c</a> &lt;d></p><ul><li>e</li></ul><table><tr><td>f</td><td>g</td></tr></table>"
+    source = (
+        "<h1>A</h1><p><b>b</b> <a href='https://a.example'>c</a> &lt;d></p><ul><li>e</li></ul>"
+        "<table><tr><td>f</td><td>g</td></tr></table>"
+    )
     assert written(source, plain=True) == "A\n\nb c <d>\n\ne\n\nf\tg"
 
 
