@@ -9,7 +9,7 @@ The names are those of sentence-transformers 6 (`modules.json`, `sentence_bert_c
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -52,7 +52,7 @@ def with_stock_modules(layout: Layout) -> Layout:
     if head is None or layout.preprocessor is None:
         raise InputError("the format sentence-transformers is for models with multi-vectors, and this one has none")
     width, dim = _sizes(head)
-    json: dict[str, Json | list[Json]] = {
+    json: dict[str, Json | Sequence[Json]] = {
         **layout.extra.json,
         "modules.json": [
             {"idx": index, "name": str(index), "path": path, "type": kind}

@@ -22,6 +22,7 @@ from polylens.atomic import write_beside
 from polylens.errors import InputError
 
 TABLES = ("corpus", "queries", "qrels")
+MAIN_SCORE = "main score: "  # before its name, in README.md
 ROWS = 64  # of a table that are in memory at once: images are encoded as they come
 
 README = (
@@ -40,6 +41,8 @@ def write_folder(
     corpus: Iterable[tuple[str, str | PIL.Image.Image]],
     queries: Iterable[tuple[str, str | PIL.Image.Image]],
     qrels: Mapping[str, Mapping[str, int]],
+    *,
+    main_score: str = "ndcg_at_10",
 ) -> None:
     """Writes a retrieval task; `README.md` last, so that a folder which has it is complete.
 
@@ -48,6 +51,7 @@ def write_folder(
         corpus: Documents by id, all texts or all images; images are stored losslessly.
         queries: Queries by id, in the same way.
         qrels: Query -> document -> relevance, 1 and above.
+        main_score: The metric that counts, by mteb's name.
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "README.md").unlink(missing_ok=True)
@@ -58,15 +62,14 @@ def write_folder(
     with write_beside(folder / "qrels.parquet") as beside:
         pq.write_table(pa.table({name: list(values) for name, values in columns.items()}), beside)
     with write_beside(folder / "README.md") as beside:
-        beside.write_text(README, encoding="utf-8")
+        beside.write_text(f"{README}\n{MAIN_SCORE}{main_score}\n", encoding="utf-8")
 
 
-def folder_task(folder: str | Path, *, main_score: str = "ndcg_at_10") -> AbsTaskRetrieval:
+def folder_task(folder: str | Path) -> AbsTaskRetrieval:
     """A folder as a task of mteb, named like the folder.
 
     Args:
-        folder: As `write_folder` makes it.
-        main_score: The metric that counts, such as "ndcg_at_5".
+        folder: As `write_folder` makes it. A README.md that names no main score means ndcg_at_10.
 
     Raises:
         InputError: It is no such folder.
@@ -91,9 +94,15 @@ def folder_task(folder: str | Path, *, main_score: str = "ndcg_at_10") -> AbsTas
         modalities=sorted(set(kinds), reverse=True),
         eval_splits=["test"],
         eval_langs=["mul-Zzzz"],
-        main_score=main_score,
+        main_score=_main_score(place / "README.md"),
     )
     return type("FolderTask", (AbsTaskRetrieval,), {"metadata": metadata})()
+
+
+def _main_score(readme: Path) -> str:
+    lines = readme.read_text(encoding="utf-8", errors="replace").splitlines()
+    named = [line.removeprefix(MAIN_SCORE).strip() for line in lines if line.startswith(MAIN_SCORE)]
+    return named[0] if named else "ndcg_at_10"
 
 
 def _modality(file: Path) -> str:

@@ -100,6 +100,7 @@ class PolylensEncoder:
         if multivector and truncate_dim is not None:
             raise InputError(f"truncate_dim cuts dense vectors; multi-vectors have one width, got {truncate_dim}")
         self.embedder = embedder
+        self.task = task
         self.options = options
         settings = {"task": task, "dim": truncate_dim, "length": max_length, "pixels": max_pixels}
         self.mteb_model_meta = model_meta(
@@ -127,7 +128,7 @@ class PolylensEncoder:
             Float32 `[N, dim]` with unit rows, or a list of multi-vectors.
         """
         del hf_split
-        task, prompt_name = role(self.embedder, task_metadata, prompt_type, self.options.task)
+        task, prompt_name = role(self.embedder, task_metadata, prompt_type, self.task)
         what = f"{task_metadata.name} {hf_subset}"
         found: list[FloatArray] = []
         with progress_bar(len(inputs.dataset), show_progress_bar, what) as progress:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import datasets
 import mteb
 import numpy as np
 
@@ -61,6 +62,8 @@ def run(
         show_progress: Shows progress bars on stderr.
         batch: Items that are read at once.
     """
+    if not show_progress:
+        datasets.disable_progress_bars()
     cache = mteb.ResultCache(out)
     sections = []
     for name, chosen in tasks.items():

@@ -9,7 +9,7 @@ import numpy as np
 import PIL.Image
 
 from polylens.errors import InputError
-from polylens.lab.benchmarks.synthetic import PageTask, make_task
+from polylens.lab.benchmarks.synthetic import K, PageTask, make_task
 
 
 def write_tasks(folder: Path, tasks: Sequence[str], pages: int = 60, seed: int = 1) -> list[Path]:
@@ -37,7 +37,7 @@ def write_tasks(folder: Path, tasks: Sequence[str], pages: int = 60, seed: int =
         place = folder / f"synthetic-{name}"
         corpus = ((f"page-{number}", PIL.Image.fromarray(page.image)) for number, page in enumerate(task.pages))
         queries = ((f"query-{number}", query.text) for number, query in enumerate(task.queries))
-        write_folder(place, corpus, queries, _answers(task))
+        write_folder(place, corpus, queries, _answers(task), main_score=f"ndcg_at_{K}")
         written.append(place)
     return written
 
