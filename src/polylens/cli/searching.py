@@ -17,8 +17,8 @@ from polylens.errors import InputError
 
 if TYPE_CHECKING:
     from polylens.index.search import Hit
-    from polylens.library.reranking import Found, Reranked, Reranking
-    from polylens.library.view import Group, Part
+    from polylens.library.reranking import Found, Part, Reranked, Reranking
+    from polylens.library.view import Group
     from polylens.types import Kind
 
 Top = Annotated[int, typer.Option("--top", "-n", min=1, help="Number of results.")]
