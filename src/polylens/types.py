@@ -100,5 +100,5 @@ class Page:
     kind: Kind | None = None
     """The kind of the file that the page comes from, where it is not that of the document: a PDF in a zip archive."""
     words: tuple[Word, ...] = ()
-    """The words of `text` in their order, with their places; () where those are not known, or there is no picture. Words
-    without a place are left out, and one that was broken at a line's end is one per line."""
+    """The words of `text` in their order, with their places; () where those are not known, or there is no picture.
+    Words without a place are left out, and one that was broken at a line's end is one per line."""

@@ -18,7 +18,10 @@ from polylens.index.ranking.filters import Filters
 from polylens.index.ranking.full_text import count_words
 from polylens.index.ranking.fusion import fuse, share
 from polylens.index.ranking.late import maxsim
+from polylens.index.ranking.looks import Looks, look_places
+from polylens.index.ranking.places import Place, PlacesFrom, word_places
 from polylens.index.ranking.snippets import snippet
+from polylens.index.ranking.word_boxes import unpack
 from polylens.index.table.schema import HalfArray
 from polylens.index.table.snapshot import Candidate, Snapshot, StoredPage
 from polylens.types import Embedding, Kind
@@ -68,6 +71,10 @@ class Hit:
     """When the file was last modified, as of its indexing; in this machine's time zone."""
     rerank_score: float | None = None
     """What a reranker scored the page, as `RankedDocument.score`; None where none did."""
+    places: tuple[Place, ...] = ()
+    """The places on the page's picture that fit, best first, at most 16."""
+    places_from: PlacesFrom | None = None
+    """What they come from: the words there, or the looks by late interaction; None where there are none."""
 
     @property
     def found_by(self) -> tuple[Literal["dense", "text"], ...]:
@@ -85,7 +92,10 @@ def search(
     *,
     by: By = "fused",
     query_words: str = "",
+    shown_words: str | None = None,
     filters: Filters | None = None,
+    places: bool = True,
+    looks: Looks | None = None,
 ) -> list[Hit]:
     """The best pages for a query.
 
@@ -95,8 +105,11 @@ def search(
         top: Most pages returned.
         candidates: How many pages the dense vectors hand to late interaction; at least `top`.
         by: What ranks. "dense" and "text" look only at what that stage found, "late" and "fused" at the union.
-        query_words: The words of the query, for full text and for the snippets; "" where it has none.
+        query_words: The words of the query, for full text; "" where it has none.
+        shown_words: The words that snippets and places are chosen by; None is `query_words`.
         filters: Which pages to look among; they hold in every stage before anything is ranked. None is every page.
+        places: Whether to find the places on each page that fit.
+        looks: The query as it is looked for on a picture where no word of it stands; None where that cannot be done.
 
     Returns:
         At most `top` pages, best first. Scores that agree to four decimals are ordered by the late score, the dense
@@ -119,7 +132,32 @@ def search(
         scored.sort(key=lambda each: _rank(each.candidate, each.fused, each.late))
     best = scored[:top]
     pages = snapshot.fetch([each.candidate.row for each in best])
-    return [_hit(each, page, query, query_words, by) for each, page in zip(best, pages, strict=True)]
+    words = query_words if shown_words is None else shown_words
+    hits = [_hit(each, page, query, words, by) for each, page in zip(best, pages, strict=True)]
+    return _placed(snapshot, hits, best, pages, words, looks) if places else hits
+
+
+def _placed(
+    snapshot: Snapshot,
+    hits: Sequence[Hit],
+    scored: Sequence[_Scored],
+    pages: Sequence[StoredPage],
+    words: str,
+    looks: Looks | None,
+) -> list[Hit]:
+    """The hits with their places: by the words on the page, else by its looks, for which its vectors are read again."""
+    boxes = [unpack(page.words) for page in pages]
+    found = [() if box is None else word_places(page.text, box, words) for page, box in zip(pages, boxes, strict=True)]
+    sources: list[PlacesFrom | None] = ["words" if each else None for each in found]
+    if looks is not None:
+        rest = {at: box.size for at, box in enumerate(boxes) if box is not None and not found[at]}
+        vectors = snapshot.multivectors([scored[at].candidate.row for at in rest])
+        for (at, size), tokens in zip(rest.items(), vectors, strict=True):
+            found[at] = look_places(looks, size, tokens)
+            sources[at] = "looks" if found[at] else None
+    return [
+        replace(hit, places=each, places_from=source) for hit, each, source in zip(hits, found, sources, strict=True)
+    ]
 
 
 @dataclass(frozen=True, slots=True)

@@ -134,6 +134,7 @@ class Library:
         by: By = "fused",
         filters: Filters | None = None,
         rerank: Reranking | PageReranker | None = None,
+        places: bool = True,
     ) -> Found:
         """The pages that best fit a text, or that look most like an image.
 
@@ -146,6 +147,8 @@ class Library:
                 page.
             rerank: What orders the first pages of that ranking anew, from `load_reranker`: the first 20, or as many and
                 for as long as a `Reranking` says. The pages that it did not score follow in their old order.
+            places: Whether to find the places on each page that fit: where the query's words stand, else, with a model
+                that has late interaction, the peaks of its heat map. Those are computed from the index's own vectors.
 
         Returns:
             At most `top` pages, best first, as a list; `why_nothing` says why there are none. Its `reranked` says how
@@ -157,10 +160,17 @@ class Library:
             LibraryNotFoundError: There is no index.
             ModelMismatchError: It was made with another model than the embedder's.
         """
-        return self.view().search(query, top, by=by, filters=filters, rerank=rerank)
+        return self.view().search(query, top, by=by, filters=filters, rerank=rerank, places=places)
 
     def like(
-        self, file: str, page: int, top: int = 10, *, by: By = "fused", filters: Filters | None = None
+        self,
+        file: str,
+        page: int,
+        top: int = 10,
+        *,
+        by: By = "fused",
+        filters: Filters | None = None,
+        places: bool = True,
     ) -> list[Hit]:
         """The pages most like one of the index, that one left out.
 
@@ -171,11 +181,12 @@ class Library:
             file: The file of the page, as in `Hit.file`.
             page: Its number, from 1.
             top: As for `search`, and so are `by` and `filters`.
+            places: Whether to find the places where the words stand that both pages share.
 
         Raises:
             InputError: The index has no such page, or pages are to be ranked by words.
         """
-        return self.view().like(file, page, top, by=by, filters=filters)
+        return self.view().like(file, page, top, by=by, filters=filters, places=places)
 
     def why_nothing(self, *, by: By = "fused", filters: Filters | None = None) -> str:
         """Why such a search found no page, as a sentence without its full stop that names the filters at fault."""

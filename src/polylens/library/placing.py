@@ -35,16 +35,16 @@ def placed_files(
         pdf_processes: The number of processes that read PDFs; 0 reads them in this one.
     """
     places: Places = {}
-    with PdfProcesses(pdf_processes) as pdfs:
-        with closing(read_files([(file, folder / file) for file in files], max_pixels, pdfs)) as steps:
-            for step in steps:
-                if step.page is not None:
-                    image = step.page.image
-                    places[step.page.number] = step.page.words, None if image is None else image.size
-                    continue
-                if not step.reason:
-                    yield step.file, _with_places(snapshot.pages_of(step.file), places)
-                places = {}
+    to_read = [(file, folder / file) for file in files]
+    with PdfProcesses(pdf_processes) as pdfs, closing(read_files(to_read, max_pixels, pdfs)) as steps:
+        for step in steps:
+            if step.page is not None:
+                image = step.page.image
+                places[step.page.number] = step.page.words, None if image is None else image.size
+                continue
+            if not step.reason:
+                yield step.file, _with_places(snapshot.pages_of(step.file), places)
+            places = {}
 
 
 def _with_places(rows: pa.Table, places: Places) -> pa.Table:

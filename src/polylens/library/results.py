@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from polylens.index.ranking.places import Place
     from polylens.index.search import Hit
     from polylens.library.reranking import Reranked
 
@@ -19,7 +21,8 @@ def hit_dict(hit: Hit) -> dict[str, Any]:
         `file`, relative to the library; `page`, from 1; `score`, the score that ranked; `rerank_score`, the reranker's,
         None where none scored the page; the scores of all stages as `fused_score`, `late_score`, `dense_score` and
         `text_score`, the last two None where that stage did not find the page; `text`, the snippet; `kind`; `language`,
-        an ISO 639 code or ""; `modified`, when the file was, as ISO 8601.
+        an ISO 639 code or ""; `modified`, when the file was, as ISO 8601; `places`, best first, in shares of the page's
+        picture, with the words there or None; `places_from`: "words", "looks" or None.
     """
     return {
         "file": hit.file,
@@ -34,7 +37,13 @@ def hit_dict(hit: Hit) -> dict[str, Any]:
         "kind": hit.kind,
         "language": hit.language,
         "modified": hit.modified.isoformat(timespec="seconds"),
+        "places": [_place_dict(place) for place in hit.places],
+        "places_from": hit.places_from,
     }
+
+
+def _place_dict(place: Place) -> dict[str, Any]:
+    return {**{side: round(share, DECIMALS) for side, share in asdict(place.box).items()}, "text": place.text}
 
 
 def reranked_dict(reranked: Reranked) -> dict[str, Any]:

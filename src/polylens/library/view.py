@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -12,6 +11,7 @@ import PIL.Image
 
 from polylens import types
 from polylens.errors import InputError, ModelMismatchError, PolylensError
+from polylens.library.looking import looks_of
 from polylens.library.page_embedding import PageEmbedder, join
 from polylens.library.reranking import Found, PageReranker, Part, Reranking, rerank_pages
 from polylens.types import Embedding
@@ -85,6 +85,7 @@ class View:
         by: By = "fused",
         filters: Filters | None = None,
         rerank: Reranking | PageReranker | None = None,
+        places: bool = True,
     ) -> Found:
         """See `Library.search`."""
         _require_top(top)
@@ -97,9 +98,12 @@ class View:
 
         reranking = rerank if rerank is None or isinstance(rerank, Reranking) else Reranking(rerank)
         num_pages = top if reranking is None else max(top, reranking.pages)
-        embedding = join(self.embedder.embed(parts, task="retrieval", prompt_name="query"))
+        embeddings = self.embedder.embed(parts, task="retrieval", prompt_name="query")
+        embedding = join(embeddings)
+        marks: dict[str, Any] = {"places": places}
+        marks["looks"] = looks_of(self.embedder, self.manifest, parts, embeddings) if places else None
         hits = self._ask(
-            lambda snapshot: search(snapshot, embedding, num_pages, by=by, query_words=words, filters=filters)
+            lambda snapshot: search(snapshot, embedding, num_pages, by=by, query_words=words, filters=filters, **marks)
         )
         if reranking is None:
             return Found(hits)
@@ -107,12 +111,19 @@ class View:
         return Found(ordered[:top], reranked)
 
     def like(
-        self, file: str, page: int, top: int = 10, *, by: By = "fused", filters: Filters | None = None
+        self,
+        file: str,
+        page: int,
+        top: int = 10,
+        *,
+        by: By = "fused",
+        filters: Filters | None = None,
+        places: bool = True,
     ) -> list[Hit]:
         """See `Library.like`."""
         _require_top(top)
         _require_ranking(by, has_words=False)
-        return self._ask(lambda snapshot: _like(snapshot, file, page, top, by, filters))
+        return self._ask(lambda snapshot: _like(snapshot, file, page, top, by, filters, places))
 
     def why_nothing(self, *, by: By = "fused", filters: Filters | None = None) -> str:
         """See `Library.why_nothing`."""
@@ -193,17 +204,18 @@ class View:
         return "no other page matches the filters" if where else "there is no other page"
 
 
-def _like(snapshot: Snapshot, file: str, page: int, top: int, by: By, filters: Filters | None) -> list[Hit]:
+def _like(
+    snapshot: Snapshot, file: str, page: int, top: int, by: By, filters: Filters | None, places: bool
+) -> list[Hit]:
     from polylens.index.ranking.pooling import evenly
-    from polylens.index.ranking.snippets import snippet
     from polylens.index.search import search
 
     row = _row_of(snapshot, file, page)
     [stored], [tokens] = snapshot.fetch([row]), snapshot.multivectors([row])
     spread = evenly(tokens, LIKE_TOKENS).astype(np.float32)
-    found = search(snapshot, Embedding(snapshot.dense_of(row), spread), top + 1, by=by, filters=filters)
-    others = [hit for hit in found if (hit.file, hit.page) != (file, page)][:top]
-    return [replace(hit, snippet=snippet(hit.text, stored.text)) for hit in others]
+    query = Embedding(snapshot.dense_of(row), spread)
+    found = search(snapshot, query, top + 1, by=by, shown_words=stored.text, filters=filters, places=places)
+    return [hit for hit in found if (hit.file, hit.page) != (file, page)][:top]
 
 
 def _row_of(snapshot: Snapshot, file: str, page: int) -> int:

@@ -112,6 +112,7 @@ class Embedder:
         multivector_dim: Width of each vector of a multi-vector; None for a model without late interaction.
         modalities: "text", "image" or both.
         max_pixels: Largest area to which an image is resized, unless a call says otherwise.
+        sight: Where its token vectors belong in images and queries; None for a model without heat maps.
     """
 
     def __init__(self, header: Header, model: Model, model_id: str, engine: Engine | None = None) -> None:
@@ -119,6 +120,7 @@ class Embedder:
         self.family = header.family
         self.engine: Engine = TorchEngine(model) if engine is None else engine
         self.processor = header.processor
+        self.sight = header.sight
         self.model_id = model_id
         self.dim = header.dim
         self.tasks = header.processor.tasks

@@ -29,8 +29,7 @@ def write_pdf(path: Path, lines: list[Written], *, more: str = "", turned: bool 
     objects = [
         "<</Type/Catalog/Pages 2 0 R>>",
         "<</Type/Pages/Kids[3 0 R]/Count 1>>",
-        "<</Type/Page/Parent 2 0 R/MediaBox[0 0 400 300]/Resources<</Font<</F 4 0 R>>>>/Contents 5 0 R"
-        f"{more}>>",
+        f"<</Type/Page/Parent 2 0 R/MediaBox[0 0 400 300]/Resources<</Font<</F 4 0 R>>>>/Contents 5 0 R{more}>>",
         "<</Type/Font/Subtype/Type1/BaseFont/Courier/Encoding/WinAnsiEncoding>>",
         f"<</Length {len(drawn)}>>stream\n{drawn}endstream\n",
     ]

@@ -126,7 +126,7 @@ def test_roles_that_there_are_not(processor, task: str | None, prompt_name: str 
 
 def test_a_heat_map_has_a_place_for_each_visual_token(processor) -> None:
     assert FAMILY.heat_maps is not None
-    grid = FAMILY.heat_maps.grid(processor, processor.pixels(torch.zeros(3, 28, 84, dtype=torch.uint8), task=None))
+    grid = FAMILY.heat_maps.grid(processor, 84, 28)
     assert (grid.rows, grid.columns) == (1, 3)
     assert np.array_equal(grid.tokens, np.arange(3) + 7)
     spans = FAMILY.heat_maps.spans(processor, "due?", "query")

@@ -1,8 +1,8 @@
 """Where the words of a PDF's page stand on its picture.
 
-A page's text is PDFium's text layer after cleaning, then what was filled in and noted. Cleaning takes out marks, hyphens
-and blanks, and never a letter or a digit: so the letters of the text and those of its sources are the same sequence, by
-which each word finds the boxes of its characters.
+A page's text is PDFium's text layer after cleaning, then what was filled in and noted. Cleaning takes out marks,
+hyphens and blanks, and never a letter or a digit: so the letters of the text and those of its sources are the same
+sequence, by which each word finds the boxes of its characters.
 """
 
 from __future__ import annotations

@@ -99,8 +99,8 @@ def _region(inside: npt.NDArray[np.bool_], start: tuple[int, int]) -> npt.NDArra
     region, waiting = np.zeros_like(inside), [start]
     while waiting:
         row, column = waiting.pop()
-        if 0 <= row < inside.shape[0] and 0 <= column < inside.shape[1]:
-            if inside[row, column] and not region[row, column]:
-                region[row, column] = True
-                waiting += [(row - 1, column), (row + 1, column), (row, column - 1), (row, column + 1)]
+        is_on_page = 0 <= row < inside.shape[0] and 0 <= column < inside.shape[1]
+        if is_on_page and inside[row, column] and not region[row, column]:
+            region[row, column] = True
+            waiting += [(row - 1, column), (row + 1, column), (row, column - 1), (row, column + 1)]
     return region
