@@ -14,6 +14,7 @@ import typer
 from polylens.cli.app import Engine, Quantization, app
 from polylens.cli.bars import counting_bar, indexing_bar
 from polylens.cli.escaping import shown
+from polylens.cli.marking import in_words, save_marked_pages
 from polylens.cli.watching import Watching, summary, unread_in_short
 from polylens.errors import InputError
 
@@ -192,6 +193,10 @@ def search(
     rerank: RerankModel = None,
     rerank_pages: RerankPages = None,
     rerank_seconds: RerankSeconds = None,
+    save_marks: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Write the picture of each page found, with the places that fit marked."),
+    ] = None,
     model: IndexModel = None,
     as_json: AsJson = False,
 ) -> None:
@@ -206,8 +211,11 @@ def search(
         raise InputError("the query is empty; say what to look for")
     filters = Filters.of(below, cast("list[Kind] | None", kind), language, since, until)  # refused before a model loads
     reranking = _reranking(rerank, rerank_pages, rerank_seconds)
-    view = Library(folder, _load(model)).view()
+    searched = Library(folder, _load(model))
+    view = searched.view()
     hits = view.search(query, top, by=by.value, filters=filters, rerank=reranking)
+    if save_marks is not None:
+        save_marked_pages(searched, view, hits, save_marks)
     if hits.reranked is not None:
         print(_reranked(hits.reranked), file=sys.stderr)
     if as_json:
@@ -373,7 +381,7 @@ def _reranked(done: Reranked) -> str:
 
 def _print_hits(hits: list[Hit], by: Ranking = Ranking.fused, indent: str = "") -> None:
     for rank, hit in enumerate(hits, start=1):
-        print(f"{indent}{rank}. {shown(hit.file)}, page {hit.page}  ({_scores(hit, by)})")
+        print(f"{indent}{rank}. {shown(hit.file)}, page {hit.page}{in_words(hit.places)}  ({_scores(hit, by)})")
         if hit.snippet:
             print(f"{indent}   {shown(hit.snippet)}")
 

@@ -27,13 +27,14 @@ from polylens.library.reranking import Found, Reranking
 from polylens.library.results import hit_dict, reranked_dict
 from polylens.library.view import View
 from polylens.library.watch import Follower
+from polylens.media.marks import marked
 from polylens.server.concurrency import in_thread
 from polylens.server.engine.bridge import ServedEmbedder
 from polylens.server.engine.ranking_bridge import ServedReranker
 from polylens.server.engine.registry import Registry, Served
 from polylens.server.search_page.explaining import explain
 from polylens.server.search_page.updates import UpdateStatus
-from polylens.types import PICTURED
+from polylens.types import PICTURED, Box
 
 if TYPE_CHECKING:
     from polylens.index.ranking.filters import Filters
@@ -145,41 +146,51 @@ class LibraryService:
         }
 
     async def search(
-        self, parts: Sequence[Any], *, top: int, by: By, filters: Filters, rerank: RerankWish | None = None
+        self,
+        parts: Sequence[Any],
+        *,
+        top: int,
+        by: By,
+        filters: Filters,
+        rerank: RerankWish | None = None,
+        places: bool = True,
     ) -> dict[str, Any]:
         """Finds the pages that match texts and images best."""
         require_query(parts)
         started = time.perf_counter()
+        search = partial(View.search, query=parts, top=top, by=by, filters=filters, places=places)
         if rerank is None:
-            find = partial(View.search, query=parts, top=top, by=by, filters=filters)
-            return await self._results(find, started, by, filters)
+            return await self._results(search, started, by, filters)
         reranker = ServedReranker(self._reranker(rerank.model), self._loop)
         stage = Reranking(reranker, rerank.pages, rerank.seconds)
-        find = partial(View.search, query=parts, top=top, by=by, filters=filters, rerank=stage)
+        find = partial(search, rerank=stage)
         try:
             return await self._results(find, started, by, filters, threads=self._reranks)
         finally:
             reranker.cancel()  # if the client went away, nobody waits for further scores
 
-    async def like(self, file: str, page: int, *, top: int, by: By, filters: Filters) -> dict[str, Any]:
+    async def like(
+        self, file: str, page: int, *, top: int, by: By, filters: Filters, places: bool = True
+    ) -> dict[str, Any]:
         """Finds the pages that are most similar to a page of the index."""
         started = time.perf_counter()
         return await self._results(
-            lambda view: view.like(file, page, top, by=by, filters=filters), started, by, filters
+            lambda view: view.like(file, page, top, by=by, filters=filters, places=places), started, by, filters
         )
 
-    async def image(self, file: str, page: int, width: int) -> bytes:
+    async def image(self, file: str, page: int, width: int, marks: Sequence[Box] = ()) -> bytes:
         """Renders a page as PNG.
 
         Args:
             file: A file of the index.
             page: The number of the page, from 1.
             width: The most pixels per row.
+            marks: The places to mark on it.
 
         Raises:
             NotFoundError: The page is a text without an image.
         """
-        return await self._call(lambda: self._image(file, page, width))
+        return await self._call(lambda: self._image(file, page, width, marks))
 
     async def text(self, file: str, page: int) -> dict[str, Any]:
         """The text of a page and the number of pages of its file, with a note where the file is not on this machine."""
@@ -299,7 +310,7 @@ class LibraryService:
             return await self._call(lambda: self._open().facets())
         return Facets({}, {}, {}, {}, np.zeros(0, np.int64))
 
-    def _image(self, name: str, number: int, width: int) -> bytes:
+    def _image(self, name: str, number: int, width: int, marks: Sequence[Box]) -> bytes:
         page = self._open().page(name, number)
         if page.image is None:
             raise NotFoundError(f"page {number} of {name!r} is a text without an image")
@@ -307,6 +318,8 @@ class LibraryService:
         if image.width > width:
             height = max(1, round(image.height * width / image.width))
             image = image.resize((width, height), PIL.Image.Resampling.LANCZOS, reducing_gap=2.0)
+        if marks:
+            image = marked(image, marks)
         buffer = io.BytesIO()
         image.save(buffer, "PNG")
         return buffer.getvalue()
