@@ -1,4 +1,4 @@
-"""Places in real searches: by words, by looks from stored vectors against the heat map that the search page computes."""
+"""Places in real searches: by words; by looks, from stored vectors against the heat map that the search page shows."""
 
 from __future__ import annotations
 

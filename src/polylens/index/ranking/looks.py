@@ -80,7 +80,7 @@ def peaks(warmth: FloatArray) -> tuple[Place, ...]:
     """
     rows, columns = warmth.shape
     left = warmth >= max(_OF_THE_PEAK * float(warmth.max()), 1e-6)
-    places = []
+    places: list[Place] = []
     while left.any() and len(places) < MAX_PEAKS:
         peak = np.unravel_index(np.argmax(np.where(left, warmth, -1.0)), warmth.shape)
         region = _region(left, (int(peak[0]), int(peak[1])))
