@@ -40,6 +40,8 @@ def test_a_document_is_a_page(library: Library) -> None:
         "dense_score": pytest.approx(hit.dense_score, abs=1e-4),
         "text_score": pytest.approx(hit.text_score, abs=1e-4),
         "snippet": hit.snippet,
+        "places": [],
+        "places_from": None,  # a text has no picture
     }
     assert 0 < first.metadata["score"] <= 1
 

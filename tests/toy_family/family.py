@@ -11,7 +11,6 @@ from torch import nn
 
 from polylens.models.description import Family, Header, HeatGrid, HeatMaps, Json, Usage, WeightPart
 from polylens.models.files import read_tokenizer
-from polylens.models.protocol import Item
 from polylens.models.rules import rename
 
 
@@ -39,8 +38,8 @@ def _weights(header: Header, _network: nn.Module, _names: frozenset[str]) -> lis
     return [WeightPart(rules=rules)]
 
 
-def _grid(_processor: ToyProcessor, item: Item) -> HeatGrid:
-    return HeatGrid(SIDE, SIDE, np.arange(item.num_tokens))
+def _grid(_processor: ToyProcessor, _width: int, _height: int) -> HeatGrid:
+    return HeatGrid(SIDE, SIDE, np.arange(SIDE * SIDE))
 
 
 def _spans(processor: ToyProcessor, query: str, _prompt: str) -> list[tuple[int, int]]:

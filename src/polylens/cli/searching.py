@@ -13,6 +13,7 @@ import typer
 
 from polylens.cli.app import AsJson, IndexModel, LibraryName, app, load_if_named
 from polylens.cli.escaping import shown
+from polylens.cli.marking import in_words, save_marked_pages
 from polylens.errors import InputError
 
 if TYPE_CHECKING:
@@ -67,6 +68,10 @@ RerankSeconds = Annotated[
         metavar="S", min=0.01, help="Seconds after which --rerank scores no further page (default: no limit)."
     ),
 ]
+SaveMarks = Annotated[
+    Path | None,
+    typer.Option(metavar="FOLDER", help="Write the picture of each page found, with the places that fit marked."),
+]
 
 
 class Ranking(StrEnum):
@@ -109,6 +114,7 @@ def search(
     rerank: RerankModel = None,
     rerank_pages: RerankPages = None,
     rerank_seconds: RerankSeconds = None,
+    save_marks: SaveMarks = None,
     model: IndexModel = None,
     scores: Annotated[bool, typer.Option("--scores", help="Print the scores of all stages as well.")] = False,
     as_json: AsJson = False,
@@ -122,7 +128,8 @@ def search(
     parts = _parts(query, image or [])
     filters = Filters.of(below, cast("list[Kind] | None", kind), language, since, until)  # refused before a model loads
     reranking = _reranking(rerank, rerank_pages, rerank_seconds)
-    view = Library(folder, load_if_named(model)).view()
+    searched = Library(folder, load_if_named(model))
+    view = searched.view()
     grouped = cast("Group | None", None if group is None else group.value)
     found = view.search(
         parts,
@@ -134,6 +141,8 @@ def search(
         offset=offset,
         group=grouped,
     )
+    if save_marks is not None:
+        save_marked_pages(searched, view, found, save_marks)
     if found.reranked is not None:
         print(_reranked(found.reranked), file=sys.stderr)
     if as_json:
@@ -208,7 +217,7 @@ def print_hits(
     for rank, hit in enumerate(hits, start=first):
         reranked = [] if hit.rerank_score is None else [f"rerank {hit.rerank_score:.2f}"]
         told = [*reranked, f"match {hit.match:.2f}", *(_scores(hit, by) if scores else [])]
-        print(f"{indent}{rank}. {shown(hit.file)}, page {hit.page}  ({', '.join(told)})")
+        print(f"{indent}{rank}. {shown(hit.file)}, page {hit.page}{in_words(hit.places)}  ({', '.join(told)})")
         if hit.snippet:
             print(f"{indent}   {shown(hit.snippet)}")
         if hit.others:

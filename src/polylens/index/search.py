@@ -20,8 +20,11 @@ from polylens.index.ranking.filters import Filters
 from polylens.index.ranking.full_text import count_words
 from polylens.index.ranking.fusion import fuse, share
 from polylens.index.ranking.late import maxsim
+from polylens.index.ranking.looks import Looks, look_places
 from polylens.index.ranking.match import Evidence, Measure, measure_of
+from polylens.index.ranking.places import Place, PlacesFrom, word_places
 from polylens.index.ranking.snippets import snippet
+from polylens.index.ranking.word_boxes import unpack
 from polylens.index.table.schema import HalfArray
 from polylens.index.table.snapshot import Candidate, Snapshot, StoredPage
 from polylens.types import Embedding, FloatArray, Kind
@@ -75,6 +78,10 @@ class Hit:
     """What a reranker scored the page, as `RankedDocument.score`; None where none did."""
     others: tuple[Hit, ...] | None = None
     """The further pages of the file that match, best first, where each file has one place in the list; else None."""
+    places: tuple[Place, ...] = ()
+    """The places on the page's picture that fit, best first, at most 16."""
+    places_from: PlacesFrom | None = None
+    """What they come from: the words there, or the looks by late interaction; None where there are none."""
 
     @property
     def found_by(self) -> tuple[Literal["dense", "text"], ...]:
@@ -82,6 +89,18 @@ class Hit:
         dense: tuple[Literal["dense"], ...] = () if self.dense_score is None else ("dense",)
         text: tuple[Literal["text"], ...] = () if self.text_score is None else ("text",)
         return dense + text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Showing:
+    """What is shown of the pages that were found."""
+
+    words: str | None = None
+    """The words that snippets and places are chosen by; None is those of the query."""
+    places: bool = True
+    """Whether to find the places on each page that fit."""
+    looks: Looks | None = None
+    """The query as it is looked for on a picture where no word of it stands; None where that cannot be done."""
 
 
 def search(
@@ -95,6 +114,7 @@ def search(
     filters: Filters | None = None,
     cut: Cut | None = None,
     measure: Measure | None = None,
+    showing: Showing | None = None,
 ) -> Ranked[Hit]:
     """The best pages for a query.
 
@@ -104,10 +124,11 @@ def search(
         top: Most pages returned.
         candidates: How many pages the dense vectors hand to late interaction; at least `top`.
         by: What ranks. "dense" and "text" look only at what that stage found, "late" and "fused" at the union.
-        query_words: The words of the query, for full text and for the snippets; "" where it has none.
+        query_words: The words of the query, for full text; "" where it has none.
         filters: Which pages to look among; they hold in every stage before anything is ranked. None is every page.
         cut: Which piece of the list is returned, of which pages; None is its beginning, of all pages.
         measure: What gives each page its match; None is the measure for models that have none of their own.
+        showing: What is shown of the pages; None is what their own words and the query's share.
 
     Returns:
         At most `top` pages, best first. Scores that agree to four decimals are ordered by the late score, the dense
@@ -128,14 +149,17 @@ def search(
     matches = measure(stages.evidence(by, found, scored)).tolist()
     groups, total = cut.groups(found, matches, top)
     shown = [index for group in groups for index in group]
-    pages = snapshot.fetch([found[index].row for index in shown])
+    rows = [found[index].row for index in shown]
+    pages = snapshot.fetch(rows)
     late = [scored[index] for index in shown] if scored else stages.scored([found[index] for index in shown])
-    hits = {
-        index: _hit(each, page, matches[index], query, query_words, by)
-        for index, each, page in zip(shown, late, pages, strict=True)
-    }
+    showing = showing or Showing()
+    words = query_words if showing.words is None else showing.words
+    each = [_hit(*row, query, words, by) for row in zip(late, pages, (matches[i] for i in shown), strict=True)]
+    if showing.places:
+        each = _placed(snapshot, each, rows, pages, words, showing.looks)
+    hits = dict(zip(shown, each, strict=True))
     if cut.by_file:
-        best = [replace(hits[first], others=tuple(hits[each] for each in others)) for first, *others in groups]
+        best = [replace(hits[first], others=tuple(hits[index] for index in others)) for first, *others in groups]
     else:
         best = [hits[first] for [first] in groups]
     num_pages = stages.num_pages if where is None else snapshot.count(where)
@@ -151,6 +175,29 @@ def _ranked(found: Sequence[Candidate], by: By, stages: _Stages) -> tuple[list[C
     # A stage that ranks alone decides before any multi-vector is read.
     alone = [each for each in found if _alone(each, by) is not None]
     return sorted(alone, key=lambda each: _by_alone(each, by)), []
+
+
+def _placed(
+    snapshot: Snapshot,
+    hits: Sequence[Hit],
+    rows: Sequence[int],
+    pages: Sequence[StoredPage],
+    words: str,
+    looks: Looks | None,
+) -> list[Hit]:
+    """The hits with their places: by the words on the page, else by its looks, for which its vectors are read again."""
+    boxes = [unpack(page.words) for page in pages]
+    found = [() if box is None else word_places(page.text, box, words) for page, box in zip(pages, boxes, strict=True)]
+    sources: list[PlacesFrom | None] = ["words" if each else None for each in found]
+    if looks is not None:
+        rest = {at: box.size for at, box in enumerate(boxes) if box is not None and not found[at]}
+        vectors = snapshot.multivectors([rows[at] for at in rest])
+        for (at, size), tokens in zip(rest.items(), vectors, strict=True):
+            found[at] = look_places(looks, size, tokens)
+            sources[at] = "looks" if found[at] else None
+    return [
+        replace(hit, places=each, places_from=source) for hit, each, source in zip(hits, found, sources, strict=True)
+    ]
 
 
 @dataclass(frozen=True, slots=True)

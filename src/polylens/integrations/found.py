@@ -20,7 +20,8 @@ def metadata(library: Library, hit: Hit) -> dict[str, Any]:
     Returns:
         `source`, the file's full path, or where the files are not on this machine its path behind the index's address;
         `snippet`, the passage of the text that fits best; and all of `results.hit_dict` but `text`: `file`, `page`,
-        `match`, `score`, by which pages are ranked, the scores of the stages, `kind`, `language` and `modified`.
+        `match`, `score`, by which pages are ranked, the scores of the stages, `kind`, `language`, `modified`, and the
+        `places` on the page that fit, as boxes in shares of its picture, with `places_from`.
     """
     found = hit_dict(hit)
     snippet = found.pop("text")

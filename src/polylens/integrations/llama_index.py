@@ -33,6 +33,8 @@ _FOR_PROGRAMS = [  # metadata that a language model is not shown beside the text
     "dense_score",
     "text_score",
     "snippet",
+    "places",
+    "places_from",
 ]
 
 

@@ -138,6 +138,7 @@ class Library:
         min_score: float | None = None,
         offset: int = 0,
         group: Group | None = None,
+        places: bool = True,
     ) -> Found:
         """The pages that best fit a text, or that look most like an image.
 
@@ -158,6 +159,8 @@ class Library:
                 the first stages find, about 1,000 in a library that has more.
             group: "file" gives each file one place, that of its best page, and `Hit.others` has its further pages: at
                 most 10, with a match of at least `min_score`, or else half of that of the best page.
+            places: Whether to find the places on each page that fit: where the query's words stand, else, with a model
+                that has late interaction, the peaks of its heat map. Those are computed from the index's own vectors.
 
         Returns:
             At most `top` pages, best first, as a list; `why_nothing` says why there are none. Its `total` counts the
@@ -171,7 +174,15 @@ class Library:
             ModelMismatchError: It was made with another model than the embedder's.
         """
         return self.view().search(
-            query, top, by=by, filters=filters, rerank=rerank, min_score=min_score, offset=offset, group=group
+            query,
+            top,
+            by=by,
+            filters=filters,
+            rerank=rerank,
+            min_score=min_score,
+            offset=offset,
+            group=group,
+            places=places,
         )
 
     def like(
@@ -185,6 +196,7 @@ class Library:
         min_score: float | None = None,
         offset: int = 0,
         group: Group | None = None,
+        places: bool = True,
     ) -> Found:
         """The pages most like one of the index, that one left out.
 
@@ -196,12 +208,13 @@ class Library:
             page: Its number, from 1.
             top: As for `search`, and so are the others. The match says how far a page stands out from the others of the
                 library: nobody's wishes are known here.
+            places: Whether to find the places where the words stand that both pages share.
 
         Raises:
             InputError: The index has no such page, or pages are to be ranked by words.
         """
         return self.view().like(
-            file, page, top, by=by, filters=filters, min_score=min_score, offset=offset, group=group
+            file, page, top, by=by, filters=filters, min_score=min_score, offset=offset, group=group, places=places
         )
 
     def why_nothing(self, *, by: By = "fused", filters: Filters | None = None, found: Found | None = None) -> str:

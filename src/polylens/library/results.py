@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from polylens.index.ranking.cut import Ranked
+    from polylens.index.ranking.places import Place
     from polylens.index.search import Hit
     from polylens.library.reranking import Reranked
 
@@ -21,8 +23,9 @@ def hit_dict(hit: Hit) -> dict[str, Any]:
         1; `score`, the score that ranked; `rerank_score`, the reranker's, None where none scored the page; the scores
         of all stages as `fused_score`, `late_score`, `dense_score` and `text_score`, the last two None where that stage
         did not find the page; `text`, the snippet; `kind`; `language`, an ISO 639 code or ""; `modified`, when the file
-        was, as ISO 8601. Where each file has one place also `others`, its further pages that match, as such
-        dictionaries.
+        was, as ISO 8601; `places`, best first, in shares of the page's picture, with the words there or None;
+        `places_from`: "words", "looks" or None. Where each file has one place also `others`, its further pages that
+        match, as such dictionaries.
     """
     found = {
         "file": hit.file,
@@ -38,6 +41,8 @@ def hit_dict(hit: Hit) -> dict[str, Any]:
         "kind": hit.kind,
         "language": hit.language,
         "modified": hit.modified.isoformat(timespec="seconds"),
+        "places": [_place_dict(place) for place in hit.places],
+        "places_from": hit.places_from,
     }
     return found if hit.others is None else {**found, "others": [hit_dict(other) for other in hit.others]}
 
@@ -54,6 +59,10 @@ def list_dict(found: Ranked[Hit], offset: int) -> dict[str, Any]:
         the best match of any page that was ranked, None where none was.
     """
     return {"total": found.total, "next": found.next(offset), "best": _rounded(found.best)}
+
+
+def _place_dict(place: Place) -> dict[str, Any]:
+    return {**{side: round(share, DECIMALS) for side, share in asdict(place.box).items()}, "text": place.text}
 
 
 def reranked_dict(reranked: Reranked) -> dict[str, Any]:

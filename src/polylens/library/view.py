@@ -13,6 +13,7 @@ import PIL.Image
 from polylens import types
 from polylens.errors import InputError, ModelMismatchError, PolylensError
 from polylens.index.ranking.cut import Cut, Ranked
+from polylens.library.looking import looks_of
 from polylens.library.page_embedding import PageEmbedder, calibration_of, join_alike
 from polylens.library.reranking import Found, PageReranker, Part, Reranking, rerank_pages
 from polylens.types import Embedding
@@ -93,6 +94,7 @@ class View:
         min_score: float | None = None,
         offset: int = 0,
         group: Group | None = None,
+        places: bool = True,
     ) -> Found:
         """See `Library.search`."""
         _require_top(top)
@@ -104,16 +106,27 @@ class View:
         words = " ".join(part for part in parts if isinstance(part, str))
         _require_ranking(by, has_words=bool(words.strip()))
         from polylens.index.ranking.match import measure_of
-        from polylens.index.search import search
+        from polylens.index.search import Showing, search
 
         embedder = self.embedder
-        embedding = join_alike(embedder.embed(parts, task="retrieval", prompt_name="query"))
+        embeddings = embedder.embed(parts, task="retrieval", prompt_name="query")
+        embedding = join_alike(embeddings)
+        looks = looks_of(embedder, self.manifest, parts, embeddings) if places else None
+        showing = Showing(places=places, looks=looks)
         measure = measure_of(calibration_of(embedder), _asked_by(parts))
 
         def ask(top: int, cut: Cut) -> Ranked[Hit]:
             return self._ask(
                 lambda snapshot: search(
-                    snapshot, embedding, top, by=by, query_words=words, filters=filters, cut=cut, measure=measure
+                    snapshot,
+                    embedding,
+                    top,
+                    by=by,
+                    query_words=words,
+                    filters=filters,
+                    cut=cut,
+                    measure=measure,
+                    showing=showing,
                 )
             )
 
@@ -135,12 +148,13 @@ class View:
         min_score: float | None = None,
         offset: int = 0,
         group: Group | None = None,
+        places: bool = True,
     ) -> Found:
         """See `Library.like`."""
         _require_top(top)
         _require_ranking(by, has_words=False)
         cut = replace(_cut(offset, min_score, group), without=(file, page))
-        return self._ask(lambda snapshot: _like(snapshot, file, page, top, by, filters, cut))
+        return self._ask(lambda snapshot: _like(snapshot, file, page, top, by, filters, cut, places))
 
     def why_nothing(self, *, by: By = "fused", filters: Filters | None = None, found: Found | None = None) -> str:
         """See `Library.why_nothing`."""
@@ -257,23 +271,27 @@ def _pages(snapshot: Snapshot, after: tuple[str, int], most: int) -> list[tuple[
     return [page for page in pages if page > after][:most]
 
 
-def _like(snapshot: Snapshot, file: str, page: int, top: int, by: By, filters: Filters | None, cut: Cut) -> Found:
+def _like(
+    snapshot: Snapshot,
+    file: str,
+    page: int,
+    top: int,
+    by: By,
+    filters: Filters | None,
+    cut: Cut,
+    places: bool,
+) -> Found:
     from polylens.index.ranking.match import measure_of
     from polylens.index.ranking.pooling import evenly
-    from polylens.index.ranking.snippets import snippet
-    from polylens.index.search import search
+    from polylens.index.search import Showing, search
 
     row = _row_of(snapshot, file, page)
     [stored], [tokens] = snapshot.fetch([row]), snapshot.multivectors([row])
     spread = evenly(tokens, LIKE_TOKENS).astype(np.float32)
     query = Embedding(snapshot.dense_of(row), spread)
-    ranked = search(snapshot, query, top, by=by, filters=filters, cut=cut, measure=measure_of(None, "like"))
-
-    def shown(hit: Hit) -> Hit:
-        others = None if hit.others is None else tuple(map(shown, hit.others))
-        return replace(hit, snippet=snippet(hit.text, stored.text), others=others)
-
-    return Found(ranked, [shown(hit) for hit in ranked])
+    showing = Showing(words=stored.text, places=places)
+    measure = measure_of(None, "like")
+    return Found(search(snapshot, query, top, by=by, filters=filters, cut=cut, measure=measure, showing=showing))
 
 
 def _row_of(snapshot: Snapshot, file: str, page: int) -> int:

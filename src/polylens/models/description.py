@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from polylens.errors import InputError
 from polylens.models.padded import PaddedNetwork
-from polylens.models.protocol import Item, Modality, Model, PairProcessor, Processor
+from polylens.models.protocol import Modality, Model, PairProcessor, Processor
 from polylens.models.rules import Rule
 
 Output = Literal["dense", "multi", "score"]
@@ -116,6 +116,11 @@ class Header:
         return cast("Processor", self.processing)
 
     @property
+    def sight(self) -> Sight | None:
+        """The places of its vectors; None for a model whose vectors belong to no place in an image."""
+        return None if self.family.heat_maps is None else Sight(self.processor, self.family.heat_maps)
+
+    @property
     def pairs(self) -> PairProcessor:
         """The processing of a reranker.
 
@@ -201,11 +206,28 @@ class HeatGrid:
 class HeatMaps:
     """How a family's multi-vectors map to places in an image and in a query, to show why a page was found."""
 
-    grid: Callable[[Processor, Item], HeatGrid]
-    """An image's item -> where its tokens lie on it."""
+    grid: Callable[[Processor, int, int], HeatGrid]
+    """Width and height of an image in pixels, as it comes -> where its tokens lie on it."""
     spans: Callable[[Processor, str, str], Sequence[tuple[int, int]]]
     """Query and prompt as `Processor.text` takes them -> first character and one past the last of the query for each
     token of its item; an empty span for the prompt and for marks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """The places of a checkpoint's token vectors: those of an image on it, those of a query in its text."""
+
+    processor: Processor
+    heat_maps: HeatMaps
+
+    def grid(self, width: int, height: int) -> HeatGrid:
+        """Returns where the tokens of an image of this size, in pixels, lie on it."""
+        return self.heat_maps.grid(self.processor, width, height)
+
+    def spans(self, query: str) -> Sequence[tuple[int, int]]:
+        """Returns the characters of a query that each of its tokens stands for; an empty span for the prompt's."""
+        _, prompt = self.processor.role("retrieval", "query")
+        return self.heat_maps.spans(self.processor, query, prompt)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

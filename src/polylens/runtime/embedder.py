@@ -114,6 +114,7 @@ class Embedder:
         modalities: "text", "image" or both.
         max_pixels: Largest area to which an image is resized, unless a call says otherwise.
         calibration: What the scores of a search mean, from `polylens eval match`; None where that was not run.
+        sight: Where its token vectors belong in images and queries; None for a model without heat maps.
     """
 
     def __init__(self, header: Header, model: Model, model_id: str, engine: Engine | None = None) -> None:
@@ -121,6 +122,7 @@ class Embedder:
         self.family = header.family
         self.engine: Engine = TorchEngine(model) if engine is None else engine
         self.processor = header.processor
+        self.sight = header.sight
         self.model_id = model_id
         self.dim = header.dim
         self.tasks = header.processor.tasks

@@ -126,9 +126,11 @@ def test_roles_that_there_are_not(processor, task: str | None, prompt_name: str 
 
 def test_a_heat_map_has_a_place_for_each_visual_token(processor) -> None:
     assert FAMILY.heat_maps is not None
-    grid = FAMILY.heat_maps.grid(processor, processor.pixels(torch.zeros(3, 28, 84, dtype=torch.uint8), task=None))
-    assert (grid.rows, grid.columns) == (1, 3)
-    assert np.array_equal(grid.tokens, np.arange(3) + 7)
+    for width, height in ((84, 28), (300, 200), (28, 400)):
+        item = processor.image(PIL.Image.new("RGB", (width, height)), task=None, max_pixels=None)
+        grid = FAMILY.heat_maps.grid(processor, width, height)
+        assert [(2 * grid.rows, 2 * grid.columns)] == list(item.grids)
+        assert np.array_equal(grid.tokens, np.flatnonzero(item.token_ids == processor.config.trunk.image_token_id))
     spans = FAMILY.heat_maps.spans(processor, "due?", "query")
     assert len(spans) == text(processor, "due?", "query").num_tokens
     assert spans == [*[(0, 0)] * 7, (0, 1), (1, 2), (2, 3), (3, 4), *[(0, 0)] * 10]

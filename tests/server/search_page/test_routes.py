@@ -239,6 +239,7 @@ class TestSearch:
             ({"query": "a", "min_score": 1.5}, "min_score", "min_score"),
             ({"query": "a", "offset": -1}, "offset", "offset"),
             ({"query": "a", "group": "folder"}, "group", "group"),
+            ({"query": "a", "places": "yes"}, "places", "places"),
             ({"query": "a", "rerank": {}}, "no served model is trained to rerank", "rerank.model"),
             ({"query": "a", "rerank": {"seconds": "long"}}, "seconds", "rerank.seconds"),
         ],
@@ -265,6 +266,31 @@ class TestPages:
         sent, own = PIL.Image.open(io.BytesIO(response.content)), PIL.Image.open(folder / "red-bicycle.jpg")
         assert sent.size == own.size
         assert np.abs(np.asarray(sent, np.float32) - np.asarray(own, np.float32)).mean() < 4  # of 255
+
+    def pixels(self, library: Running, params: dict[str, Any]) -> np.ndarray:
+        picture = library.http.get("/library/page", params=params).content
+        return np.asarray(PIL.Image.open(io.BytesIO(picture)).convert("RGB"))
+
+    def test_marks_on_the_picture(self, library: Running) -> None:
+        found = find(library, query="invoice for the mast", top=3)["results"]
+        row = next(row for row in found if row["file"] == "invoice-2024-0417.pdf")
+        assert row["places_from"] == "words" and "mast" in {place["text"].lower().strip(",") for place in row["places"]}
+        sides = ("left", "top", "width", "height")
+        marks = ";".join(",".join(str(place[side]) for side in sides) for place in row["places"])
+        asked = {"file": row["file"], "page": 1, "width": 400}
+        plain, drawn = (self.pixels(library, params) for params in (asked, {**asked, "marks": marks}))
+        changed = (plain != drawn).any(axis=2)
+        height, width = changed.shape
+        inside = np.zeros_like(changed)
+        for place in row["places"]:
+            left, top, across, down = (place[side] for side in sides)
+            rows = slice(int(top * height) - 3, int((top + down) * height) + 4)
+            inside[rows, int(left * width) - 3 : int((left + across) * width) + 4] = True
+        assert changed.any() and not (changed & ~inside).any()
+        for wrong in ("x", "0,0,1", "0,0,2,1", ";".join(["0,0,1,1"] * 17)):
+            refused = library.http.get("/library/page", params={**asked, "marks": wrong})
+            assert refused.status_code == 422 and "marks" in refused.json()["errors"][0]["field"]
+        assert find(library, query="invoice", top=1, places=False)["results"][0]["places"] == []
 
     def test_texts(self, library: Running) -> None:
         place = {"file": "notes/radio.txt", "page": 1}

@@ -80,7 +80,7 @@ def peaks(warmth: FloatArray) -> tuple[Place, ...]:
     """
     rows, columns = warmth.shape
     left = warmth >= max(_OF_THE_PEAK * float(warmth.max()), 1e-6)
-    places = []
+    places: list[Place] = []
     while left.any() and len(places) < MAX_PEAKS:
         peak = np.unravel_index(np.argmax(np.where(left, warmth, -1.0)), warmth.shape)
         region = _region(left, (int(peak[0]), int(peak[1])))
@@ -99,8 +99,8 @@ def _region(inside: npt.NDArray[np.bool_], start: tuple[int, int]) -> npt.NDArra
     region, waiting = np.zeros_like(inside), [start]
     while waiting:
         row, column = waiting.pop()
-        is_there = 0 <= row < inside.shape[0] and 0 <= column < inside.shape[1]
-        if is_there and inside[row, column] and not region[row, column]:
+        is_on_page = 0 <= row < inside.shape[0] and 0 <= column < inside.shape[1]
+        if is_on_page and inside[row, column] and not region[row, column]:
             region[row, column] = True
             waiting += [(row - 1, column), (row + 1, column), (row, column - 1), (row, column + 1)]
     return region

@@ -21,8 +21,9 @@ MAX_PLACES = 16
 PlacesFrom = Literal["words", "looks"]
 """What the places of a hit come from: the page's words, or the model's late interaction with its picture."""
 
-_LEAST_SHARE = 1 / 3  # of the best term's weight; a term below it is such as "the"
-_GAP_WORDS = 2  # unmatched words that a mark may run over, on one line
+_SLIGHT = 3 / 7  # of the letters of the query's longest word: one with so many or fewer is such as "the"
+_LEAST_WEIGHT = 1 / 4  # of that of the page's best term; long words that stand everywhere fall below it
+_GAP_WORDS = 3  # unmatched words that a mark may run over, on one line
 _GAP_CHARS = 2  # and letters, within a word of a script without spaces
 _QUERY_CHARS = 2_000  # of a query that are looked for; a page is a query as well
 _RIGHT_TO_LEFT = re.compile("[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]")
@@ -53,8 +54,9 @@ def word_places(text: str, words: WordBoxes, query_words: str) -> tuple[Place, .
     """The places of the words that a query shares with a page, best first.
 
     A word counts that equals one of the query's, or begins with it if that has five letters; where there is none, words
-    one letter off. Terms that are short and frequent on the page are left out beside better ones. Those of the passage
-    that is the snippet come first. Words on one line that stand next to each other are one place.
+    one letter off. Terms much shorter than the query's longest are left out, and so are those that stand all over the
+    page beside better ones. Those of the densest passage come first. Words on one line that stand next to each other
+    are one place.
 
     Args:
         text: The page's text as it is stored.
@@ -79,10 +81,12 @@ def word_places(text: str, words: WordBoxes, query_words: str) -> tuple[Place, .
 def _weighed(found: Sequence[Match], lengths: dict[str, int], text: str) -> tuple[list[Match], dict[str, float]]:
     """Whole words only, of terms that mean something here: long ones, and such as are rare on the page."""
     whole = [each for match in found if (each := _whole(text, match)) is not None]
-    counts = Counter(term for _, _, term in whole)
+    slight = _SLIGHT * max(lengths.values(), default=0)
+    heavy = {term for term in lengths if lengths[term] > slight or not term.isalpha() or UNSPACED.search(term)}
+    counts = Counter(term for _, _, term in whole if term in heavy)
     weights = {term: lengths[term] / math.sqrt(count) for term, count in counts.items()}
-    least = _LEAST_SHARE * max(weights.values(), default=0.0)
-    return [match for match in whole if weights[match[2]] >= least], weights
+    least = _LEAST_WEIGHT * max(weights.values(), default=0.0)
+    return [match for match in whole if weights.get(match[2], 0.0) >= least > 0], weights
 
 
 def _whole(text: str, match: Match) -> Match | None:

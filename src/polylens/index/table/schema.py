@@ -103,15 +103,17 @@ def page_table(rows: Sequence[PageRow], dim: int, token_dim: int = TOKEN_DIM) ->
         "kind": pa.array([row.kind for row in rows], pa.string()),
         "text": pa.array(texts, pa.string()),
         "language": pa.array([row.language for row in rows], pa.string()),
-        "words": pa.array(
-            [pack(text, row.words, row.size) for text, row in zip(texts, rows, strict=True)], pa.binary()
-        ),
+        "words": pa.array(list(map(_packed, texts, rows)), pa.binary()),
         "dense": pa.FixedSizeListArray.from_arrays(pa.array(dense), dim),
         "multivector": pa.ListArray.from_arrays(
             pa.array(ends), pa.FixedSizeListArray.from_arrays(pa.array(tokens.reshape(-1)), token_dim)
         ),
     }
     return pa.table(columns)
+
+
+def _packed(text: str, row: PageRow) -> bytes:
+    return pack(text, row.words, row.size)
 
 
 def whole_rows(file: FilePages, manifest: Manifest) -> pa.Table:

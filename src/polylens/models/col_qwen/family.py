@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
-import numpy as np
 from torch import nn
 
 from polylens.models.col_qwen.adapter import AdapterConfig, parse_adapter
@@ -28,7 +27,7 @@ from polylens.models.description import (
     Usage,
     WeightPart,
 )
-from polylens.models.protocol import Item, Model, Processor
+from polylens.models.protocol import Model, Processor
 from polylens.models.qwen_vl.images import render_image_config
 from polylens.models.qwen_vl.state_dict import published_tensors
 
@@ -97,12 +96,8 @@ def _layout(model: Model, processor: Processor, _scalars: Mapping[str, float]) -
     )
 
 
-def _heat_grid(processor: Processor, item: Item) -> HeatGrid:
-    processing = cast("ColQwenProcessor", processor)
-    [grid] = item.grids
-    merge = processing.image_config.merge_size
-    tokens = np.flatnonzero(item.token_ids == processing.config.trunk.image_token_id)
-    return HeatGrid(grid[0] // merge, grid[1] // merge, tokens)
+def _heat_grid(processor: Processor, width: int, height: int) -> HeatGrid:
+    return cast("ColQwenProcessor", processor).heat_grid(width, height)
 
 
 def _query_spans(processor: Processor, query: str, prompt_name: str) -> Sequence[tuple[int, int]]:

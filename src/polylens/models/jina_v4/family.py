@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
-import numpy as np
 from torch import Tensor, nn
 
 from polylens.errors import InputError
@@ -31,7 +30,7 @@ from polylens.models.jina_v4.padded import padded_texts
 from polylens.models.jina_v4.processing import IMAGE_TEMPLATE, PREFIXES, JinaV4Processor
 from polylens.models.jina_v4.state_dict import adapter_names, base_names
 from polylens.models.padded import PaddedNetwork, merge_task
-from polylens.models.protocol import Item, Model, Processor
+from polylens.models.protocol import Model, Processor
 from polylens.models.qwen_vl.images import render_image_config
 from polylens.models.qwen_vl.state_dict import published_tensors, renaming
 
@@ -162,15 +161,8 @@ def _published(model: JinaV4, names: Mapping[str, str]) -> dict[str, Tensor]:
     return published_tensors(names, model.config.vision, model)
 
 
-def _heat_grid(processor: Processor, item: Item) -> HeatGrid:
-    processing = cast("JinaV4Processor", processor)
-    [grid] = item.grids
-    merge = processing.image_config.merge_size
-    return HeatGrid(
-        grid[0] // merge,
-        grid[1] // merge,
-        np.flatnonzero(item.token_ids == processing.config.image_token_id),
-    )
+def _heat_grid(processor: Processor, width: int, height: int) -> HeatGrid:
+    return cast("JinaV4Processor", processor).heat_grid(width, height)
 
 
 def _query_spans(processor: Processor, query: str, prompt_name: str) -> Sequence[tuple[int, int]]:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from polylens.errors import CheckpointError, InputError
 from polylens.models.chunks import chunk_spans, joined
+from polylens.models.description import HeatGrid
 from polylens.models.files import read_json, read_tokenizer
 from polylens.models.jina_v4.config import JinaV4Config
 from polylens.models.protocol import Item
@@ -27,6 +28,7 @@ from polylens.models.qwen_vl.images import (
     num_visual_tokens,
     parse_image_config,
     to_patches,
+    visual_grid,
 )
 
 PREFIXES = {"query": "Query: ", "passage": "Passage: "}
@@ -118,6 +120,12 @@ class JinaV4Processor:
     def num_image_tokens(self, width: int, height: int) -> int:
         """Returns the number of tokens of the template, plus one per square of merged patches after resizing."""
         return len(self._before) + num_visual_tokens(width, height, self.image_config) + len(self._after)
+
+    def heat_grid(self, width: int, height: int) -> HeatGrid:
+        """Returns where the visual tokens of an image of this size lie on it and in its item."""
+        rows, columns = visual_grid(width, height, self.image_config)
+        first = len(self._before)
+        return HeatGrid(rows, columns, np.arange(first, first + rows * columns))
 
     def image(self, image: PIL.Image.Image, *, task: str | None, max_pixels: int | None) -> Item:
         """Puts an RGB image into the published template.

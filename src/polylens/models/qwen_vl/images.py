@@ -182,10 +182,20 @@ def num_visual_tokens(width: int, height: int, config: ImageConfig) -> int:
     Raises:
         ImageError: One side is more than 200 times the other.
     """
+    rows, columns = visual_grid(width, height, config)
+    return rows * columns
+
+
+def visual_grid(width: int, height: int, config: ImageConfig) -> tuple[int, int]:
+    """Returns the rows and columns of an image's visual tokens, from its size before resizing.
+
+    Raises:
+        ImageError: One side is more than 200 times the other.
+    """
     rows, columns = smart_resize(
         height, width, factor=config.factor, min_pixels=config.min_pixels, max_pixels=config.max_pixels
     )
-    return rows * columns // config.factor**2
+    return rows // config.factor, columns // config.factor
 
 
 def check_patches(image: ImageConfig, vision: VisionConfig) -> None:

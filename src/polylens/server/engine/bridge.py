@@ -30,6 +30,7 @@ class ServedEmbedder:
         self.model_id = served.model_id
         self.max_pixels = served.header.processor.max_pixels
         self.calibration = read_calibration(served.header)
+        self.sight = served.header.sight
         self.preparation_threads = num_threads(on_processor=True)  # even beside a GPU, requests need the cores
         self._loop = loop
 

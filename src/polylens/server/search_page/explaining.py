@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 import PIL.Image
 
+from polylens import types
+from polylens.index.ranking.looks import heat
 from polylens.server.engine.bridge import ServedEmbedder
 from polylens.types import FloatArray
 
@@ -50,17 +52,13 @@ def explain(embedder: ServedEmbedder, query: str, image: PIL.Image.Image) -> Exp
         query: The text of the query.
         image: The picture of the page.
     """
-    header = embedder.served.header
-    processor, heat_maps = header.processor, header.family.heat_maps
-    if heat_maps is None:
+    sight = embedder.sight
+    if sight is None:
         return Explanation(0, 0, [], [])
-    adapter, prompt = processor.role("retrieval", "query")
-    asked = processor.text(query, task=adapter, prompt_name=prompt, max_length=None)
-    page = processor.image(image, task=adapter, max_pixels=None)
-    question, seen = embedder.run([asked, page])
-    grid = heat_maps.grid(processor, page)
+    question, seen = embedder.embed([query, types.Image(image)])
+    grid = sight.grid(*image.size)
     likeness = question.multivector @ seen.multivector[grid.tokens].T
-    spans = heat_maps.spans(processor, query, prompt)[: len(likeness)]  # a long query was cut
+    spans = sight.spans(query)[: len(likeness)]  # a long query was cut
     words = [(text, likeness[tokens]) for text, tokens in words_of(query, spans)]
     top = max((float(part.max()) for _, part in words), default=1.0)
     return Explanation(
@@ -93,5 +91,4 @@ def words_of(query: str, spans: Sequence[tuple[int, int]]) -> list[tuple[str, li
 
 def _heat(likeness: FloatArray, top: float) -> list[float]:
     """The best match of some tokens on each square: 0 for none at all, 1 for the best match of the whole query."""
-    best = np.clip(likeness.max(axis=0) / max(top, 1e-6), 0.0, 1.0)
-    return [round(float(value), 3) for value in best]
+    return [round(float(value), 3) for value in heat(likeness, top)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import astuple
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
@@ -17,6 +18,7 @@ from starlette.routing import BaseRoute
 from polylens import types
 from polylens.errors import FieldError, InputError, NotFoundError
 from polylens.index.ranking.filters import Filters
+from polylens.index.ranking.places import MAX_PLACES
 from polylens.index.search import By
 from polylens.library.reranking import DEFAULT_PAGES
 from polylens.library.view import Group
@@ -26,7 +28,7 @@ from polylens.server.http.context import RequestContext, Result
 from polylens.server.http.responding import JSON, SESSION_COOKIE, NamedRoute, Responder
 from polylens.server.http.wire import to_json
 from polylens.server.search_page.service import LibraryService, RerankWish, Wanted
-from polylens.types import Kind
+from polylens.types import Box, Kind
 
 CONTENT_POLICY = (
     "default-src 'self'; img-src 'self' data: blob:; style-src 'self'; script-src 'self'; "
@@ -86,6 +88,7 @@ class SearchRequest(schemas.Request):
     since: str | None = None
     until: str | None = None
     rerank: RerankRequest | None = None
+    places: Annotated[bool, Field(strict=True)] = True
 
 
 class WhyRequest(PageRef):
@@ -172,7 +175,7 @@ class LibraryRoutes:
         return await self._responder.respond(request, WhyRequest, self._why)
 
     async def get_image(self, request: Request) -> Response:
-        """Responds to GET /library/page?file=...&page=...&width=..."""
+        """Responds to GET /library/page?file=...&page=...&width=...&marks=..."""
         return await self._responder.respond(request, None, partial(self._image, request), session_suffices=True)
 
     async def get_text(self, request: Request) -> Response:
@@ -205,7 +208,7 @@ class LibraryRoutes:
     async def search(self, asked: SearchRequest, _context: RequestContext) -> Result:
         """Answers POST /library/search."""
         filters = await asyncio.to_thread(_filters, asked)
-        wanted = Wanted(asked.top, asked.by, filters, asked.min_score, asked.offset, asked.group)
+        wanted = Wanted(asked.top, asked.by, filters, asked.min_score, asked.offset, asked.group, asked.places)
         if asked.like is not None:
             if asked.rerank is not None:
                 raise FieldError("needs a query or an image; pages like another one are not reranked", "rerank")
@@ -224,7 +227,7 @@ class LibraryRoutes:
     async def _image(self, request: Request, _asked: schemas.Request, _context: RequestContext) -> Result:
         file, page = _page_parameters(request)
         width = min(MAX_WIDTH, _number_parameter(request, "width", MAX_WIDTH))
-        picture = await self._library.image(file, page, width)
+        picture = await self._library.image(file, page, width, _marks_parameter(request))
         return Result(Response(picture.data, media_type=picture.media_type, headers=IMAGE_HEADERS), 0)
 
     async def _text(self, request: Request, _asked: schemas.Request, _context: RequestContext) -> Result:
@@ -282,3 +285,21 @@ def _number_parameter(request: Request, name: str, default: int, least: int = 1)
     if not (given.isascii() and given.isdecimal() and least <= int(given) <= 10**9):
         raise FieldError(f"must be a whole number between {least} and {10**9}, got {given[:20]!r}", name, given)
     return int(given)
+
+
+def _marks_parameter(request: Request) -> list[Box]:
+    """The places to mark on an image: `left,top,width,height` in shares of its sides, with a semicolon between two."""
+    given = request.query_params.get("marks", "")
+    marks = [each.split(",") for each in given.split(";") if each.strip()]
+    try:
+        boxes = [Box(*map(float, each)) for each in marks]
+        if len(boxes) > MAX_PLACES or not all(0 <= share <= 1 for box in boxes for share in astuple(box)):
+            raise ValueError
+    except (ValueError, TypeError) as error:
+        raise FieldError(
+            f"must be at most {MAX_PLACES} places left,top,width,height between 0 and 1, with semicolons between "
+            f"them, got {given[:40]!r}",
+            "marks",
+            given,
+        ) from error
+    return boxes

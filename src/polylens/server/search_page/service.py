@@ -34,6 +34,7 @@ from polylens.library.results import hit_dict, list_dict, reranked_dict
 from polylens.library.unsearchable import Listing
 from polylens.library.view import Group, View
 from polylens.library.watch import Follower
+from polylens.media.marks import marked
 from polylens.server.concurrency import in_thread
 from polylens.server.engine.bridge import ServedEmbedder
 from polylens.server.engine.ranking_bridge import ServedReranker
@@ -41,7 +42,7 @@ from polylens.server.engine.registry import Registry, Served
 from polylens.server.search_page.explaining import explain
 from polylens.server.search_page.pictures import PagePicture, encoded, placed
 from polylens.server.search_page.updates import UpdateStatus
-from polylens.types import PICTURED
+from polylens.types import PICTURED, Box
 
 if TYPE_CHECKING:
     from polylens.index.ranking.filters import Filters
@@ -81,6 +82,7 @@ class Wanted:
     min_score: float | None = None
     offset: int = 0
     group: Group | None = None
+    places: bool = True
 
 
 class LibraryService:
@@ -206,18 +208,19 @@ class LibraryService:
                 self._status.listing = self._status.listing or found  # an update may have ended meanwhile
         return self._status.listing or Listing()
 
-    async def image(self, file: str, page: int, width: int) -> PagePicture:
+    async def image(self, file: str, page: int, width: int, marks: Sequence[Box] = ()) -> PagePicture:
         """Renders a page.
 
         Args:
             file: A file of the index.
             page: The number of the page, from 1.
             width: The most pixels per row.
+            marks: The places to mark on it.
 
         Raises:
             NotFoundError: The page is a text without an image.
         """
-        return await self._call(lambda: self._image(file, page, width))
+        return await self._call(lambda: self._image(file, page, width, marks))
 
     async def text(self, file: str, page: int) -> dict[str, Any]:
         """The text of a page, where its words stand, and the number of pages of its file.
@@ -341,11 +344,11 @@ class LibraryService:
             return await self._call(lambda: self._open().facets())
         return Facets({}, {}, {}, {}, np.zeros(0, np.int64))
 
-    def _image(self, name: str, number: int, width: int) -> PagePicture:
+    def _image(self, name: str, number: int, width: int, marks: Sequence[Box]) -> PagePicture:
         page = self._open().page(name, number)
         if page.image is None:
             raise NotFoundError(f"page {number} of {name!r} is a text without an image")
-        return encoded(page.image, width, is_photo=not page.text)
+        return encoded(marked(page.image, marks) if marks else page.image, width, is_photo=not page.text)
 
     def _text(self, name: str, number: int) -> dict[str, Any]:
         """The text of a page and the number of pages of its file, both from one view of the index."""
