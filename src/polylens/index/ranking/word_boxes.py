@@ -50,6 +50,15 @@ class WordBoxes:
         """The box of one word."""
         return Box(*self.shares[word].tolist())
 
+    def words(self, text: str) -> list[Word]:
+        """The words with their boxes.
+
+        Args:
+            text: The page's text as it is stored.
+        """
+        spans = zip(self.starts.tolist(), self.ends.tolist(), strict=True)
+        return [Word(text[start:end], self.box(word)) for word, (start, end) in enumerate(spans)]
+
 
 def pack(text: str, words: Sequence[Word], size: tuple[int, int] | None) -> bytes:
     """The words of a page as they are stored: compressed, 5 to 7 bytes per word.

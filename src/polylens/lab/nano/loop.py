@@ -231,7 +231,8 @@ def _batches(
 
 def _take_tower(trainee: Trainee, name: str) -> None:
     """Begins with the vision tower of a trained model, all but the last layer where its decoder has another width."""
-    trained = load(name, device="cpu", dtype="float32", engine="torch").model.get_submodule("vision").state_dict()
+    model = load(name, device="cpu", dtype="float32", engine="torch").model
+    trained = {part.removeprefix("vision."): parameter for part, parameter in model.named_parameters()}
     own = trainee.tower.state_dict()
     trainee.tower.load_state_dict(
         {name: trained[name] if trained[name].shape == own[name].shape else own[name] for name in own}

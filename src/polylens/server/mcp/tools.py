@@ -220,8 +220,10 @@ class Tools:
         return Answer(parts)
 
     async def _picture(self, place: PageAddress, width: int) -> Picture:
-        png = await self._library.image(*place, width)
-        return Picture(png, "image/png") if len(png) <= MAX_PNG else await asyncio.to_thread(_as_jpeg, png)
+        sent = await self._library.image(*place, width)
+        if len(sent.data) <= MAX_PNG:
+            return Picture(sent.data, sent.media_type)
+        return await asyncio.to_thread(_as_jpeg, sent.data)
 
     async def _embed(self, asked: EmbedArguments, call: Call) -> Answer:
         model = asked.model or self._server.models.find_embedder().name

@@ -25,6 +25,7 @@ from polylens.errors import (
     PolylensError,
 )
 from polylens.index.facets import Facets
+from polylens.index.ranking.word_boxes import unpack
 from polylens.index.table.manifest import Manifest, read_manifest
 from polylens.index.table.store import Store
 from polylens.library.library import Library
@@ -351,16 +352,18 @@ class LibraryService:
         return encoded(marked(page.image, marks) if marks else page.image, width, is_photo=not page.text)
 
     def _text(self, name: str, number: int) -> dict[str, Any]:
-        """The text of a page and the number of pages of its file, both from one view of the index."""
+        """What one view of the index knows of a page, such as the words that were read off its picture."""
         library = self._open()
         view = library.view()
-        pages = view.num_pages([name]).get(name)
-        if not library.has_files:
-            text = view.stored(name, number).text
-            return {"text": text, "picture": False, "pages": pages, "words": [], "note": ONLY_TEXT}
-        page = library.page(name, number, view=view)
-        words = [placed(word) for word in page.words]
-        return {"text": page.text, "picture": page.image is not None, "pages": pages, "words": words, "note": ""}
+        stored = view.stored(name, number)
+        boxes = unpack(stored.words)
+        return {
+            "text": stored.text,
+            "picture": library.has_files and stored.kind in PICTURED,
+            "pages": view.num_pages([name]).get(name),
+            "words": [] if boxes is None else [placed(word) for word in boxes.words(stored.text)],
+            "note": "" if library.has_files else ONLY_TEXT,
+        }
 
     def _why(self, query: str, name: str, number: int) -> dict[str, Any]:
         page = self._open().page(name, number)

@@ -84,9 +84,9 @@ class Schooling:
         path = self._run / "table.safetensors"
         tokens, spelled = spellings(tokenizer)
         if not path.exists():
-            rows = self.targets(self._loaded().dense(spelled, "query"))
+            made = self.targets(self._loaded().dense(spelled, "query"))
             with write_beside(path) as beside:
-                save_file({"rows": rows}, beside)
+                save_file({"rows": made}, beside)
         rows: FloatArray = load_file(path)["rows"]
         scaled = torch.from_numpy(rows) * (_TABLE_SCALE / float(rows.std()))
         table[tokens] = scaled.to(table)
