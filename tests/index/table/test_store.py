@@ -65,6 +65,19 @@ class TestContents:
             store.replace_file(pages("a", 7, seed=3))
             assert store.count() == 10
 
+    def test_many_pages_are_streamed(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A file of gigabytes takes no memory, and its pages are all there in one version."""
+        monkeypatch.setattr(store_module, "MERGED_BYTES", 0)
+        monkeypatch.setattr(store_module, "STREAM_PAGES", 2)
+        given = pages("a", 7, seed=2, text="new")
+        with Store.create(path, "model", DIM) as store:
+            before = store._table.version
+            store.commit([pages("a", 5, seed=1, text="old"), pages("b", 3)])
+            assert store._table.version == before + 1
+            store.commit([given], removed=["b"])
+            assert {file: record.num_pages for file, record in store.files().items()} == {"a": 7}
+            assert store.snapshot().pages_of("a").equals(given.rows)
+
     def test_replaced_and_removed_in_one_version(self, path: Path) -> None:
         """Whatever moment a reader looks at, it sees the state before the commit or the one after it."""
         with Store.create(path, "model", DIM) as store:

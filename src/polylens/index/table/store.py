@@ -3,7 +3,8 @@
 All pages of a file appear together or not at all, and those of its earlier state go in the same step: `Store.commit`
 is one `merge_insert`, hence one new version of the table. (Delete-then-add would be two versions, and a death between
 them loses the file. A merge reads only the key columns: 40 ms per commit at 2,000 pages of 800 vectors, as fast as an
-append.)
+append.) Only more than a quarter of a gigabyte, which one file of thousands of pages may have, is deleted and added: a
+merge takes twice its memory. A death between the two leaves the file out until the next update.
 
 A rebuild goes into a table and a manifest of its own, `rebuild.json`; meanwhile `index.json` names the old table, which
 answers, and the one rename of `Store.publish` replaces it. (In a bucket a rename is a put and a delete. It counts from
@@ -34,6 +35,8 @@ from polylens.index.table.upgrade import add_languages, add_words, lacks_languag
 from polylens.index.table.waste import is_wasteful
 
 COMPACT_AT = 100  # fragments; 63 of them measured as fast to search as one
+MERGED_BYTES = 256 * 1024 * 1024  # of pages that are merged in one step, which takes twice as much memory
+STREAM_PAGES = 64  # pages of a larger commit in memory at a time
 READER_GRACE = 2.0  # seconds for which a superseded version stays readable; a search takes a tenth of one
 
 
@@ -215,7 +218,9 @@ class Store:
         self._require_lock()
         gone = sorted({*removed, *(file.file for file in files)})
         with self.storage.writing():
-            if files:
+            if sum(file.rows.nbytes for file in files) > MERGED_BYTES:
+                self._append(files, gone)
+            elif files:
                 merge = self._table.merge_insert(["file", "page"])
                 merge = merge.when_matched_update_all().when_not_matched_insert_all()
                 merge = merge.when_not_matched_by_source_delete(is_in("file", gone))
@@ -223,6 +228,19 @@ class Store:
             elif gone:
                 self._table.delete(is_in("file", gone))
             full_text.keep_current(self._table, growing=True)
+
+    def _append(self, files: Sequence[FilePages], gone: Sequence[str]) -> None:
+        """Add many pages as a stream: merging them takes twice their memory.
+
+        Earlier pages go first, in a step of their own. Whoever is killed between the two finds those files new.
+        """
+        if self._table.count_rows(is_in("file", gone)):
+            self._table.delete(is_in("file", gone))
+        schema = page_schema(self.manifest.dim, self.manifest.token_dim, self.manifest.pool)
+        batches = (
+            batch for file in files for batch in whole_rows(file, self.manifest).to_batches(max_chunksize=STREAM_PAGES)
+        )
+        self._table.add(pa.RecordBatchReader.from_batches(schema, batches))
 
     def compact(self, *, force: bool = False) -> None:
         """Bring the indices of words and of dense vectors up to date, merge small fragments, and free unused space.
