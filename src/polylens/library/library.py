@@ -30,6 +30,7 @@ from polylens.index.storage.opening import is_remote, open_storage
 from polylens.index.storage.redirect import read_redirect, write_redirect
 from polylens.library.location import INDEX_FOLDER
 from polylens.library.page_embedding import PageEmbedder
+from polylens.library.picture_pages import forget, require_readable_here
 from polylens.library.plan import Unreadable
 from polylens.library.progress import IsReady, Report, UpdateProgress
 from polylens.library.reading import read_page
@@ -316,9 +317,6 @@ class Library:
                 the existing index, nothing here reads a language that `ocr` names, or the folder has an index of its
                 own besides the one on object storage.
         """
-        from polylens.index.table.manifest import MANIFEST, manifest_or_none
-        from polylens.library.picture_pages import forget, require_readable_here
-
         started = time.monotonic()
         folder = self.folder
         self._require_one_index()
@@ -331,12 +329,18 @@ class Library:
             tell, ready = progress or (lambda _: None), is_ready or (lambda *_: True)
             update = Update(folder, store, embedder, tell, ready, self._unreadable, ocr)
             update.run()
-            replaced = manifest_or_none(self.storage, MANIFEST)
-            store.publish()
-            if replaced is not None and replaced.table != store.manifest.table:
-                forget(self.storage, replaced.table)
+            self._publish(store)
         update.report.seconds = time.monotonic() - started
         return update.report
+
+    def _publish(self, store: Store) -> None:
+        """Let an index that was made anew replace the one before, of which nothing stays."""
+        from polylens.index.table.manifest import MANIFEST, manifest_or_none
+
+        replaced = manifest_or_none(self.storage, MANIFEST)
+        store.publish()
+        if replaced is not None and replaced.table != store.manifest.table:
+            forget(self.storage, replaced.table)
 
     def _require_one_index(self) -> None:
         from polylens.index.table.store import Store

@@ -52,7 +52,8 @@ class RapidReader:
             image: RGB.
 
         Returns:
-            The lines in no order; letters of scripts that the model does not know make lines of low confidence.
+            The lines in no order; letters of scripts that the model does not know make lines of low confidence, one of
+            them alone a line of a word without letters.
 
         Raises:
             DocumentError: It takes too long or crashes; the message names no file.
@@ -87,7 +88,7 @@ class RapidReader:
             timer.cancel()
         if "error" in answer:
             raise DocumentError(answer["error"])
-        return [_line(each, image.size) for each in answer["lines"] if each["words"]]
+        return [_line(each, image.size) for each in answer["lines"]]
 
     def _started(self) -> subprocess.Popen[bytes]:
         if self._process is None:

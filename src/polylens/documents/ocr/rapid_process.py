@@ -37,7 +37,7 @@ def main() -> None:
                 return
             picture = np.frombuffer(pixels, np.uint8).reshape(height, width, 3)
             try:
-                answer = {"lines": list(_lines(engine(np.ascontiguousarray(picture[..., ::-1]))))}  # it takes BGR
+                answer = {"lines": _read(engine, np.ascontiguousarray(picture[..., ::-1]))}  # it takes BGR
             except MemoryError:
                 answer = {"error": f"it needs more than {memory:,} bytes of memory"}
             except Exception as error:  # noqa: BLE001  onnxruntime and OpenCV have their own, for want of memory as well
@@ -66,6 +66,29 @@ def _engine(threads: int) -> Any:
     )
 
 
+def _read(engine: Any, picture: np.ndarray) -> list[dict[str, Any]]:
+    """Reads a picture by the steps of RapidOCR's own call, which drops the lines in which the model knows no letter.
+
+    Here these count: a page of them with a number in between is not a page that was read.
+    """
+    from rapidocr.main import map_boxes_to_original
+
+    image = engine.load_img(picture)
+    fitting, how = engine.preprocess_img(image)
+    found, turned, read, parts = engine.run_ocr_steps(fitting, how)
+    if found.boxes is None or not read.txts or len(found.boxes) != len(read.txts):
+        return []
+    unknown = [box for box, text in zip(found.boxes, read.txts, strict=True) if not text.strip()]
+    if unknown:
+        unknown = list(map_boxes_to_original(np.array(unknown), how, *image.shape[:2]))
+    known = (
+        _lines(engine.build_final_output(image, found, turned, read, parts, how))
+        if len(unknown) < len(read.txts)
+        else []
+    )
+    return [*known, *({"confidence": 0.0, "words": [("", *_corners(box))]} for box in unknown)]
+
+
 def _lines(result: Any) -> Iterator[dict[str, Any]]:
     texts, pieces = getattr(result, "txts", None), getattr(result, "word_results", None)
     if not texts or not pieces or len(texts) != len(pieces):
@@ -92,10 +115,14 @@ def _words(text: str, pieces: Sequence[tuple[str, float, Any]]) -> list[tuple[st
                 return []
             length += len(piece)
             corners.append(np.asarray(box, dtype=float).reshape(-1, 2))
-        points = np.concatenate(corners)
-        (left, top), (right, bottom) = points.min(axis=0), points.max(axis=0)
-        words.append((word, float(left), float(top), float(right), float(bottom)))
+        words.append((word, *_corners(np.concatenate(corners))))
     return words
+
+
+def _corners(points: np.ndarray) -> tuple[float, float, float, float]:
+    """Returns left, top, right and bottom of `[N, 2]` points."""
+    (left, top), (right, bottom) = points.min(axis=0).tolist(), points.max(axis=0).tolist()
+    return left, top, right, bottom
 
 
 def _limit(memory: int) -> None:
