@@ -25,7 +25,6 @@ export function crop(hit, width) {
   const zoom = zoomOf(hit, width);
   const settle = () => place(window, sheet, { ...hit, places }, zoom, image.naturalWidth / image.naturalHeight);
   image.addEventListener("load", () => new ResizeObserver(settle).observe(window), { once: true }); // at once, and again
-  image.addEventListener("error", () => window.classList.add("missing"));
   const pixels = width * zoom * Math.min(2, devicePixelRatio || 1);
   image.src = api.pageAddress(hit.file, hit.page, STEP * Math.ceil(pixels / STEP));
   return window;
