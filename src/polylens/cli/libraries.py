@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from polylens.library.doctor import Diagnosis
     from polylens.library.library import Library
     from polylens.library.progress import Report
-    from polylens.library.reranking import Reranked, Reranking
+    from polylens.library.reranking import Found, Reranked, Reranking
     from polylens.library.watch import Follower
     from polylens.types import Kind
 
@@ -57,6 +57,12 @@ RerankSeconds = Annotated[
     typer.Option(
         metavar="S", min=0.01, help="Seconds after which --rerank scores no further page (default: no limit)."
     ),
+]
+
+
+SaveMarks = Annotated[
+    Path | None,
+    typer.Option(metavar="FOLDER", help="Write the picture of each page found, with the places that fit marked."),
 ]
 
 
@@ -193,10 +199,7 @@ def search(
     rerank: RerankModel = None,
     rerank_pages: RerankPages = None,
     rerank_seconds: RerankSeconds = None,
-    save_marks: Annotated[
-        Path | None,
-        typer.Option(metavar="FOLDER", help="Write the picture of each page found, with the places that fit marked."),
-    ] = None,
+    save_marks: SaveMarks = None,
     model: IndexModel = None,
     as_json: AsJson = False,
 ) -> None:
@@ -204,7 +207,6 @@ def search(
     from polylens.index.ranking.filters import Filters
     from polylens.library.library import Library
     from polylens.library.location import find_library
-    from polylens.library.results import hit_dict, reranked_dict
 
     folder = library if library is not None else find_library()
     if not query.strip():
@@ -219,10 +221,7 @@ def search(
     if hits.reranked is not None:
         print(_reranked(hits.reranked), file=sys.stderr)
     if as_json:
-        found: dict[str, Any] = {"query": query, "results": [hit_dict(hit) for hit in hits]}
-        if hits.reranked is not None:
-            found["reranked"] = reranked_dict(hits.reranked)
-        print(json.dumps(found, ensure_ascii=False))
+        _print_json(query, hits)
     elif hits:
         _print_hits(hits, by)
     else:
@@ -377,6 +376,15 @@ def _reranking(model: str | None, pages: int | None, seconds: float | None) -> R
 def _reranked(done: Reranked) -> str:
     """What the rerank stage did, as a line."""
     return f"reranked {done.scored} of {done.pages} pages with {done.model_id} in {done.seconds:.1f} s"
+
+
+def _print_json(query: str, hits: Found) -> None:
+    from polylens.library.results import hit_dict, reranked_dict
+
+    found: dict[str, Any] = {"query": query, "results": [hit_dict(hit) for hit in hits]}
+    if hits.reranked is not None:
+        found["reranked"] = reranked_dict(hits.reranked)
+    print(json.dumps(found, ensure_ascii=False))
 
 
 def _print_hits(hits: list[Hit], by: Ranking = Ranking.fused, indent: str = "") -> None:
