@@ -207,7 +207,7 @@ class TestIndexAndSearch:
         assert scores == sorted(scores, reverse=True)
         stages = {"match", "score", "rerank_score", "fused_score", "late_score", "dense_score", "text_score"}
         assert all(
-            result.keys() == {"file", "page", "text", "kind", "language", "modified", *stages}
+            result.keys() == {"file", "page", "text", "kind", "language", "modified", "places", "places_from", *stages}
             for result in found["results"]
         )
         texts = {result["file"]: result["text"] for result in found["results"]}
