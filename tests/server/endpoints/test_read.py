@@ -36,6 +36,11 @@ def pdf() -> bytes:
     return file.getvalue()
 
 
+def sent(data: bytes) -> str:
+    """A file as the requests carry it."""
+    return f"data:;base64,{base64.b64encode(data).decode()}"
+
+
 class Site(BaseHTTPRequestHandler):
     """A small web site."""
 
@@ -196,8 +201,8 @@ class TestFiles:
         document.add_heading("Report", 1)
         document.add_paragraph("All is well.")
         document.save(file)
-        sent = base64.b64encode(file.getvalue()).decode()
-        for body in ({"file": sent, "name": "report.docx"}, {"file": f"data:application/msword;base64,{sent}"}):
+        bare = base64.b64encode(file.getvalue()).decode()
+        for body in ({"file": bare, "name": "report.docx"}, {"file": sent(file.getvalue())}):
             data = read(server, body)
             assert (data["title"], data["content"]) == ("Report", "# Report\n\nAll is well.")
 
@@ -208,19 +213,19 @@ class TestFiles:
         assert (data["content"], data["url"]) == ("see [b](https://a.example/x/b)", "https://a.example/x/")
 
     def test_a_pdf_under_its_published_field(self, server: Running) -> None:
-        assert len(read(server, {"pdf": base64.b64encode(pdf()).decode()})["pages"]) == 2
+        assert len(read(server, {"pdf": sent(pdf())})["pages"]) == 2
 
     @pytest.mark.parametrize(
         ("body", "field", "message"),
         [
             ({}, "url", "is missing; send url, html"),
             ({"file": "%%%"}, "file", "must be a data: URI or base64"),
-            ({"file": base64.b64encode(b"MZ").decode(), "name": "a.exe"}, "file", "judging by its name"),
-            ({"file": base64.b64encode(b"no").decode(), "name": "../../a.pdf"}, "file", "a.pdf is not a PDF"),
+            ({"file": sent(b"MZ" * 20), "name": "a.exe"}, "file", "judging by its name"),
+            ({"file": sent(b"no PDF, but long enough"), "name": "../../a.pdf"}, "file", "a.pdf is not a PDF"),
             ({"html": "<p>a</p>", "return_format": "screenshot"}, "return_format", "must be one of content, markdown"),
             ({"html": "<p>a</p>", "target_selector": "[["}, "html", "is not CSS"),
             (
-                {"file": base64.b64encode(b"a").decode(), "name": "a.txt", "return_format": "html"},
+                {"file": sent(b"a text that is long enough"), "name": "a.txt", "return_format": "html"},
                 "return_format",
                 "none",
             ),
