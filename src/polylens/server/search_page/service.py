@@ -20,6 +20,7 @@ import PIL.Image
 
 from polylens.errors import FieldError, InputError, ModelMismatchError, NotFoundError, PolylensError
 from polylens.index.facets import Facets
+from polylens.index.ranking.match import GOOD
 from polylens.index.table.manifest import Manifest, read_manifest
 from polylens.index.table.store import Store
 from polylens.library.library import Library
@@ -153,6 +154,7 @@ class LibraryService:
             },
             "updating": self._updating(),
             "problem": self._status.message,
+            "min_score": GOOD,
             "unsearchable": listing.counts(),
             "failed": [{"file": file, "reason": reason} for file, reason in self._status.failed[:SHOWN_FAILURES]],
         }
