@@ -72,6 +72,7 @@ def test_the_state_of_the_library(library: Running, folder: Path) -> None:
     assert list(facets["modified"]) == ["week", "month", "year"]
     assert [row["file"] for row in state["failed"]] == ["broken.pdf"]
     assert state["problem"] == ""
+    assert state["min_score"] == 0.5
     assert state["unsearchable"] == {"files": 2, "partly": 0, "other_kinds": 3}
 
 

@@ -29,6 +29,9 @@ from polylens.types import FloatArray
 Asked = Literal["words", "picture", "both", "like"]
 """What a query is: words, a picture, words and a picture, or a page of the index whose like is looked for."""
 
+GOOD = 0.5
+"""The match from which on a page is more likely wanted than not."""
+
 USUAL_PAGES = 8
 """Pages whose weight the usual background of a model has beside that of a library: of a few pages alone nobody can tell
 what chance gives."""

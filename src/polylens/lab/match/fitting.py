@@ -12,7 +12,7 @@ from typing import Any, get_args
 import numpy as np
 import numpy.typing as npt
 
-from polylens.index.ranking.match import Asked, Background, Measure, features, measure_of, scores_of
+from polylens.index.ranking.match import GOOD, Asked, Background, Measure, features, measure_of, scores_of
 from polylens.index.search import RANKINGS, By
 from polylens.lab.match.asking import Case
 
@@ -33,8 +33,6 @@ RIDGE = 1.0
 """Penalty of a standardised weight of 1, in units of the log-likelihood of one page."""
 
 BINS = 10
-GOOD = 0.5
-"""The match from which on a page is called good."""
 
 
 def fit(cases: Sequence[Case], *, with_usual: bool = True) -> dict[str, dict[str, Any]]:

@@ -9,8 +9,9 @@ from typing import Any
 from rich.table import Table
 
 from polylens.evaluate.machine import measured_on
+from polylens.index.ranking.match import GOOD
 from polylens.lab.match.asking import Case, ask_all
-from polylens.lab.match.fitting import GOOD, Judged, fit, judge
+from polylens.lab.match.fitting import Judged, fit, judge
 from polylens.lab.match.material import Material, make_material
 from polylens.runtime.embedder import Embedder
 

@@ -25,6 +25,7 @@ from polylens.errors import (
     PolylensError,
 )
 from polylens.index.facets import Facets
+from polylens.index.ranking.match import GOOD
 from polylens.index.ranking.word_boxes import unpack
 from polylens.index.table.manifest import Manifest, read_manifest
 from polylens.index.table.store import Store
@@ -167,6 +168,7 @@ class LibraryService:
             },
             "updating": self._updating(),
             "problem": self._status.message,
+            "min_score": GOOD,
             "unsearchable": listing.counts(),
             "failed": [{"file": file, "reason": reason} for file, reason in self._status.failed[:SHOWN_FAILURES]],
         }
