@@ -8,8 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from polylens.cli.app import app
-from polylens.cli.libraries import LibraryName
+from polylens.cli.app import LibraryName, app
 from polylens.cli.serving import settings_of
 from polylens.errors import InputError
 

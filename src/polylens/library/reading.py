@@ -196,8 +196,8 @@ def _pages(document: Document, processes: int, only: frozenset[int]) -> Iterator
         return
     numbers = range(1, document.num_pages + 1)
     ahead = Prefetcher(document.page_or_none, numbers, nbytes=_page_bytes, max_bytes=READ_BYTES, threads=processes)
-    with ahead as pages:
-        yield document.readable(pages)
+    with ahead as drawn:
+        yield document.readable(drawn)
 
 
 def _page_bytes(page: Page | None) -> int:

@@ -137,7 +137,10 @@ def _line(found: Mapping[str, Any], size: tuple[int, int]) -> Line:
     if height > length:  # written from top to bottom
         height, length = length, height
     pitch = length / max(1.0, height * sum(len(word[0]) for word in words))
-    return Line(tuple(_word(*word, size) for word in words), found["confidence"] * min(1.0, WIDE / max(pitch, 0.01)))
+    return Line(
+        tuple(_word(text, left, top, right, bottom, size) for text, left, top, right, bottom in words),
+        found["confidence"] * min(1.0, WIDE / max(pitch, 0.01)),
+    )
 
 
 def _word(text: str, left: float, top: float, right: float, bottom: float, size: tuple[int, int]) -> Word:

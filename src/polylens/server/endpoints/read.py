@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePath
 from typing import Any
 from urllib.parse import unquote
@@ -100,23 +100,21 @@ class ReadEndpoint:
         given = [name for name in ("html", "file") if getattr(request, name) is not None]
         if len(given) > 1 or (given == ["file"] and request.url) or not (given or request.url):
             raise FieldError("is missing; send url, html (with or without url) or file", "url")
-        selectors = {"target": request.target_selector or "", "remove": request.remove_selector or "", "whole": whole}
+        plain = Wish(name="", target=request.target_selector or "", remove=request.remove_selector or "", whole=whole)
         if request.html is not None:
-            wish = Wish(name="page.html", url=request.url or "", charset="utf-8", **selectors)
+            wish = replace(plain, name="page.html", url=request.url or "", charset="utf-8")
             return _File(request.html.encode("utf-8", "replace"), wish, "html")
         if request.file is not None:
             data = await self._decoded(request.file)
             context.hold(len(data))
             name = PurePath(request.name).name if request.name else name_of(data)
-            return _File(data, Wish(name=name, **selectors), "file")
+            return _File(data, replace(plain, name=name), "file")
         try:
             fetched = await self._fetcher.fetch_whole(request.url or "", kinds=KINDS)
         except InputError as error:
             raise FieldError(str(error), "url", request.url) from error
         context.hold(len(fetched.data))
-        return _File(
-            fetched.data, found_at(Wish(name="", **selectors), fetched.data, fetched.url, fetched.content_type), "url"
-        )
+        return _File(fetched.data, found_at(plain, fetched.data, fetched.url, fetched.content_type), "url")
 
     async def _decoded(self, content: str) -> bytes:
         limit = self._limits.image_bytes
