@@ -64,7 +64,7 @@ def make_good(folder: Path) -> list[str]:
 
 
 def index(folder: Path, model: str, good: list[str], names: list[str]) -> None:
-    command = [sys.executable, "-m", "polylens", "index", str(folder), "--model", model, "--verbose"]
+    command = [sys.executable, "-m", "polylens.cli", "index", str(folder), "--model", model, "--verbose"]
     began = time.monotonic()
     with tempfile.TemporaryFile("w+") as said:
         process = subprocess.Popen(command, stdout=said, stderr=said)
@@ -75,8 +75,9 @@ def index(folder: Path, model: str, good: list[str], names: list[str]) -> None:
             time.sleep(BETWEEN)
         seconds = time.monotonic() - began
         said.seek(0)
-        lines = [line for line in said.read().splitlines() if any(name in line for name in names + good)]
-        told = [line for line in lines if "\r" not in line]
+        told = said.read().splitlines()
+    if process.returncode:
+        sys.exit("\n".join(told[-20:]))
     from polylens.library.library import Library
     from polylens.library.unsearchable import read_unsearchable
 
@@ -89,7 +90,9 @@ def index(folder: Path, model: str, good: list[str], names: list[str]) -> None:
         pages = found[name].num_pages if name in found else 0
         each = reasons.get(name)
         parts = "; ".join(f"{part}: {reason}" for part, reason in list(each.parts.items())[:3]) if each else ""
-        is_named = "" if any(name in line for line in told) or not each else " (NOT NAMED)"
+        is_named = (
+            "" if any(name in line and not line.startswith("\r") for line in told) or not each else " (NOT NAMED)"
+        )
         print(f"{name}: {pages:,} pages. {each.reason if each else ''}{parts}{is_named}")
 
 
