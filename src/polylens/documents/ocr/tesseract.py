@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import math
+import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,9 +27,23 @@ PIXELS = 2_200_000
 """A picture is enlarged towards that many, by up to two times per side: Tesseract wants letters 20 pixels high."""
 
 _LEAST_WORD = 0.3  # confidence below which a word does not count as one
+_HANGUL = re.compile("[\uac00-\ud7a3]")
+_SPACE = 0.2  # heights of a word, the least space between two Korean ones
 _ONE_THREAD = {"OMP_THREAD_LIMIT": "1"}  # its threads wait for each other more than they compute
 _UPRIGHT = {90: PIL.Image.Transpose.ROTATE_270, 180: PIL.Image.Transpose.ROTATE_180, 270: PIL.Image.Transpose.ROTATE_90}
 _SURE = 2.0  # of the direction of the page, by Tesseract's measure
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A word as Tesseract's table has it, in pixels."""
+
+    text: str
+    left: int
+    top: int
+    width: int
+    height: int
+    sure: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,17 +128,15 @@ def _run(image: PIL.Image.Image, *arguments: str) -> str:
 
 def _blocks(table: str, size: tuple[int, int], rotate: int) -> list[list[Line]]:
     """Returns the lines of Tesseract's table: level, page, block, paragraph, line, word, box, confidence, text."""
-    found: dict[str, dict[str, list[tuple[Word, float]]]] = {}
+    found: dict[str, dict[str, list[_Found]]] = {}
     for row in table.splitlines()[1:]:
         level, _, block, paragraph, line, _, left, top, width, height, confidence, text = _cells(row)
         sure = float(confidence or 0) / 100
         if level != "5" or not text.strip() or sure < _LEAST_WORD:
             continue
-        x, y, w, h = (int(each) for each in (left, top, width, height))
-        box = turned_back(Box(x / size[0], y / size[1], w / size[0], h / size[1]), rotate)
         lines = found.setdefault(f"{block}.{paragraph}", {})
-        lines.setdefault(line, []).append((Word(text.strip(), box), sure))
-    return [[_line(words) for words in lines.values()] for lines in found.values()]
+        _add(lines.setdefault(line, []), _Found(text.strip(), *map(int, (left, top, width, height)), sure))
+    return [[_line(words, size, rotate) for words in lines.values()] for lines in found.values()]
 
 
 def _cells(row: str) -> list[str]:
@@ -131,11 +144,25 @@ def _cells(row: str) -> list[str]:
     return [*cells, *[""] * (12 - len(cells))]
 
 
-def _line(words: Sequence[tuple[Word, float]]) -> Line:
-    letters = [sum(map(str.isalnum, word.text)) for word, _ in words]
+def _add(words: list[_Found], word: _Found) -> None:
+    """Adds a word to those of its line; Korean ones come in syllables, which are joined where no space is between."""
+    if words and _HANGUL.match(words[-1].text[-1]) and _HANGUL.match(word.text[0]):
+        last = words[-1]
+        if word.left - last.left - last.width < _SPACE * max(last.height, word.height):
+            top, bottom = min(last.top, word.top), max(last.top + last.height, word.top + word.height)
+            width = max(last.width, word.left + word.width - last.left)
+            words[-1] = _Found(last.text + word.text, last.left, top, width, bottom - top, min(last.sure, word.sure))
+            return
+    words.append(word)
+
+
+def _line(words: Sequence[_Found], size: tuple[int, int], rotate: int) -> Line:
+    letters = [sum(map(str.isalnum, word.text)) for word in words]
     total = sum(letters)
-    sure = sum(count * each for count, (_, each) in zip(letters, words, strict=True)) / total if total else 0.0
-    return Line(tuple(word for word, _ in words), sure)
+    sure = sum(count * word.sure for count, word in zip(letters, words, strict=True)) / total if total else 0.0
+    width, height = size
+    boxes = (Box(one.left / width, one.top / height, one.width / width, one.height / height) for one in words)
+    return Line(tuple(Word(one.text, turned_back(box, rotate)) for one, box in zip(words, boxes, strict=True)), sure)
 
 
 def turned_back(box: Box, rotate: int) -> Box:
