@@ -33,8 +33,6 @@ WORDS = [
     ["harbour", 0.2, 0.4, 0.2, 0.04],
 ]
 
-Row = dict[str, Any]
-
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
@@ -89,10 +87,11 @@ def give(page: Page, **fields: Any) -> list[Any]:
     return change(page, "**/library/search", edit)
 
 
-def box(found: Locator) -> dict[str, float]:
+def box(found: Locator) -> Any:
+    """Where an element is, in pixels: "x", "y", "width" and "height"."""
     box = found.bounding_box()
     assert box is not None
-    return dict(box)
+    return box
 
 
 def covers(inner: Locator, outer: Locator, place: Any) -> bool:
