@@ -83,15 +83,17 @@ def mteb(
         raise InputError("there is nothing to run; pass --tasks NAME or --folder FOLDER; --list lists the groups")
     made = _measured(model, way, dim, chunk)
     sections = run(made, chosen, out=out, again=again, show_progress=sys.stderr.isatty())
-    show(*map(_table, sections))
-    for section in sections:
-        for row in section.rows:
-            if row.error is not None:
-                print(f"{row.name}: {row.error}", file=sys.stderr)
+    _show(sections)
     if json_file is not None:
         from polylens.evaluate.figures import write_json
 
         write_json(as_json(sections, made.mteb_model_meta), json_file)
+
+
+def _show(sections: list[Section]) -> None:
+    show(*map(_table, sections))
+    for row in (row for section in sections for row in section.rows if row.error is not None):
+        print(f"{row.name}: {row.error}", file=sys.stderr)
 
 
 def _folders(folders: list[Path]) -> dict[str, list[Any]]:

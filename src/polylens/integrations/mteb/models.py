@@ -158,8 +158,8 @@ class PolylensEncoder:
             yield join([next(parts) for _ in item])
 
     def similarity(self, embeddings1: Any, embeddings2: Any) -> FloatArray:
-        """The cosines, or MaxSim: `[N, M]`."""
-        return self.embedder.similarity(embeddings1, embeddings2)
+        """The cosines, or MaxSim: `[N, M]`. mteb gives arrays, tensors, or lists of one of them."""
+        return self.embedder.similarity(_arrays(embeddings1), _arrays(embeddings2))
 
     def similarity_pairwise(self, embeddings1: Any, embeddings2: Any) -> FloatArray:
         """The scores of the pairs at the same place: `[N]`."""
@@ -230,7 +230,7 @@ class LateInteraction:
         return {query: {document: score for score, document in scored} for query, scored in best.items()}
 
     def _similarity(self, queries: Any, documents: Any) -> FloatArray:
-        return self._model.similarity(list(map(np.asarray, queries)), list(documents))
+        return self._model.similarity(list(queries), list(documents))
 
 
 class RerankerScores:
@@ -339,6 +339,10 @@ def _runs(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
             run = []
     if run:
         yield run
+
+
+def _arrays(vectors: Any) -> Any:
+    return list(map(np.asarray, vectors)) if isinstance(vectors, list) else np.asarray(vectors)
 
 
 def _cut(dense: FloatArray, dim: int) -> FloatArray:
