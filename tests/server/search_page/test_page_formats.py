@@ -47,6 +47,8 @@ def test_on_the_page(browser: object, server: Running, width: int) -> None:
         page.goto("/?q=spring+tide+at+new+moon")
         expect(page.locator(".card .open").first).to_have_text("tides.pptx, page 2 of 5 · English")
         expect(page.locator(".card").first.locator(".written")).to_contain_text("At new moon")
+        if width < 640:  # a telephone, where the filters are put away
+            page.get_by_role("button", name="Filters").click()
         page.get_by_label("Sheets").check()
         expect(page.locator(".card .open").first).to_have_text("fees.xlsx, page 1 of 2")
         assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
