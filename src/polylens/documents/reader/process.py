@@ -47,7 +47,7 @@ def read_apart(data: bytes, wish: Wish, *, seconds: float) -> Reading:
         raise InputError(answer["error"])
     reading = Reading(**answer["reading"])
     for pairs in (reading.links, reading.images, reading.pages):
-        pairs[:] = map(tuple, pairs)  # type: ignore[assignment, arg-type]  # lists, in JSON
+        pairs[:] = map(tuple, pairs)  # type: ignore[arg-type]  # lists, in JSON
     return reading
 
 

@@ -100,7 +100,11 @@ class ReadEndpoint:
         given = [name for name in ("html", "file") if getattr(request, name) is not None]
         if len(given) > 1 or (given == ["file"] and request.url) or not (given or request.url):
             raise FieldError("is missing; send url, html (with or without url) or file", "url")
-        selectors = {"target": request.target_selector or "", "remove": request.remove_selector or "", "whole": whole}
+        selectors: dict[str, Any] = {
+            "target": request.target_selector or "",
+            "remove": request.remove_selector or "",
+            "whole": whole,
+        }
         if request.html is not None:
             wish = Wish(name="page.html", url=request.url or "", charset="utf-8", **selectors)
             return _File(request.html.encode("utf-8", "replace"), wish, "html")
