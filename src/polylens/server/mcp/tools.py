@@ -55,6 +55,9 @@ class SearchArguments(Arguments):
     languages: list[str] | None = Field(default=None, description="Only texts in these languages: ISO 639 codes.")
     since: str | None = Field(default=None, description="Only files modified on this day or later: 2026-11-01.")
     until: str | None = Field(default=None, description="Only files modified on this day or earlier.")
+    min_score: Annotated[float, Field(ge=0, le=1)] | None = Field(
+        default=None, description="Only pages that match at least so well; 0.5 leaves out what hardly fits."
+    )
     rerank: bool = Field(
         default=False, description="Order the first pages anew with the server's reranker, which is slower and better."
     )
