@@ -38,9 +38,7 @@ def main() -> None:
             picture = np.frombuffer(pixels, np.uint8).reshape(height, width, 3)
             answer: dict[str, Any]
             try:
-                answer: dict[str, Any] = {
-                    "lines": _read(engine, np.ascontiguousarray(picture[..., ::-1]))
-                }  # it takes BGR
+                answer = {"lines": _read(engine, np.ascontiguousarray(picture[..., ::-1]))}  # it takes BGR
             except MemoryError:
                 answer = {"error": f"it needs more than {memory:,} bytes of memory"}
             except Exception as error:  # noqa: BLE001  onnxruntime and OpenCV have their own, for want of memory as well
