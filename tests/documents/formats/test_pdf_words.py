@@ -12,6 +12,7 @@ import pytest
 from reportlab.pdfgen.canvas import Canvas
 
 from polylens.documents import open_document
+from polylens.documents.formats import pdf_words
 from polylens.types import Box, Page
 
 SIZE = 20.0  # of the font, in points
@@ -149,3 +150,19 @@ def test_samples_have_a_place_for_every_word(tmp_path: Path) -> None:
             page = document.page(1)
         wanted = [word for word in page.text.split() if any(map(str.isalnum, word))]
         assert [word.text for word in page.words] == wanted, path.name
+
+
+@pytest.mark.parametrize("code", [0x110000, 0xFFFFFFFF])
+def test_a_character_that_is_none_costs_the_page_nothing(
+    code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As PDFium gives them for broken fonts; no font that could be written here made it do so."""
+    real = pdf_words.pdfium.FPDFText_GetUnicode
+
+    def broken(handle: object, index: int) -> int:
+        return code if index == 6 else int(real(handle, index))
+
+    monkeypatch.setattr(pdf_words.pdfium, "FPDFText_GetUnicode", broken)
+    page = page_of(write_pdf(tmp_path / "broken.pdf", [(40, 200, "north (x) south")]))
+    assert page.text == "north (x) south"
+    assert page.words == () or {word.text for word in page.words} >= {"north", "south"}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import re
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -75,7 +76,8 @@ def _letters(layer: pypdfium2.PdfTextPage, raw: str) -> list[_Letter]:
     """Returns the letters and digits of the layer's text; fewer than it has where its characters are others."""
     handle, wanted = layer.raw, list(_lines(raw))
     chars = range(min(pdfium.FPDFText_CountChars(handle), MAX_CHARS))
-    there = [(index, code) for index in chars if chr(code := pdfium.FPDFText_GetUnicode(handle, index)).isalnum()]
+    codes = ((index, pdfium.FPDFText_GetUnicode(handle, index)) for index in chars)
+    there = [(index, code) for index, code in codes if code <= sys.maxunicode and chr(code).isalnum()]
     if [code for _, code in there] != [code for code, _ in wanted]:  # the raw text is without those outside
         bounds = layer.page.get_bbox()
         inside = iter([(index, code) for index, code in there if _overlap(_tight(layer, index), bounds)])
