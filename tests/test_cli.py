@@ -215,9 +215,9 @@ class TestIndexAndSearch:
 
     def test_results_for_people_name_file_page_and_score(self, library: Path, model: Path) -> None:
         latin = {"PYTHONIOENCODING": "ascii"}  # a terminal that cannot show everything still gets its results
-        printed = output("search", "Flut", "--library", library, "--top", "3", "--model", model, **latin).decode(
-            "ascii"
-        )
+        done = run("search", "Flut", "--library", library, "--top", "3", "--model", model, **latin)
+        assert (done.returncode, done.stderr) == (0, b"1 more result: --offset 3 continues the list\n")
+        printed = done.stdout.decode("ascii")
         ranked = [line for line in printed.splitlines() if not line.startswith(" ")]
         assert len(ranked) == 3 and "Die Flut kommt mit der F\\xe4hre." in printed
         assert ranked[0].startswith("1. ") and ", page " in ranked[0] and ranked[0].endswith(")")
@@ -307,7 +307,7 @@ class TestIndexAndSearch:
         first, second = run(*asked, "--top", "3"), run(*asked, "--top", "3", "--offset", "3")
         pieces = (first.stdout + second.stdout).decode().splitlines()
         assert [line for line in pieces if line[0] != " "] == whole and whole[3].startswith("4. ")
-        assert (first.stderr, second.stderr) == (b"1 more: --offset 3\n", b"")
+        assert (first.stderr, second.stderr) == (b"1 more result: --offset 3 continues the list\n", b"")
         assert "the list ends before this offset, after 4 results" in output(*asked, "--offset", "9").decode()
 
     def test_by_file(self, library: Path, model: Path) -> None:
@@ -406,7 +406,7 @@ class TestEval:
 
     def test_what_is_not_there_is_one_line(self, tmp_path: Path) -> None:
         for arguments, says in (
-            (("mteb",), "No such command 'mteb'"),
+            (("nothing",), "No such command 'nothing'"),
             (("synthetic", "--candidates", "5"), "No such option: --candidates"),
             (("languages", "--pages", "5"), "No such option: --pages"),
         ):
@@ -540,6 +540,7 @@ class TestTheRest:
         (folder / "a.txt").write_text("a goose")
         question = {"query": "goose", "file": "a.txt", "page": 1, "language": "en"}
         (folder / ".maker" / "queries.json").write_text(json.dumps([question]))
+        (folder / ".maker" / "absurd.json").write_text(json.dumps([{"query": "the price of submarines"}]))
         assert b"Of 1 such questions, 1 find" in run("demo", folder).stdout
         manifest = json.loads((folder / ".polylens" / "index.json").read_text())
         manifest["model_id"] = "nano@000000000000"

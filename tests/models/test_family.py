@@ -46,6 +46,7 @@ def test_who_knows_a_family_from_the_inside() -> None:
         "lab/nano/kits/jina_clip_v2.py",
         "lab/nano/kits/jina_v4.py",
         "lab/nano/nano_clip_recipe.py",
+        "lab/nano/nano_meaning_recipe.py",
         "lab/nano/nano_recipe.py",
         "train/clip_stages.py",
     }

@@ -151,7 +151,8 @@ def search(
     elif found:
         print_hits(found, by, first=offset + 1, scores=scores)
         if (following := found.next(offset)) is not None:
-            print(f"{found.total - following} more: --offset {following}", file=sys.stderr)
+            left = found.total - following
+            print(f"{left} more result{'s' * (left != 1)}: --offset {following} continues the list", file=sys.stderr)
     else:
         print(shown(nothing(found, view.why_nothing(by=by.value, filters=filters, found=found))))
 

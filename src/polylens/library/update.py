@@ -192,6 +192,8 @@ class Update:
 
         missing = set(self._before.unplaced())
         files = [file for file in unchanged if file in missing]
+        if not files:
+            return
         found = placed_files(self._folder, files, self._before, max_pixels=self._embedder.max_pixels, within=readers())
         for file, rows in found:
             self._tell("scanning", file)

@@ -37,7 +37,7 @@ configs:
 
 
 def write_folder(
-    folder: Path,
+    folder: str | Path,
     corpus: Iterable[tuple[str, str | PIL.Image.Image]],
     queries: Iterable[tuple[str, str | PIL.Image.Image]],
     qrels: Mapping[str, Mapping[str, int]],
@@ -53,6 +53,7 @@ def write_folder(
         qrels: Query -> document -> relevance, 1 and above.
         main_score: The metric that counts, by mteb's name.
     """
+    folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "README.md").unlink(missing_ok=True)
     _write_items(folder / "corpus.parquet", corpus)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 
 import PIL.Image
 
-from polylens.types import Word
+from polylens.media.marks import marked
+from polylens.types import Box, Word
 
 SHARE_DECIMALS = 5
 """Of a place on a page: a tenth of a pixel on a page of 10,000."""
@@ -24,17 +26,20 @@ class PagePicture:
     media_type: str
 
 
-def encoded(image: PIL.Image.Image, width: int, *, is_photo: bool) -> PagePicture:
+def encoded(image: PIL.Image.Image, width: int, *, is_photo: bool, marks: Sequence[Box] = ()) -> PagePicture:
     """A picture at most `width` pixels wide.
 
     Args:
         image: The picture.
         width: The most pixels per row.
         is_photo: Whether it may lose what nobody sees. Pages of print may not: their letters would get a halo.
+        marks: Places that are marked on it.
     """
     if image.width > width:
         height = max(1, round(image.height * width / image.width))
         image = image.resize((width, height), PIL.Image.Resampling.LANCZOS, reducing_gap=2.0)
+    if marks:
+        image = marked(image, marks)
     buffer = io.BytesIO()
     if is_photo and image.mode in ("RGB", "L"):
         image.save(buffer, "JPEG", quality=PHOTO_QUALITY)

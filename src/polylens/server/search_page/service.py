@@ -36,7 +36,6 @@ from polylens.library.results import hit_dict, list_dict, reranked_dict
 from polylens.library.unsearchable import Listing
 from polylens.library.view import Group, View
 from polylens.library.watch import Follower
-from polylens.media.marks import marked
 from polylens.server.concurrency import in_thread
 from polylens.server.engine.bridge import ServedEmbedder
 from polylens.server.engine.ranking_bridge import ServedReranker
@@ -351,7 +350,7 @@ class LibraryService:
         page = self._open().page(name, number)
         if page.image is None:
             raise NotFoundError(f"page {number} of {name!r} is a text without an image")
-        return encoded(marked(page.image, marks) if marks else page.image, width, is_photo=not page.text)
+        return encoded(page.image, width, is_photo=not page.text, marks=marks)
 
     def _text(self, name: str, number: int) -> dict[str, Any]:
         """What one view of the index knows of a page, such as the words that were read off its picture."""
