@@ -402,3 +402,12 @@ class TestTexts:
         made = []
         list(within((made.append(n) or str(n) for n in range(10**9)), {}))  # type: ignore[func-returns-value]
         assert len(made) == 3
+
+
+def test_a_crash_is_one_even_where_this_process_has_much_memory(tmp_path: Path, does: Callable[..., None]) -> None:
+    """Linux begins the account of a process's memory with what the process had that started it."""
+    held = bytearray(700 * 2**20)  # written to, so that it is in memory
+    does(CRASH, always=False)
+    make_pdf(tmp_path / "a.pdf", "one", "bad")
+    _, unread = read(tmp_path / "a.pdf", memory=GB)
+    assert unread["the picture of page 2"] == "crashed the process that reads it (SIGSEGV)" and len(held) == 700 * 2**20

@@ -19,13 +19,14 @@ from typing import Any
 import PIL.Image
 
 from polylens.documents.bounds import GB, Bounds
-from polylens.documents.reader_process import LENGTH, MAX_REASON, OUT_OF_MEMORY, STRIP
+from polylens.documents.reader_process import LENGTH, MAX_REASON, OUT_OF_MEMORY, STRIP, peak_memory
 from polylens.media.image import MAX_IMAGE_PIXELS
 
 COMMAND = (sys.executable, "-B", "-P", "-m", "polylens.documents.reader_process")
 """The command of a process, which writes no bytecode and does not import from the working directory."""
 
 MAX_ANSWER = 12 * 1024 * 1024  # bytes of an answer, without its picture
+_BETWEEN_LOOKS = 20  # milliseconds between two looks at the memory of a process that is waited for
 PATIENT = 3  # times the patience for one answer that all answers while a file is opened may take
 
 _INHERITED = frozenset(
@@ -63,6 +64,8 @@ class Child:
         self._process: subprocess.Popen[bytes] | None = None
         self._is_killed = self._is_closing = False
         self._folder = ""
+        self._memory = 0
+        """The most bytes that the process was seen to have, while it was waited for."""
 
     @property
     def is_running(self) -> bool:
@@ -181,8 +184,11 @@ class Child:
         view = memoryview(buffer)
         deadline = time.monotonic() + self._bounds.patience
         while view:
-            if not poll.poll(1000 * max(0.0, deadline - time.monotonic())):
-                raise TimeoutError
+            if not poll.poll(_BETWEEN_LOOKS):
+                self._memory = max(self._memory, peak_memory(process.pid))
+                if time.monotonic() > deadline:
+                    raise TimeoutError
+                continue
             count = os.readv(output, [view])
             if not count:
                 raise BrokenPipeError
@@ -198,7 +204,7 @@ class Child:
         assert process.stdin is not None and process.stdout is not None
         process.stdout.close()
         process.stdin.close()
-        memory = 0
+        memory, self._memory = self._memory, 0
         deadline = time.monotonic() + 5
         while process.returncode is None:
             try:
@@ -208,7 +214,8 @@ class Child:
                 break
             if pid:
                 process.returncode = os.waitstatus_to_exitcode(status)
-                memory = used.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+                if sys.platform != "linux":  # where that begins with what this process has
+                    memory = used.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
             elif time.monotonic() > deadline:
                 process.kill()
             else:
