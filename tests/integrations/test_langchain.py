@@ -33,6 +33,7 @@ def test_a_document_is_a_page(library: Library) -> None:
         "kind": "text",
         "language": "en",
         "modified": hit.modified.isoformat(timespec="seconds"),
+        "match": pytest.approx(hit.match, abs=1e-4),
         "score": pytest.approx(hit.fused_score, abs=1e-4),
         "rerank_score": None,
         "fused_score": pytest.approx(hit.fused_score, abs=1e-4),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -39,13 +40,13 @@ def _refuse(*_: object) -> None:
     raise OSError("no network in tests")
 
 
-def ran(model: Any) -> dict[str, TaskResult]:
+def ran(model: Any, but: str = "nothing") -> dict[str, TaskResult]:
+    """The mock tasks that a model runs; none may fail for another reason than `but`, a regular expression."""
     results = mteb.mock_run(model)
-    failed = {
-        name: status for name, status in results.items() if status is not None and not isinstance(status, TaskResult)
-    }
-    assert not failed, failed
-    return {name: status for name, status in results.items() if status is not None}
+    done = {name: status for name, status in results.items() if isinstance(status, TaskResult)}
+    failed = {name: str(status) for name, status in results.items() if status is not None and name not in done}
+    assert not {name: told for name, told in failed.items() if not re.search(but, told)}
+    return done
 
 
 def test_every_type_of_task_runs_with_dense_vectors(nano: Embedder) -> None:
@@ -63,7 +64,9 @@ def test_every_type_of_task_runs_with_dense_vectors(nano: Embedder) -> None:
 
 def test_every_search_task_runs_with_late_interaction_and_a_reranker(nano: Embedder) -> None:
     assert "MockRetrievalTask" in ran(encoder(nano, multivector=True))
-    assert "MockRerankingTask" in ran(RerankerScores(polylens.load_reranker("nano")))
+    scores = RerankerScores(polylens.load_reranker("nano"))
+    not_reranked = "requires top_ranked documents|reads a text or an image, and this task's items have both"
+    assert "MockRerankingTask" in ran(scores, but=not_reranked)
 
 
 def test_a_library_finds_what_it_is_asked_for(nano: Embedder) -> None:

@@ -133,7 +133,7 @@ def test_over_http(folder: Path, embedder: Embedder, tmp_path: Path) -> None:
         refused = server.post("/v1/embeddings", long)
     assert np.abs(np.array(row["embeddings"]) - document).max() < 0.03  # the server computes in bf16
     assert row["tokenized_input"] == ["<s>", "[DocumentMarker]", "a", "b", "</s>"]
-    assert refused.status_code == 422 and "has more than 12 tokens" in refused.text
+    assert refused.status_code == 400 and "has more than 12 tokens" in refused.text
 
 
 class TestProcessing:

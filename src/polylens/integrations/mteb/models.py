@@ -10,9 +10,11 @@ from itertools import chain
 from typing import Any, Literal
 
 import numpy as np
+import torch
 from mteb.models.model_meta import ModelMeta, ScoringFunction
 from mteb.models.search_wrappers import SearchEncoderWrapper, chunked_full_corpus_search, rerank_top_ranked_documents
 from mteb.types import PromptType
+from torch import Tensor
 
 from polylens.errors import InputError
 from polylens.library.page_embedding import join
@@ -157,14 +159,14 @@ class PolylensEncoder:
         for item in items:
             yield join([next(parts) for _ in item])
 
-    def similarity(self, embeddings1: Any, embeddings2: Any) -> FloatArray:
-        """The cosines, or MaxSim: `[N, M]`. mteb gives arrays, tensors, or lists of one of them."""
-        return self.embedder.similarity(_arrays(embeddings1), _arrays(embeddings2))
+    def similarity(self, embeddings1: Any, embeddings2: Any) -> Tensor:
+        """The cosines, or MaxSim: `[N, M]`. mteb gives arrays, tensors, or lists of one of them, and takes a tensor."""
+        return torch.from_numpy(self.embedder.similarity(_arrays(embeddings1), _arrays(embeddings2)))
 
-    def similarity_pairwise(self, embeddings1: Any, embeddings2: Any) -> FloatArray:
+    def similarity_pairwise(self, embeddings1: Any, embeddings2: Any) -> Tensor:
         """The scores of the pairs at the same place: `[N]`."""
         pairs = zip(embeddings1, embeddings2, strict=True)
-        return np.array([self.similarity([one], [other])[0, 0] for one, other in pairs], dtype=np.float32)
+        return torch.tensor([float(self.similarity([one], [other])) for one, other in pairs])
 
 
 class LateInteraction:
@@ -275,8 +277,9 @@ def role(
 ) -> tuple[str | None, str | None]:
     """Which task and prompt of a model fit a task of mteb.
 
-    Retrieval and reranking take `retrieval`, of programs `code`; all else takes `text-matching`, and `classification`
-    or `separation` where the model has an adapter for that. A model without any of these takes its default.
+    Retrieval and reranking take `retrieval`, retrieval about programs `code`; all else takes `text-matching`, and
+    `classification` or `separation` where the model has an adapter for that. A model without any of these takes its
+    default.
 
     Args:
         embedder: The model.
@@ -296,7 +299,7 @@ def role(
 def _fitting(metadata: Any) -> Iterator[str]:
     kind = metadata.type
     if "Retrieval" in kind or "Reranking" in kind or kind in ("DocumentUnderstanding", "VisionCentricQA"):
-        if "Programming" in (metadata.domains or ()):
+        if "Retrieval" in kind and "Programming" in (metadata.domains or ()):
             yield "code"
         yield "retrieval"
         return

@@ -32,6 +32,9 @@ WEIGHED: dict[By, tuple[str, ...]] = {
 RIDGE = 1.0
 """Penalty of a standardised weight of 1, in units of the log-likelihood of one page."""
 
+LARGE = 30
+"""Pages of a library whose background is a usual one; in a smaller library, what is asked for is a part of it."""
+
 BINS = 10
 
 
@@ -100,7 +103,7 @@ def logistic(rows: Floats, right: npt.NDArray[np.bool_], steps: int = 30) -> tup
 
 def _usual(ranked: Sequence[Case]) -> Background | None:
     """The usual background of a ranking: the mean over the larger libraries."""
-    found = [Background.of(scores, None) for case in ranked if len(scores := scores_of(case.evidence)) >= 30]
+    found = [Background.of(scores, None) for case in ranked if len(scores := scores_of(case.evidence)) >= LARGE]
     if not found:
         return None
     return Background(*np.mean([(each.middle, each.spread) for each in found], axis=0).tolist())
