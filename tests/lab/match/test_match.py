@@ -100,7 +100,7 @@ class TestFitting:
             if own.by in (
                 "fused",
                 "late",
-            ):  # from few questions, so it is careful: with nano it finds 0.6 of the answers
+            ):
                 assert own.precision > 0.9 and own.recall > 0.6 * own.found and own.rightly_empty > 0.9
 
     def test_a_bin_says_what_is_in_it(self) -> None:
