@@ -83,6 +83,14 @@ class Ranking(StrEnum):
     text = "text"
 
 
+By = Annotated[
+    Ranking,
+    typer.Option(
+        help="What ranks: one vector per page (dense), one per token (late), the words (text), or all (fused)."
+    ),
+]
+
+
 class Grouping(StrEnum):
     """What has one place in the list."""
 
@@ -100,12 +108,7 @@ def search(
     offset: Offset = 0,
     min_score: MinScore = None,
     group: Annotated[Grouping | None, typer.Option(help="One result per file, with its other pages under it.")] = None,
-    by: Annotated[
-        Ranking,
-        typer.Option(
-            help="What ranks: one vector per page (dense), one per token (late), the words (text), or all (fused)."
-        ),
-    ] = Ranking.fused,
+    by: By = Ranking.fused,
     below: Below = None,
     kind: Kinds = None,
     language: Languages = None,
@@ -150,11 +153,15 @@ def search(
         print(json.dumps(_as_json(query, found, offset, reason), ensure_ascii=False))
     elif found:
         print_hits(found, by, first=offset + 1, scores=scores)
-        if (following := found.next(offset)) is not None:
-            left = found.total - following
-            print(f"{left} more result{'s' * (left != 1)}: --offset {following} continues the list", file=sys.stderr)
+        _tell_how_to_continue(found, offset)
     else:
         print(shown(nothing(found, view.why_nothing(by=by.value, filters=filters, found=found))))
+
+
+def _tell_how_to_continue(found: Found, offset: int) -> None:
+    if (following := found.next(offset)) is not None:
+        left = found.total - following
+        print(f"{left} more result{'s' * (left != 1)}: --offset {following} continues the list", file=sys.stderr)
 
 
 def _parts(query: str, images: Sequence[str]) -> list[Part]:

@@ -140,11 +140,9 @@ def search(
     worded: list[Candidate] = []
     if query_words.strip():
         worded = snapshot.text_candidates(query_words, max(TEXT_CANDIDATES, top), where=where)
-    stages = _Stages(snapshot, query, count_words(query_words), worded)
-    cut = cut or Cut()
-    found, scored = _ranked(
-        [each for each in _union(near, worded) if (each.file, each.page) != cut.without], by, stages
-    )
+    stages, cut = _Stages(snapshot, query, count_words(query_words), worded), cut or Cut()
+    union = [each for each in _union(near, worded) if (each.file, each.page) != cut.without]
+    found, scored = _ranked(union, by, stages)
     measure = measure or measure_of(None, "words")
     matches = measure(stages.evidence(by, found, scored)).tolist()
     groups, total = cut.groups(found, matches, top)
@@ -158,10 +156,9 @@ def search(
     if showing.places:
         each = _placed(snapshot, each, rows, pages, words, showing.looks)
     hits = dict(zip(shown, each, strict=True))
+    best = [hits[first] for first, *_ in groups]
     if cut.by_file:
         best = [replace(hits[first], others=tuple(hits[index] for index in others)) for first, *others in groups]
-    else:
-        best = [hits[first] for [first] in groups]
     num_pages = stages.num_pages if where is None else snapshot.count(where)
     num_pages -= cut.without is not None
     return Ranked(best, total=total, best=max(matches, default=None), num_pages=num_pages)

@@ -37,7 +37,6 @@ TRIM_TOKENS = 4_096  # tokens of a window after which it pays to give back what 
 
 Vectors = FloatArray | list[FloatArray]
 """Dense vectors or one multi-vector as an array, several multi-vectors as a list of arrays."""
-
 OneImage = ImageSource | Image
 
 

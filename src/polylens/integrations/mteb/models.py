@@ -231,7 +231,7 @@ class LateInteraction:
         self._corpus = None
         return {query: {document: score for score, document in scored} for query, scored in best.items()}
 
-    def _similarity(self, queries: Any, documents: Any) -> FloatArray:
+    def _similarity(self, queries: Any, documents: Any) -> Tensor:
         return self._model.similarity(list(queries), list(documents))
 
 
