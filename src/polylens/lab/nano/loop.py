@@ -11,7 +11,7 @@ import logging
 import math
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
@@ -76,7 +76,7 @@ def train(
     """
     _begin(recipe, folder)
     lessons = None if recipe.lessons is None else Schooling(recipe.lessons, lessons_in or folder / LESSONS, folder)
-    tokenizer = _tokenizer(recipe, folder, [] if lessons is None else lessons.texts())
+    tokenizer = _tokenizer(recipe, folder, lessons)
     processor, trainee = kit_of(recipe).make_processor(recipe, tokenizer), _beginner(recipe, tokenizer, lessons)
     optimisers = make_optimisers(trainee, recipe.weight_decay)
     start = load_state(folder / "checkpoint", dict(trainee.named_parameters()), optimisers)
@@ -239,10 +239,11 @@ def _take_tower(trainee: Trainee, name: str) -> None:
     )
 
 
-def _tokenizer(recipe: Recipe, folder: Path, more: Sequence[str] = ()) -> Tokenizer:
-    """The tokenizer of the run, which is trained once, with more texts to learn from."""
+def _tokenizer(recipe: Recipe, folder: Path, lessons: Schooling | None = None) -> Tokenizer:
+    """The tokenizer of the run, which is trained once; where there are lessons, on their texts too."""
     path = folder / "tokenizer.json"
     if not path.exists():
+        more = [] if lessons is None else lessons.texts()
         with write_beside(path) as beside:
             kit_of(recipe).make_tokenizer(recipe, more).save(str(beside))
     return Tokenizer.from_file(str(path))

@@ -228,7 +228,7 @@ def test_a_batch_of_lessons_is_decided_by_its_seed_and_has_texts_of_like_length(
 ) -> None:
     recipe = small()
     learned = schooling.Schooling(some_lessons(), lessons, tmp_path, teacher)
-    processor = kit_of(recipe).make_processor(recipe, loop._tokenizer(recipe, tmp_path, learned.texts()))
+    processor = kit_of(recipe).make_processor(recipe, loop._tokenizer(recipe, tmp_path, learned))
     draw = learned.batches(recipe, processor)
     first, again, other = draw(7), draw(7), draw(8)
     assert torch.equal(first.wanted, again.wanted) and not torch.equal(first.wanted, other.wanted)
@@ -245,7 +245,7 @@ def test_a_batch_of_lessons_is_decided_by_its_seed_and_has_texts_of_like_length(
 def test_the_table_begins_with_what_each_token_means_by_itself(lessons: Path, teacher: Teacher, tmp_path: Path) -> None:
     recipe = small()
     learned = schooling.Schooling(some_lessons(), lessons, tmp_path, teacher)
-    tokenizer = loop._tokenizer(recipe, tmp_path, learned.texts())
+    tokenizer = loop._tokenizer(recipe, tmp_path, learned)
     table = torch.zeros(tokenizer.get_vocab_size(), WIDTH)
     learned.begin_table(table, tokenizer)
     boat = tokenizer.encode(" boat").ids
