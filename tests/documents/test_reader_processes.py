@@ -195,7 +195,9 @@ class TestBounds:
                 read(tmp_path / "a.pdf")
 
     def test_memory_where_the_system_has_no_limit(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """As on macOS: a thread watches it."""
+        """As on macOS: a thread watches it, and what this large process has had does not count."""
+        large = b"?" * (600 * 2**20)
+        del large
         code = DOES.replace(
             "page =", "reader_process._lower = lambda *_: None; sys.platform = 'elsewhere'\npage =", 1
         ).format(what="x = bytearray(600 * 2**20)\n        time.sleep(60)", always=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-HANG = 900
+HANG = 240
 """Seconds after which something is taken to hang. Nothing that is tested comes near it."""
 
 
