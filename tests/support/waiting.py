@@ -8,6 +8,9 @@ from collections.abc import Callable
 HANG = 240
 """Seconds after which something is taken to hang. Nothing that is tested comes near it."""
 
+PROGRAM_HANG = 900
+"""The same for a program that trains, or installs and indexes, for a minute where nothing else runs."""
+
 
 def until(holds: Callable[[], object], what: Callable[[], object] = lambda: "the condition") -> None:
     """Returns as soon as a condition holds.
