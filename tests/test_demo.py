@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from tests.support.root import ROOT
-from tests.support.waiting import HANG
+from tests.support.waiting import HANG, PROGRAM_HANG
 
 INSTALL_HANG = 3600  # seconds; most of them are for torch to arrive
 
@@ -72,7 +72,7 @@ def test_a_fresh_clone_finds_things_offline(clone: Path) -> None:
     nowhere = "http://127.0.0.1:9"
     printed = make_demo(
         clone,
-        HANG,
+        PROGRAM_HANG,
         PYTHONPATH=str(clone / "src"),
         HF_HUB_OFFLINE="1",
         http_proxy=nowhere,

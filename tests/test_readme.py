@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from tests.support.root import ROOT
-from tests.support.waiting import HANG
+from tests.support.waiting import PROGRAM_HANG
 
 from polylens.checkpoints.catalog import CATALOG, CatalogEntry, find
 
@@ -48,7 +48,7 @@ def test_python_runs(page: Path, tmp_path: Path) -> None:
         env={**os.environ, "HF_HUB_OFFLINE": "1"},
         capture_output=True,
         text=True,
-        timeout=HANG,
+        timeout=PROGRAM_HANG,
         check=False,
     )
     if "on Debian: apt-get install fonts-" in done.stderr:

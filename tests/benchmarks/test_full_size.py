@@ -18,7 +18,7 @@ import torch
 from safetensors import safe_open
 from tests.support import tiny_clip
 from tests.support.root import ROOT
-from tests.support.waiting import HANG
+from tests.support.waiting import PROGRAM_HANG
 
 from polylens.checkpoints.catalog import find
 
@@ -100,7 +100,7 @@ def test_the_command_measures_a_folder(
         [sys.executable, "-W", "error", str(SCRIPT), "--measure", str(tmp_path), "--dtype", dtype],
         capture_output=True,
         text=True,
-        timeout=HANG,
+        timeout=PROGRAM_HANG,
     )
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout.partition("```json")[2].partition("```")[0])
@@ -133,7 +133,7 @@ def test_jina_clip_v2(weights: ModuleType, tmp_path: Path) -> None:
         [sys.executable, "-W", "error", str(SCRIPT), "--measure", str(tmp_path)],
         capture_output=True,
         text=True,
-        timeout=HANG,
+        timeout=PROGRAM_HANG,
     )
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout.partition("```json")[2].partition("```")[0])

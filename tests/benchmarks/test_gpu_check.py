@@ -12,7 +12,7 @@ from types import ModuleType
 
 import pytest
 from tests.support.root import ROOT
-from tests.support.waiting import HANG
+from tests.support.waiting import PROGRAM_HANG
 
 SCRIPT = ROOT / "benchmarks" / "gpu_check.py"
 SECTIONS = ("parity", "invariance", "shares", "speed", "nano", "finetuning")
@@ -71,7 +71,7 @@ def test_the_command_writes_a_table_and_names_what_failed_or_did_not_fit(
     monkeypatch.setattr(
         gpu_check, "run_section", lambda name, folder, *rest: run(name, places.get(name, folder), *rest)
     )
-    result = gpu_check.check(tmp_path / "out", setting, ["parity", "invariance"], HANG)
+    result = gpu_check.check(tmp_path / "out", setting, ["parity", "invariance"], PROGRAM_HANG)
     skipped = gpu_check.check(tmp_path / "skipped", setting, ["nano"], 0.0)["sections"]["nano"]
     assert skipped == {"status": "skipped", "reason": "it needs 35 s, and 0 are left"}
     assert [result["sections"][name]["status"] for name in ("parity", "invariance")] == ["failed", "ok"]
@@ -83,7 +83,7 @@ def test_the_command_writes_a_table_and_names_what_failed_or_did_not_fit(
 
 def test_it_refuses_a_section_that_does_not_exist() -> None:
     command = [sys.executable, str(SCRIPT), *SMALL, "--only", "parity,speeed"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=HANG)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PROGRAM_HANG)
     assert done.returncode == 2 and "--only takes parity, invariance," in done.stderr and "'speeed'" in done.stderr
 
 

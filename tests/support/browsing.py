@@ -28,8 +28,8 @@ def expect(found: Any) -> Any:
 def watched(browser: Browser, server: Running, **options: Any) -> Iterator[Page]:
     """A new page. It must send no request to another host and print no error or warning on the console."""
     context = browser.new_context(base_url=server.url, **options)
+    context.set_default_timeout(HANG * 1000)  # of its pages, and of answers that a test edits on their way
     page = context.new_page()
-    page.set_default_timeout(HANG * 1000)
     strangers: list[str] = []
     complaints: list[str] = []
     allowed = (server.url + "/", "data:", "blob:")

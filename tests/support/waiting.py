@@ -5,8 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-HANG = 900
+HANG = 240
 """Seconds after which something is taken to hang. Nothing that is tested comes near it."""
+
+PROGRAM_HANG = 900
+"""The same for a program that trains, or installs and indexes, for a minute where nothing else runs."""
 
 
 def until(holds: Callable[[], object], what: Callable[[], object] = lambda: "the condition") -> None:

@@ -22,7 +22,7 @@ from safetensors.torch import load_file
 from tests.support import commands, tiny, tiny_clip
 from tests.support.ranks import environments
 from tests.support.root import ROOT
-from tests.support.waiting import HANG
+from tests.support.waiting import PROGRAM_HANG
 
 import polylens
 from polylens.checkpoints.loading import read_header, read_scalars
@@ -261,7 +261,7 @@ class TestRuns:
         folder, expected = whole
         told: list[TrainingProgress] = []
         broken = spawn(files, base, tmp_path, die_at=5)
-        assert broken.wait(timeout=HANG) == -signal.SIGKILL
+        assert broken.wait(timeout=PROGRAM_HANG) == -signal.SIGKILL
         run_clip_stages(files.recipe(base), tmp_path, report=told.append)
         assert [p.step for p in told] == list(range(4, 13))  # from the checkpoint after the third step
         assert [p.loss for p in told] == [p.loss for p in expected[3:]]
@@ -282,7 +282,7 @@ class TestRuns:
     def test_two_processes_are_one_with_the_whole_batch(self, base: Path, files: Files, tmp_path: Path) -> None:
         for world in (1, 2):
             started = [spawn(files, base, tmp_path / f"of-{world}", **places) for places in environments(world)]
-            assert [process.wait(timeout=HANG) for process in started] == [0] * world
+            assert [process.wait(timeout=PROGRAM_HANG) for process in started] == [0] * world
         one, two = (weights(tmp_path / f"of-{world}/3-hard/model") for world in (1, 2))
         before = weights(base)
         assert one.keys() == two.keys()

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 from tests.support.ranks import environments
-from tests.support.waiting import HANG
+from tests.support.waiting import PROGRAM_HANG
 
 
 def together(script: str, num_ranks: int) -> list[str]:
     """What each of several processes prints that run the same script."""
     command = [sys.executable, "-c", script]
     started = [subprocess.Popen(command, env=places, stdout=subprocess.PIPE) for places in environments(num_ranks)]
-    printed = [process.communicate(timeout=HANG)[0].decode().strip() for process in started]
+    printed = [process.communicate(timeout=PROGRAM_HANG)[0].decode().strip() for process in started]
     assert [process.returncode for process in started] == [0] * num_ranks
     return printed
 

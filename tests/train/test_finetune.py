@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import load_file
 from tests.support import commands, tiny
 from tests.support.ranks import environments
-from tests.support.waiting import HANG
+from tests.support.waiting import PROGRAM_HANG
 
 import polylens
 from polylens.checkpoints.export import export_merged
@@ -375,7 +375,7 @@ def test_two_processes_are_one_with_the_whole_batch(base: Path, tmp_path: Path) 
     for world in (1, 2):
         command = [sys.executable, "-c", SCRIPT, str(base), data, str(tmp_path / f"of-{world}")]
         started = [subprocess.Popen(command, env=places) for places in environments(world)]
-        assert [process.wait(timeout=HANG) for process in started] == [0] * world
+        assert [process.wait(timeout=PROGRAM_HANG) for process in started] == [0] * world
     one, two = (load_file(tmp_path / f"of-{world}/model/adapters/adapter_model.safetensors") for world in (1, 2))
     assert one.keys() == two.keys()
     before = load_file(base / "adapters/adapter_model.safetensors")

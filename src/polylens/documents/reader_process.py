@@ -210,20 +210,20 @@ def watch_memory(most: int, *, every: float = 0.1) -> None:
 def peak_memory(process: int | None = None) -> int:
     """Returns the most bytes that a process has had in memory; 0 where that is not known, as when it has ended.
 
-    The system's own account of an ended process begins, on Linux, with what the process that started it had.
+    Where /proc says it, that counts, and `getrusage` only elsewhere: on Linux the account of a process that `getrusage`
+    keeps begins with what the process that started it had, and so ended readers of large programs at once.
 
     Args:
-        process: Its number, on Linux alone; None is this process.
+        process: Its number, where there is /proc; None is this process.
     """
-    if sys.platform == "linux":
-        with contextlib.suppress(OSError, ValueError, IndexError):
-            status = Path(f"/proc/{process or 'self'}/status").read_text()
-            return int(status.partition("VmHWM:")[2].split()[0]) * 1024
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        status = Path(f"/proc/{process or 'self'}/status").read_text()
+        return int(status.partition("VmHWM:")[2].split()[0]) * 1024
+    if process is not None:
         return 0
     import resource
 
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss if process is None else 0
-    return peak * (1 if sys.platform == "darwin" else 1024)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def allow_seconds(seconds: int) -> None:

@@ -238,7 +238,7 @@ def test_more_results(page: Page) -> None:
         part = rows[first : first + asked["top"]]
         answer.update(results=part, next=first + len(part) if first + len(part) < len(rows) else None)
 
-    sent = change(page, "**/library/search", lengthen)
+    sent = change(page, "**/library/search", lengthen, offset=0)  # the list of the four files, which is lengthened
     page.goto(f"/?q={QUERY}")
     expect(page.locator(".card")).to_have_count(24)
     expect(page.locator("#count")).to_contain_text("First 24 pages, best first")

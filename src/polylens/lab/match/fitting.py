@@ -85,8 +85,8 @@ def logistic(rows: Floats, right: npt.NDArray[np.bool_], steps: int = 30) -> tup
     Example:
         >>> x = np.repeat([0.0, 1.0], 100)
         >>> bias, [weight] = logistic(x[:, None], np.arange(200) % 4 < 1 + 2 * x)
-        >>> round(1 / (1 + np.exp(-bias)), 2), round(1 / (1 + np.exp(-bias - weight)), 2)
-        (0.25, 0.75)
+        >>> [round(float(1 / (1 + np.exp(-bias - weight * value))), 2) for value in (0, 1)]  # 1/4 and 3/4, but for it
+        [0.26, 0.74]
     """
     mean, spread = rows.mean(axis=0), np.maximum(rows.std(axis=0), 1e-9)
     scaled = np.column_stack([np.ones(len(rows)), (rows - mean) / spread])

@@ -14,7 +14,7 @@ from tests.support.tiny_teacher import WIDTH, tiny_file
 
 import polylens
 from polylens.errors import InputError
-from polylens.lab.corpora import sources
+from polylens.lab.corpora import meanings, sources, streams
 from polylens.lab.corpora.text import TextPair
 from polylens.lab.nano import loop
 from polylens.lab.nano import tokenizer as tokenizers_of_nano
@@ -54,6 +54,8 @@ def small_source(monkeypatch: pytest.MonkeyPatch) -> None:
         pairs=lambda language: [TextPair(f"{each} in", f"{language} {each} ein") for each in said],
     )
     monkeypatch.setitem(sources.SOURCES, "help", source)
+    # Not what evaluation finds in all that is installed here, which takes minutes to read.
+    monkeypatch.setattr(streams, "held_out_keys", meanings.held_out_keys)
     monkeypatch.setattr(targets_of, "_LETTERS", 1)
     monkeypatch.setattr(targets_of, "_FEWEST", 1)
     monkeypatch.setattr(tokenizers_of_nano, "_corpus", lambda _: ["Query: Passage: user\nDescribe the image.\n "])

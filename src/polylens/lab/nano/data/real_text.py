@@ -49,7 +49,7 @@ def cut(text: str, language: str) -> list[str]:
     """The words of a text as a picture shows them, without held-out ones; short pieces in scripts without spaces.
 
     Example:
-        >>> " ".join(cut("Opens the file.", "en"))  # "opens" is held out
+        >>> " ".join(cut("Saves the file.", "en"))  # "saves" is held out
         'the file.'
     """
     script = LANGUAGES[language]
