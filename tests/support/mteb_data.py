@@ -9,6 +9,7 @@ import PIL.Image
 from datasets import Dataset, DatasetDict
 from mteb.abstasks import AbsTaskRetrieval
 from mteb.abstasks.sts import AbsTaskSTS
+from mteb.abstasks.text.summarization import AbsTaskSummarization
 from mteb.types import PromptType
 
 WORDS = ("harbour", "invoice", "turbine", "orchard", "violin", "glacier", "compiler", "saddle")
@@ -18,7 +19,7 @@ LARGE = {"Retrieval", "Reranking"}
 def can_be_filled(task: Any) -> bool:
     """Whether `filled` knows the form of the task's data."""
     is_plain = "Instruction" not in task.metadata.type
-    return is_plain and isinstance(task, (AbsTaskRetrieval, AbsTaskSTS))
+    return is_plain and isinstance(task, (AbsTaskRetrieval, AbsTaskSTS, AbsTaskSummarization))
 
 
 def filled(task: Any) -> Any:
@@ -26,7 +27,12 @@ def filled(task: Any) -> Any:
     subset, split = next(iter(task.hf_subsets or ["default"])), task.eval_splits[0]
     task.hf_subsets = [subset]
     task.metadata = task.metadata.model_copy(update={"eval_splits": [split]})
-    data = _sentences() if isinstance(task, AbsTaskSTS) else _retrieval(task)
+    if isinstance(task, AbsTaskSTS):
+        data = _sentences()
+    elif isinstance(task, AbsTaskSummarization):
+        data = _summaries(task)
+    else:
+        data = _retrieval(task)
     task.dataset = {subset: DatasetDict({split: data}) if isinstance(data, Dataset) else {split: data}}
     task.data_loaded = True
     return task
@@ -36,6 +42,16 @@ def _sentences() -> Dataset:
     pairs = [(f"A {word} by the sea.", f"A {WORDS[i // 2]} by the sea.") for i, word in enumerate(WORDS)]
     left, right = zip(*pairs, strict=True)
     return Dataset.from_dict({"sentence1": left, "sentence2": right, "score": list(range(len(WORDS)))})
+
+
+def _summaries(task: Any) -> Dataset:
+    """Two articles, each with summaries that leave more and more out, and people's marks for them."""
+    rows = []
+    for words in (WORDS[:4], WORDS[4:]):
+        machine = [" ".join(words[:length]) for length in (4, 3, 2, 1)]
+        rows.append((" and ".join(words), [" ".join(words)], machine, [task.max_score - place for place in range(4)]))
+    columns = ("text", "human_summaries", "machine_summaries", "relevance")
+    return Dataset.from_dict(dict(zip(columns, map(list, zip(*rows, strict=True)), strict=True)))
 
 
 def _retrieval(task: Any) -> dict[str, Any]:
