@@ -105,6 +105,8 @@ def test_lists_and_deletion(server: Running, client_of: Client) -> None:
         ended(client, each)
     named = [each.id for each in client.batches.list(limit=2)]  # the client asks for page after page
     assert {each.id for each in batches} <= set(named) and len(named) == len(set(named))
+    oldest_first = [each.id for each in client.files.list(order="asc", limit=1)]
+    assert oldest_first == [each.id for each in client.files.list()][::-1] and len(set(oldest_first)) >= 6
     output = client.batches.retrieve(batches[0].id).output_file_id
     kept = [each.id for each in client.files.list(purpose="batch_output", limit=1)]
     assert output in kept and batches[0].input_file_id not in kept

@@ -169,7 +169,7 @@ class OpenAI:
         records = self._store.files(context.owner)
         wanted = query.get("purpose")
         records = [each for each in records if wanted in (None, each.purpose)]
-        return Result(_page(records if query.get("order") != "asc" else records[::-1], query), 0)
+        return Result(_page(records, query), 0)
 
     async def file(self, _request: Request, context: RequestContext, file_id: str) -> Result:
         """Answers GET /v1/files/ID."""
@@ -201,20 +201,23 @@ class OpenAI:
         return Result((await asyncio.to_thread(self._store.cancel, batch_id, context.owner)).shown(), 0)
 
 
-def _page(records: Sequence[FileRecord] | Sequence[BatchRecord], query: Mapping[str, str]) -> dict[str, Any]:
-    """A part of a list: `limit` entries behind the one that `after` names."""
+def _page(records: Sequence[FileRecord | BatchRecord], query: Mapping[str, str]) -> dict[str, Any]:
+    """A part of a list, newest first unless `order` is asc: `limit` entries behind the one that `after` names."""
     limit = query.get("limit", str(MAX_LISTED))
     if not re.fullmatch("[0-9]{0,6}[1-9][0-9]{0,6}", limit):
         raise FieldError("must be a whole number above 0", "limit", limit)
-    names = [each.id for each in records]
-    start = names.index(query["after"]) + 1 if query.get("after") in names else 0
-    shown = records[start : start + min(int(limit), MAX_LISTED)]
+    ascends = query.get("order") == "asc"
+    if ascends:
+        records = records[::-1]
+    if after := query.get("after"):  # which may have been deleted since; names sort by age
+        records = [each for each in records if (each.id > after if ascends else each.id < after)]
+    shown = records[: min(int(limit), MAX_LISTED)]
     return {
         "object": "list",
         "data": [each.shown() for each in shown],
         "first_id": shown[0].id if shown else None,
         "last_id": shown[-1].id if shown else None,
-        "has_more": start + len(shown) < len(records),
+        "has_more": len(shown) < len(records),
     }
 
 
