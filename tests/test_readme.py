@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
+from tests.support.guides import code
+from tests.support.postgres import postgres
 from tests.support.root import ROOT
 from tests.support.waiting import PROGRAM_HANG
 
 from polylens.checkpoints.catalog import CATALOG, CatalogEntry, find
 
-NOT_RUN = "<!-- not run: "
-"""Stands before a block that needs what a test cannot have, with the reason."""
+NEEDS = re.compile(r"<!-- needs: ([^\n]+) -->")
+"""Says which packages a page's code needs that are not everywhere; "PostgreSQL" is one that the test starts."""
+PRINTED = re.compile(r"<!-- printed -->\n```text\n(.*?)```", re.DOTALL)
+"""What a page's code prints, where a page says it."""
 NANO = ROOT / "src/polylens/assets/nano/config.json"
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs/guides").glob("*.md"))]
-
-
-def code(page: Path) -> tuple[list[str], list[str]]:
-    """Python of a page: what is run, in order, and what is not."""
-    text = page.read_text(encoding="utf-8")
-    blocks = re.findall(rf"({re.escape(NOT_RUN)}[^\n]+-->\n+)?```python\n(.*?)```", text, flags=re.DOTALL)
-    return [block for mark, block in blocks if not mark], [block for mark, block in blocks if mark]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -42,18 +41,26 @@ def test_python_runs(page: Path, tmp_path: Path) -> None:
     for sample in (ROOT / "samples").iterdir():
         if sample.suffix != ".pdf" and sample.is_file():  # a dozen quick files
             (tmp_path / "samples" / sample.name).symlink_to(sample)
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", "\n".join(code(page)[0])],
-        cwd=tmp_path,
-        env={**os.environ, "HF_HUB_OFFLINE": "1"},
-        capture_output=True,
-        text=True,
-        timeout=PROGRAM_HANG,
-        check=False,
-    )
+    text = page.read_text(encoding="utf-8")
+    needs = [name for names in NEEDS.findall(text) for name in names.split(", ")]
+    for name in needs:
+        if name != "PostgreSQL" and importlib.util.find_spec(name) is None:
+            pytest.skip(f"{name} is not installed; {page.name} says what brings it")
+    with postgres() if "PostgreSQL" in needs else nullcontext("") as database:
+        done = subprocess.run(
+            [sys.executable, "-W", "error", "-c", "\n".join(code(page)[0])],
+            cwd=tmp_path,
+            env={**os.environ, "HF_HUB_OFFLINE": "1", "DATABASE": database},
+            capture_output=True,
+            text=True,
+            timeout=PROGRAM_HANG,
+            check=False,
+        )
     if "on Debian: apt-get install fonts-" in done.stderr:
         pytest.skip("the fonts that pages are made with are not installed")
     assert done.returncode == 0, done.stderr
+    printed = "".join(PRINTED.findall(text))
+    assert not printed or done.stdout == printed
 
 
 def row_of(page: Path, name: str) -> list[str]:

@@ -49,6 +49,7 @@ OTHER: dict[str, tuple[str, Any]] = {
     "quantization": ("int8", "int8"),
     "keys": ("/etc/keys", Path("/etc/keys")),
     "classifiers": ("~/kept", Path.home() / "kept"),
+    "batches": ("~/later", Path.home() / "later"),
     "cors_origins": ("https://a.example,https://b.example", ("https://a.example", "https://b.example")),
     "fetch": ("allow", "allow"),
     "fetch_hosts": ("a.example,[::1]:80", frozenset({"a.example", "[::1]:80"})),

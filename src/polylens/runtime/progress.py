@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def progress_bar(total: int, shown: bool, what: str = "embedding") -> Iterator[Callable[[int], None]]:
+def progress_bar(total: int, shown: bool, what: str = "embedding") -> Iterator[Callable[[float], None]]:
     """Draws a bar on stderr where that is a terminal; draws nothing where it is not, or unless `shown`.
 
     Args:
@@ -16,7 +16,7 @@ def progress_bar(total: int, shown: bool, what: str = "embedding") -> Iterator[C
         what: The word before the bar.
 
     Yields:
-        A function to call with the number of inputs that each batch finished.
+        A function to call with the number of inputs that each batch finished; shares of inputs add up.
     """
     if not shown:
         yield lambda _: None

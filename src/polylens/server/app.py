@@ -47,7 +47,7 @@ def create_mcp_app(settings: Settings) -> Starlette:
     Raises:
         PolylensError: A model, the file of keys or the library cannot be used.
     """
-    server = Server(settings)
+    server = Server(settings, runs_batches=False)
     mcp = _mcp(server)
     assert mcp is not None, "the settings have a library"
     return _app(server, [*health_routes(server), mcp.route()], mcp)

@@ -16,7 +16,7 @@ from starlette.routing import BaseRoute
 
 from polylens import __version__
 from polylens.errors import NotFoundError
-from polylens.server.dialects import cohere, gemini, ollama, tei, voyage
+from polylens.server.dialects import cohere, gemini, ollama, openai, tei, voyage
 from polylens.server.dialects.translating import Route
 from polylens.server.endpoints.models import model_info
 from polylens.server.http import schemas
@@ -29,7 +29,7 @@ from polylens.server.state import Server
 
 R = TypeVar("R", bound=schemas.Request)
 
-DIALECTS = (cohere, gemini, voyage, tei, ollama)
+DIALECTS = (cohere, gemini, voyage, tei, ollama, openai)
 
 
 def all_routes(server: Server, index_page: Response | None) -> Sequence[BaseRoute]:
@@ -45,6 +45,7 @@ def all_routes(server: Server, index_page: Response | None) -> Sequence[BaseRout
     documented = [NamedRoute(each.path, handler, methods=[each.method]) for each, handler in operations]
     return [
         *documented,
+        NamedRoute("/v1/files/{file_id}/content", openai.content_handler(server)),
         NamedRoute("/", plain.root),
         NamedRoute("/openapi.json", plain.openapi),
         NamedRoute("/docs", plain.reference),

@@ -26,6 +26,7 @@ PREFIX = "POLYLENS_"  # before the name of every environment variable
 OTHER_VARIABLES = frozenset(
     {
         "POLYLENS_CACHE",
+        "POLYLENS_DATABASE_SCHEMAS",
         "POLYLENS_KEY",
         "POLYLENS_SCREENSHOTS",
         "POLYLENS_TEST_HIDE",
@@ -215,6 +216,13 @@ class Settings(BaseSettings):
         "Folder of trained classifiers, made when the first one is trained.",
         "FOLDER",
     )
+    batches: HomePath = _set(
+        Path("~/.local/share/polylens/batches"),
+        "Folder of the files and batches of OpenAI's interface, of one server at a time; made at the first upload.",
+        "FOLDER",
+    )
+    batch_days: int = _set(30, "Time after which such files, and batches that ended, are deleted.", "DAYS", ge=1)
+    max_batches_mb: int = _set(4_096, "Maximum disk for such files, answers included.", "MB", ge=1)
     cors_origins: Texts = _set(
         (), "Web origins whose pages may call the server from a browser.", Form(metavar="ORIGIN", flag="cors-origin")
     )

@@ -8,7 +8,9 @@ from typing import Any
 
 from starlette.applications import Starlette
 
+from polylens.server.batches.store import BatchStore
 from polylens.server.classifiers.store import ClassifierStore
+from polylens.server.endpoints.batches import BatchRunner
 from polylens.server.endpoints.classify import ClassifyEndpoint
 from polylens.server.endpoints.embedding_service import EmbeddingService
 from polylens.server.endpoints.embeddings import EmbeddingsEndpoint
@@ -35,13 +37,14 @@ class Server:
 
     Args:
         settings: The settings of the server.
+        runs_batches: Whether it keeps the folder of batches, which one server does at a time.
 
     Raises:
         PolylensError: A model, the file of keys or the library cannot be used.
     """
 
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
+    def __init__(self, settings: Settings, *, runs_batches: bool = True) -> None:
+        self.settings, self._runs_batches = settings, runs_batches
         self.models = Registry(settings)
         self.cache = Cache(settings.cache_mb * MB)
         fetcher = Fetcher(settings.fetch_policy)
@@ -57,6 +60,8 @@ class Server:
         self.read = ReadEndpoint(self.models, fetcher, settings.limits)
         self.metrics = Metrics(self.models, self.cache)
         self.responder = _responder(settings, self.metrics)
+        self.batch_store = BatchStore(settings.batches, settings.max_batches_mb * MB, settings.batch_days)
+        self.batches = BatchRunner(self.batch_store, self.embeddings.post, self.responder.memory, self.metrics)
         self.library = _library(settings, self.models)
 
     @contextlib.asynccontextmanager
@@ -67,10 +72,13 @@ class Server:
                 served.scheduler.start()
         if self.library is not None:
             self.library.start()
+        if self._runs_batches:
+            await self.batches.start()
         try:
             yield
         finally:
             self.responder.stopping = True
+            await self.batches.stop()
             if self.library is not None:
                 await self.library.stop()
             for served in self.models:

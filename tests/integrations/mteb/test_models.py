@@ -20,6 +20,7 @@ from polylens.errors import InputError
 from polylens.integrations.mteb import LateInteraction, LibrarySearch, PolylensEncoder, RerankerScores, encoder
 from polylens.integrations.mteb.models import rows
 from polylens.runtime.embedder import Embedder
+from polylens.runtime.pairs import PairOptions
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # mteb, scikit-learn and scipy warn of small data
 
@@ -65,8 +66,45 @@ def test_every_type_of_task_runs_with_dense_vectors(nano: Embedder) -> None:
 def test_every_search_task_runs_with_late_interaction_and_a_reranker(nano: Embedder) -> None:
     assert "MockRetrievalTask" in ran(encoder(nano, multivector=True))
     scores = RerankerScores(polylens.load_reranker("nano"))
-    not_reranked = "requires top_ranked documents|reads a text or an image, and this task's items have both"
-    assert "MockRerankingTask" in ran(scores, but=not_reranked)
+    assert "MockRerankingTask" in ran(scores, but="requires top_ranked documents")
+
+
+def test_a_reranker_scores_items_with_a_text_and_an_image(nano: Embedder) -> None:
+    """A document counts by its better part, a query by the mean over its parts."""
+    import PIL.Image
+
+    reranker = polylens.load_reranker("nano")
+    red, blue = (PIL.Image.new("RGB", (60, 60), name) for name in ("red", "blue"))
+    queries = [{"text": "red", "image": blue}, {"text": "port fees", "image": red}, {"text": "red", "image": red}]
+    documents = [{"text": "a heron", "image": red}, {"text": "port fees", "image": blue}, {"text": "", "image": red}]
+    found = RerankerScores(reranker).predict(
+        loader(queries),
+        loader(documents),
+        task_metadata=MockRetrievalTask.metadata,
+        hf_split="test",
+        hf_subset="default",
+    )
+    wanted = []
+    for query, document in zip(queries, documents, strict=True):
+        grid = [[reranker.score([(q, d)], PairOptions())[0] for d in document.values()] for q in query.values()]
+        wanted.append(np.mean([max(row) for row in grid]))
+    np.testing.assert_allclose(found, wanted, atol=2e-5)  # another batch sums in another order
+    assert len({round(float(score), 3) for score in found}) == 3
+
+
+def test_summaries_are_judged_by_the_likeness_to_peoples(nano: Embedder) -> None:
+    task = filled(mteb.get_task("SummEvalSummarization.v2"))
+    result = mteb.evaluate(encoder(nano), task, cache=None, show_progress_bar=False)
+    likeness = [
+        nano.similarity(
+            *(nano.encode_text(each, "text-matching") for each in (row["machine_summaries"], row["human_summaries"]))
+        )
+        for row in task.dataset["default"]["test"]
+    ]
+    ranks = [np.argsort(np.argsort(-each.max(axis=1))) for each in likeness]
+    wanted = np.mean([1 - 6 * np.sum((rank - np.arange(4)) ** 2) / (4 * 15) for rank in ranks])  # Spearman's rho
+    assert result.task_results[0].get_score() == pytest.approx(wanted)
+    assert wanted > 0.5
 
 
 def test_a_library_finds_what_it_is_asked_for(nano: Embedder) -> None:

@@ -92,7 +92,11 @@ def test_help_is_aligned_by_the_ids_of_its_paragraphs(help_folder: Path, monkeyp
         TextPair("A list is numbered while you type it.", "Eine Liste wird nummeriert, während Sie tippen."),
     )  # what is not translated, has no id or is code is left out
     monkeypatch.setattr(help_pages, "PASSAGE", 40)
-    assert help_pages.passages("en", help_folder) == ("Numbered Lists", "A list is numbered while you type it.")
+    assert help_pages.passages("en", help_folder) == (
+        "Numbered Lists",
+        "A list is numbered while you type it.",
+        "LibreOffice Writer Help",
+    )
     assert help_pages.texts("en", help_folder)[:2] == ("Numbered Lists", "A list is numbered while you type it.")
     [held_out] = help_pages.pages("de", "held_out", help_folder)
     assert held_out.title == "Tabellen" and held_out.paragraphs["par_id2"] == "Eine Tabelle hat Zeilen und Spalten."

@@ -54,6 +54,14 @@ OPERATIONS = [
     ("POST", "/api/embeddings"),
     ("GET", "/api/tags"),
     ("GET", "/api/version"),
+    ("POST", "/v1/files"),
+    ("GET", "/v1/files"),
+    ("GET", "/v1/files/{file_id}"),
+    ("DELETE", "/v1/files/{file_id}"),
+    ("POST", "/v1/batches"),
+    ("GET", "/v1/batches"),
+    ("GET", "/v1/batches/{batch_id}"),
+    ("POST", "/v1/batches/{batch_id}/cancel"),
 ]
 
 

@@ -5,8 +5,9 @@ The protocols are those of `mteb.models.models_protocols`, version 2.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import chain
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from itertools import chain, product
 from typing import Any, Literal
 
 import numpy as np
@@ -29,7 +30,7 @@ from polylens.types import Embedding, FloatArray
 
 DENSE_CHUNK = 10_000  # documents whose vectors are in memory at once: 80 MB of 2048 numbers each
 LATE_CHUNK = 500  # the same for multi-vectors: 200 MB of pages with 768 vectors each
-PAIR_CHUNK = 256  # pairs of a query and a document whose images are in memory at once
+PAIR_CHUNK = 256  # items of a query and a document whose images are in memory at once
 
 SIDES = {PromptType.query: "query", PromptType.document: "passage"}
 
@@ -260,16 +261,22 @@ class RerankerScores:
     ) -> FloatArray:
         """Scores the query and the document at each place: `[N]`.
 
-        Raises:
-            InputError: An item has a text and an image, which a reranker does not read together.
+        Where an item has a text and an image, which a reranker does not read together, each part makes pairs of its
+        own. A document counts by its better part, and a query by the mean over its parts, as in `Library.search`.
         """
         del hf_split, prompt_type
-        sides = zip(_single(inputs1), _single(inputs2), strict=True)
-        scores: list[FloatArray] = []
+        sides = zip(_shared(inputs1), _shared(inputs2), strict=True)
+        scores: list[float] = []
         with progress_bar(len(inputs1.dataset), show_progress_bar, f"{task_metadata.name} {hf_subset}") as progress:
-            for pairs in _runs(sides, PAIR_CHUNK):
-                scores.append(self.reranker.score(pairs, PairOptions(), progress))
-        return np.concatenate(scores) if scores else np.zeros(0, dtype=np.float32)
+            for items in _runs(sides, PAIR_CHUNK):
+                pairs = [pair for query, document in items for pair in product(query, document)]
+                found = self.reranker.score(pairs, PairOptions(), partial(_in_items, progress, len(items) / len(pairs)))
+                place = 0
+                for query, document in items:
+                    grid = found[place : place + len(query) * len(document)].reshape(len(query), len(document))
+                    scores.append(float(grid.max(axis=1).mean()))
+                    place += grid.size
+        return np.array(scores, dtype=np.float32)
 
 
 def role(
@@ -322,15 +329,19 @@ def rows(batch: Mapping[str, Any]) -> Iterator[tuple[Input, ...]]:
     yield from zip(*columns, strict=True)
 
 
-def _single(loader: Iterable[Mapping[str, Any]]) -> Iterator[Input]:
+def _shared(loader: Iterable[Mapping[str, Any]]) -> Iterator[tuple[Input, ...]]:
     """The items of a dataloader; equal texts in a row are one object, which a reranker prepares once."""
     last: Input | None = None
     for batch in loader:
         for item in rows(batch):
-            if len(item) != 1:
-                raise InputError("a reranker reads a text or an image, and this task's items have both")
-            last = last if isinstance(last, str) and last == item[0] else item[0]
-            yield last
+            parts = [last if isinstance(part, str) and part == last else part for part in item]
+            last = next((part for part in parts if isinstance(part, str)), None)
+            yield tuple(parts)
+
+
+def _in_items(progress: Callable[[float], None], share: float, pairs: int) -> None:
+    """Tells of finished pairs as of items, a pair being a `share` of one."""
+    progress(pairs * share)
 
 
 def _runs(items: Iterable[Any], size: int) -> Iterator[list[Any]]:

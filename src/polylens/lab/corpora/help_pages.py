@@ -131,7 +131,7 @@ def passages(language: str, folder: Path = FOLDER) -> tuple[str, ...]:
     """Runs of neighbouring paragraphs of the training pages of a language, in a fixed order."""
     found = []
     for page in pages(language, "train", folder):
-        run = page.title
+        run = ""
         for text in page.paragraphs.values():
             if len(run) + len(text) > PASSAGE:
                 found.append(run)

@@ -34,6 +34,7 @@ class Operation:
     summary: str
     response: str  # schema of a good response: a key of RESPONSES
     request: type[schemas.Request] | None = None  # schema of the body; None for an operation without one
+    form: Mapping[str, Any] | None = None  # schema of the fields of a form, which is no JSON
     error: str = "Error"  # schema of a response that is no success: a key of RESPONSES
     errors: Mapping[int, str] = field(default_factory=ERRORS.copy)  # status -> when it is sent
 
@@ -194,6 +195,8 @@ def _operation(operation: Operation) -> dict[str, Any]:
         described["parameters"] = [{"name": name, "in": "path", "required": True, "schema": _STR} for name in names]
     if operation.request is not None:
         described["requestBody"] = {"required": True, "content": _json(operation.request.__name__)}
+    if operation.form is not None:
+        described["requestBody"] = {"required": True, "content": {"multipart/form-data": {"schema": operation.form}}}
     return described
 
 

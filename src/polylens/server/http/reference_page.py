@@ -45,8 +45,10 @@ def _fields(document: Mapping[str, Any], operation: Mapping[str, Any]) -> Iterat
     """A table of the fields of a request body."""
     if "requestBody" not in operation:
         return
-    reference = operation["requestBody"]["content"]["application/json"]["schema"]["$ref"]
-    schema = document["components"]["schemas"][reference.rpartition("/")[2]]
+    [content] = operation["requestBody"]["content"].values()  # JSON, or a form
+    schema = content["schema"]
+    if "$ref" in schema:
+        schema = document["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
     required = schema.get("required", ())
     yield "<table>"
     for name, field in schema["properties"].items():

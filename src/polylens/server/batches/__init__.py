@@ -1,0 +1,1 @@
+"""Files and batches of OpenAI's interface, in a folder that one server keeps."""
