@@ -1,6 +1,6 @@
 """A learning curve of the text side: how much meaning a causal decoder of some size learns from the teacher.
 
-    python benchmarks/text_distillation.py --vocab 44032 --layers 6 --steps 1600 --minutes 15
+    python benchmarks/text_distillation.py --vocab 40448 --layers 6 --steps 1600 --minutes 15
 
 The teacher answers the texts of each step, and the recall@1 of the student on `polylens eval meaning` is in the log of
 its run at every checkpoint. A run that was stopped goes on where it was. Needs the training extra, and the sources of
@@ -21,7 +21,7 @@ from polylens.train.progress import TrainingProgress
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--vocab", type=int, default=44_032, help="tokens")
+    parser.add_argument("--vocab", type=int, default=40_448, help="tokens")
     parser.add_argument("--layers", type=int, default=6)
     parser.add_argument("--steps", type=int, default=1600, help="the rate falls along a cosine over them")
     parser.add_argument("--rate", type=float, default=4e-3, help="learning rate at the beginning")

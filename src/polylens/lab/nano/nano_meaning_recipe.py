@@ -15,7 +15,7 @@ from polylens.lab.nano.nano_recipe import ALL_SCRIPTS, CROPS, DOCUMENTS, HALF_PA
 from polylens.lab.nano.schedule import Recipe, Weights
 from polylens.models.jina_v4.config import JinaV4Config
 
-VOCAB = 44_032  # tokens
+VOCAB = 40_448  # tokens
 WIDTH = 384  # the teacher's
 
 

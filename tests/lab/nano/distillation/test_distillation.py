@@ -86,8 +86,8 @@ def small(**changes: object) -> Recipe:
         multivector_dim=16,
         matryoshka_dims=(8, WIDTH),
     )
-    few = replace(like.distillation, texts_a_step=6, pairs_a_step=4)
-    stages = (replace(like.stages[0], steps=6),)
+    few = replace(like.distillation, texts_a_step=24, pairs_a_step=12)
+    stages = (replace(like.stages[0], steps=6, learning_rate=1e-2),)
     small = replace(
         like,
         model=model,
@@ -226,15 +226,17 @@ def test_a_batch_of_lessons_is_decided_by_its_seed_and_answered_by_the_teacher(
     first, again, other = draw(7), draw(7), draw(8)
     assert torch.equal(first.tokens.ids, again.tokens.ids) and not torch.equal(first.tokens.ids, other.tokens.ids)
     items = first.tokens.items()
-    assert len(items) == 6 + 2 * 4 == len(first.teachers.lengths) and first.num_pairs == 4
+    assert len(items) == 24 + 2 * 12 == len(first.teachers.lengths) and first.num_pairs == 12
     said = [processor.tokenizer.decode(item.token_ids.tolist()) for item in items]
     rows = [text.partition(": ")[2] for text in said]
-    alone = [processor.text(text, task=None, prompt_name="query", max_length=None) for text in rows]
-    assert all(one.pool == item.pool for one, item in zip(alone, items, strict=True))
+    for text, item in zip(said, items, strict=True):
+        role = "query" if text.startswith("Query") else "passage"
+        alone = processor.text(text.partition(": ")[2], task=None, prompt_name=role, max_length=None)
+        assert alone.pool == item.pool and np.array_equal(alone.token_ids, item.token_ids)
     assert torch.allclose(school.wanted(first), school.dense(rows), atol=1e-5)
     english, other_side = ("Query", "Passage") if first.english_asks else ("Passage", "Query")
-    assert all(text.startswith(english) for text in said[6:10])
-    assert all(text.startswith(other_side) for text in said[10:])
+    assert all(text.startswith(english) for text in said[24:36])
+    assert all(text.startswith(other_side) for text in said[36:])
 
 
 def test_the_table_begins_with_what_each_token_means_by_itself(school: schooling.Schooling, tmp_path: Path) -> None:
