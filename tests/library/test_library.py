@@ -499,7 +499,9 @@ class TestInterruption:
         assert len(whole(folder)) == 16
 
     def test_two_writers(self, folder: Path) -> None:
-        with Store.create(folder / ".polylens", "fake", 32), pytest.raises(LibraryBusyError, match=f"{os.getpid()}"):
+        Store.create(folder / ".polylens", "fake", 32).close()
+        making = Store.stage(folder / ".polylens", "fake", 32)
+        with making, pytest.raises(LibraryBusyError, match=f"{os.getpid()}"):
             Library(folder, FakeEmbedder()).update()
 
     @pytest.mark.skipif(os.name == "nt", reason="needs signals")
