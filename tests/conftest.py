@@ -77,8 +77,9 @@ def endpoint() -> Iterator[str]:
 
 
 @pytest.fixture
-def shelf(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
+def shelf(endpoint: str, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> str:
     """The address of an index in a bucket that no other test uses."""
+    monkeypatch.setenv("POLYLENS_CACHE", str(tmp_path_factory.mktemp("cache")))  # for copies of indexes
     for name, value in buckets.environment(endpoint).items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr("polylens.index.table.store.READER_GRACE", 0.05)

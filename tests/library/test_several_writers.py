@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-import http.client
-import http.server
 import os
 import random
 import subprocess
 import sys
 import threading
 import time
-import urllib.parse
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pytest
 from tests.support import buckets
 from tests.support.fakes import FakeEmbedder
 from tests.support.killing import contents
+from tests.support.relays import relaying
 from tests.support.root import ROOT
 from tests.support.stores import pages
 from tests.support.waiting import HANG
@@ -270,45 +267,12 @@ class TestUpdates:
         assert read_unsearchable(storage) == {"a": one, "c": other}
 
 
-class Forgetful(http.server.BaseHTTPRequestHandler):
-    """A store that takes every put, whatever its condition: the requests go on to a server without their conditions."""
-
-    backend = ""
-    protocol_version = "HTTP/1.1"
-
-    def relay(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        if "chunked" in self.headers.get("Transfer-Encoding", ""):
-            raise AssertionError("not expected of this client")
-        headers = {name: value for name, value in self.headers.items() if not name.lower().startswith("if-")}
-        connection = http.client.HTTPConnection(urllib.parse.urlsplit(self.backend).netloc, timeout=HANG)
-        connection.request(self.command, self.path, body, headers)
-        answer = connection.getresponse()
-        content = answer.read()
-        self.send_response(answer.status)
-        for name, value in answer.getheaders():
-            if name.lower() not in ("transfer-encoding", "content-length", "connection", "date", "server"):
-                self.send_header(name, value)
-        length = answer.getheader("Content-Length") if self.command == "HEAD" else str(len(content))
-        self.send_header("Content-Length", length or "0")
-        self.end_headers()
-        self.wfile.write(content)
-
-    do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = relay
-
-    def log_message(self, *_: Any) -> None:
-        """Says nothing."""
-
-
 @pytest.fixture
 def forgetful(shelf: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The index's address on a store that ignores conditions."""
-    handler = type("Handler", (Forgetful,), {"backend": os.environ["AWS_ENDPOINT_URL"]})
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.server_address[1]}")
+    with relaying(os.environ["AWS_ENDPOINT_URL"], conditions=False) as (address, _):
+        monkeypatch.setenv("AWS_ENDPOINT_URL", address)
         yield shelf
-        server.shutdown()
 
 
 @needs_moto

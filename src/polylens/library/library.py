@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from polylens.index.ranking.filters import Filters
     from polylens.index.search import By
     from polylens.index.storage.base import Storage
+    from polylens.index.storage.mirror import Mirror
     from polylens.index.table.manifest import Manifest
     from polylens.index.table.snapshot import FileRecord, Snapshot, StoredPage
     from polylens.index.table.store import Store
@@ -83,6 +84,11 @@ class Library:
             self._source = BucketSource(BucketStorage(str(folder)))
         self._embedder = embedder
         self._follows_index = embedder is None  # then the model is the one that the index names, whichever that is
+        self._mirror: Mirror | None = None
+        if self.storage.is_remote:
+            from polylens.index.storage.mirror import mirror_of
+
+            self._mirror = mirror_of(self.storage)
         self._database: Any = None  # LanceDB's connection, kept for the next search
         self._facets: tuple[tuple[str, int], Facets] | None = None  # with the state of the index that they are of
         self._unreadable: dict[str, Unreadable] = {}
@@ -381,8 +387,10 @@ class Library:
         return manifest
 
     def _open_snapshot(self, manifest: Manifest) -> Snapshot:
-        from polylens.index.table.snapshot import open_snapshot
+        from polylens.index.table.snapshot import Snapshot, open_snapshot
 
+        if self._mirror is not None and (copy := self._mirror.table(manifest.table)) is not None:
+            return Snapshot(copy, manifest, self.storage)
         if self._database is None:
             with self.storage.reading():
                 self._database = self.storage.connect()

@@ -26,6 +26,7 @@ PREFIX = "POLYLENS_"  # before the name of every environment variable
 OTHER_VARIABLES = frozenset(
     {
         "POLYLENS_CACHE",
+        "POLYLENS_INDEX_CACHE_GB",
         "POLYLENS_KEY",
         "POLYLENS_SCREENSHOTS",
         "POLYLENS_TEST_HIDE",

@@ -131,13 +131,25 @@ class BucketStorage(Storage):
             objects = obstore.list(self._objects, prefix).collect()
         return sum(each["size"] for each in objects if table is None or "/_indices/" not in each["path"])
 
-    def objects(self) -> Iterator[tuple[str, int, str, datetime]]:
-        """Everything that lies there: its name, bytes, the tag of its state, and when it was put."""
+    def objects(self, below: str | None = None, *, first: bool = False) -> Iterator[tuple[str, int, str, datetime]]:
+        """Everything that lies there: its name, bytes, the tag of its state, and when it was put.
+
+        Args:
+            below: Only what lies below this name.
+            first: Only the first few dozen, by name.
+        """
         import obstore
 
         with self.reading():
-            for batch in obstore.list(self._objects):
+            for batch in obstore.list(self._objects, below):
                 yield from ((each["path"], each["size"], each["e_tag"] or "", each["last_modified"]) for each in batch)
+                if first:
+                    return
+
+    @property
+    def endpoint(self) -> str:
+        """The address of the storage; "" for Amazon's."""
+        return _endpoint()
 
     def read(self, name: str) -> bytes:
         return self.get(name)[0]
