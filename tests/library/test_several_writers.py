@@ -75,8 +75,8 @@ def check(folder: Path, library: Library) -> None:
 @pytest.mark.parametrize(
     ("files", "rounds", "on"),
     [
-        (80, 2, "disk"),
-        pytest.param(40, 2, "bucket", marks=needs_moto),
+        (48, 2, "disk"),
+        pytest.param(24, 2, "bucket", marks=needs_moto),
         pytest.param(2_000, 4, "disk", marks=pytest.mark.slow),
         pytest.param(2_000, 4, "bucket", marks=[pytest.mark.slow, needs_moto]),
     ],

@@ -290,7 +290,7 @@ class Update:
 
     def _look_at_others(self) -> None:
         """Learn which files other writers saved, and count those of this run's that they took over."""
-        if self._store.has_company:
+        if self._store.has_met:
             self._sharing.note(self._store.files())
         for job in self._sharing.left():
             self._total_pages -= job.num_pages

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import os
 import signal
 import socket
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,7 @@ from tests.support.killing import contents
 from tests.support.root import ROOT
 from tests.support.waiting import HANG
 
-from polylens.errors import InputError
+from polylens.errors import InputError, PolylensError, StorageUnavailableError
 from polylens.library.library import Library
 from polylens.library.progress import UpdateProgress
 
@@ -43,6 +45,9 @@ def cluster() -> Iterator[None]:
     ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=200 * 2**20)
     yield
     ray.shutdown()
+    with warnings.catch_warnings():  # sockets that Ray leaves open
+        warnings.simplefilter("ignore")
+        gc.collect()
     if before is None:
         del os.environ["PYTHONPATH"]
     else:
@@ -89,7 +94,7 @@ def test_the_index_is_the_one_that_this_machine_makes_alone(folder: Path, tmp_pa
     assert told[-1].done_pages == pages and {each.phase for each in told} == {"scanning", "indexing", "finishing"}
     here = tmp_path / "here"
     here.mkdir()
-    for path in folder.glob("*.*"):
+    for path in folder.glob("[!.]*"):
         os.link(path, here / path.name)
     Library(here, FakeEmbedder()).update()
     assert contents(folder) == contents(here)
@@ -159,6 +164,28 @@ def test_from_a_bucket_into_a_bucket_and_the_driver_is_killed(folder: Path, shel
     BucketStorage(source).remove("07.txt")
     assert Library(source, FakeEmbedder(), index=shelf).update(executor=executor()).removed == 1
     assert "07.txt" not in library.files()
+
+
+def test_a_model_that_cannot_be_loaded_is_one_line(folder: Path) -> None:
+    def load() -> FakeEmbedder:
+        raise InputError("no such weights")
+
+    with pytest.raises(PolylensError, match=r"an actor of Ray failed \(.*no such weights"):
+        Library(folder, FakeEmbedder()).update(executor=executor(load))
+    assert Library(folder, FakeEmbedder()).update().indexed == FILES
+
+
+def test_a_bucket_that_refuses_is_no_unreadable_file(shelf: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from polylens.index.storage.bucket import BucketStorage
+
+    source = f"{shelf.rsplit('/', 2)[0]}/source"
+    BucketStorage(source).write("a.txt", b"word")
+    work = executor()
+    monkeypatch.setattr(
+        "polylens.integrations.ray.bulk._credentials", lambda: {"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}
+    )
+    with pytest.raises(StorageUnavailableError, match="does not answer"):
+        Library(source, FakeEmbedder(), index=shelf).update(executor=work)
 
 
 def test_a_bucket_is_read_by_ray_only(shelf: str) -> None:

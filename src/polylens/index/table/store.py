@@ -74,6 +74,8 @@ class Store:
         self.manifest = manifest
         self.has_missed = False
         """Whether others changed the index that `publish` replaced, while this one was made."""
+        self.has_met = False
+        """Whether others had committed to it between the last two commits of this store."""
         self.has_company = False
         """Whether others were seen to commit to it at the same time."""
         self._name = name
@@ -205,7 +207,7 @@ class Store:
         try:
             holder = storage.holder()
             if holder is not None and holder.purpose == "write":
-                raise LibraryBusyError(busy(holder, str(storage)))
+                storage.lock().close()  # refused, with the holder's name and when it can be taken over
             manifest = read_manifest(storage, model_id=model_id)  # again: it may have been rebuilt meanwhile
             store = cls(storage, manifest, presence=presence)
             if not is_keyed(store._table):
@@ -285,7 +287,9 @@ class Store:
         is_large = sum(file.rows.nbytes for file in files) > MERGED_BYTES
         with self.storage.writing():
             try:
-                self.has_company |= self._is_changed()
+                self._table.checkout_latest()
+                self.has_met = int(self._table.version) != self._seen
+                self.has_company |= self.has_met
                 retried((lambda: self._append(files, gone)) if is_large else attempt, str(self.storage))
             except (PolylensError, RuntimeError, OSError, ValueError):
                 self._require_current()  # the better reason, if it is one
@@ -293,11 +297,6 @@ class Store:
             self._seen = int(self._table.version)
             self._require_current()
             self._index_words()
-
-    def _is_changed(self) -> bool:
-        """Whether others have committed since this store last did."""
-        self._table.checkout_latest()
-        return int(self._table.version) != self._seen
 
     def _index_words(self) -> None:
         """Bring the index of words up to date now and then, unless another process does."""

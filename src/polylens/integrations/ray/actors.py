@@ -65,6 +65,8 @@ class Done:
     """The process that embedded it."""
     seconds: float = 0.0
     """That its model took, the page's share of the batch."""
+    failure: str = ""
+    """Why the storage of the files cannot be used, which is no fault of the file."""
 
 
 def packed(values: list[Any]) -> Batch:
@@ -102,6 +104,8 @@ class Reading:
                     yield from self._pages(job, path)
             except DocumentError as error:
                 yield packed([Done(Step(job.number, Path(job.place), reason=str(error)))])
+            except StorageUnavailableError as error:
+                yield packed([Done(Step(job.number, Path(job.place)), failure=str(error))])
 
     def _pages(self, job: ToRead, path: Path) -> Iterator[Batch]:
         opener = _Kinds(readers(), self._max_pixels)
@@ -139,8 +143,8 @@ def _here(place: str) -> Iterator[Path]:
         path = Path(folder, name)
         try:
             path.write_bytes(BucketStorage(address).read(name))
-        except (FileNotFoundError, StorageUnavailableError) as error:
-            raise DocumentError(f"{place} cannot be read ({error})") from error
+        except FileNotFoundError as error:
+            raise DocumentError(f"{place} has gone since it was listed") from error
         yield path
 
 

@@ -11,11 +11,11 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from polylens.errors import InputError
+from polylens.errors import InputError, PolylensError, StorageUnavailableError
 from polylens.integrations.ray.actors import Batch, Done, Embedding, Model, Reading, ToRead, packed, unpacked
 from polylens.library.page_embedding import PageEmbedder
 from polylens.library.progress import Report, UpdateProgress
@@ -114,6 +114,7 @@ class RayExecutor:
             batch_format="numpy",
             compute=ActorPoolStrategy(min_size=1, max_size=readers),
             num_cpus=0.5,  # a model that computes on the same cores has to find room beside them
+            **({"runtime_env": {"env_vars": _credentials()}} if any("://" in job.place for job in jobs) else {}),
         )
         return pages.map_batches(
             Embedding,
@@ -126,12 +127,24 @@ class RayExecutor:
         )
 
     def _steps(self, files: list[File], dataset: Any) -> Iterator[Step[File]]:
-        from dataclasses import replace
+        from ray.exceptions import RayError
 
+        try:
+            yield from self._unpacked(files, dataset)
+        except RayError as error:
+            cause = getattr(error, "cause", None) or error
+            raise PolylensError(
+                f"an actor of Ray failed ({str(cause).strip().splitlines()[-1]}); what was saved stays, and the same "
+                "command goes on from there"
+            ) from error
+
+    def _unpacked(self, files: list[File], dataset: Any) -> Iterator[Step[File]]:
         batch: Batch
         seen: set[tuple[int, int]] = set()  # pages, in case a batch that Ray repeats was delivered already
         for batch in dataset.iter_batches(batch_size=None, batch_format="numpy", prefetch_batches=1):
             for done in unpacked(batch):
+                if done.failure:
+                    raise StorageUnavailableError(done.failure)
                 step: Step[int] = done.step
                 if step.page is not None:
                     if (step.file, step.page.number) in seen:
@@ -139,6 +152,11 @@ class RayExecutor:
                     seen.add((step.file, step.page.number))
                     self.work.note(done)
                 yield replace(step, file=files[step.file])  # type: ignore[arg-type, misc]
+
+
+def _credentials() -> dict[str, str]:
+    """This program's way into a bucket, for actors that are to read there; nodes with a way of their own need none."""
+    return {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
 
 
 def connect(address: str) -> None:
