@@ -17,6 +17,7 @@ from polylens.index.ranking.filters import Filters
 from polylens.index.search import RANKINGS
 from polylens.index.storage import mirror
 from polylens.index.storage.bucket import BucketStorage
+from polylens.index.storage.folder import folder_size
 from polylens.index.storage.mirror import Mirror
 from polylens.index.table.manifest import read_manifest
 from polylens.index.table.store import Store
@@ -98,13 +99,13 @@ def test_what_is_too_large_is_read_from_the_bucket(
 
 
 def test_the_copy_searched_longest_ago_makes_room(folder: Path, shelf: str) -> None:
-    copies = []
+    copies: list[Mirror] = []
     for i in range(3):
         Library(folder, FakeEmbedder(), index=f"{shelf}/{i}").update(rebuild=i > 0)
         (folder / ".polylens" / "elsewhere").unlink()
         name = read_manifest(f"{shelf}/{i}").table
-        size = BucketStorage(f"{shelf}/{i}").size()
-        copies.append(Mirror(BucketStorage(f"{shelf}/{i}"), most=2 * size + 4_000))
+        most = int(2.5 * folder_size(copies[0].folder)) if copies else 10**9
+        copies.append(Mirror(BucketStorage(f"{shelf}/{i}"), most=most))
         assert copies[-1].table(name) is not None
         os.utime(copies[-1].folder / "used", (i + 1, i + 1))
     assert [copy.folder.exists() for copy in copies] == [False, True, True]

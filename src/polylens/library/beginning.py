@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 from polylens.errors import InputError, LibraryBusyError
@@ -54,7 +55,7 @@ def _begun(storage: Storage, embedder: PageEmbedder, exists: bool, pool: int) ->
 
     [one] = embedder.embed(["?"], task="retrieval", prompt_name="passage")  # shows the widths of its vectors
     pool_tokens(one.multivector, pool)  # refused now if it cannot be done, not once an index was begun
-    make = Store.stage if exists else Store.create
+    make = Store.stage if exists else partial(Store.create, replace=False)
     ends = time.monotonic() + BEGIN_SECONDS
     while exists or not Store.exists(storage):
         try:

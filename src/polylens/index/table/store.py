@@ -18,9 +18,8 @@ the put on, and what a death between the two leaves is no index in the making.)
 from __future__ import annotations
 
 import contextlib
-import random
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -46,14 +45,12 @@ from polylens.index.table.repair import drop_orphans, orphan_files, orphan_table
 from polylens.index.table.schema import TOKEN_DIM, FilePages, is_keyed, page_schema, whole_rows
 from polylens.index.table.snapshot import FileRecord, Snapshot, open_snapshot, open_table, version_of
 from polylens.index.table.upgrade import add_languages, add_words, lacks_languages, lacks_words
-from polylens.index.table.upkeep import compact, index_new_pages, needs_compacting, upkeep_lock
+from polylens.index.table.upkeep import awaited_lock, compact, index_new_pages, needs_compacting, upkeep_lock
 from polylens.index.table.waste import is_wasteful
 
 MERGED_BYTES = 256 * 1024 * 1024  # of pages that are merged in one step, which takes twice as much memory
 STREAM_PAGES = 64  # pages of a larger commit in memory at a time
 READER_GRACE = 2.0  # seconds for which a superseded version stays readable; a search takes a tenth of one
-UPKEEP_SECONDS = 600.0  # to wait for another's upkeep, by what cannot be done meanwhile
-_LOOK_SECONDS = 0.5
 
 
 class Store:
@@ -94,7 +91,14 @@ class Store:
 
     @classmethod
     def create(
-        cls, path: str | Path | Storage, model_id: str, dim: int, token_dim: int = TOKEN_DIM, *, pool: int = 1
+        cls,
+        path: str | Path | Storage,
+        model_id: str,
+        dim: int,
+        token_dim: int = TOKEN_DIM,
+        *,
+        pool: int = 1,
+        replace: bool = True,
     ) -> Store:
         """Create an empty index, open for writing. An existing one is replaced, at once and as a whole.
 
@@ -106,14 +110,17 @@ class Store:
             dim: Numbers per dense vector.
             token_dim: Numbers per vector of a multi-vector.
             pool: How many times fewer vectors per multi-vector it will hold than the model gives.
+            replace: Whether to replace an existing one.
 
         Raises:
-            LibraryBusyError: Another process creates it, or makes it anew, or compacts it.
+            LibraryBusyError: Another process creates, rebuilds or compacts it, or has just created it (not `replace`).
             InputError: It cannot be written to.
         """
         storage = open_storage(path)
         lock = _lock_new(storage, "upkeep")  # others may write as soon as there is a manifest
         try:
+            if not replace and cls.exists(storage):
+                raise LibraryBusyError(busy(None, str(storage)))
             store = cls._new(storage, model_id, dim, token_dim, pool, lock, MANIFEST)
             store._presence = storage.join()
             store._lock = None
@@ -142,13 +149,13 @@ class Store:
             if staged and (staged.model_id, staged.dim, staged.token_dim, staged.pool) == wanted:
                 try:
                     store = cls(storage, staged, lock, name=STAGED)
-                    store._replaces = replaced and (replaced, version)
+                    store._replaces = None if replaced is None else (replaced, version)
                     store._ready_to_write()
                     return store
                 except PolylensError:  # its table is gone or broken: it begins anew
                     pass
             store = cls._new(storage, model_id, dim, token_dim, pool, lock, STAGED)
-            store._replaces = replaced and (replaced, version)
+            store._replaces = None if replaced is None else (replaced, version)
             return store
         except BaseException:
             lock.close()
@@ -314,7 +321,7 @@ class Store:
         Earlier pages go first, in a step of their own. Whoever is killed between the two finds those files new. An
         append does not conflict with another of the same pages, so it is done under the lock, one at a time.
         """
-        with self._locked():
+        with awaited_lock(self.storage, self._lock):
             self._table.checkout_latest()
             if self._table.count_rows(is_in("file", gone)):
                 self._table.delete(is_in("file", gone))
@@ -325,24 +332,6 @@ class Store:
                 for batch in whole_rows(file, self.manifest).to_batches(max_chunksize=STREAM_PAGES)
             )
             self._table.add(pa.RecordBatchReader.from_batches(schema, batches))
-
-    @contextlib.contextmanager
-    def _locked(self) -> Iterator[Lock]:
-        """A block that has the lock; waits while another process compacts.
-
-        Raises:
-            LibraryBusyError: It does so for too long, or another makes the index anew.
-        """
-        ends = time.monotonic() + UPKEEP_SECONDS
-        while True:
-            with upkeep_lock(self.storage, self._lock) as lock:
-                if lock is not None:
-                    yield lock
-                    return
-            holder = self.storage.holder()
-            if time.monotonic() > ends or (holder is not None and holder.purpose == "write"):
-                raise LibraryBusyError(busy(holder, str(self.storage)))
-            time.sleep(random.uniform(0.0, 2 * _LOOK_SECONDS))
 
     def compact(self, *, force: bool = False) -> None:
         """Bring the indices of words and of dense vectors up to date, merge small fragments, and free unused space.
@@ -429,7 +418,7 @@ class Store:
                     self._drop_orphans()
         if not (lacks_languages(self._table) or lacks_words(self._table)):
             return
-        with self._locked(), self.storage.writing():
+        with awaited_lock(self.storage, self._lock), self.storage.writing():
             self._table.checkout_latest()
             if lacks_languages(self._table):
                 add_languages(self._table)

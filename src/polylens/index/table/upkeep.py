@@ -7,6 +7,7 @@ faster than it indexes. What it cannot do, since others came between, the next o
 from __future__ import annotations
 
 import contextlib
+import random
 import time
 from collections.abc import Iterator
 from datetime import timedelta
@@ -15,12 +16,14 @@ from typing import Any
 from polylens.errors import LibraryBusyError
 from polylens.index.ranking import dense, full_text
 from polylens.index.storage.base import Storage
-from polylens.index.storage.lock import Lock, Presence
+from polylens.index.storage.lock import Lock, Presence, busy
 from polylens.index.table.conflicts import retried
 from polylens.index.table.waste import is_wasteful
 
 COMPACT_AT = 100  # fragments; 63 of them measured as fast to search as one
 TRIES = 4  # to compact while others commit
+UPKEEP_SECONDS = 600.0  # to wait for another's upkeep, by what cannot be done meanwhile
+LOOK_SECONDS = 1.0
 
 
 def needs_compacting(table: Any, storage: Storage, name: str) -> bool:
@@ -108,6 +111,25 @@ def upkeep_lock(storage: Storage, held: Lock | None) -> Iterator[Lock | None]:
         return
     with contextlib.closing(lock):
         yield lock
+
+
+@contextlib.contextmanager
+def awaited_lock(storage: Storage, held: Lock | None) -> Iterator[Lock]:
+    """A block that has the lock of an index; waits while another process compacts. Arguments as for `upkeep_lock`.
+
+    Raises:
+        LibraryBusyError: It does so for too long, or another makes the index anew.
+    """
+    ends = time.monotonic() + UPKEEP_SECONDS
+    while True:
+        with upkeep_lock(storage, held) as lock:
+            if lock is not None:
+                yield lock
+                return
+        holder = storage.holder()
+        if time.monotonic() > ends or (holder is not None and holder.purpose == "write"):
+            raise LibraryBusyError(busy(holder, str(storage)))
+        time.sleep(random.uniform(0.0, LOOK_SECONDS))
 
 
 def _alone(presence: Presence | None) -> contextlib.AbstractContextManager[bool]:

@@ -1,6 +1,6 @@
 """The HTTP server as a deployment of Ray Serve: the same application, in as many replicas as the load needs.
 
-    serve run polylens.integrations.ray.serving:app
+    serve run polylens.integrations.ray:app
 
 Its settings are those of `polylens serve`, from the environment of the replicas (`POLYLENS_MODELS`, ...). Each replica
 has its models, and makes its batches by tokens as the server does, so none are made by Serve.
