@@ -4,9 +4,9 @@
 
 The pages and queries are those of index_scale.py. Recall is that of the ten best pages by exact MaxSim over all of
 them. LanceDB is asked with its IVF_PQ index of the token vectors, refined tenfold; Qdrant Edge as this project works:
-the 1,024 nearest dense vectors (HNSW), then its own exact MaxSim. `--peers-env` names a folder where `pip install --target
-FOLDER --no-deps qdrant-edge-py` put it; without that, it is left out. fast-plaid needs another version of torch than
-this project, and is not measured.
+the 1,024 nearest dense vectors (HNSW), then its own exact MaxSim. `--peers-env` names a folder where `pip install
+--target FOLDER --no-deps qdrant-edge-py` put it; without that, it is left out. fast-plaid needs another torch than
+this project does, and is not measured.
 """
 
 from __future__ import annotations

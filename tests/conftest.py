@@ -30,6 +30,8 @@ SLOWEST_FILES = (
     "tests/server/test_http.py",
     "tests/test_bare_machine.py",
     "tests/train/test_clip_stages.py",
+    "tests/integrations/ray/test_bulk.py",
+    "tests/library/test_several_writers.py",
     "tests/library/test_rebuild.py",
     "tests/server/search_page/test_routes.py",
     "tests/library/test_object_storage.py",

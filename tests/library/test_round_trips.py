@@ -66,6 +66,8 @@ def test_it_follows_the_index(traffic: Traffic, folder: Path, shelf: str) -> Non
     Library(folder, FakeEmbedder(), index=shelf).update()
     assert library.search("entirely")[0].file == "new.txt"
     assert library.files().keys() == {path.name for path in folder.glob("*.txt")}
+    traffic.clear()
+    assert library.search("entirely")[0].file == "new.txt" and traffic.round_trips() <= 3, traffic.told()
     with Store.open(shelf, write=True) as store:
         store.compact(force=True)
     assert library.search("entirely")[0].file == "new.txt"

@@ -32,6 +32,7 @@ AT_ONCE = 64 * 2**20  # bytes that a search waits for; more is copied beside it
 _THREADS = 16
 _USED = "used"  # whose time says when a copy was last searched
 _LARGEST = 2**64 - 1
+_NOT_COPIED = ("/_transactions/", "/latest_version_hint.json")  # what only writers read, and the one file that changes
 _OLD_SECONDS = 60.0  # after which nobody reads what a later version superseded
 
 
@@ -100,7 +101,7 @@ class Mirror:
         sizes = {
             path: size
             for path, size, *_ in self._bucket.objects(f"{name}.lance")
-            if _version(path) <= newest and "/_transactions/" not in path
+            if _version(path) <= newest and not any(part in path for part in _NOT_COPIED)
         }
         if sum(sizes.values()) > self._most:
             return None
