@@ -18,10 +18,13 @@ class Sharing(Generic[Job]):
 
     Args:
         is_done: Whether what another writer saved, by file, is what a job is to make.
+        is_shared: Whether others may be at the same work. Then this one begins anywhere in the list, as all of them
+            would make the same files at the same time otherwise.
     """
 
-    def __init__(self, is_done: Callable[[Job, dict[str, FileRecord]], bool]) -> None:
+    def __init__(self, is_done: Callable[[Job, dict[str, FileRecord]], bool], *, is_shared: bool) -> None:
         self._is_done = is_done
+        self._is_shared = is_shared
         self._saved: dict[str, FileRecord] = {}
         self._left: deque[Job] = deque()
 
@@ -29,23 +32,23 @@ class Sharing(Generic[Job]):
         """Learn which files the index has, since other writers were seen."""
         self._saved = saved
 
+    def is_saved(self, job: Job) -> bool:
+        """Whether another writer is known to have done a job."""
+        return bool(self._saved) and self._is_done(job, self._saved)
+
     def left(self) -> Iterator[Job]:
         """The jobs that were left to others since this was last asked."""
         while self._left:
             yield self._left.popleft()
 
     def remaining(self, jobs: Iterable[Job]) -> Iterator[Job]:
-        """The jobs to do, but for those that another writer does first. It may be read in another thread.
-
-        Writers that begin together meet at the same files, so whoever sees another goes on elsewhere in the list.
-        """
-        waiting, has_moved = deque(jobs), False
+        """The jobs to do, but for those that another writer does first. It may be read in another thread."""
+        waiting = deque(jobs)
+        if self._is_shared and waiting:
+            waiting.rotate(random.randrange(len(waiting)))
         while waiting:
-            if self._saved and not has_moved:
-                waiting.rotate(random.randrange(len(waiting)))
-                has_moved = True
             job = waiting.popleft()
-            if self._is_done(job, self._saved):
+            if self.is_saved(job):
                 self._left.append(job)
             else:
                 yield job

@@ -46,6 +46,8 @@ class _Job:
     unread: dict[str, str] = field(default_factory=dict)  # reasons, by the names of parts
     is_read: bool = False
     has_failed: bool = False
+    is_left: bool = False
+    """Whether another writer saved it first."""
     only: frozenset[int] = frozenset()
     """The pages to be made anew of a file that has not changed; none means all."""
     read_by: dict[int, str] = field(default_factory=dict)
@@ -114,7 +116,7 @@ class Update:
         self._picture_pages = PicturePages(store.storage, self._before, ocr)
         self._saver = Saver(store, self._on_saved)
         self._done_pages = self._total_pages = self._done_files = self._total_files = 0
-        self._sharing: Sharing[_Job] = Sharing(_is_made)
+        self._sharing: Sharing[_Job] = Sharing(_is_made, is_shared=store.may_have_others)
 
     def run(self) -> None:
         """Bring the index up to date. What is finished is saved even where this ends early."""
@@ -248,7 +250,7 @@ class Update:
                 if step.file is not current:
                     current = step.file
                     self._tell("indexing", current.file)
-                if current.has_failed:
+                if current.has_failed or self._is_left(current):
                     continue
                 if step.refused:
                     self._refuse(step, step.refused)
@@ -293,12 +295,22 @@ class Update:
         if self._store.has_met:
             self._sharing.note(self._store.files())
         for job in self._sharing.left():
-            self._total_pages -= job.num_pages
-            self._done_files += 1
-            self.report.unchanged += 1
+            self._leave(job)
+
+    def _is_left(self, job: _Job) -> bool:
+        """Whether a file is left to another writer, who saved it before any page of it was embedded here."""
+        if not job.is_left and not job.rows and self._sharing.is_saved(job):
+            self._leave(job)
+        return job.is_left
+
+    def _leave(self, job: _Job) -> None:
+        job.is_left = True
+        self._total_pages -= job.num_pages
+        self._done_files += 1
+        self.report.unchanged += 1
 
     def _embed_batch(self, batch: list[Step[_Job]]) -> None:
-        batch = [step for step in batch if not step.file.has_failed]
+        batch = [step for step in batch if not (step.file.has_failed or self._is_left(step.file))]
         embeddings = embed_apart(self._embedder, [step.inputs for step in batch])
         for step, embedding in zip(batch, embeddings, strict=True):
             if isinstance(embedding, str):

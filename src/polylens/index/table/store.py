@@ -252,6 +252,14 @@ class Store:
         manifest = read_manifest(self.storage, model_id=self.model_id, name=self._name)
         return open_snapshot(self.storage, manifest, self._database)
 
+    @property
+    def may_have_others(self) -> bool:
+        """Whether others write to it now, or may do so as nobody knows; see `Presence`."""
+        if self._lock is not None or self._presence is None:
+            return False
+        with self._presence.alone() as is_alone:
+            return not is_alone
+
     def count(self) -> int:
         """Number of pages, in the latest state."""
         return self.snapshot().count()
