@@ -181,9 +181,8 @@ def test_a_bucket_that_refuses_is_no_unreadable_file(shelf: str, monkeypatch: py
     source = f"{shelf.rsplit('/', 2)[0]}/source"
     BucketStorage(source).write("a.txt", b"word")
     work = executor()
-    monkeypatch.setattr(
-        "polylens.integrations.ray.bulk._credentials", lambda: {"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}
-    )
+    wrong = {**buckets.environment("http://127.0.0.1:9")}
+    monkeypatch.setattr("polylens.integrations.ray.bulk._credentials", lambda: wrong)
     with pytest.raises(StorageUnavailableError, match="does not answer"):
         Library(source, FakeEmbedder(), index=shelf).update(executor=work)
 
