@@ -77,12 +77,7 @@ def index(
     from polylens.library.library import Library
 
     library = Library(folder, load_if_named(model, engine, quantization), index=at)
-    executor = None
-    if ray is not None:
-        from polylens.integrations.ray.bulk import executor_for
-
-        executor = executor_for(library, address=ray, engine=engine, quantization=quantization)
-    report = _update(library, rebuild, pool, ocr, executor)
+    report = _update(library, rebuild, pool, ocr, _executor(library, ray, engine, quantization))
     print(summary(report))
     if report.wordless:
         print(wordless(report))
@@ -95,6 +90,15 @@ def index(
             print(shown(f"passed over {name}: {reason}"), file=sys.stderr)
         for name, part, reason in report.partly:
             print(shown(f"read in part {name}, without {part}: {reason}"), file=sys.stderr)
+
+
+def _executor(library: Library, ray: str | None, engine: str | None, quantization: str | None) -> Executor | None:
+    """The Ray cluster that a command names; None where it names none."""
+    if ray is None:
+        return None
+    from polylens.integrations.ray.bulk import executor_for
+
+    return executor_for(library, address=ray, engine=engine, quantization=quantization)
 
 
 @app.command()

@@ -347,15 +347,13 @@ class Library:
             if self.storage.is_remote and self.has_files:
                 write_redirect(self.index_path, self.storage)
             tell, ready = progress or (lambda _: None), is_ready or (lambda *_: True)
-            update = Update(source, store, embedder, tell, ready, self._unreadable, ocr, executor)
-            update.run()
+            arguments = (source, store, embedder, tell, ready, self._unreadable, ocr, executor)
+            report = Update(*arguments).run()
             self._publish(store)
             if store.has_missed:  # others saved to the index that was replaced: what they saved is in the folder
-                caught_up = Update(source, store, embedder, tell, ready, self._unreadable, ocr, executor)
-                caught_up.run()
-                update.report.add(caught_up.report)
-        update.report.seconds = time.monotonic() - started
-        return update.report
+                report.add(Update(*arguments).run())
+        report.seconds = time.monotonic() - started
+        return report
 
     def _publish(self, store: Store) -> None:
         """Let an index that was made anew replace the one before, of which nothing stays."""

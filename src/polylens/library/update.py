@@ -118,7 +118,7 @@ class Update:
         self._done_pages = self._total_pages = self._done_files = self._total_files = 0
         self._sharing: Sharing[_Job] = Sharing(_is_made, is_shared=store.may_have_others)
 
-    def run(self) -> None:
+    def run(self) -> Report:
         """Bring the index up to date. What is finished is saved even where this ends early."""
         try:
             started = time.monotonic()
@@ -144,6 +144,7 @@ class Update:
         self._tell("finishing")
         with uninterrupted():
             self._store.compact()
+        return self.report
 
     # Scanning: what has changed?
 
