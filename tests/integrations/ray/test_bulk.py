@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.support import buckets
+from tests.support import buckets, tiny
+from tests.support.commands import polylens as run
 from tests.support.fakes import FakeEmbedder
 from tests.support.killing import contents
 from tests.support.root import ROOT
@@ -190,6 +191,20 @@ def test_a_bucket_that_refuses_is_no_unreadable_file(shelf: str, monkeypatch: py
 def test_a_bucket_is_read_by_ray_only(shelf: str) -> None:
     with pytest.raises(InputError, match=r"the files of s3://nowhere are read by Ray: add --ray local"):
         Library("s3://nowhere", FakeEmbedder(), index=shelf).update()
+
+
+def test_the_command(folder: Path, tmp_path: Path) -> None:
+    """With a model in a folder, which each actor loads for itself, on a cluster that runs."""
+    import ray
+
+    for path in sorted(folder.glob("*.txt"))[3:]:
+        path.unlink()
+    model = tiny.write(tmp_path / "tiny")
+    done = run("index", folder, "--model", model, "--ray", ray.get_runtime_context().gcs_address)
+    assert done.returncode == 0 and "3 indexed" in done.stdout, done.stderr
+    again = Library(folder)
+    assert again.files().keys() == {"00.txt", "01.txt", "02.txt"}
+    assert again.search("word1", by="text")[0].file == "01.txt"
 
 
 def test_rows_of_a_dataset() -> None:
