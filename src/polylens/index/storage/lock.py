@@ -155,12 +155,15 @@ class SharedPresence:
     @contextlib.contextmanager
     def alone(self) -> Iterator[bool]:
         """A block that no other writer enters, if there is none now; gives whether that is so."""
+        if sys.platform == "win32":  # it has no locks that are shared, so nobody knows of the others
+            yield False
+            return
         try:
             _lock(self._file)
         except OSError:
             is_alone = False
         else:
-            is_alone = sys.platform != "win32"  # it has no locks that are shared, so nobody knows of the others
+            is_alone = True
         try:
             yield is_alone
         finally:
