@@ -77,7 +77,7 @@ def index(
     from polylens.library.library import Library
 
     library = Library(folder, load_if_named(model, engine, quantization), index=at)
-    report = _update(library, rebuild, pool, ocr, _executor(library, ray, engine, quantization))
+    report = _update(library, rebuild, pool, ocr, _executor(library, ray, model, engine, quantization))
     print(summary(report))
     if report.wordless:
         print(wordless(report))
@@ -92,13 +92,15 @@ def index(
             print(shown(f"read in part {name}, without {part}: {reason}"), file=sys.stderr)
 
 
-def _executor(library: Library, ray: str | None, engine: str | None, quantization: str | None) -> Executor | None:
+def _executor(
+    library: Library, ray: str | None, model: str | None, engine: str | None, quantization: str | None
+) -> Executor | None:
     """The Ray cluster that a command names; None where it names none."""
     if ray is None:
         return None
     from polylens.integrations.ray.bulk import executor_for
 
-    return executor_for(library, address=ray, engine=engine, quantization=quantization)
+    return executor_for(library, model, address=ray, engine=engine, quantization=quantization)
 
 
 @app.command()

@@ -9,6 +9,7 @@ Ray, and what a driver had not committed is found new by the next one.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
@@ -175,9 +176,10 @@ def connect(address: str) -> None:
         raise InputError(
             f"Ray needs {missing.name}, which is not installed; it comes with pip install 'polylens[ray]'"
         ) from missing
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     if ray.is_initialized():
         return
-    os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # what fails is told as an error of this package
     options: dict[str, Any] = {"include_dashboard": False} if address == "local" else {}
     try:
         ray.init(address=address, log_to_driver=False, logging_level="ERROR", **options)
@@ -218,12 +220,13 @@ def index(
     from polylens.library.library import Library
 
     library = Library(source, Model(model, engine, quantization)() if model else None, index=index)
-    executor = executor_for(library, address=ray, engine=engine, quantization=quantization, embedders=embedders)
+    executor = executor_for(library, model, address=ray, engine=engine, quantization=quantization, embedders=embedders)
     return library.update(progress, rebuild=rebuild, pool=pool, ocr=ocr, executor=executor)
 
 
 def executor_for(
     library: Library,
+    model: str | None,
     *,
     address: str,
     engine: str | None = None,
@@ -234,6 +237,8 @@ def executor_for(
 
     Args:
         library: With the model that it is to be made with.
+        model: The name or the folder that it was loaded by; every node has to find it there. None is the name that
+            the index, or nano, has.
         address: As for `RayExecutor`, and so are the others.
 
     Raises:
@@ -243,6 +248,8 @@ def executor_for(
 
     connect(address)
     embedder = library.embedder
-    name = embedder.model_id.rpartition("@")[0] or embedder.model_id
-    model = Model(name, engine, quantization or quantization_of(embedder.model_id))
-    return RayExecutor(model, embedder.max_pixels, address=address, embedders=embedders)
+    name = model or embedder.model_id.rpartition("@")[0] or embedder.model_id
+    if Path(name).exists():
+        name = str(Path(name).absolute())  # actors run in other folders
+    loaded = Model(name, engine, quantization or quantization_of(embedder.model_id))
+    return RayExecutor(loaded, embedder.max_pixels, address=address, embedders=embedders)
