@@ -4,7 +4,7 @@ share of the time their models compute; beside the same update without Ray.
     python benchmarks/ray_speed.py [--pages 40] [--embedders 1,2] [--engine openvino] [--json FILE]
 
 Each run indexes made PDFs of the size of a sheet with nano. The cluster has as many cores as the machine. Starting it
-and loading the models is part of the time, and stands apart: `warm` is from the first page that came back to the end.
+and loading the models is part of the time, so measure many pages.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from made_pdfs import write_pdfs
 import polylens
 from polylens.integrations.ray import Model, RayExecutor
 from polylens.library.library import Library
-from polylens.library.progress import UpdateProgress
 
 SIDES = (560, 850)  # points
 
@@ -42,28 +41,21 @@ def main() -> None:
 def indexed(pages: int, engine: str, embedders: int | None) -> dict[str, Any]:
     """One run, with so many actors; None is the update of this process alone."""
     model = polylens.load("nano", engine=engine)
-    first: list[float] = []
-
-    def note(progress: UpdateProgress) -> None:
-        if progress.done_pages and not first:
-            first.append(time.monotonic())
-
     with tempfile.TemporaryDirectory(prefix="polylens-ray-") as folder:
         write_pdfs(Path(folder), pages, sides=SIDES)
         executor = None
         if embedders is not None:
             executor = RayExecutor(Model("nano", engine), model.max_pixels, embedders=embedders)
         began = time.monotonic()
-        report = Library(folder, model).update(note, executor=executor, ocr="off")
+        report = Library(folder, model).update(executor=executor, ocr="off")
         ended = time.monotonic()
     row: dict[str, Any] = {
         "embedding actors": embedders or "none, no Ray",
         "pages": report.pages,
         "pages/s": round(report.pages / (ended - began), 2),
-        "pages/s warm": round(report.pages / (ended - first[0]), 2),
     }
     if executor is not None:
-        row["share of the time that the models compute"] = round(executor.work.share(ended - first[0]), 2)
+        row["share of the time that the models compute"] = round(executor.work.share(ended - began), 2)
     print(json.dumps(row), flush=True)
     return row
 
