@@ -205,7 +205,7 @@ def test_the_command(folder: Path, tmp_path: Path) -> None:
     assert "INFO" not in done.stderr and "Traceback" not in done.stderr  # of Ray's own
     again = Library(folder)
     assert again.files().keys() == {"00.txt", "01.txt", "02.txt"}
-    assert again.search("word1", by="text")[0].file == "01.txt"
+    assert again.stored("01.txt", 1).text.startswith("word1 ")
 
 
 def test_rows_of_a_dataset() -> None:
