@@ -1,10 +1,10 @@
 """A learning curve of the text side: how much meaning a causal decoder of some size learns from the teacher.
 
-    python benchmarks/text_distillation.py --vocab 32768 --layers 6 --steps 1600 --minutes 15
+    python benchmarks/text_distillation.py --vocab 44032 --layers 6 --steps 1600 --minutes 15
 
-First the teacher embeds the lessons (some hundred texts per second and core), which later calls share; then the student
-learns, and its recall@1 on `polylens eval meaning` is in the log of its run at every checkpoint. Both go on where they
-stopped. Needs the training extra, and the sources of docs/guides/train-nano.md.
+The teacher answers the texts of each step, and the recall@1 of the student on `polylens eval meaning` is in the log of
+its run at every checkpoint. A run that was stopped goes on where it was. Needs the training extra, and the sources of
+docs/guides/train-nano.md.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import logging
 from dataclasses import replace
 from pathlib import Path
 
-from polylens.lab.nano.distillation.plan import lessons
 from polylens.lab.nano.loop import train
 from polylens.lab.nano.nano_meaning_recipe import LESSONS, WIDTH, nano_meaning, sized
 from polylens.train.progress import TrainingProgress
@@ -22,21 +21,23 @@ from polylens.train.progress import TrainingProgress
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--vocab", type=int, default=32_768, help="tokens")
+    parser.add_argument("--vocab", type=int, default=44_032, help="tokens")
     parser.add_argument("--layers", type=int, default=6)
-    parser.add_argument("--steps", type=int, default=1600, help="of 448 texts; the rate falls to zero over them")
+    parser.add_argument("--steps", type=int, default=1600, help="the rate falls along a cosine over them")
     parser.add_argument("--rate", type=float, default=4e-3, help="learning rate at the beginning")
     parser.add_argument("--minutes", type=float, help="stop at the next checkpoint after them")
-    parser.add_argument("--shards", type=int, default=96, help="lessons, 8,192 texts each")
-    parser.add_argument("--out", type=Path, default=Path("runs/distillation"), help="folder of lessons and runs")
+    parser.add_argument("--texts", type=int, default=320, help="texts per step, beside half as many aligned pairs")
+    parser.add_argument("--out", type=Path, default=Path("runs/distillation"), help="folder of the runs")
     asked = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
 
+    recipe = nano_meaning()
+    assert recipe.distillation is not None
     recipe = replace(
-        nano_meaning(),
+        recipe,
         model=sized(asked.vocab, WIDTH, asked.layers),
         stages=(replace(LESSONS, steps=asked.steps, learning_rate=asked.rate),),
-        lessons=lessons(asked.shards),
+        distillation=replace(recipe.distillation, texts_a_step=asked.texts, pairs_a_step=asked.texts // 2),
     )
 
     def report(progress: TrainingProgress) -> None:
@@ -45,7 +46,7 @@ def main() -> None:
 
     home = asked.out / f"{asked.vocab}x{WIDTH}x{asked.layers}-{asked.steps}-{asked.rate}"
     seconds = None if asked.minutes is None else 60 * asked.minutes
-    train(recipe, home, report=report, max_seconds=seconds, lessons_in=asked.out / "lessons")
+    train(recipe, home, report=report, max_seconds=seconds)
     print((home / "log.jsonl").read_text(encoding="utf-8").splitlines()[-1])
 
 

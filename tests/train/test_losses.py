@@ -13,6 +13,7 @@ from polylens.nn.similarity import maxsim
 from polylens.train import losses as module
 from polylens.train.losses import (
     batched_maxsim,
+    best_of_each,
     caption_nce,
     grounding_nce,
     info_nce,
@@ -237,3 +238,16 @@ def test_reading_loss_is_the_mean_over_points_of_minus_the_log_of_the_right_lett
         assert shapes == [14, 6, 8, 8, 6]  # whole; two blocks, each of which comes back once
         for whole, blocks in zip(*found, strict=True):
             torch.testing.assert_close(blocks, whole, rtol=0, atol=EXACT)
+
+
+def test_the_best_of_each_document_is_the_same_by_scattering_with_its_gradient() -> None:
+    generator = torch.Generator().manual_seed(0)
+    lengths = [3, 1, 5, 2]
+    similarities = torch.randn(4, sum(lengths), generator=generator, requires_grad=True)
+    weights = torch.randn(4, len(lengths), generator=generator)
+    slow = torch.stack([part.amax(dim=1) for part in similarities.split(lengths, dim=1)], dim=1)
+    found = best_of_each(similarities, lengths)
+    assert torch.equal(found, slow)
+    (wanted,) = torch.autograd.grad((slow * weights).sum(), similarities)
+    (got,) = torch.autograd.grad((found * weights).sum(), similarities)
+    assert torch.equal(got, wanted)

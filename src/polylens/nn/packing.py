@@ -58,8 +58,9 @@ class Packing:
         >>> Packing([3, 2], torch.device("cpu")).positions.tolist()
         [0, 1, 2, 0, 1]
         """
-        places = [torch.arange(length) for length in self.lengths]
-        return torch.cat(places).to(self.device) if places else torch.zeros(0, dtype=torch.int64, device=self.device)
+        sizes = torch.tensor(self.lengths, dtype=torch.int64)
+        starts = torch.repeat_interleave(sizes.cumsum(0) - sizes, sizes)
+        return (torch.arange(self.total) - starts).to(self.device)
 
     @cached_property
     def groups(self) -> list[tuple[int, int]]:

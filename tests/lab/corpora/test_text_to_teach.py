@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import itertools
+import random
 import struct
 from collections import Counter
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from polylens.lab.corpora import (
     dictionaries,
     emoji_names,
     frequent_words,
+    glosses,
     help_pages,
     sources,
     stories,
@@ -81,12 +83,14 @@ def help_folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_help_is_aligned_by_the_ids_of_its_paragraphs(help_folder: Path) -> None:
+def test_help_is_aligned_by_the_ids_of_its_paragraphs(help_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert help_pages.installed(help_folder) == ("de", "en")
     assert help_pages.pairs("de", help_folder) == (
         TextPair("Numbered Lists", "Nummerierte Listen"),
         TextPair("A list is numbered while you type it.", "Eine Liste wird nummeriert, während Sie tippen."),
     )  # what is not translated, has no id or is code is left out
+    monkeypatch.setattr(help_pages, "PASSAGE", 40)
+    assert help_pages.passages("en", help_folder) == ("Numbered Lists", "A list is numbered while you type it.")
     assert help_pages.texts("en", help_folder)[:2] == ("Numbered Lists", "A list is numbered while you type it.")
     [held_out] = help_pages.pages("de", "held_out", help_folder)
     assert held_out.title == "Tabellen" and held_out.paragraphs["par_id2"] == "Eine Tabelle hat Zeilen und Spalten."
@@ -188,26 +192,53 @@ def small_sources(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("small_sources")
-def test_a_stream_of_texts_is_decided_by_its_seed_and_says_nothing_held_out() -> None:
-    shares = {"help": 3.0, "words": 1.0}
-    first, again, other = (list(itertools.islice(streams.texts(seed, shares), 400)) for seed in (1, 1, 2))
+def test_texts_are_decided_by_a_generator_and_say_nothing_held_out() -> None:
+    draw = streams.TextDraws({"help": 3.0, "words": 1.0})
+
+    def drawn(seed: int) -> list[streams.Taught]:
+        rng = random.Random(seed)
+        return [draw(rng) for _ in range(400)]
+
+    first, again, other = drawn(1), drawn(1), drawn(2)
     assert first == again != other
     assert not {key(each.text) for each in first} & streams.held_out_keys()
     assert {each.text for each in first if each.language == "de"} == set(GERMAN)
     counts = Counter(each.source for each in first)
     assert 250 < counts["help"] < 350
-    german = [each.text for each in first if each.language == "de"]
-    assert set(german[:8]) == set(german[8:16]) == set(GERMAN)  # all of them before one comes again
     runs = {each.text for each in first if each.source == "words"}
     assert {"猫", "kedi"} <= runs and any(len(text) in (2, 3, 4) for text in runs) and any(" " in text for text in runs)
     assert not any(" " in each.text for each in first if each.language == "ja")
 
 
 @pytest.mark.usefixtures("small_sources")
-def test_a_stream_of_pairs_says_nothing_held_out_on_either_side() -> None:
-    drawn = list(itertools.islice(streams.aligned(1, {"help": 1.0}), 40))
+def test_pairs_say_nothing_held_out_on_either_side() -> None:
+    rng, draw = random.Random(1), streams.PairDraws({"help": 1.0})
+    drawn = [draw(rng) for _ in range(200)]
     assert {each.other for each in drawn} == set(GERMAN) and {each.language for each in drawn} == {"de"}
     assert all(each.english[17] == each.other[13] for each in drawn)
+
+
+@pytest.mark.usefixtures("small_sources")
+def test_some_sentences_have_frequent_words_in_the_place_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streams, "frequent_words", lambda language: ("Kuchen",) if language == "de" else ())
+    monkeypatch.setattr(streams, "_EXCHANGED", {"help": 0.5})
+    rng, draw = random.Random(1), streams.TextDraws({"help": 1.0}, ["de"])
+    said = [draw(rng).text.split() for _ in range(200)]
+    own = {word for text in GERMAN for word in text.split()}
+    assert {word for words in said for word in words} <= {*own, "Kuchen"}
+    assert 40 < sum("Kuchen" in words for words in said) < 120
+    assert {len(words) for words in said} == {len(text.split()) for text in GERMAN}
+
+
+def test_a_gloss_is_word_for_word_and_leaves_out_what_the_dictionary_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = {"de": (TextPair("Boat", "Boot"), TextPair("to sail", "segeln"), TextPair("old boat", "Kahn"))}
+    monkeypatch.setattr(dictionaries, "pairs", lambda language: known[language])
+    glosses.translations.cache_clear()
+    try:
+        assert glosses.gloss(random.Random(1), "The boats sailed, I know.", "de") == "Boot segeln"
+        assert glosses.gloss(random.Random(1), "Nobody.", "de") == ""
+    finally:
+        glosses.translations.cache_clear()
 
 
 @pytest.mark.usefixtures("small_sources")
@@ -225,12 +256,14 @@ def test_what_cannot_be_streamed_is_refused(
     shares: dict[str, float], languages: list[str] | None, message: str
 ) -> None:
     with pytest.raises(InputError, match=message):
-        next(streams.texts(1, shares, languages))
+        streams.TextDraws(shares, languages)
 
 
 def test_every_source_names_its_licence_and_what_installs_it() -> None:
     for source in sources.SOURCES.values():
-        assert source.licence and source.gives and source.install.startswith(("apt-get install", "pip install"))
+        assert (
+            source.licence and source.gives and source.install.startswith(("apt-get install", "pip install", "as for "))
+        )
         assert source.texts or source.pairs
 
 

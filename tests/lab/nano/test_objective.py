@@ -20,8 +20,7 @@ def test_a_picture_is_tied_to_its_transcript_as_a_whole_and_cell_by_cell() -> No
     rng = np.random.default_rng(0)
     sizes = (5, 4, 3, 2, 6)  # two pictures, their transcripts, and a further text
     dense, tokens, cells = unit(rng, 5, 8), unit(rng, sum(sizes), 6), unit(rng, 7, 6)
-    places = np.zeros((5, 7), dtype=bool)
-    places[0, 1] = places[1, 1] = places[2, 4] = places[4, 6] = True
+    places = [(0, 1), (1, 1), (2, 4), (4, 6)]
     batch = ImageBatch(
         queries=[],
         images=[None, None],  # type: ignore[list-item]  # only their number counts

@@ -50,6 +50,7 @@ LANGUAGES: dict[str, str] = {
 """Language code -> the folder of its pages."""
 
 LETTERS = (6, 600)  # fewest and most per paragraph
+PASSAGE = 1000  # most letters of a passage, unless a single paragraph has more
 _PARAGRAPHS = ("par_id", "hd_id")  # beginnings of the ids of paragraphs and headings
 
 
@@ -123,6 +124,21 @@ def pairs(language: str, folder: Path = FOLDER) -> tuple[TextPair, ...]:
                 taken |= keys
                 found.append(TextPair(english[name], text))
     return tuple(found)
+
+
+@functools.cache
+def passages(language: str, folder: Path = FOLDER) -> tuple[str, ...]:
+    """Runs of neighbouring paragraphs of the training pages of a language, in a fixed order."""
+    found = []
+    for page in pages(language, "train", folder):
+        run = page.title
+        for text in page.paragraphs.values():
+            if len(run) + len(text) > PASSAGE:
+                found.append(run)
+                run = ""
+            run = f"{run} {text}".strip()
+        found.append(run)
+    return tuple(dict.fromkeys(each for each in found if len(each) > PASSAGE // 4))
 
 
 def _texts(page: HelpPage) -> Iterator[str]:

@@ -10,7 +10,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from polylens.errors import InputError
-from polylens.lab.corpora import catalogues, dictionaries, emoji_names, frequent_words, help_pages, stories, wordnet
+from polylens.lab.corpora import (
+    catalogues,
+    dictionaries,
+    emoji_names,
+    frequent_words,
+    functions,
+    glosses,
+    help_pages,
+    stories,
+    wordnet,
+)
 from polylens.lab.corpora.text import TextPair
 
 
@@ -78,6 +88,14 @@ SOURCES: dict[str, Source] = {
             pairs=help_pages.pairs,
         ),
         Source(
+            name="passages",
+            gives="runs of paragraphs of LibreOffice's help",
+            licence="MPL-2.0",
+            install="as for help",
+            languages=help_pages.installed,
+            texts=help_pages.passages,
+        ),
+        Source(
             name="stories",
             gives="what people say in Battle for Wesnoth, with translations",
             licence="GPL-2.0-or-later",
@@ -103,6 +121,22 @@ SOURCES: dict[str, Source] = {
             languages=_english,
             texts=lambda _: wordnet.texts(),
             pairs=lambda _: wordnet.pairs(),
+        ),
+        Source(
+            name="functions",
+            gives="docstrings with their functions",
+            licence="PSF-2.0",
+            install="as for Python, whose standard library they are from",
+            languages=lambda: ("en",),
+            pairs=lambda _: functions.pairs("train"),
+        ),
+        Source(
+            name="glosses",
+            gives="English sentences, which are drawn word for word in other languages",
+            licence="those of wordnet, stories and dictionaries",
+            install="as for wordnet, stories and dictionaries",
+            languages=glosses.installed,
+            texts=lambda _: glosses.sentences(),
         ),
         Source(
             name="words",

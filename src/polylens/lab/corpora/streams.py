@@ -1,25 +1,31 @@
-"""Endless streams of texts and of aligned pairs to teach with, out of all sources that are asked for.
+"""Random texts and aligned pairs to teach with, out of all sources that are asked for.
 
-A seed decides a stream. Each of a source's languages is drawn as often as the others, and of each all texts are drawn
-before one comes again. What evaluation asks is never drawn: the meanings, and what the held-out halves of catalogues,
-functions and help pages say, compared without case, digits and punctuation.
+A random generator decides each draw alone. Each of a source's languages is drawn as often as the others. What
+evaluation asks is never drawn: the meanings, and what the held-out halves of catalogues, functions and help pages say,
+compared without case, digits and punctuation.
 """
 
 from __future__ import annotations
 
 import functools
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from polylens.errors import InputError
-from polylens.lab.corpora import catalogues, functions, help_pages, meanings
+from polylens.lab.corpora import catalogues, functions, glosses, help_pages, meanings
+from polylens.lab.corpora.frequent_words import words as frequent_words
 from polylens.lab.corpora.sources import SOURCES, require
 from polylens.lab.corpora.text import TextPair, key
 
-WORDS_A_RUN = (2, 4)  # fewest and most words of a run
+WORDS_A_RUN = (2, 8)  # fewest and most words of a run
+_RUNS = 0.6  # of the draws of frequent words; the others are single words
+_EXCHANGED = {"stories": 0.4, "catalogues": 0.3, "wordnet": 0.3}  # share of a source's sentences with other words in it
+_EXCHANGED_WORDS = 0.3  # share of the words of such a sentence that give way to frequent ones
+_FREQUENT = 6000  # words of a language that take their place
 _SPACELESS = ("ja", "th", "zh", "km")  # languages without spaces between words
+_TRIES = 50  # draws of one source and language, until one is not held out
 
 Item = TypeVar("Item")
 
@@ -51,91 +57,103 @@ def held_out_keys() -> frozenset[str]:
     return frozenset().union(*(part() for part in parts))
 
 
-def texts(seed: int, shares: Mapping[str, float], languages: Sequence[str] | None = None) -> Iterator[Taught]:
-    """An endless stream of texts. Frequent words come singly, and as often in random runs of two to four.
+class _Draws(Generic[Item]):
+    """A source by its share, one of its languages, and one of its items.
 
     Args:
-        seed: Decides the stream.
         shares: Source -> how often it is drawn, relative to the others.
         languages: The languages; None is all that a source has here.
 
     Raises:
         InputError: A source does not exist, is not installed, or has none of the languages.
     """
-    rng = random.Random(f"texts/{seed}")
-    pools = {name: _Pools(seed, name, languages, SOURCES[name].texts, _is_taught) for name in _checked(shares)}
-    while True:
-        name = _draw(rng, shares)
-        language, drawn = pools[name].draw(rng)
-        if name == "words" and rng.random() < 0.5:
-            count = rng.randint(*WORDS_A_RUN)
-            drawn = ("" if language in _SPACELESS else " ").join([drawn, *pools[name].more(language, count - 1)])
-        yield Taught(drawn, language, name)
-
-
-def aligned(seed: int, shares: Mapping[str, float], languages: Sequence[str] | None = None) -> Iterator[Aligned]:
-    """An endless stream of aligned pairs; the arguments and errors are those of `texts`."""
-    rng = random.Random(f"aligned/{seed}")
-    pools = {name: _Pools(seed, name, languages, SOURCES[name].pairs, _is_pair) for name in _checked(shares)}
-    while True:
-        name = _draw(rng, shares)
-        language, pair = pools[name].draw(rng)
-        yield Aligned(pair.query, pair.document, language, name)
-
-
-def _checked(shares: Mapping[str, float]) -> list[str]:
-    require(list(shares))
-    if any(share < 0 for share in shares.values()) or not any(shares.values()):
-        raise InputError(f"shares must be at least 0 and not all 0, got {dict(shares)}")
-    return list(shares)
-
-
-def _draw(rng: random.Random, shares: Mapping[str, float]) -> str:
-    return rng.choices(list(shares), list(shares.values()))[0]
-
-
-class _Pools(Generic[Item]):
-    """An endless stream per language of what a source has, read when the language is first drawn."""
 
     def __init__(
         self,
-        seed: int,
-        name: str,
+        shares: Mapping[str, float],
         languages: Sequence[str] | None,
-        read: Callable[[str], Sequence[Item]] | None,
+        read: Callable[[str, str], Sequence[Item]],
         is_taught: Callable[[Item], bool],
     ) -> None:
-        here = SOURCES[name].languages() if read is not None else ()
-        self._languages = [language for language in here if languages is None or language in languages]
-        self._name, self._seed, self._read, self._is_taught = name, seed, read, is_taught
-        self._pools: dict[str, Iterator[Item]] = {}
+        require(list(shares))
+        if any(share < 0 for share in shares.values()) or not any(shares.values()):
+            raise InputError(f"shares must be at least 0 and not all 0, got {dict(shares)}")
+        held_out_keys()
+        self._shares = dict(shares)
+        self._is_taught = is_taught
+        self.items: dict[str, dict[str, Sequence[Item]]] = {}
+        for name in self._shares:
+            here = [each for each in SOURCES[name].languages() if languages is None or each in languages]
+            read_here = {language: read(name, language) for language in here}
+            self.items[name] = {language: items for language, items in read_here.items() if any(map(is_taught, items))}
+            if not self.items[name]:
+                raise InputError(f"the source {name} has nothing of this kind in the languages that are asked for")
 
-    def draw(self, rng: random.Random) -> tuple[str, Item]:
-        """A language that has something, and its next item."""
-        while self._languages:
-            language = rng.choice(self._languages)
-            if language in self._pools or self._load(language):
-                return language, next(self._pools[language])
-            self._languages.remove(language)
-        raise InputError(f"the source {self._name} has nothing of this kind in the languages that are asked for")
-
-    def more(self, language: str, count: int) -> list[Item]:
-        """The next items of a language that was drawn before."""
-        return [next(self._pools[language]) for _ in range(count)]
-
-    def _load(self, language: str) -> bool:
-        assert self._read is not None
-        items = self._read(language)
-        pool = _again_and_again(items, f"{self._name}/{language}/{self._seed}")
-        # what is held out is passed over when it is drawn: looking at all of a large source takes minutes
-        self._pools[language] = filter(self._is_taught, pool)
-        return any(map(self._is_taught, items))
+    def draw(self, rng: random.Random) -> tuple[str, str, Item]:
+        """A source, a language, and an item of them that is not held out."""
+        name = rng.choices(list(self._shares), list(self._shares.values()))[0]
+        language = rng.choice(list(self.items[name]))
+        items = self.items[name][language]
+        drawn = (rng.choice(items) for _ in range(_TRIES))
+        return name, language, next(filter(self._is_taught, drawn), next(filter(self._is_taught, items)))
 
 
-def _again_and_again(items: Sequence[Item], seed: str) -> Iterator[Item]:
-    rng = random.Random(seed)
-    while True:
-        yield from rng.sample(items, len(items))
+class TextDraws:
+    """Draws texts; arguments and errors are those of `_Draws`.
+
+    Frequent words come singly and in random runs, and some sentences have frequent words in the place of their own: a
+    teacher has a vector for any run of words, and everyday words are rare in what programs say.
+    """
+
+    def __init__(self, shares: Mapping[str, float], languages: Sequence[str] | None = None) -> None:
+        self._draws = _Draws(shares, languages, _texts_of, _is_taught)
+
+    def __call__(self, rng: random.Random) -> Taught:
+        for _ in range(_TRIES):
+            name, language, text = self._draws.draw(rng)
+            if name == "words" and rng.random() < _RUNS:
+                count = rng.randint(*WORDS_A_RUN)
+                text = _joined([text, *rng.choices(self._draws.items[name][language], k=count - 1)], language)
+            elif name == "glosses":
+                text = glosses.gloss(rng, text, language)
+            elif rng.random() < _EXCHANGED.get(name, 0.0):
+                text = _exchanged(rng, text, language)
+            if _is_taught(text):
+                break
+        return Taught(text, language, name)
+
+
+class PairDraws:
+    """Draws aligned pairs; arguments and errors are those of `_Draws`."""
+
+    def __init__(self, shares: Mapping[str, float], languages: Sequence[str] | None = None) -> None:
+        self._draws = _Draws(shares, languages, _pairs_of, _is_pair)
+
+    def __call__(self, rng: random.Random) -> Aligned:
+        name, language, pair = self._draws.draw(rng)
+        return Aligned(pair.query, pair.document, language, name)
+
+
+def _texts_of(name: str, language: str) -> Sequence[str]:
+    read = SOURCES[name].texts
+    return () if read is None else read(language)
+
+
+def _pairs_of(name: str, language: str) -> Sequence[TextPair]:
+    read = SOURCES[name].pairs
+    return () if read is None else read(language)
+
+
+def _joined(words: Sequence[str], language: str) -> str:
+    return ("" if language in _SPACELESS else " ").join(words)
+
+
+def _exchanged(rng: random.Random, text: str, language: str) -> str:
+    """A text with frequent words in the place of some of its own; as it is in languages without spaces."""
+    others = () if language in _SPACELESS else frequent_words(language)[:_FREQUENT]
+    if not others:
+        return text
+    return " ".join(rng.choice(others) if rng.random() < _EXCHANGED_WORDS else word for word in text.split())
 
 
 def _is_taught(text: str) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -37,6 +38,7 @@ from polylens.lab.nano.stage_recall import StageRecall
 from polylens.lab.nano.trainee import Trainee
 from polylens.runtime.devices import mixed_precision
 from polylens.runtime.embedder import load
+from polylens.runtime.prefetch import read_ahead
 from polylens.train.distributed import processes
 from polylens.train.pair_run import LOG_EVERY
 from polylens.train.progress import TrainingProgress
@@ -47,7 +49,6 @@ from polylens.train.state import blend_weights, load_state, save_state, save_wei
 _log = logging.getLogger(__name__)
 
 BLENDED = "blended"  # weights of earlier stages, in the run's folder
-LESSONS = "lessons"  # texts with the teacher's vectors, in the run's folder
 
 
 def train(
@@ -56,7 +57,6 @@ def train(
     *,
     report: Callable[[TrainingProgress], None],
     max_seconds: float | None = None,
-    lessons_in: Path | None = None,
 ) -> Path | None:
     """Runs a recipe, or resumes it where a checkpoint lies in the folder.
 
@@ -65,7 +65,6 @@ def train(
         folder: Of the run; a folder with a run of another recipe is refused.
         report: Called after each step.
         max_seconds: Stop after a checkpoint once this much time has passed; None runs to the end.
-        lessons_in: Folder of the lessons, which several runs may share; None is one in the run's folder.
 
     Returns:
         The folder of the finished model, None where time ran out first.
@@ -75,7 +74,7 @@ def train(
             were started.
     """
     _begin(recipe, folder)
-    lessons = None if recipe.lessons is None else Schooling(recipe.lessons, lessons_in or folder / LESSONS, folder)
+    lessons = None if recipe.lessons is None else Schooling(recipe.lessons, folder)
     tokenizer = _tokenizer(recipe, folder, lessons)
     processor, trainee = kit_of(recipe).make_processor(recipe, tokenizer), _beginner(recipe, tokenizer, lessons)
     optimisers = make_optimisers(trainee, recipe.weight_decay)
@@ -87,7 +86,7 @@ def train(
     with RunLogger(folder, start) as logger:
         for step, batch in _batches(recipe, processor, start, total, lessons):
             tick = time.monotonic()
-            losses = train_step(trainee, batch, optimisers, recipe, step)
+            losses = train_step(trainee, batch, optimisers, recipe, step, lessons)
             stage, within = stage_at(recipe, step)
             if within + 1 == stage.steps:  # before the checkpoint, so that a resumed run has it
                 if stage.kind == "read" and isinstance(batch, ImageBatch):
@@ -143,8 +142,8 @@ def _begin(recipe: Recipe, folder: Path) -> None:
 
 
 def _compile(trainee: Trainee, reading_blocks: int) -> None:
-    """Compiles the reading blocks, where there is a compiler: fused operations halve the tower's memory traffic."""
-    if shutil.which("c++"):
+    """Compiles the reading blocks on a CPU with a compiler: fused operations halve the tower's memory traffic."""
+    if trainee.reader.weight.device.type == "cpu" and shutil.which("c++"):
         logging.getLogger("torch._dynamo").setLevel(logging.ERROR)  # that a size is not compiled is no news
         for block in trainee.blocks[:reading_blocks]:
             block.compile()
@@ -190,6 +189,7 @@ def train_step(
     optimisers: list[torch.optim.Optimizer],
     recipe: Recipe,
     step: int,
+    lessons: Schooling | None = None,
 ) -> dict[str, float]:
     """One update; returns each unweighted loss, and their weighted sum as `total`."""
     rate = learning_rate(recipe, step)
@@ -200,9 +200,11 @@ def train_step(
             group["lr"] = rate * group["share"]
         optimiser.zero_grad(set_to_none=True)
     device = trainee.reader.weight.device
+    wanted = None if lessons is None or not isinstance(batch, LessonBatch) else lessons.wanted(batch)
     with mixed_precision(device):
         if isinstance(batch, LessonBatch):
-            losses = compute_lesson_losses(trainee, batch, recipe)
+            assert wanted is not None
+            losses = compute_lesson_losses(trainee, batch, recipe, wanted)
         else:
             losses = compute_losses(trainee, batch, recipe)
     losses["total"].backward()  # type: ignore[no-untyped-call]  # torch declares no types for it
@@ -222,11 +224,14 @@ def _batches(
         Batches(recipe, processor, taught),
         sampler=range(start, total),
         batch_size=None,
-        num_workers=1,
+        num_workers=max(1, (os.cpu_count() or 1) - 2),
         prefetch_factor=4,
         multiprocessing_context="fork",
     )
-    yield from zip(range(start, total), loader, strict=True)
+    workers = iter(loader)  # they are forked here, and not in the thread
+    unpacked = (batch.unpacked() if isinstance(batch, LessonBatch) else batch for batch in workers)
+    with read_ahead(unpacked, nbytes=lambda _: 1, max_bytes=2) as ahead:
+        yield from zip(range(start, total), ahead, strict=True)
 
 
 def _take_tower(trainee: Trainee, name: str) -> None:

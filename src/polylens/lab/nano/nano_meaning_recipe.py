@@ -3,7 +3,7 @@
 It has not been run to its end (docs/log.md); the model that ships is `nano_recipe.nano`. The decoder first learns texts
 alone from multilingual-e5-small (`polylens.lab.nano.distillation`). Then pictures are taught to say what their text
 says: cell by cell, as a whole, and in other languages than the one they are in. The vision tower is that of the nano
-that ships, which reads letters already.
+that ships, which reads letters already. The sizes of the batches are meant for a GPU.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from polylens.lab.nano.nano_recipe import ALL_SCRIPTS, CROPS, DOCUMENTS, HALF_PA
 from polylens.lab.nano.schedule import Recipe, Weights
 from polylens.models.jina_v4.config import JinaV4Config
 
-VOCAB = 32_768  # tokens
+VOCAB = 44_032  # tokens
 WIDTH = 384  # the teacher's
 
 
@@ -48,38 +48,43 @@ LESSONS = replace(
     PAGES,
     name="lessons",
     kind="lessons",
-    steps=6000,
+    steps=1500,
     images=0,
-    learning_rate=4e-3,
-    final_learning_rate=0.0,
+    learning_rate=1.5e-3,
+    final_learning_rate=1e-4,
     languages=ALL_SCRIPTS,
 )
 
 CROPS_THAT_SAY = replace(
     CROPS,
     name="crops that say",
-    steps=1200,
-    transcripts=24,
-    learning_rate=3e-3,
+    steps=600,
+    images=48,
+    queries_per_image=4,
+    transcripts=48,
+    learning_rate=1.5e-3,
     final_learning_rate=1e-3,
     languages=ALL_SCRIPTS,
     scans=0.2,
     real=0.6,
-    lessons=0.3,
+    lessons=0.2,
     tower_learns=False,
 )
 
 HALF_PAGES_THAT_SAY = replace(
     HALF_PAGES,
     name="half pages that say",
-    steps=1200,
-    transcripts=4,
-    learning_rate=2e-3,
+    steps=600,
+    images=8,
+    queries_per_image=12,
+    transcripts=8,
+    learning_rate=1.5e-3,
     final_learning_rate=1e-3,
     languages=ALL_SCRIPTS,
     scans=0.2,
     real=0.6,
-    lessons=0.3,
+    lessons=0.2,
+    tower_learns=True,
 )
 
 PAGES_THAT_SAY = replace(
@@ -87,15 +92,17 @@ PAGES_THAT_SAY = replace(
     name="pages that say",
     height=1512,
     width=1064,
-    steps=1200,
-    images=2,
-    transcripts=2,
-    learning_rate=2e-3,
+    steps=900,
+    images=4,
+    queries_per_image=16,
+    transcripts=4,
+    learning_rate=1.5e-3,
     final_learning_rate=0.0,
     scans=0.2,
-    documents=0.25,
+    documents=0.3,
     real=0.6,
-    lessons=0.25,
+    lessons=0.2,
+    tower_learns=True,
 )
 
 
@@ -111,9 +118,9 @@ def nano_meaning(vocab_size: int = VOCAB, num_layers: int = 6) -> Recipe:
         ),
         lessons=lessons(),
         distillation=Distillation(
-            longest=96,
-            texts_a_step=192,
-            pairs_a_step=128,
+            longest=320,
+            texts_a_step=3072,
+            pairs_a_step=768,
             cosine_weight=10.0,
             temperature=0.05,
             late_temperature=0.03,

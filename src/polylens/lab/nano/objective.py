@@ -19,10 +19,17 @@ from polylens.models.protocol import Outputs
 from polylens.train.losses import batched_maxsim, caption_nce, grounding_nce, info_nce, matryoshka_nce, reading_loss
 
 
-def compute_lesson_losses(trainee: Trainee, batch: LessonBatch, recipe: Recipe) -> dict[str, Tensor]:
-    """The losses of a step on lessons, and their weighted sum as `total`."""
+def compute_lesson_losses(trainee: Trainee, batch: LessonBatch, recipe: Recipe, wanted: Tensor) -> dict[str, Tensor]:
+    """The losses of a step on lessons, and their weighted sum as `total`.
+
+    Args:
+        trainee: The model that learns.
+        batch: The texts, unpacked.
+        recipe: Its weights.
+        wanted: What the dense vectors should be, see `Schooling.wanted`.
+    """
     assert recipe.distillation is not None
-    found, wanted = trainee.model.embed(batch.items), batch.wanted.to(trainee.reader.weight.device)
+    found = trainee.model.embed(batch.items)
     dims = recipe.model.matryoshka_dims
     losses = lesson_losses(found, wanted, batch.num_pairs, recipe.distillation, dims, batch.english_asks)
     return {**losses, "total": recipe.weights.lesson * losses["total"]}
@@ -49,9 +56,9 @@ def compute_losses(trainee: Trainee, batch: ImageBatch, recipe: Recipe) -> dict[
             vectors = trainee.grounding_vectors(queries, documents, cell_rows[0], batch.images)
             here, same = (places.to(queries.dense.device) for places in (batch.here, batch.same))
             losses["grounding"] = grounding_nce(*vectors, here, same, recipe.grounding_temperature)
-            if recipe.weights.alignment:
+            if recipe.weights.alignment and len(batch.transcribed):
                 losses["alignment"] = _alignment_loss(documents, vectors[1], batch)
-    if recipe.weights.echo and batch.queries and batch.transcribed.shape[1]:
+    if recipe.weights.echo and batch.queries and len(batch.transcribed):
         losses["echo"] = _echo_loss(documents, batch)
     shares = asdict(recipe.weights)
     total = torch.stack([share * losses[name] for name, share in shares.items() if name in losses]).sum()
@@ -69,12 +76,12 @@ def _alignment_loss(documents: Outputs, cells: Tensor, batch: ImageBatch) -> Ten
         batch: Its `transcribed` has the places.
     """
     assert documents.multivector is not None
-    places = batch.transcribed.to(cells.device)
+    token, cell = batch.transcribed.to(cells.device).unbind(1)
     first = sum(documents.lengths[: len(batch.images)])
-    tokens = documents.multivector[first : first + len(places)].detach().float()
-    shown = places.any(dim=0)
-    wanted = F.normalize(places[:, shown].T.float() @ tokens, dim=-1)
-    return (1 - (cells[shown].float() * wanted).sum(dim=1)).mean()
+    said = documents.multivector[first + token].detach().float()
+    wanted = torch.zeros_like(cells, dtype=torch.float32).index_add(0, cell, said)
+    shown = cell.unique()
+    return (1 - (cells[shown].float() * F.normalize(wanted[shown], dim=-1)).sum(dim=1)).mean()
 
 
 def _echo_loss(documents: Outputs, batch: ImageBatch) -> Tensor:

@@ -98,7 +98,8 @@ def _texts(kind: NameKind, language: str) -> dict[str, str]:
     if kind == "city":
         return {zone: names["city"] for zone, names in data["time_zones"].items() if "city" in names}
     if kind == "unit":
-        return {unit: names["long"] for unit, names in data["unit_display_names"].items() if "long" in names}
+        units = {unit: names for unit, names in data["unit_display_names"].items() if isinstance(names, Mapping)}
+        return {unit: names["long"] for unit, names in units.items() if "long" in names}  # others are aliases
     if kind == "month":
         # A copy: reading through aliases writes their targets into Babel's own data, which the lexicon reads too.
         months = localedata.LocaleDataDict({"months": copy.deepcopy(data["months"])})["months"]

@@ -113,7 +113,7 @@ class Teacher:
         self.model_id = model_id
         self.dim = self.multivector_dim = encoder.pieces.embedding_dim
         self._marks = marks
-        self._device = encoder.pieces.weight.device
+        self.device = encoder.pieces.weight.device
         self._prefixes = dict(zip(PREFIXES, tokenizer(list(PREFIXES.values())), strict=True))
 
     def embed(
@@ -162,31 +162,44 @@ class Teacher:
         """Scores queries against documents, as `Embedder.similarity` does."""
         return similarity(queries, documents)
 
-    def _batches(
-        self, texts: Sequence[Any], prompt_name: str | None
-    ) -> Iterator[tuple[list[int], list[int], Tensor, Tensor]]:
-        """Runs texts of similar lengths together: positions in `texts`, lengths, states `[T, W]`, means `[N, W]`."""
+    def cut(self, texts: Sequence[Any], prompt_name: str | None) -> list[list[int]]:
+        """Cuts texts into tokens, the marks and the prefix included; it needs nothing of the device.
+
+        Raises:
+            InputError: An input is no text, or the prompt is unknown.
+        """
         for index, text in enumerate(texts):
             if not isinstance(text, str):
                 raise InputError(f"the teacher reads texts alone, and input {index} is a {type(text).__name__}")
         before = [self._marks[0], *self._prefix(prompt_name)]
-        for start in range(0, len(texts), _TEXTS_A_WINDOW):
-            cut = self.tokenizer(texts[start : start + _TEXTS_A_WINDOW])
-            tokens = [[*[*before, *ids][: self.max_length - 1], self._marks[1]] for ids in cut]
-            sizes = [len(each) for each in tokens]
-            for batch in batches(sizes, max_items=None, token_budget=_TOKENS_A_BATCH):
-                lengths = [sizes[index] for index in batch]
-                states, dense = self._run([tokens[index] for index in batch])
-                yield [start + index for index in batch], lengths, states, dense
+        return [[*[*before, *ids][: self.max_length - 1], self._marks[1]] for ids in self.tokenizer(texts)]
 
-    @torch.inference_mode()
-    def _run(self, tokens: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
-        packing = Packing([len(each) for each in tokens], self._device)
-        ids = torch.tensor([token for each in tokens for token in each], device=self._device)
-        states = self.encoder(ids, packing)
-        stops = torch.tensor(packing.lengths, device=self._device).cumsum(0)
-        starts = stops - torch.tensor(packing.lengths, device=self._device)
+    @torch.no_grad()
+    def encode(self, token_ids: Tensor, lengths: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Computes the last states `[T, W]` of packed tokens, and the mean of each text's, `[N, W]`.
+
+        Args:
+            token_ids: The tokens that `cut` gives, text after text, `[T]`.
+            lengths: Tokens of each text.
+        """
+        packing = Packing(lengths, self.device)
+        states = self.encoder(token_ids.to(self.device), packing)
+        stops = torch.tensor(packing.lengths, device=self.device).cumsum(0)
+        starts = stops - torch.tensor(packing.lengths, device=self.device)
         return states, span_mean(states, starts, stops)
+
+    def _batches(
+        self, texts: Sequence[Any], prompt_name: str | None
+    ) -> Iterator[tuple[list[int], list[int], Tensor, Tensor]]:
+        """Runs texts of similar lengths together: positions in `texts`, lengths, states `[T, W]`, means `[N, W]`."""
+        budget = _TOKENS_A_BATCH * (16 if self.device.type == "cuda" else 1)
+        for start in range(0, len(texts), _TEXTS_A_WINDOW):
+            tokens = self.cut(texts[start : start + _TEXTS_A_WINDOW], prompt_name)
+            sizes = [len(each) for each in tokens]
+            for batch in batches(sizes, max_items=None, token_budget=budget):
+                lengths = [sizes[index] for index in batch]
+                states, dense = self.encode(torch.tensor([id_ for i in batch for id_ in tokens[i]]), lengths)
+                yield [start + index for index in batch], lengths, states, dense
 
     def _prefix(self, prompt_name: str | None) -> list[int]:
         name = prompt_name or "query"

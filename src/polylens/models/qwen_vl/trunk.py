@@ -40,14 +40,18 @@ def hidden_states(
     device, merge = decoder.embed.weight.device, vision.config.merge_size
     lengths = [item.num_tokens for item in items]
     x = decoder.embed(torch.cat([torch.from_numpy(item.token_ids) for item in items]).to(device))
-    if any(item.grids for item in items):
+    has_images = any(item.grids for item in items)
+    if has_images:
         x = x.index_put((visual_rows(items, merge).to(device),), visual_tokens(items, vision, x.dtype, device))
-    placed = [(item.image_starts, item.grids) if image_positions else ((), ()) for item in items]
-    positions = torch.cat(
-        [token_positions(item.num_tokens, *images, merge) for item, images in zip(items, placed, strict=True)]
-    )
+    packing = Packing(lengths, device)
+    if has_images and image_positions:
+        positions = torch.cat(
+            [token_positions(item.num_tokens, item.image_starts, item.grids, merge) for item in items]
+        ).to(device)
+    else:  # at once: a batch may have thousands of short texts
+        positions = packing.positions[:, None].expand(-1, 3)
     adapters = adapter_rows([item.task for item in items], lengths, device)
-    return decoder(x, positions.to(device), Packing(lengths, device), adapters)
+    return decoder(x, positions, packing, adapters)
 
 
 def visual_rows(items: Sequence[Item], merge: int) -> Int[Tensor, " V"]:
@@ -83,10 +87,13 @@ def visual_tokens(
     """
     distinct: list[tuple[Tensor, Grid]] = []
     chosen: list[int] = []
+    by_sum: dict[int, list[int]] = {}  # comparing each image with each would take longer than a GPU takes to read them
     for patches, grid in images_in(items):
-        same = (i for i, (known, its_grid) in enumerate(distinct) if its_grid == grid and torch.equal(known, patches))
+        alike = by_sum.setdefault(int(patches.sum()), [])
+        same = (i for i in alike if distinct[i][1] == grid and torch.equal(distinct[i][0], patches))
         chosen.append(next(same, len(distinct)))
         if chosen[-1] == len(distinct):
+            alike.append(len(distinct))
             distinct.append((patches, grid))
     grids = [grid for _, grid in distinct]
     scale = next(item.pixel_scale for item in items if item.pixel_scale is not None)  # one model has one scale

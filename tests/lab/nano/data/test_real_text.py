@@ -7,6 +7,7 @@ from functools import partial
 
 import numpy as np
 import pytest
+import torch
 from tests.support.drawing import need_fonts
 
 import polylens
@@ -149,4 +150,9 @@ def test_a_part_of_the_queries_about_real_text_is_in_another_language() -> None:
     for start in (0, 10):
         assert not any(placed[start : start + 4]) and all(placed[start + 4 : start + 10])
     assert not placed[20]
-    assert batch.transcribed.shape == (sum(item.num_tokens for item in batch.passages[:2]), batch.here.shape[1])
+    tokens, cells = batch.transcribed.unbind(1)
+    assert len(tokens) > 60 and tokens.max() < sum(item.num_tokens for item in batch.passages[:2])
+    half = (
+        batch.here.shape[1] // 2
+    )  # the second picture's cells come after the first's, and so do its transcript's tokens
+    assert torch.equal(cells >= half, tokens >= batch.passages[0].num_tokens)

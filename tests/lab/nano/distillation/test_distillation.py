@@ -24,7 +24,6 @@ from polylens.lab.nano.distillation import targets as targets_of
 from polylens.lab.nano.distillation.objective import distribution, divergence, lesson_losses, partners
 from polylens.lab.nano.distillation.plan import Distillation, Lessons
 from polylens.lab.nano.distillation.targets import compute_targets, load_targets, save_targets
-from polylens.lab.nano.distillation.taught import num_shards, shard, teach
 from polylens.lab.nano.kits.table import kit_of
 from polylens.lab.nano.loop import train
 from polylens.lab.nano.nano_meaning_recipe import nano_meaning
@@ -41,12 +40,12 @@ def teacher(tmp_path: Path) -> Teacher:
 
 
 def some_lessons(**changes: object) -> Lessons:
-    few = replace(plans.lessons(shards=2), shares={"help": 1.0}, pair_shares={"help": 1.0})
-    return replace(few, texts_a_shard=24, pairs_a_shard=12, **changes)  # type: ignore[arg-type]
+    few = replace(plans.lessons(), shares={"help": 1.0}, pair_shares={"help": 1.0})
+    return replace(few, texts_to_measure=48, texts_to_read=48, **changes)  # type: ignore[arg-type]
 
 
 @pytest.fixture
-def lessons(tmp_path: Path, teacher: Teacher, monkeypatch: pytest.MonkeyPatch) -> Path:
+def small_source(monkeypatch: pytest.MonkeyPatch) -> None:
     said = [f"the boat {a}{b}{c}" for a in "abcd" for b in "abcdehil" for c in "abcde"]
     source = replace(
         sources.SOURCES["help"],
@@ -58,11 +57,11 @@ def lessons(tmp_path: Path, teacher: Teacher, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(targets_of, "_LETTERS", 1)
     monkeypatch.setattr(targets_of, "_FEWEST", 1)
     monkeypatch.setattr(tokenizers_of_nano, "_corpus", lambda _: ["Query: Passage: user\nDescribe the image.\n "])
-    folder = tmp_path / "lessons"
-    teach(some_lessons(shards=1), folder, teacher, lambda *_: None)
-    (folder / "recipe.json").unlink()  # one shard was asked for, now two
-    teach(some_lessons(), folder, teacher, lambda *_: None)
-    return folder
+
+
+@pytest.fixture
+def school(small_source: None, tmp_path: Path, teacher: Teacher) -> schooling.Schooling:
+    return schooling.Schooling(some_lessons(), tmp_path, teacher)
 
 
 def small(**changes: object) -> Recipe:
@@ -106,35 +105,28 @@ def steps_of(**changes: object) -> Distillation:
     return replace(few, **changes)  # type: ignore[arg-type]
 
 
-def test_lessons_are_the_teachers_and_go_on_where_they_stopped(lessons: Path, teacher: Teacher, tmp_path: Path) -> None:
-    assert num_shards(lessons) == 2
-    both = [shard(lessons, number) for number in range(2)]
-    assert len({text for each in both for text in each.texts}) == 48  # none twice: the second call went on
-    for each in both:
-        said = [*(t.text for t in each.texts), *(p.english for p in each.pairs), *(p.other for p in each.pairs)]
-        assert np.abs(each.vectors - teacher.dense(said)).max() < 1e-3  # float16
-    teach(some_lessons(), tmp_path / "at once", teacher, lambda *_: None)
-    assert shard(tmp_path / "at once", 1).pairs == both[1].pairs
-    with pytest.raises(InputError, match="differs in seed"):
-        teach(some_lessons(seed=2), tmp_path / "at once", teacher, lambda *_: None)
-
-
-def test_targets_tell_no_languages_apart_and_have_their_main_direction_first(lessons: Path) -> None:
-    targets = compute_targets(lessons)
+def test_targets_tell_no_languages_apart_and_have_their_main_direction_first(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    vectors = rng.standard_normal((60, WIDTH)) + np.repeat(rng.standard_normal((2, WIDTH)), 30, axis=0)
+    vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    texts, languages = ["a sentence of some length"] * 60, ["en"] * 30 + ["de"] * 30
+    texts[0], vectors[0] = "word", 9.0  # a word has no part in the means
+    found = torch.tensor(vectors, dtype=torch.float32)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(targets_of, "_FEWEST", 20)
+        targets = compute_targets(found, languages, texts)
     assert targets.languages.shape == (1, WIDTH)
-    every = [shard(lessons, number) for number in range(2)]
-    vectors = np.concatenate([each.vectors for each in every])
-    spoken = [language for each in every for language in targets_of._languages_of_sentences(each)]
-    english, german = (vectors[[each == language for each in spoken]].mean(axis=0) for language in ("en", "de"))
+    english, german = vectors[1:30].mean(axis=0), vectors[30:].mean(axis=0)
     apart = (german - english) / np.linalg.norm(german - english)
-    assert abs(float(apart @ targets.languages[0])) == pytest.approx(1.0, abs=1e-5)
-    wanted = targets(vectors)
-    slow = [row - 0.5 * targets.mean - apart * ((row - targets.mean) @ apart) for row in vectors]
+    assert abs(float(apart @ targets.languages[0].numpy())) == pytest.approx(1.0, abs=1e-5)
+    wanted = targets(found).numpy()
+    mean = (english + german) / 2
+    slow = [row - 0.5 * mean - apart * ((row - mean) @ apart) for row in vectors]
     cosines = np.array([[a @ b / np.linalg.norm(a) / np.linalg.norm(b) for b in slow[:5]] for a in slow[:5]])
     assert np.abs(wanted[:5] @ wanted[:5].T - cosines).max() < 1e-5  # a rotation keeps cosines
     assert (np.diff((wanted**2).sum(axis=0)) <= 1e-3).all()
-    save_targets(targets, lessons / "targets.safetensors")
-    assert np.array_equal(load_targets(lessons / "targets.safetensors")(vectors), wanted)
+    save_targets(targets, tmp_path / "targets.safetensors")
+    assert torch.equal(load_targets(tmp_path / "targets.safetensors")(found), targets(found))
 
 
 def test_the_losses_are_those_of_slow_sums() -> None:
@@ -202,12 +194,12 @@ def untimed(monkeypatch: pytest.MonkeyPatch, teacher: Teacher) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-@pytest.mark.usefixtures("untimed")
-def test_a_run_learns_and_resumes_exactly(lessons: Path, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("untimed", "small_source")
+def test_a_run_learns_and_resumes_exactly(tmp_path: Path) -> None:
     told: list[TrainingProgress] = []
 
     def go(folder: str, seconds: float | None) -> Path | None:
-        return train(small(), tmp_path / folder, report=told.append, max_seconds=seconds, lessons_in=lessons)
+        return train(small(), tmp_path / folder, report=told.append, max_seconds=seconds)
 
     whole = go("whole", None)
     assert [each.step for each in told] == [1, 2, 3, 4, 5, 6]
@@ -223,45 +215,39 @@ def test_a_run_learns_and_resumes_exactly(lessons: Path, tmp_path: Path) -> None
     assert embedder.dim == WIDTH and embedder.multivector_dim == 16
 
 
-def test_a_batch_of_lessons_is_decided_by_its_seed_and_has_texts_of_like_length(
-    lessons: Path, teacher: Teacher, tmp_path: Path
+def test_a_batch_of_lessons_is_decided_by_its_seed_and_answered_by_the_teacher(
+    school: schooling.Schooling, teacher: Teacher, tmp_path: Path
 ) -> None:
     recipe = small()
-    learned = schooling.Schooling(some_lessons(), lessons, tmp_path, teacher)
-    processor = kit_of(recipe).make_processor(recipe, loop._tokenizer(recipe, tmp_path, learned))
-    draw = learned.batches(recipe, processor)
+    processor = kit_of(recipe).make_processor(recipe, loop._tokenizer(recipe, tmp_path, school))
+    draw = school.batches(recipe, processor)
     first, again, other = draw(7), draw(7), draw(8)
-    assert torch.equal(first.wanted, again.wanted) and not torch.equal(first.wanted, other.wanted)
-    assert len(first.items) == 6 + 2 * 4 == len(first.wanted) and first.num_pairs == 4
-    said = [processor.tokenizer.decode(item.token_ids.tolist()) for item in first.items]
+    assert torch.equal(first.tokens.ids, again.tokens.ids) and not torch.equal(first.tokens.ids, other.tokens.ids)
+    items = first.tokens.items()
+    assert len(items) == 6 + 2 * 4 == len(first.teachers.lengths) and first.num_pairs == 4
+    said = [processor.tokenizer.decode(item.token_ids.tolist()) for item in items]
     rows = [text.partition(": ")[2] for text in said]
-    wanted = learned.targets(teacher.dense(rows, "query"))
-    assert np.abs(first.wanted.numpy() - wanted).max() < 2e-3  # float16
+    alone = [processor.text(text, task=None, prompt_name="query", max_length=None) for text in rows]
+    assert all(one.pool == item.pool for one, item in zip(alone, items, strict=True))
+    assert torch.allclose(school.wanted(first), school.dense(rows), atol=1e-5)
     english, other_side = ("Query", "Passage") if first.english_asks else ("Passage", "Query")
     assert all(text.startswith(english) for text in said[6:10])
     assert all(text.startswith(other_side) for text in said[10:])
 
 
-def test_the_table_begins_with_what_each_token_means_by_itself(lessons: Path, teacher: Teacher, tmp_path: Path) -> None:
+def test_the_table_begins_with_what_each_token_means_by_itself(school: schooling.Schooling, tmp_path: Path) -> None:
     recipe = small()
-    learned = schooling.Schooling(some_lessons(), lessons, tmp_path, teacher)
-    tokenizer = loop._tokenizer(recipe, tmp_path, learned)
+    tokenizer = loop._tokenizer(recipe, tmp_path, school)
     table = torch.zeros(tokenizer.get_vocab_size(), WIDTH)
-    learned.begin_table(table, tokenizer)
+    school.begin_table(table, tokenizer)
     boat = tokenizer.encode(" boat").ids
     assert len(boat) == 1
-    cosine = float(
-        torch.nn.functional.normalize(table[boat[0]], dim=0)
-        @ torch.from_numpy(learned.targets(teacher.dense(["boat"], "query"))[0])
-    )
+    cosine = float(torch.nn.functional.normalize(table[boat[0]], dim=0) @ school.dense(["boat"])[0])
     assert cosine == pytest.approx(1.0, abs=1e-5)
     assert not table[tokenizer.token_to_id("<|im_start|>")].any()
 
 
-def test_a_decoder_of_another_width_than_the_teachers_is_refused(
-    lessons: Path, teacher: Teacher, tmp_path: Path
-) -> None:
+def test_a_decoder_of_another_width_than_the_teachers_is_refused(school: schooling.Schooling) -> None:
     recipe = replace(small(), model=nano_meaning().model)
-    learned = schooling.Schooling(some_lessons(), lessons, tmp_path, teacher)
     with pytest.raises(InputError, match="must be as wide as its teacher, 32, got 384"):
-        learned.batches(recipe, None)  # type: ignore[arg-type]  # it is refused before the processor is used
+        school.batches(recipe, None)  # type: ignore[arg-type]  # it is refused before the processor is used

@@ -43,8 +43,8 @@ class ImageBatch:
     letters: Tensor
     """`[patches, READING_POINTS]`: see `letter_grid`; it has no rows where letters are unknown."""
     transcribed: Tensor
-    """`[tokens, cells]` bool: where each token of the first passages, the transcripts of the first pictures, is drawn.
-    It has no columns where that is unknown."""
+    """`[places, 2]`: (token of the first passages, cell) of each cell where a token of the first passages, the
+    transcripts of the first pictures, is drawn. It has no rows where that is unknown."""
 
 
 def pick_query(
@@ -156,7 +156,7 @@ def make_batch(
         here=here,
         same=same,
         letters=_letters(rendered, kit.cells(processor)),
-        transcribed=transcribed,
+        transcribed=transcribed.nonzero(),
     )
 
 
@@ -187,7 +187,7 @@ def placeless_batch(
         here=nowhere,
         same=nowhere,
         letters=letters,
-        transcribed=nowhere,
+        transcribed=torch.zeros(0, 2, dtype=torch.long),
     )
 
 
@@ -226,7 +226,7 @@ def make_reading_batch(
         here=none,
         same=none,
         letters=_letters(rendered, kit.cells(processor)),
-        transcribed=none,
+        transcribed=torch.zeros(0, 2, dtype=torch.long),
     )
 
 

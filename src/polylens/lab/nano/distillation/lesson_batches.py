@@ -2,101 +2,96 @@
 
 from __future__ import annotations
 
-import functools
+import itertools
 import random
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TypeVar
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from polylens.lab.corpora.streams import PairDraws, TextDraws
 from polylens.lab.nano.distillation.plan import Distillation
-from polylens.lab.nano.distillation.targets import Targets
-from polylens.lab.nano.distillation.taught import Shard, num_shards, shard
+from polylens.lab.teacher.teacher import Teacher
 from polylens.models.protocol import Item, Processor
 
-_KEPT = 2  # shards in memory, 25 MB each
-_SEEDS_A_SHARD = 50  # seeds in a row that draw from the same shard
 
-Row = TypeVar("Row")
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """The tokens of some texts, packed: few objects, since a batch travels from one process to another."""
+
+    ids: Tensor
+    """`[T]`, text after text."""
+    lengths: tuple[int, ...]
+
+    @classmethod
+    def of(cls, texts: Sequence[Sequence[int]]) -> Tokens:
+        """Packs the tokens of texts."""
+        ids = np.fromiter(itertools.chain.from_iterable(texts), dtype=np.int32)
+        return cls(torch.from_numpy(ids), tuple(map(len, texts)))
+
+    def items(self) -> list[Item]:
+        """Each text as the model takes it, to be pooled as a whole."""
+        ids, ends = self.ids.numpy().astype(np.int64), np.cumsum(self.lengths)[:-1]
+        return [Item(token_ids=each, pool=(0, len(each))) for each in np.split(ids, ends)]
 
 
 @dataclass(frozen=True, slots=True)
 class LessonBatch:
     """What a step learns: the texts that stand alone, then the pairs' English sides, then their other sides."""
 
-    items: list[Item]
-    wanted: Tensor
-    """The target of each, unit rows `[N, V]`."""
+    tokens: Tokens
+    """For the model that learns."""
+    teachers: Tokens
+    """The same texts for the teacher."""
     num_pairs: int
     english_asks: bool
     """Whether the English sides are the queries, or else the other sides."""
+    items: tuple[Item, ...] = ()
+    """The tokens as the model takes them, once the batch is `unpacked`."""
+
+    def unpacked(self) -> LessonBatch:
+        """The batch with its items, which takes as long as a GPU takes for a part of the step before."""
+        return replace(self, items=tuple(self.tokens.items()))
 
 
 class LessonBatches:
     """Seed -> batch.
 
     Args:
-        folder: Of the lessons, see `taught.teach`.
-        plan: How many texts and pairs a batch has.
+        texts: Draws texts.
+        pairs: Draws pairs.
+        plan: How many of them a batch has.
         processor: Of the model that learns.
-        targets: What its dense vectors should be.
+        teacher: Cuts the texts for itself, too.
+        prompt_name: The teacher's prefix.
     """
 
-    def __init__(self, folder: Path, plan: Distillation, processor: Processor, targets: Targets) -> None:
-        self._plan, self._processor, self._targets = plan, processor, targets
-        self._count = num_shards(folder)
-        self._shard = functools.lru_cache(_KEPT)(functools.partial(_sorted, folder))
+    def __init__(
+        self,
+        texts: TextDraws,
+        pairs: PairDraws,
+        plan: Distillation,
+        processor: Processor,
+        teacher: Teacher,
+        prompt_name: str,
+    ) -> None:
+        self._texts, self._pairs, self._plan = texts, pairs, plan
+        self._processor, self._teacher, self._prompt_name = processor, teacher, prompt_name
 
     def __call__(self, seed: int) -> LessonBatch:
-        """Texts of like length and pairs of like length, out of one shard."""
-        rng = random.Random(seed)
-        found = self._shard(random.Random(seed // _SEEDS_A_SHARD).randrange(self._count))
-        texts = _window(rng, found.texts, self._plan.texts_a_step)
-        pairs = _window(rng, found.pairs, self._plan.pairs_a_step)
+        """Draws texts and pairs, and cuts them into tokens for both models."""
+        rng, plan = random.Random(seed), self._plan
+        alone = [self._texts(rng).text for _ in range(plan.texts_a_step)]
+        pairs = [self._pairs(rng) for _ in range(plan.pairs_a_step)]
         english_asks = rng.random() < 0.5
         asking, answering = ("query", "passage") if english_asks else ("passage", "query")
-        english, other = [first for first, _ in pairs], [second for _, second in pairs]
-        rows = [*texts, *english, *other]
-        roles = [rng.choice(("query", "passage")) for _ in texts] + [asking] * len(pairs) + [answering] * len(pairs)
-        items = [
-            self._processor.text(found.said[row], task=None, prompt_name=role, max_length=self._plan.longest)
-            for row, role in zip(rows, roles, strict=True)
+        said = [*alone, *(each.english for each in pairs), *(each.other for each in pairs)]
+        roles = [rng.choice(("query", "passage")) for _ in alone] + [asking] * len(pairs) + [answering] * len(pairs)
+        own = [
+            self._processor.text(text, task=None, prompt_name=role, max_length=plan.longest).token_ids.tolist()
+            for text, role in zip(said, roles, strict=True)
         ]
-        wanted = torch.from_numpy(self._targets(found.shard.vectors[rows]))
-        return LessonBatch(items, wanted, len(pairs), english_asks)
-
-
-@dataclass(frozen=True, slots=True)
-class _Sorted:
-    """A shard with its rows by length."""
-
-    shard: Shard
-    said: list[str]
-    """The text of each row."""
-    texts: list[int]
-    pairs: list[tuple[int, int]]
-    """(row of the English side, row of the other side)."""
-
-
-def _sorted(folder: Path, number: int) -> _Sorted:
-    found = shard(folder, number)
-    said = texts_of(found)
-    alone, pairs = len(found.texts), len(found.pairs)
-    sizes = [len(text.encode()) for text in said]
-    both = [(alone + i, alone + pairs + i) for i in range(pairs)]
-    by_length = sorted(both, key=lambda pair: sizes[pair[0]] + sizes[pair[1]])
-    return _Sorted(found, said, sorted(range(alone), key=sizes.__getitem__), by_length)
-
-
-def _window(rng: random.Random, rows: list[Row], count: int) -> list[Row]:
-    """Neighbouring rows; all of them where there are not more than `count`."""
-    start = rng.randrange(max(1, len(rows) - count + 1))
-    return rows[start : start + count]
-
-
-def texts_of(found: Shard) -> list[str]:
-    """The text of each vector of a shard."""
-    alone, english = [each.text for each in found.texts], [each.english for each in found.pairs]
-    return [*alone, *english, *(each.other for each in found.pairs)]
+        theirs = self._teacher.cut(said, self._prompt_name)
+        return LessonBatch(Tokens.of(own), Tokens.of(theirs), len(pairs), english_asks)

@@ -47,16 +47,16 @@ def lesson_losses(
         short = F.normalize(found.dense[:, :dim].float(), dim=-1)
         parts.append(divergence(short @ short.T / plan.temperature, should))
     sizes = list(found.lengths)
-    pieces = torch.split(found.multivector, sizes)
     num_alone = len(sizes) - 2 * num_pairs
     first = num_alone + (0 if english_asks else num_pairs)
     asking = torch.arange(first, first + num_pairs, device=wanted.device)
-    asked = torch.cat(pieces[first : first + num_pairs])
+    before, begin = sum(sizes[:num_alone]), sum(sizes[:first])
+    asked = found.multivector[begin : begin + sum(sizes[first : first + num_pairs])]
     owner = torch.repeat_interleave(
         torch.arange(num_pairs, device=wanted.device),
         torch.tensor(sizes[first : first + num_pairs], device=wanted.device),
     )
-    scores = batched_maxsim(asked, owner, torch.cat(pieces[num_alone:]), sizes[num_alone:], num_pairs)
+    scores = batched_maxsim(asked, owner, found.multivector[before:], sizes[num_alone:], num_pairs)
     late = distribution(similar[asking][:, num_alone:], partner[asking] - num_alone, plan, itself=asking - num_alone)
     losses = {
         "cosine": (1 - (found.dense * wanted).sum(dim=1)).mean(),

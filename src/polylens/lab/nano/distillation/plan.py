@@ -9,16 +9,14 @@ from polylens.lab.corpora.catalogues import LANGUAGES
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Lessons:
-    """Texts and aligned pairs with the teacher's vectors of them; several students may share them."""
+    """What is drawn for the teacher to answer; each step draws anew."""
 
     shares: dict[str, float]  # source of `polylens.lab.corpora.sources` -> how often a text is drawn from it
     pair_shares: dict[str, float]  # the same for pairs
     languages: tuple[str, ...] | None  # None is all that a source has here
     prompt_name: str  # the teacher's prefix
-    shards: int  # files of texts
-    texts_a_shard: int
-    pairs_a_shard: int
-    seed: int
+    texts_to_measure: int  # texts, and half as many pairs, that the targets are computed from
+    texts_to_read: int  # texts, and half as many pairs, that the tokenizer learns from
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,8 +24,8 @@ class Distillation:
     """What a step on lessons takes, and how its losses are weighed."""
 
     longest: int  # tokens per text; a longer one is cut
-    texts_a_step: int  # texts alone, of like length
-    pairs_a_step: int  # aligned pairs, of like length
+    texts_a_step: int
+    pairs_a_step: int  # aligned pairs
     cosine_weight: float  # of 1 - cosine; the divergence of the batch's similarities has the weight 1
     temperature: float  # of those similarities
     late_temperature: float  # of MaxSim
@@ -36,22 +34,23 @@ class Distillation:
     )
 
 
-def lessons(shards: int = 96, languages: tuple[str, ...] | None = ("en", *LANGUAGES)) -> Lessons:
-    """The lessons: eight thousand texts per shard, half of them in pairs.
+def lessons(languages: tuple[str, ...] | None = ("en", *LANGUAGES)) -> Lessons:
+    """The lessons: words alone and in runs, what people say, help, and pairs of like meaning.
 
     Args:
-        shards: Number of shards.
         languages: None is all that a source has here.
     """
     return Lessons(
-        shares={"words": 3.0, "help": 2.0, "wordnet": 1.0, "catalogues": 1.0, "stories": 1.0, "emoji": 0.5},
+        shares={
+            **{"words": 3.0, "glosses": 2.0, "stories": 2.0, "help": 1.5, "wordnet": 1.5},
+            **{"catalogues": 1.0, "emoji": 0.5, "passages": 0.15},
+        },
         pair_shares={
-            **{"dictionaries": 4.0, "stories": 2.0, "help": 2.0, "catalogues": 2.0, "wordnet": 1.0, "emoji": 1.0},
+            **{"dictionaries": 4.0, "stories": 2.5, "help": 2.0, "catalogues": 1.5, "wordnet": 1.5, "emoji": 1.0},
+            "functions": 0.6,
         },
         languages=languages,
         prompt_name="query",
-        shards=shards,
-        texts_a_shard=4096,
-        pairs_a_shard=2048,
-        seed=1,
+        texts_to_measure=65_536,
+        texts_to_read=400_000,
     )

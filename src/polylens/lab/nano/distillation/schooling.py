@@ -3,61 +3,68 @@
 from __future__ import annotations
 
 import logging
+import random
 from pathlib import Path
 
 import torch
-from safetensors.numpy import load_file, save_file
+import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from torch import Tensor
 
 from polylens.atomic import write_beside
 from polylens.errors import InputError
-from polylens.lab.nano.distillation.lesson_batches import LessonBatches, texts_of
+from polylens.lab.corpora.streams import PairDraws, TextDraws
+from polylens.lab.nano.distillation.lesson_batches import LessonBatch, LessonBatches
 from polylens.lab.nano.distillation.plan import Lessons
 from polylens.lab.nano.distillation.targets import Targets, compute_targets, load_targets, save_targets
-from polylens.lab.nano.distillation.taught import num_shards, shard, teach
 from polylens.lab.nano.schedule import Recipe
 from polylens.lab.teacher.teacher import Teacher, load_teacher
 from polylens.models.protocol import Processor
-from polylens.types import FloatArray
 
 _log = logging.getLogger(__name__)
 
-_SHARDS_TO_READ = 16  # from which the tokenizer learns
 _TABLE_SCALE = 0.5
 """The deviation of the first numbers of the table, as that of `spelling_embeddings`."""
 
 
 class Schooling:
-    """Lessons on disk, and what follows from them. What is missing is made, and kept in the run's folder.
+    """The sources of texts, the teacher, and what follows from them; what takes long is kept in the run's folder.
 
     Args:
         plan: The lessons.
-        lessons: Their folder; the teacher is asked for what it lacks.
         run: The run's folder.
-        teacher: The teacher; None is the one that an installed package has, loaded once it is needed.
+        teacher: The teacher; None is the one that an installed package has.
 
     Raises:
-        InputError: The folder has other lessons, or a source of texts is not installed.
+        InputError: A source of texts is not installed.
         ModelNotFoundError: The teacher is not installed.
     """
 
-    def __init__(self, plan: Lessons, lessons: Path, run: Path, teacher: Teacher | None = None) -> None:
-        self._lessons, self._run, self._teacher = lessons, run, teacher
-        if num_shards(lessons) < plan.shards:
-            teach(plan, lessons, self._loaded(), lambda done, of: _log.info("%d of %d lessons are written", done, of))
+    def __init__(self, plan: Lessons, run: Path, teacher: Teacher | None = None) -> None:
+        self.plan, self._run = plan, run
+        self.teacher = load_teacher() if teacher is None else teacher
+        _log.info("reading the texts to teach with, which takes minutes")
+        self._texts = TextDraws(plan.shares, plan.languages)
+        self._pairs = PairDraws(plan.pair_shares, plan.languages)
         path = run / "targets.safetensors"
         if not path.exists():
-            save_targets(compute_targets(lessons), path)
-        self.targets: Targets = load_targets(path)
+            save_targets(self._measured(), path)
+        self._targets: Targets = load_targets(path).to(self.teacher.device)
 
     def texts(self) -> list[str]:
-        """Texts of the first lessons."""
-        return [
-            text
-            for number in range(min(num_shards(self._lessons), _SHARDS_TO_READ))
-            for text in texts_of(shard(self._lessons, number))
-        ]
+        """Texts that a tokenizer learns from."""
+        return [text for text, _ in self._sample(self.plan.texts_to_read)]
+
+    def wanted(self, batch: LessonBatch) -> Tensor:
+        """What the dense vectors of a batch should be: unit rows `[N, W]` on the teacher's device."""
+        _, vectors = self.teacher.encode(batch.teachers.ids, batch.teachers.lengths)
+        return self._targets(F.normalize(vectors.float(), dim=-1))
+
+    def dense(self, texts: list[str]) -> Tensor:
+        """The targets of texts, unit rows `[N, W]`."""
+        found = torch.from_numpy(self.teacher.dense(texts, self.plan.prompt_name))
+        return self._targets(found.to(self.teacher.device)).cpu()
 
     def batches(self, recipe: Recipe, processor: Processor) -> LessonBatches:
         """The batches of lessons that a recipe trains on.
@@ -66,10 +73,12 @@ class Schooling:
             InputError: Its vectors are not as wide as the teacher's.
         """
         assert recipe.distillation is not None
-        width, wanted = recipe.model.decoder.width, len(self.targets.mean)
+        width, wanted = recipe.model.decoder.width, len(self._targets.mean)
         if width != wanted:
             raise InputError(f"the decoder of {recipe.name} must be as wide as its teacher, {wanted}, got {width}")
-        return LessonBatches(self._lessons, recipe.distillation, processor, self.targets)
+        return LessonBatches(
+            self._texts, self._pairs, recipe.distillation, processor, self.teacher, self.plan.prompt_name
+        )
 
     @torch.no_grad()
     def begin_table(self, table: Tensor, tokenizer: Tokenizer) -> None:
@@ -84,17 +93,24 @@ class Schooling:
         path = self._run / "table.safetensors"
         tokens, spelled = spellings(tokenizer)
         if not path.exists():
-            made = self.targets(self._loaded().dense(spelled, "query"))
             with write_beside(path) as beside:
-                save_file({"rows": made}, beside)
-        rows: FloatArray = load_file(path)["rows"]
-        scaled = torch.from_numpy(rows) * (_TABLE_SCALE / float(rows.std()))
-        table[tokens] = scaled.to(table)
+                save_file({"rows": self.dense(spelled)}, beside)
+        rows = load_file(path)["rows"]
+        table[tokens] = (rows * (_TABLE_SCALE / rows.std())).to(table)
 
-    def _loaded(self) -> Teacher:
-        if self._teacher is None:
-            self._teacher = load_teacher()
-        return self._teacher
+    def _measured(self) -> Targets:
+        said = self._sample(self.plan.texts_to_measure)
+        texts, languages = [text for text, _ in said], [language for _, language in said]
+        vectors = self.teacher.dense(texts, self.plan.prompt_name)
+        return compute_targets(torch.from_numpy(vectors), languages, texts)
+
+    def _sample(self, count: int) -> list[tuple[str, str]]:
+        """Texts, and both sides of half as many pairs, with the language of each."""
+        rng = random.Random(0)
+        alone = [self._texts(rng) for _ in range(count)]
+        pairs = [self._pairs(rng) for _ in range(count // 2)]
+        said = [(each.text, each.language) for each in alone]
+        return said + [side for each in pairs for side in ((each.english, "en"), (each.other, each.language))]
 
 
 def spellings(tokenizer: Tokenizer) -> tuple[list[int], list[str]]:

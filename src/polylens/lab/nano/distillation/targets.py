@@ -11,18 +11,18 @@ Shapes: N texts, W width of the teacher's vectors, L languages.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from safetensors.numpy import load_file, save_file
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from polylens.atomic import write_beside
-from polylens.lab.nano.distillation.taught import Shard, num_shards, shard
 from polylens.lab.synthetic.lexicon import LANGUAGES, UNSPACED
-from polylens.types import FloatArray
 
-_SHARDS = 24  # that the means and directions are computed from
 _LETTERS = 20  # fewest of a sentence; half as many in a script without spaces
 _FEWEST = 30  # sentences of a language whose mean counts
 _SHARED = 0.5  # of the mean of all languages that is taken away
@@ -32,47 +32,48 @@ _SHARED = 0.5  # of the mean of all languages that is taken away
 class Targets:
     """From the teacher's vectors to the student's."""
 
-    mean: FloatArray
+    mean: Tensor
     """`[W]`: that of all languages, each of which counts alike."""
-    languages: FloatArray
+    languages: Tensor
     """`[L - 1, W]`, orthonormal rows: the directions in which the languages' means differ."""
-    rotation: FloatArray
+    rotation: Tensor
     """`[W, W]`, orthogonal: the main direction is the first column."""
 
-    def __call__(self, vectors: FloatArray) -> FloatArray:
+    def __call__(self, vectors: Tensor) -> Tensor:
         """The wanted vectors of the teacher's, both unit rows `[N, W]`."""
         apart = (vectors - self.mean) @ self.languages.T
-        turned = (vectors - _SHARED * self.mean - apart @ self.languages) @ self.rotation
-        return turned / np.maximum(np.linalg.norm(turned, axis=1, keepdims=True), 1e-6)
+        return F.normalize((vectors - _SHARED * self.mean - apart @ self.languages) @ self.rotation, dim=-1, eps=1e-6)
+
+    def to(self, device: torch.device) -> Targets:
+        """The same on a device."""
+        return Targets(self.mean.to(device), self.languages.to(device), self.rotation.to(device))
 
 
-def compute_targets(folder: Path) -> Targets:
-    """Computes the means and directions from the first lessons; each language counts as much as any other."""
-    sums: dict[str, FloatArray] = {}
-    counts: dict[str, int] = {}
-    shards = [shard(folder, number) for number in range(min(_SHARDS, num_shards(folder)))]
-    for found in shards:
-        spoken = _languages_of_sentences(found)
-        for language in sorted(set(spoken) - {""}):
-            rows = found.vectors[[each == language for each in spoken]]
-            sums[language] = sums.get(language, np.zeros_like(rows[0])) + rows.sum(axis=0)
-            counts[language] = counts.get(language, 0) + len(rows)
-    means = np.stack([sums[language] / counts[language] for language in sums if counts[language] >= _FEWEST])
-    mean = means.mean(axis=0)
-    apart = np.linalg.svd(means - mean, full_matrices=False)[2][: len(means) - 1]
-    width = len(mean)
-    unturned = Targets(mean, apart, np.eye(width, dtype=np.float32))
-    wanted = np.concatenate([unturned(found.vectors) for found in shards])
-    rotation = np.linalg.eigh((wanted.T @ wanted).astype(np.float64))[1][:, ::-1]
-    return Targets(mean, np.ascontiguousarray(apart), np.ascontiguousarray(rotation, dtype=np.float32))
+def compute_targets(vectors: Tensor, languages: Sequence[str], texts: Sequence[str]) -> Targets:
+    """Computes the means and directions of some texts; each language counts as much as any other.
+
+    Args:
+        vectors: The teacher's, `[N, W]`.
+        languages: That of each text.
+        texts: The texts. Only sentences show the language's mean: words are often the same in several languages.
+    """
+    spoken: dict[str, list[int]] = {}
+    for number, (language, text) in enumerate(zip(languages, texts, strict=True)):
+        if len(text) >= _fewest_letters(language):
+            spoken.setdefault(language, []).append(number)
+    means = torch.stack(
+        [vectors[spoken[language]].mean(dim=0) for language in sorted(spoken) if _counts(spoken, language)]
+    )
+    mean = means.mean(dim=0)
+    apart = torch.linalg.svd(means - mean, full_matrices=False)[2][: len(means) - 1]
+    unturned = Targets(mean, apart, torch.eye(len(mean)))
+    wanted = unturned(vectors).double()
+    rotation = torch.linalg.eigh(wanted.T @ wanted)[1].flip(1)
+    return Targets(mean, apart.contiguous(), rotation.float().contiguous())
 
 
-def _languages_of_sentences(found: Shard) -> list[str]:
-    """The language of each vector of a shard, "" where the text is no sentence."""
-    said = [(each.language, each.text) for each in found.texts]
-    said += [("en", each.english) for each in found.pairs]
-    said += [(each.language, each.other) for each in found.pairs]
-    return [language if len(text) >= _fewest_letters(language) else "" for language, text in said]
+def _counts(spoken: dict[str, list[int]], language: str) -> bool:
+    return len(spoken[language]) >= _FEWEST
 
 
 def _fewest_letters(language: str) -> int:
