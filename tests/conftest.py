@@ -33,6 +33,8 @@ SLOWEST_FILES = (
     "tests/server/search_page/test_page_places.py",
     "tests/runtime/test_openvino_decoders.py",
     "tests/documents/test_reader_processes.py",
+    "tests/integrations/ray/test_bulk.py",
+    "tests/library/test_several_writers.py",
     "tests/library/test_rebuild.py",
     "tests/server/search_page/test_routes.py",
     "tests/library/test_object_storage.py",
@@ -86,8 +88,9 @@ def endpoint() -> Iterator[str]:
 
 
 @pytest.fixture
-def shelf(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
+def shelf(endpoint: str, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> str:
     """The address of an index in a bucket that no other test uses."""
+    monkeypatch.setenv("POLYLENS_CACHE", str(tmp_path_factory.mktemp("cache")))  # for copies of indexes
     for name, value in buckets.environment(endpoint).items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr("polylens.index.table.store.READER_GRACE", 0.05)

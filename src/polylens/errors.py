@@ -12,7 +12,7 @@
     |-- HubUnavailableError (ConnectionError)  the weights are not on disk and the hub is unreachable
     |-- CheckpointError (ValueError)        a checkpoint's files or tensors do not fit the model
     |-- LibraryNotFoundError (LookupError)  no index in this folder or in one above it
-    |-- LibraryBusyError (RuntimeError)     another process is writing to this index
+    |-- LibraryBusyError (RuntimeError)     another process makes this index anew
     |-- StorageError (OSError)              the disk of an index is full, read-only or failing
     |   `-- StorageUnavailableError         the object storage of an index is unreachable or refuses
     |-- ModelMismatchError (ValueError)     the index holds vectors of another model
@@ -115,7 +115,7 @@ class LibraryNotFoundError(PolylensError, LookupError):
 
 
 class LibraryBusyError(PolylensError, RuntimeError):
-    """Another process is writing to this index."""
+    """Another process makes this index anew, or so many write to it that commits fail."""
 
 
 class StorageError(PolylensError, OSError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Callable
@@ -184,6 +185,9 @@ def test_what_has_changed_since_is_a_note(library: Library) -> None:
 def test_who_is_writing(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.argv", ["/usr/bin/polylens", "watch", "papers"])
     with Store.open(library.index_path, write=True):
+        [finding] = examine(library).findings
+    assert (finding.level, finding.message) == ("note", "one process is writing to it, or several are")
+    with contextlib.closing(library.storage.lock()):
         [finding] = examine(library).findings
     assert (finding.level, finding.check) == ("note", "lock")
     assert f"process {os.getpid()} is writing" in finding.message and "`polylens watch papers`" in finding.message

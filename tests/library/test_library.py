@@ -29,6 +29,7 @@ from polylens.library.library import Library
 from polylens.library.location import find_library
 from polylens.library.page_embedding import join
 from polylens.library.progress import UpdateProgress
+from polylens.library.sources import FolderSource
 from polylens.types import Embedding
 
 
@@ -241,8 +242,9 @@ class TestPooling:
 class TestIncremental:
     def test_nothing_changed_nothing_opened(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         Library(folder, FakeEmbedder()).update()
-        monkeypatch.setattr(updating_module, "_hash", lambda path: pytest.fail(f"{path} was read"))
-        monkeypatch.setattr(updating_module, "readers", lambda: pytest.fail("a file was opened"))
+        monkeypatch.setattr(FolderSource, "digest", lambda _, file: pytest.fail(f"{file} was read"))
+        monkeypatch.setattr(FolderSource, "inspect", lambda *_: pytest.fail("a file was opened"))
+        monkeypatch.setattr("polylens.library.reading.readers", lambda: pytest.fail("a file was opened"))
         embedder = FakeEmbedder()
         report = Library(folder, embedder).update()
         assert (report.indexed, report.unchanged, report.pages, embedder.num_inputs) == (0, 3, 0, 0)
@@ -378,10 +380,10 @@ class TestBrokenFiles:
         Library(folder, FakeEmbedder()).update()
         os.utime(folder / "red.png", ns=(1, 1))
 
-        def refuse(path: Path) -> str:
-            raise PermissionError(13, "Permission denied", str(path))
+        def refuse(_source: FolderSource, file: str) -> str:
+            raise PermissionError(13, "Permission denied", file)
 
-        monkeypatch.setattr(updating_module, "_hash", refuse)
+        monkeypatch.setattr(FolderSource, "digest", refuse)
         real_walk = os.walk
 
         def walk(top: Path, onerror: object = None) -> object:
@@ -499,7 +501,9 @@ class TestInterruption:
         assert len(whole(folder)) == 16
 
     def test_two_writers(self, folder: Path) -> None:
-        with Store.create(folder / ".polylens", "fake", 32), pytest.raises(LibraryBusyError, match=f"{os.getpid()}"):
+        Store.create(folder / ".polylens", "fake", 32).close()
+        making = Store.stage(folder / ".polylens", "fake", 32)
+        with making, pytest.raises(LibraryBusyError, match=f"{os.getpid()}"):
             Library(folder, FakeEmbedder()).update()
 
     @pytest.mark.skipif(os.name == "nt", reason="needs signals")

@@ -62,17 +62,19 @@ def folder(tmp_path: Path) -> Path:
 
 
 @contextlib.contextmanager
-def updating(folder: Path, shelf: str, delay: float = 0.02) -> Iterator[subprocess.Popen[str]]:
-    """A process that brings an index up to date, and says which files are safe."""
+def updating(
+    folder: Path, shelf: str, delay: float = 0.02, *, rebuild: bool = False
+) -> Iterator[subprocess.Popen[str]]:
+    """A process that brings an index up to date, or makes it anew, and says which files are safe."""
     code = (
         "import sys; from tests.support.fakes import FakeEmbedder; from polylens.library import library, saving\n"
         "saving.COMMIT_PAGES = 4\n"
         "def tell(progress):\n"
         "    for file in progress.saved: print(file, flush=True)\n"
         "embedder = FakeEmbedder(delay=float(sys.argv[3]))\n"
-        "library.Library(sys.argv[1], embedder, index=sys.argv[2]).update(tell)"
+        "library.Library(sys.argv[1], embedder, index=sys.argv[2]).update(tell, rebuild=bool(sys.argv[4]))"
     )
-    command = [sys.executable, "-c", code, str(folder), shelf, str(delay)]
+    command = [sys.executable, "-c", code, str(folder), shelf, str(delay), "yes" if rebuild else ""]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         yield process
         process.kill()
@@ -153,21 +155,36 @@ class TestSearching:
             Library(f"{shelf}/not", FakeEmbedder()).search("word")
 
 
-class TestOneWriter:
-    def test_the_second_is_refused_by_the_name_of_the_first(self, folder: Path, shelf: str) -> None:
-        with updating(folder, shelf) as first:
+class TestWriters:
+    def test_one_that_makes_it_anew_keeps_the_others_out_by_its_name(self, folder: Path, shelf: str) -> None:
+        Library(folder, FakeEmbedder(), index=shelf).update()
+        with updating(folder, shelf, rebuild=True) as first:
             assert first.stdout is not None and first.stdout.readline()
             with pytest.raises(LibraryBusyError, match=rf"process {first.pid} is writing .*{shelf} \(`.*killed"):
                 Library(folder, FakeEmbedder(), index=shelf).update()
-            assert Library(shelf, FakeEmbedder()).count() >= 4  # readers do not mind
+            assert Library(shelf, FakeEmbedder()).count() == FILES  # readers do not mind
             assert str(BucketStorage(shelf).holder()) == f"process {first.pid}"
             assert first.wait(HANG) == 0
         assert BucketStorage(shelf).holder() is None
         assert Library(folder, FakeEmbedder(), index=shelf).update().unchanged == FILES  # at once, for it gave it back
 
-    def test_one_that_is_killed_loses_nothing_that_was_saved(
+    def test_one_that_is_killed_making_it_anew_is_waited_for(
         self, folder: Path, shelf: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        Library(folder, FakeEmbedder(), index=shelf).update()
+        with updating(folder, shelf, rebuild=True) as first:
+            assert first.stdout is not None and first.stdout.readline()
+            os.kill(first.pid, signal.SIGKILL)
+        library = Library(folder, FakeEmbedder(), index=shelf)
+        with pytest.raises(LibraryBusyError, match=f"process {first.pid} is writing"):
+            library.update()
+        with pytest.raises(LibraryBusyError, match="takes over 60 s after that"):
+            library.update(rebuild=True)
+        monkeypatch.setattr(lease_module, "LEASE_SECONDS", 1.0)
+        time.sleep(2.1)  # the storage counts whole seconds
+        assert library.update(rebuild=True).unchanged >= 4
+
+    def test_one_that_is_killed_loses_nothing_that_was_saved(self, folder: Path, shelf: str) -> None:
         saved = []
         with updating(folder, shelf) as first:
             assert first.stdout is not None
@@ -176,10 +193,6 @@ class TestOneWriter:
             saved += first.stdout.read().split()
         assert len(saved) < FILES
         assert set(saved) <= Library(shelf, FakeEmbedder()).files().keys()
-        with pytest.raises(LibraryBusyError, match="takes over 60 s after that"):
-            Library(folder, FakeEmbedder(), index=shelf).update()
-        monkeypatch.setattr(lease_module, "LEASE_SECONDS", 1.0)
-        time.sleep(2.1)  # the storage counts whole seconds
         report = Library(folder, FakeEmbedder(), index=shelf).update()
         assert report.unchanged >= len(saved) and report.unchanged + report.indexed == FILES
         assert sorted(Library(shelf, FakeEmbedder()).files()) == sorted(path.name for path in folder.glob("*.txt"))
@@ -201,15 +214,15 @@ class TestOneWriter:
         library = Library(folder, FakeEmbedder(), index=shelf)
         library.update()
         monkeypatch.setattr(lease_module, "LEASE_SECONDS", 0.0)  # the next one thinks that this one sleeps
-        sleeper = Store.open(shelf, write=True)
-        with Store.open(shelf, write=True) as second:
+        sleeper = Store.stage(shelf, "fake", 32)
+        with Store.stage(shelf, "fake", 32) as second:
             with pytest.raises(LibraryBusyError, match=r"another took over; (process|another)"):
                 sleeper.remove(["07.txt"])
             sleeper.close()  # and does not let a third one in
             assert second._lock is not None
             second._lock.require()
             second.remove(["08.txt"])
-        assert library.count() == FILES - 1
+        assert library.count() == FILES
 
     def test_of_many_that_come_at_once_one_gets_it(self, shelf: str, monkeypatch: pytest.MonkeyPatch) -> None:
         """All have seen the same state before any of them puts."""

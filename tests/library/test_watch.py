@@ -176,7 +176,7 @@ class TestFollowing:
             return update(library, *arguments, **options)
 
         monkeypatch.setattr(Library, "update", counted)
-        with Store.open(watched.one / ".polylens", write=True):
+        with Store.stage(watched.one / ".polylens", "other", 32):
             (watched.one / "new.txt").write_text("new")
             watched.comes(lambda: bool(watched.notes.problems))
             refused = tries[watched.one]

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from polylens.library.doctor import Diagnosis
     from polylens.library.library import Library
     from polylens.library.progress import Report
+    from polylens.library.reading import Executor
     from polylens.library.watch import Follower
 
 Ocr = Annotated[
@@ -60,6 +61,14 @@ def index(
     ocr: Ocr = None,
     engine: Engine = None,
     quantization: Quantization = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            metavar="local|ADDRESS",
+            help="Read and embed the files on a Ray cluster: one of this machine (local), or one that runs. FOLDER may "
+            "then be s3://BUCKET/PREFIX.",
+        ),
+    ] = None,
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Name every file and part that is not searchable, with the reason.")
     ] = False,
@@ -67,7 +76,8 @@ def index(
     """Make a folder of documents, pictures and texts searchable, or bring its index up to date."""
     from polylens.library.library import Library
 
-    report = _update(Library(folder, load_if_named(model, engine, quantization), index=at), rebuild, pool, ocr)
+    library = Library(folder, load_if_named(model, engine, quantization), index=at)
+    report = _update(library, rebuild, pool, ocr, _executor(library, ray, model, engine, quantization))
     print(summary(report))
     if report.wordless:
         print(wordless(report))
@@ -80,6 +90,17 @@ def index(
             print(shown(f"passed over {name}: {reason}"), file=sys.stderr)
         for name, part, reason in report.partly:
             print(shown(f"read in part {name}, without {part}: {reason}"), file=sys.stderr)
+
+
+def _executor(
+    library: Library, ray: str | None, model: str | None, engine: str | None, quantization: str | None
+) -> Executor | None:
+    """The Ray cluster that a command names; None where it names none."""
+    if ray is None:
+        return None
+    from polylens.integrations.ray.bulk import executor_for
+
+    return executor_for(library, model, address=ray, engine=engine, quantization=quantization)
 
 
 @app.command()
@@ -252,10 +273,16 @@ def _ask_in_vain(library: Library, questions: list[dict[str, Any]]) -> None:
     print(f"Of {len(questions)} questions that no page answers, {empty} find nothing that fits well (--min-score 0.5).")
 
 
-def _update(library: Library, rebuild: bool, pool: int | None = None, ocr: str | None = None) -> Report:
+def _update(
+    library: Library,
+    rebuild: bool,
+    pool: int | None = None,
+    ocr: str | None = None,
+    executor: Executor | None = None,
+) -> Report:
     try:
         with indexing_bar() as report:
-            return library.update(report, rebuild=rebuild, pool=pool, ocr=ocr)
+            return library.update(report, rebuild=rebuild, pool=pool, ocr=ocr, executor=executor)
     except KeyboardInterrupt:
         where = "kept beside the index, which answers as before" if rebuild else "in the index"
         print(f"What was finished is {where}; the same command continues from there.", file=sys.stderr)

@@ -8,6 +8,7 @@ A *problem* is something wrong; a *note* is something to know, such as files tha
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from collections import defaultdict
@@ -27,7 +28,6 @@ from polylens.errors import DocumentError, InputError, PolylensError, StorageUna
 from polylens.index.ranking.pooling import evenly
 from polylens.index.storage.base import Storage
 from polylens.index.storage.folder import FolderStorage
-from polylens.index.storage.lock import Holder
 from polylens.index.table.manifest import STAGED, Manifest, read_manifest, read_staged
 from polylens.index.table.repair import mend_manifest, orphan_files, orphan_tables
 from polylens.index.table.schema import multivectors
@@ -62,7 +62,7 @@ class Finding:
     """One line of a report."""
 
     check: str
-    """What was checked: index, lock, pages, vectors, model, orphans, disk or files."""
+    """What was checked: index, lock, storage, pages, vectors, model, orphans, disk or files."""
     level: Literal["problem", "note"]
     message: str
     damaged: tuple[str, ...] = ()
@@ -107,7 +107,12 @@ def examine(library: Library, *, model: bool = True, report: Callable[[int, int]
     storage = library.storage
     holder = storage.holder()
     if holder:
-        found.note("lock", f"{holder} is writing to it ({holder.details})")
+        does = "is compacting it" if holder.purpose == "upkeep" else "is writing to it"
+        found.note("lock", f"{holder} {does} ({holder.details})")
+    is_written = holder is not None or storage.has_writers()
+    if is_written and not holder:
+        found.note("lock", "one process is writing to it, or several are")
+    _check_storage(found, storage)
     try:
         manifest = read_manifest(storage)
         store = Store.open(storage)
@@ -118,7 +123,7 @@ def examine(library: Library, *, model: bool = True, report: Callable[[int, int]
         found.problem("index", str(error))
         return found
     found.model_id, found.num_pages = manifest.model_id, num_pages
-    _check_orphans(found, storage, holder)
+    _check_orphans(found, storage, is_written)
     _check_disk(found, store)
     if num_pages and not _check_rows(found, store, report):
         return found
@@ -140,7 +145,7 @@ def repair(library: Library, diagnosis: Diagnosis) -> list[str]:
     The pages that are removed are embedded again by the next update.
 
     Raises:
-        LibraryBusyError: A process is writing to it.
+        LibraryBusyError: A process makes it anew or compacts it.
         PolylensError: The index can neither be opened nor mended.
     """
     done = []
@@ -331,8 +336,15 @@ def _pictures() -> list[types.Image]:
 # What lies around it
 
 
-def _check_orphans(found: Diagnosis, storage: Storage, holder: Holder | None) -> None:
-    if holder:  # what looks left over may be its work
+def _check_storage(found: Diagnosis, storage: Storage) -> None:
+    """Try whether several writers can share the storage, unless nobody may write to it from here."""
+    with contextlib.suppress(StorageUnavailableError):
+        if reason := storage.shortcoming():
+            found.problem("storage", reason)
+
+
+def _check_orphans(found: Diagnosis, storage: Storage, is_written: bool) -> None:
+    if is_written:  # what looks left over may be its work
         return
     orphans = [*(f"{name}.lance" for name in orphan_tables(storage)), *orphan_files(storage)]
     if orphans:

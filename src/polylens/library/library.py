@@ -28,13 +28,15 @@ from polylens.errors import (
 )
 from polylens.index.storage.opening import is_remote, open_storage
 from polylens.index.storage.redirect import read_redirect, write_redirect
+from polylens.library.beginning import open_to_write
 from polylens.library.location import INDEX_FOLDER
 from polylens.library.page_embedding import PageEmbedder
 from polylens.library.picture_pages import forget, require_readable_here
 from polylens.library.plan import Unreadable
 from polylens.library.progress import IsReady, Report, UpdateProgress
-from polylens.library.reading import read_page
+from polylens.library.reading import Executor, read_page
 from polylens.library.reranking import Found, PageReranker, Reranking
+from polylens.library.sources import BucketSource, FolderSource, Source
 from polylens.library.unsearchable import Listing, read_listing
 from polylens.library.update import Update
 from polylens.library.view import Group, Query, View
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
     from polylens.index.ranking.filters import Filters
     from polylens.index.search import By
     from polylens.index.storage.base import Storage
+    from polylens.index.storage.mirror import Mirror
     from polylens.index.table.manifest import Manifest
     from polylens.index.table.snapshot import FileRecord, Snapshot, StoredPage
     from polylens.index.table.store import Store
@@ -59,7 +62,7 @@ class Library:
         folder: The folder to search in; or `s3://BUCKET/PREFIX`, an index alone, whose files are not on this machine.
         embedder: The model; None loads the one that the index was made with (nano for a new index) once it is needed.
         index: `s3://BUCKET/PREFIX`, to keep the index there and not in the folder. `update` lets the folder redirect
-            to it.
+            to it. The files may be objects, too: `folder` is their `s3://BUCKET/PREFIX` then.
 
     Raises:
         LibraryNotFoundError: There is no such folder.
@@ -67,15 +70,25 @@ class Library:
     """
 
     def __init__(self, folder: str | Path, embedder: PageEmbedder | None = None, *, index: str | None = None) -> None:
-        if index is not None and (is_remote(folder) or not is_remote(index)):
-            raise InputError(f"index must be s3://BUCKET/PREFIX, for a folder of this machine, got {index!r}")
+        if index is not None and not is_remote(index):
+            raise InputError(f"index must be s3://BUCKET/PREFIX, got {index!r}")
         self._folder = None if is_remote(folder) else Path(folder).expanduser().absolute()
         if self._folder is not None and not self._folder.is_dir():
             raise LibraryNotFoundError(f"{self._folder} is not a folder; name one that is there")
         own = folder if self._folder is None else self._folder / INDEX_FOLDER
         self.storage: Storage = open_storage(index or read_redirect(own) or own)
+        self._source: Source | None = None if self._folder is None else FolderSource(self._folder)
+        if self._folder is None and index is not None:
+            from polylens.index.storage.bucket import BucketStorage
+
+            self._source = BucketSource(BucketStorage(str(folder)))
         self._embedder = embedder
         self._follows_index = embedder is None  # then the model is the one that the index names, whichever that is
+        self._mirror: Mirror | None = None
+        if self.storage.is_remote:
+            from polylens.index.storage.mirror import mirror_of
+
+            self._mirror = mirror_of(self.storage)
         self._database: Any = None  # LanceDB's connection, kept for the next search
         self._facets: tuple[tuple[str, int], Facets] | None = None  # with the state of the index that they are of
         self._unreadable: dict[str, Unreadable] = {}
@@ -289,11 +302,15 @@ class Library:
         pool: int | None = None,
         is_ready: IsReady | None = None,
         ocr: str | None = None,
+        executor: Executor | None = None,
     ) -> Report:
         """Bring the index up to date with the folder.
 
         Files whose size and time have not changed are not opened. A file appears with all of its pages or not at all,
         and is saved a few seconds after it is embedded; what is saved survives Ctrl-C and kill -9.
+
+        Several processes may do this at once, on several machines that share the folder, too: a file that another one
+        saved first counts as unchanged and is not embedded again.
 
         Args:
             progress: Called for each file and each batch of pages, from this thread.
@@ -306,9 +323,10 @@ class Library:
             ocr: Whether the words of pages that are pictures are read: "auto" with what is installed, "off", or in the
                 languages of ISO 639 codes such as "de,ru". None keeps to the index's setting, else POLYLENS_OCR, else
                 "auto". With another setting, or more installed, the pages concerned are made anew, and no others.
+            executor: Reads and embeds the files elsewhere; see `integrations.ray`. None does so here.
 
         Raises:
-            LibraryBusyError: Another process is writing to the index.
+            LibraryBusyError: Another process makes the index anew, or so many write to it that commits fail.
             ModelMismatchError: The index was made with another model, and `rebuild` is False.
             StorageError: The disk is full or failing. What was saved stays.
             StorageUnavailableError: Object storage does not answer, or refuses. What was saved stays.
@@ -318,20 +336,24 @@ class Library:
                 own besides the one on object storage.
         """
         started = time.monotonic()
-        folder = self.folder
+        source = self._source or FolderSource(self.folder)
+        if executor is None and not isinstance(source, FolderSource):
+            raise InputError(f"the files of {source} are read by Ray: add --ray local, or the address of a cluster")
         self._require_one_index()
         require_readable_here(ocr)  # before a model is loaded, and an index begun
         embedder = self._loaded()
-        store = self._writer(embedder, rebuild, pool)
+        store = open_to_write(self.storage, embedder, rebuild=rebuild, pool=pool)
         with store, self.storage.reading():
-            if self.storage.is_remote:
+            if self.storage.is_remote and self.has_files:
                 write_redirect(self.index_path, self.storage)
             tell, ready = progress or (lambda _: None), is_ready or (lambda *_: True)
-            update = Update(folder, store, embedder, tell, ready, self._unreadable, ocr)
-            update.run()
+            arguments = (source, store, embedder, tell, ready, self._unreadable, ocr, executor)
+            report = Update(*arguments).run()
             self._publish(store)
-        update.report.seconds = time.monotonic() - started
-        return update.report
+            if store.has_missed:  # others saved to the index that was replaced: what they saved is in the folder
+                report.add(Update(*arguments).run())
+        report.seconds = time.monotonic() - started
+        return report
 
     def _publish(self, store: Store) -> None:
         """Let an index that was made anew replace the one before, of which nothing stays."""
@@ -345,32 +367,11 @@ class Library:
     def _require_one_index(self) -> None:
         from polylens.index.table.store import Store
 
-        if self.storage.is_remote and Store.exists(self.index_path):
+        if self.storage.is_remote and self.has_files and Store.exists(self.index_path):
             raise InputError(
                 f"{self.folder} has an index of its own, so {self.storage} would be a second one; remove "
                 f"{self.index_path} first"
             )
-
-    def _writer(self, embedder: PageEmbedder, rebuild: bool, pool: int | None) -> Store:
-        from polylens.index.ranking.pooling import pool_tokens
-        from polylens.index.table.manifest import read_manifest
-        from polylens.index.table.store import Store
-
-        exists = Store.exists(self.storage)
-        if exists and not rebuild:
-            known = read_manifest(self.storage).pool
-            if pool not in (None, known):
-                kept = "every vector" if known == 1 else f"one of every {known} vectors"
-                raise InputError(
-                    f"the index keeps {kept} of a page, got pool {pool}; rebuild it with `polylens index --rebuild "
-                    f"--pool {pool}`"
-                )
-            return Store.open(self.storage, model_id=embedder.model_id, write=True)
-        [one] = embedder.embed(["?"], task="retrieval", prompt_name="passage")  # shows the widths of its vectors
-        pool = 1 if pool is None else pool
-        pool_tokens(one.multivector, pool)  # refused now if it cannot be done, not once an index was begun
-        make = Store.stage if exists else Store.create
-        return make(self.storage, embedder.model_id, len(one.dense), one.multivector.shape[1], pool=pool)
 
     def _manifest(self) -> Manifest:
         """The manifest of the index, once it is sure that the embedder is its model or can become it."""
@@ -384,8 +385,10 @@ class Library:
         return manifest
 
     def _open_snapshot(self, manifest: Manifest) -> Snapshot:
-        from polylens.index.table.snapshot import open_snapshot
+        from polylens.index.table.snapshot import Snapshot, open_snapshot
 
+        if self._mirror is not None and (copy := self._mirror.table(manifest.table)) is not None:
+            return Snapshot(copy, manifest, self.storage)
         if self._database is None:
             with self.storage.reading():
                 self._database = self.storage.connect()

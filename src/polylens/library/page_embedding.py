@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import numpy as np
 
 from polylens import types
+from polylens.errors import ImageError, InputError
 from polylens.types import Embedding, Kind, Page
 
 if TYPE_CHECKING:
@@ -78,6 +79,18 @@ def embed_pages(embedder: PageEmbedder, pages: Sequence[tuple[Any, ...]]) -> lis
     """One embedding per page, from `prepare_page`. Where a page has a picture and a text, the two are joined."""
     parts = iter(embedder.embed([each for page in pages for each in page], task="retrieval", prompt_name="passage"))
     return [join([next(parts) for _ in page]) for page in pages]
+
+
+def embed_apart(embedder: PageEmbedder, pages: Sequence[tuple[Any, ...]]) -> list[Embedding | str]:
+    """One embedding per page, from `prepare_page`; of a page that the model does not take, the reason."""
+    if not pages:
+        return []
+    try:
+        return list(embed_pages(embedder, pages))
+    except InputError as error:
+        if len(pages) == 1:
+            return [error.message if isinstance(error, ImageError) else str(error)]
+    return [one for page in pages for one in embed_apart(embedder, [page])]  # the error is about one: find out which
 
 
 def join(parts: Sequence[Embedding]) -> Embedding:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from polylens.documents.ocr.languages import AUTO, OFF, parse
 from polylens.documents.ocr.page_reader import Installed, PageReader, require_readable
-from polylens.index.storage.base import Storage
+from polylens.index.storage.base import Storage, joined
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -75,16 +75,23 @@ class Records:
     def of(cls, storage: Storage, snapshot: Snapshot) -> Records:
         """Reads the records of an index. What an earlier version or a killed update did not write is looked for."""
         records = cls()
-        with contextlib.suppress(FileNotFoundError, ValueError, TypeError, AttributeError, KeyError):
-            kept = json.loads(storage.read(_name(snapshot.manifest.table)))
+        with contextlib.suppress(FileNotFoundError):
+            records = cls.parsed(storage.read(_name(snapshot.manifest.table)))
+        if not records.is_complete:
+            records._look_for_pages(snapshot)
+        return records
+
+    @classmethod
+    def parsed(cls, content: bytes) -> Records:
+        """Reads what was written; nothing is known where that is damaged."""
+        with contextlib.suppress(ValueError, TypeError, AttributeError, KeyError):
+            kept = json.loads(content)
             files = {
                 key: Record(each["setting"], tuple(each["installed"]), {int(n): by for n, by in each["pages"].items()})
                 for key, each in kept["files"].items()
             }
-            records = cls(kept["setting"], kept["is_complete"], files)
-        if not records.is_complete:
-            records._look_for_pages(snapshot)
-        return records
+            return cls(kept["setting"], kept["is_complete"], files)
+        return cls()
 
     def _look_for_pages(self, snapshot: Snapshot) -> None:
         """Adds the pages that have no text, hence a picture, of files without a record."""
@@ -95,15 +102,23 @@ class Records:
                     found.setdefault(row["hash"], {})[row["page"]] = ""
         self.files |= {key: Record("", (), pages) for key, pages in found.items()}
 
-    def write(self, storage: Storage, table: str) -> None:
-        """Keeps them beside the index, in one step."""
-        content = {
-            "setting": self.setting,
-            "is_complete": self.is_complete,
-            "files": {key: asdict(each) for key, each in sorted(self.files.items())},
-        }
+    def write(self, storage: Storage, table: str, *, before: Mapping[str, Record]) -> None:
+        """Keeps them beside the index, in one step; records that other writers made meanwhile stay.
+
+        Args:
+            storage: Where the index lies.
+            table: Its table.
+            before: The records of files as they were last read or written.
+        """
+
+        def edited(content: bytes | None) -> bytes:
+            files = joined(before, self.files, self.parsed(content or b"{}").files)
+            entries = {key: asdict(each) for key, each in files.items()}
+            kept = {"setting": self.setting, "is_complete": self.is_complete, "files": entries}
+            return json.dumps(kept, ensure_ascii=True).encode()
+
         with storage.writing():
-            storage.write(_name(table), json.dumps(content, ensure_ascii=True).encode())
+            storage.change(_name(table), edited)
 
 
 class PicturePages:
@@ -122,6 +137,7 @@ class PicturePages:
         self._storage = storage
         self._table = snapshot.manifest.table
         self._records = Records.of(storage, snapshot)
+        self._kept: dict[str, Record] = {}  # of its files, as they were last written
         self._setting = parse(setting or self._records.setting or os.environ.get(VARIABLE) or AUTO)
         self._installed = Installed(False, frozenset()) if self._setting == OFF else Installed.here()
         require_readable(self._setting, self._installed)
@@ -137,6 +153,11 @@ class PicturePages:
         record = self._records.files.get(content)
         return record.to_read(self._setting, self._installed.names) if record else frozenset()
 
+    @property
+    def setting(self) -> str:
+        """The setting of OCR."""
+        return self._setting
+
     @contextmanager
     def reader(self) -> Iterator[PageReader | None]:
         """What reads the pages; None where they are to be left as they are."""
@@ -150,7 +171,7 @@ class PicturePages:
         """Notes that files are about to be made, by the hashes of their contents; whether or not they will be."""
         self._waiting.update(contents)
         self._records.setting, self._records.is_complete = self._setting, False
-        self._records.write(self._storage, self._table)
+        self._write()
 
     def done(self, content: str, read_by: Mapping[int, str]) -> int:
         """Notes what read the pages of a file, which the next `save` keeps.
@@ -173,17 +194,27 @@ class PicturePages:
     def save(self) -> None:
         """Keeps what was noted of files that are in the index."""
         if self._is_changed:
-            self._records.write(self._storage, self._table)
+            self._write()
             self._is_changed = False
 
-    def end(self, contents: Iterable[str]) -> None:
-        """Notes that the update has ended well, with files of these contents in the index."""
+    def end(self, contents: Iterable[str], *, has_company: bool = False) -> None:
+        """Notes that the update has ended well, with files of these contents in the index.
+
+        Args:
+            contents: The hashes of their contents.
+            has_company: Whether others write to the index at the same time: whether they end well is not known.
+        """
         there = set(contents)
         files = {key: record for key, record in self._records.files.items() if key in there}
-        ended = Records(self._setting, True, files)
+        ended = Records(self._setting, not has_company, files)
         if ended != self._records or self._is_changed:
+            self._kept = {**self._records.files, **self._kept}
             self._records = ended
-            self._records.write(self._storage, self._table)
+            self._write()
+
+    def _write(self) -> None:
+        self._records.write(self._storage, self._table, before=self._kept)
+        self._kept = dict(self._records.files)
 
 
 def require_readable_here(setting: str | None) -> None:

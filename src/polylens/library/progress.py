@@ -84,6 +84,15 @@ class Report:
     scan_seconds: float = 0.0
     """Seconds of these that were spent finding out what has changed."""
 
+    def add(self, later: Report) -> None:
+        """Count what a second pass did as well; its lists replace those of the first."""
+        self.indexed += later.indexed
+        self.moved += later.moved
+        self.removed += later.removed
+        self.pages += later.pages
+        self.passed_over, self.partly, self.failed = later.passed_over, later.partly, later.failed
+        self.waiting = later.waiting
+
     @property
     def skipped(self) -> int:
         """Number of files that were passed over."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from polylens.documents.document import Document
 from polylens.documents.ocr.page_reader import PageReader, needs_reading
@@ -16,6 +16,9 @@ from polylens.library.page_embedding import PageEmbedder, PreparingEmbedder, pre
 from polylens.library.picture_words import PictureWords
 from polylens.runtime.prefetch import Prefetcher, read_ahead
 from polylens.types import Page
+
+if TYPE_CHECKING:
+    from polylens.index.table.schema import PageRow
 
 READ_BYTES = 32 * 2**20  # of pages that are read but not prepared
 PREPARED_BYTES = 64 * 2**20  # of pages that wait for the model
@@ -57,6 +60,8 @@ class Step(Generic[File]):
     """What the embedder is to embed for the page; from `prepare_page`."""
     refused: str = ""
     """Why the page cannot be embedded."""
+    row: PageRow | None = None
+    """The page as a row of the index, where an executor has embedded it."""
     num_read: int = 0
     """At the end, the number of pages that came."""
     unread: Mapping[str, str] = field(default_factory=dict)
@@ -69,6 +74,27 @@ class Step(Generic[File]):
         """The memory that the page's picture takes; what is prepared takes about as much."""
         image = self.page.image if self.page is not None else None
         return 1_000 if image is None else 3 * image.width * image.height * (2 if self.inputs else 1)
+
+
+class Executor(Protocol):
+    """Reads and embeds files elsewhere than in this process, in parallel; `integrations.ray.RayExecutor` is one."""
+
+    def steps(
+        self,
+        files: Iterable[tuple[File, Path | str]],
+        *,
+        only: Callable[[File], frozenset[int]],
+        pool: int,
+        ocr: str,
+    ) -> AbstractContextManager[Iterator[Step[File]]]:
+        """The steps in any order, each page with its row; the end of a file says how many pages it gave.
+
+        Args:
+            files: What stands for each file, and its path or address.
+            only: Gives the numbers of the pages that are wanted of a file; none means all.
+            pool: The pooling factor of the index's multi-vectors.
+            ocr: The setting of OCR.
+        """
 
 
 @contextmanager
@@ -106,7 +132,7 @@ def pages_ahead(
     with (
         closing(read_files(files, opener, only)) as steps,
         read_ahead(steps, nbytes=lambda step: step.nbytes, max_bytes=READ_BYTES) as read,
-        _with_words(read, embedder.max_pixels, page_reader) as worded,
+        with_words(read, embedder.max_pixels, page_reader) as worded,
         Prefetcher(
             prepared, worded, nbytes=lambda step: step.nbytes, max_bytes=PREPARED_BYTES, threads=threads
         ) as ready,
@@ -116,7 +142,7 @@ def pages_ahead(
 
 
 @contextmanager
-def _with_words(
+def with_words(
     steps: Iterator[Step[File]], max_pixels: int, reader: PageReader | None
 ) -> Iterator[Iterator[Step[File]]]:
     """The same steps, with the words of pages that are pictures only, read in a thread of its own."""

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 
 from polylens.documents.scan import UNSUPPORTED, Contents, scan
-from polylens.index.storage.base import Storage
+from polylens.index.storage.base import Storage, joined
 
 FILE = "unsearchable.json"
 
@@ -62,16 +62,35 @@ class Unsearchable:
 
 def read_unsearchable(storage: Storage) -> dict[str, Unsearchable]:
     """The files that the last update found unsearchable, or in part; none where none is known."""
-    with contextlib.suppress(FileNotFoundError, ValueError, TypeError, AttributeError):
-        kept = json.loads(storage.read(FILE))
-        return {file: Unsearchable(**entry) for file, entry in kept.items()}
+    with contextlib.suppress(FileNotFoundError):
+        return _parsed(storage.read(FILE))
     return {}
 
 
-def write_unsearchable(storage: Storage, files: Mapping[str, Unsearchable]) -> None:
-    """Keep them beside the index, in one step."""
-    entries = {file: asdict(entry) for file, entry in sorted(files.items())}
-    storage.write(FILE, json.dumps(entries, ensure_ascii=True, indent=1).encode())
+def write_unsearchable(
+    storage: Storage, files: Mapping[str, Unsearchable], *, before: Mapping[str, Unsearchable]
+) -> None:
+    """Keep them beside the index, in one step; what other writers said of other files meanwhile stays.
+
+    Args:
+        storage: Where the index lies.
+        files: What this writer found.
+        before: What it last read or wrote.
+    """
+
+    def edited(content: bytes | None) -> bytes:
+        entries = joined(before, files, _parsed(content or b"{}"))
+        return json.dumps(
+            {file: asdict(entry) for file, entry in entries.items()}, ensure_ascii=True, indent=1
+        ).encode()
+
+    storage.change(FILE, edited)
+
+
+def _parsed(content: bytes) -> dict[str, Unsearchable]:
+    with contextlib.suppress(ValueError, TypeError, AttributeError):
+        return {file: Unsearchable(**entry) for file, entry in json.loads(content).items()}
+    return {}
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,28 +5,30 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from polylens.documents.reader_processes import readers
-from polylens.documents.scan import scan
-from polylens.errors import DocumentError, ImageError, InputError
-from polylens.library.page_embedding import PageEmbedder, embed_pages, page_row
+from polylens.errors import DocumentError, InputError
+from polylens.library.page_embedding import PageEmbedder, embed_apart, page_row
 from polylens.library.picture_pages import PicturePages, merged
 from polylens.library.placing import placed_files
 from polylens.library.plan import Duplicate, NewContent, Plan, Unreadable, plan
 from polylens.library.progress import Change, IsReady, Report, UpdateProgress
-from polylens.library.reading import Step, pages_ahead
+from polylens.library.reading import Executor, Step, pages_ahead
 from polylens.library.saving import Rows, Saver, uninterrupted
+from polylens.library.sharing import Sharing
+from polylens.library.sources import FolderSource, Source
 from polylens.library.unsearchable import EMPTY, Unsearchable, bare, read_unsearchable, write_unsearchable
-from polylens.types import Kind
 
 if TYPE_CHECKING:
+    from polylens.index.table.schema import PageRow
+    from polylens.index.table.snapshot import FileRecord
     from polylens.index.table.store import Store
 
 BATCH_PAGES = 8  # pages handed to the embedder at a time, or fewer where they have as many pixels as this:
@@ -44,6 +46,8 @@ class _Job:
     unread: dict[str, str] = field(default_factory=dict)  # reasons, by the names of parts
     is_read: bool = False
     has_failed: bool = False
+    is_left: bool = False
+    """Whether another writer saved it first."""
     only: frozenset[int] = frozenset()
     """The pages to be made anew of a file that has not changed; none means all."""
     read_by: dict[int, str] = field(default_factory=dict)
@@ -73,13 +77,14 @@ class Update:
     """One run of `Library.update`: scan, then embed batch by batch across files.
 
     Args:
-        folder: The files.
+        source: The files.
         store: The index, open for writing.
         embedder: The model that the index is made with.
         progress: Called for each file and each batch of pages.
         is_ready: Whether a new or changed file is ready to be read.
         unreadable: Files that gave no pages in earlier runs; this run brings it up to date.
         ocr: The setting of OCR; None keeps to the index's own.
+        executor: Reads and embeds the files elsewhere; None does so here.
 
     Raises:
         InputError: That is no setting, or nothing here reads one of its languages.
@@ -87,16 +92,18 @@ class Update:
 
     def __init__(
         self,
-        folder: Path,
+        source: Source,
         store: Store,
         embedder: PageEmbedder,
         progress: Callable[[UpdateProgress], None],
         is_ready: IsReady,
         unreadable: dict[str, Unreadable],
         ocr: str | None = None,
+        executor: Executor | None = None,
     ) -> None:
         self.report = Report()
-        self._folder = folder
+        self._source = source
+        self._executor = executor
         self._store = store
         self._embedder = embedder
         self._progress = progress
@@ -104,12 +111,14 @@ class Update:
         self._unreadable = unreadable
         self._before = store.snapshot()
         self._known = self._before.files()
-        self._partly = {name: each for name, each in read_unsearchable(store.storage).items() if each.parts}
+        self._told = read_unsearchable(store.storage)  # as it was last read or written
+        self._partly = {name: each for name, each in self._told.items() if each.parts}
         self._picture_pages = PicturePages(store.storage, self._before, ocr)
         self._saver = Saver(store, self._on_saved)
         self._done_pages = self._total_pages = self._done_files = self._total_files = 0
+        self._sharing: Sharing[_Job] = Sharing(_is_made, is_shared=store.may_have_others)
 
-    def run(self) -> None:
+    def run(self) -> Report:
         """Bring the index up to date. What is finished is saved even where this ends early."""
         try:
             started = time.monotonic()
@@ -125,7 +134,9 @@ class Update:
                     job.rows.clear()
         finally:  # after Ctrl-C or an error too: what is finished was paid for
             self._saver.commit()
-        self._picture_pages.end(record.hash for record in self._store.files().values())
+        self._look_at_others()
+        contents = {record.hash for record in self._store.files().values()}
+        self._picture_pages.end(contents, has_company=self._store.has_company)
         self._keep_reasons()
         self.report.partly = [
             (file, part, reason) for file, each in sorted(self._partly.items()) for part, reason in each.parts.items()
@@ -133,20 +144,21 @@ class Update:
         self._tell("finishing")
         with uninterrupted():
             self._store.compact()
+        return self.report
 
     # Scanning: what has changed?
 
     def _scan(self) -> list[_Job]:
         """Compare the folder with the index, commit what was moved or has vanished, and return what to embed."""
-        contents = scan(self._folder)
+        contents = self._source.contents()
         self._require_same_folder(contents.files)
         for file in self._unreadable.keys() - contents.files.keys():
             del self._unreadable[file]
         planned = plan(
             self._known,
             contents.files,
-            digest=lambda file: _hash(self._folder / file),
-            inspect=self._inspect,
+            digest=self._source.digest,
+            inspect=self._source.inspect,
             unreadable=self._unreadable,
             closed_folders=contents.unreadable,
             is_ready=self._is_ready,
@@ -181,7 +193,7 @@ class Update:
             record = self._known[file]
             if only := self._picture_pages.to_read(record.hash):
                 try:
-                    _, kind = self._inspect(file)
+                    _, kind = self._source.inspect(file)
                 except DocumentError:  # it could be read once: what the index has of it stays
                     continue
                 yield _Job(NewContent(file, record.hash, files[file], record.num_pages, kind), self._rows(), only=only)
@@ -192,9 +204,10 @@ class Update:
 
         missing = set(self._before.unplaced())
         files = [file for file in unchanged if file in missing]
-        if not files:
+        if not files or not isinstance(self._source, FolderSource):
             return
-        found = placed_files(self._folder, files, self._before, max_pixels=self._embedder.max_pixels, within=readers())
+        folder = self._source.folder
+        found = placed_files(folder, files, self._before, max_pixels=self._embedder.max_pixels, within=readers())
         for file, rows in found:
             self._tell("scanning", file)
             known = self._known[file]
@@ -205,13 +218,9 @@ class Update:
         """Refuse to empty an index that does not lie in its folder because of another folder, or of an absent disk."""
         if self._store.storage.is_remote and self._known and self._known.keys().isdisjoint(files):
             raise InputError(
-                f"{self._folder} has none of the {len(self._known)} files of the index in {self._store.storage}; is it "
+                f"{self._source} has none of the {len(self._known)} files of the index in {self._store.storage}; is it "
                 "the right folder, and is its disk there? To replace that index all the same, use --rebuild"
             )
-
-    def _inspect(self, file: str) -> tuple[int, Kind]:
-        with readers().open(self._folder / file) as document:
-            return document.num_pages, document.kind
 
     def _take_over(self, duplicate: Duplicate) -> None:
         """Store known pages under this name and time. They are read as they were before this run began."""
@@ -237,15 +246,12 @@ class Update:
         batch: list[Step[_Job]] = []
         current = jobs[0]
         self._tell("indexing", current.file)
-        with (
-            self._picture_pages.reader() as reader,
-            pages_ahead(self._to_read(jobs), self._embedder, only=lambda job: job.only, page_reader=reader) as steps,
-        ):
+        with self._steps(jobs) as steps:
             for step in steps:
                 if step.file is not current:
                     current = step.file
                     self._tell("indexing", current.file)
-                if current.has_failed:
+                if current.has_failed or self._is_left(current):
                     continue
                 if step.refused:
                     self._refuse(step, step.refused)
@@ -256,6 +262,10 @@ class Update:
                     self._total_pages += step.num_read - current.num_pages
                     current.num_pages, current.is_read = step.num_read, True
                     self._finish_if_whole(current)
+                elif step.row is not None:
+                    self._keep(step, step.row)
+                    self._tell("indexing", current.file)
+                    self._finish_if_whole(current)
                 else:
                     batch.append(step)
                     if len(batch) >= BATCH_PAGES or sum(map(_num_pixels, batch)) > BATCH_PIXELS:
@@ -263,32 +273,63 @@ class Update:
                         batch = []
             self._embed_batch(batch)
 
-    def _to_read(self, jobs: Iterable[_Job]) -> Iterator[tuple[_Job, Path]]:
-        return ((job, self._folder / job.file) for job in jobs)
+    def _steps(self, jobs: list[_Job]) -> AbstractContextManager[Iterator[Step[_Job]]]:
+        """The pages of the files to read; an executor embeds them as well."""
+        waiting = ((job, self._source.locate(job.file)) for job in self._sharing.remaining(jobs))
+        if self._executor is not None:
+            return self._executor.steps(
+                waiting, only=lambda job: job.only, pool=self._store.pool, ocr=self._picture_pages.setting
+            )
+        return self._steps_here(waiting)
+
+    @contextmanager
+    def _steps_here(self, jobs: Iterator[tuple[_Job, Path | str]]) -> Iterator[Iterator[Step[_Job]]]:
+        files = ((job, Path(path)) for job, path in jobs)
+        with (
+            self._picture_pages.reader() as reader,
+            pages_ahead(files, self._embedder, only=lambda job: job.only, page_reader=reader) as steps,
+        ):
+            yield steps
+
+    def _look_at_others(self) -> None:
+        """Learn which files other writers saved, and count those of this run's that they took over."""
+        if self._store.has_met:
+            self._sharing.note(self._store.files())
+        for job in self._sharing.left():
+            self._leave(job)
+
+    def _is_left(self, job: _Job) -> bool:
+        """Whether a file is left to another writer, who saved it before any page of it was embedded here."""
+        if not job.is_left and not job.rows and self._sharing.is_saved(job):
+            self._leave(job)
+        return job.is_left
+
+    def _leave(self, job: _Job) -> None:
+        job.is_left = True
+        self._total_pages -= job.num_pages
+        self._done_files += 1
+        self.report.unchanged += 1
 
     def _embed_batch(self, batch: list[Step[_Job]]) -> None:
-        batch = [step for step in batch if not step.file.has_failed]
-        if not batch:
-            return
-        try:
-            embeddings = embed_pages(self._embedder, [step.inputs for step in batch])
-        except InputError as error:
-            if len(batch) == 1:
-                [step] = batch
-                self._refuse(step, error.message if isinstance(error, ImageError) else str(error))
-            else:  # the error is about one of them: find out which
-                for one in batch:
-                    self._embed_batch([one])
-            return
+        batch = [step for step in batch if not (step.file.has_failed or self._is_left(step.file))]
+        embeddings = embed_apart(self._embedder, [step.inputs for step in batch])
         for step, embedding in zip(batch, embeddings, strict=True):
-            assert step.page is not None
-            step.file.rows.append(page_row(step.file.content.kind, step.page, embedding, self._store.pool))
-            step.file.note_words(step)
-            self._done_pages += 1
-        self.report.pages += len(batch)
-        self._tell("indexing", batch[-1].file.file)
+            if isinstance(embedding, str):
+                self._refuse(step, embedding)
+            else:
+                assert step.page is not None
+                self._keep(step, page_row(step.file.content.kind, step.page, embedding, self._store.pool))
+        if batch:
+            self._tell("indexing", batch[-1].file.file)
         for job in {id(step.file): step.file for step in batch}.values():
             self._finish_if_whole(job)
+
+    def _keep(self, step: Step[_Job], row: PageRow) -> None:
+        """Keep a page that was embedded until its file is whole."""
+        step.file.rows.append(row)
+        step.file.note_words(step)
+        self._done_pages += 1
+        self.report.pages += 1
 
     def _refuse(self, step: Step[_Job], reason: str) -> None:
         """Note a page that the model does not take; it costs the others of its file nothing."""
@@ -358,6 +399,7 @@ class Update:
             self._saver.remove(file)
 
     def _on_saved(self, saved: tuple[str, ...], changes: tuple[Change, ...]) -> None:
+        self._look_at_others()
         self._picture_pages.save()
         if any(file in self._partly for file in saved):
             self._keep_reasons()
@@ -369,9 +411,10 @@ class Update:
             file: Unsearchable.of(each.status, reason=each.reason or EMPTY) for file, each in self._unreadable.items()
         }
         found = {**refused, **self._partly}
-        if found != read_unsearchable(self._store.storage):
+        if found != self._told:
             with self._store.storage.writing():
-                write_unsearchable(self._store.storage, found)
+                write_unsearchable(self._store.storage, found, before=self._told)
+            self._told = found
 
     def _tell(
         self,
@@ -384,9 +427,10 @@ class Update:
         self._progress(UpdateProgress(phase, file, *done, saved, changes))
 
 
-def _hash(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _is_made(job: _Job, saved: Mapping[str, FileRecord]) -> bool:
+    """Whether another writer saved the very state of a file that a job is about."""
+    record = saved.get(job.file)
+    return record is not None and not job.only and record.hash == job.content.hash and record.is_of(job.content.status)
 
 
 def _num_pixels(step: Step[_Job]) -> int:

@@ -27,6 +27,7 @@ OTHER_VARIABLES = frozenset(
     {
         "POLYLENS_CACHE",
         "POLYLENS_DATABASE_SCHEMAS",
+        "POLYLENS_INDEX_CACHE_GB",
         "POLYLENS_KEY",
         "POLYLENS_SCREENSHOTS",
         "POLYLENS_TEST_HIDE",

@@ -209,20 +209,21 @@ class TestOpening:
             Store.open(path)
 
 
-class TestOneWriter:
-    def test_in_this_process(self, path: Path) -> None:
-        with Store.create(path, "model", DIM):
+class TestMakingItAnew:
+    def test_keeps_writers_out_of_this_process(self, path: Path) -> None:
+        Store.create(path, "model", DIM).close()
+        with Store.stage(path, "model", DIM):
             for attempt in (lambda: Store.open(path, write=True), lambda: Store.create(path, "model", DIM)):
                 with pytest.raises(LibraryBusyError, match=rf"process {os.getpid()} is writing"):
                     attempt()
             assert Store.open(path).count() == 0  # readers do not mind
         Store.open(path, write=True).close()
 
-    def test_across_processes_until_killed(self, path: Path) -> None:
+    def test_keeps_others_out_until_killed(self, path: Path) -> None:
         Store.create(path, "model", DIM).close()
         code = (
             "import sys, time; from polylens.index.table.store import Store\n"
-            f"store = Store.open(sys.argv[1], write=True); print('ready', flush=True); time.sleep({2 * HANG})"
+            f"store = Store.stage(sys.argv[1], 'new', {DIM}); print('ready', flush=True); time.sleep({2 * HANG})"
         )
         with subprocess.Popen([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE, text=True) as other:
             assert other.stdout is not None

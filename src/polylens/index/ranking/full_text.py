@@ -49,9 +49,18 @@ _UNACCENTED = {"ß": "ss", "æ": "ae", "œ": "oe", "ø": "o", "ł": "l", "đ": "
 
 
 def keep_current(table: Any, *, growing: bool = False) -> None:
-    """Make the index where a table has none, and make it anew once it lacks many pages or was made by other rules.
+    """Make the index where it `is_behind`; arguments as there."""
+    if is_behind(table, growing=growing):
+        index(table)
 
-    Each time is one new version of the table; a search sees the old index or the new one.
+
+def index(table: Any) -> None:
+    """Make the index, or make it anew, in one new version of the table: a search sees the old index or the new one."""
+    table.create_index("text", config=TOKENISER, replace=True)
+
+
+def is_behind(table: Any, *, growing: bool = False) -> bool:
+    """Whether a table has no index, or one that lacks many pages or was made by other rules.
 
     Args:
         table: LanceDB's table of pages.
@@ -61,8 +70,7 @@ def keep_current(table: Any, *, growing: bool = False) -> None:
     known = [index for index in table.list_indices() if index.columns == ["text"]]
     eighth = known[0].num_indexed_rows // 8 if known else 0
     waiting = max(UNINDEXED, eighth) if growing else min(UNINDEXED, eighth)
-    if not known or _is_of_other_rules(known[0]) or known[0].num_unindexed_rows > waiting:
-        table.create_index("text", config=TOKENISER, replace=True)
+    return bool(not known or _is_of_other_rules(known[0]) or known[0].num_unindexed_rows > waiting)
 
 
 def _is_of_other_rules(index: Any) -> bool:

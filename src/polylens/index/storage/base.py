@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import contextlib
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, TypeVar
 
-from polylens.index.storage.lock import Holder, Lock
+from polylens.index.storage.lock import Holder, Lock, Presence, Purpose
+
+T = TypeVar("T")
 
 
 class Storage(ABC):
@@ -33,17 +36,48 @@ class Storage(ABC):
         """
 
     @abstractmethod
-    def lock(self) -> Lock:
-        """Take the right to write to it.
+    def lock(self, purpose: Purpose = "write") -> Lock:
+        """Take the lock, which one process has at a time.
 
         Raises:
-            LibraryBusyError: Another writer has it.
+            LibraryBusyError: Another has it.
             InputError: It cannot be written to.
+            StorageUnavailableError: It cannot have several writers; see `join`.
         """
 
     @abstractmethod
+    def join(self) -> Presence:
+        """Be one of its writers.
+
+        Raises:
+            InputError: It cannot be written to.
+            StorageUnavailableError: It ignores conditional writes, so that writers would undo each other's commits.
+        """
+
+    def shortcoming(self) -> str:
+        """Why it cannot have several writers, as a sentence without its full stop; "" where it can.
+
+        Raises:
+            StorageUnavailableError: It does not answer, or nobody may write to it.
+        """
+        return ""
+
+    @abstractmethod
     def holder(self) -> Holder | None:
-        """Who is writing to it right now; None where nobody is."""
+        """Who has the lock right now; None where nobody has."""
+
+    @abstractmethod
+    def has_writers(self) -> bool:
+        """Whether any writer is there. Object storage does not know, and says no."""
+
+    @abstractmethod
+    def change(self, name: str, edit: Callable[[bytes | None], bytes]) -> None:
+        """Replace a small file by what becomes of it, in one step, however many others change it at the same time.
+
+        Args:
+            name: The file's name.
+            edit: Gives the new content for the old; None where there is none. It may be called several times.
+        """
 
     @abstractmethod
     def connect(self) -> Any:
@@ -100,3 +134,20 @@ class Storage(ABC):
     @abstractmethod
     def has(self, name: str) -> bool:
         """Whether there is a small file of this name."""
+
+
+def joined(base: Mapping[str, T], ours: Mapping[str, T], theirs: Mapping[str, T]) -> dict[str, T]:
+    """Entries that two writers changed at the same time: what this one changed, and all else as the other left it.
+
+    Args:
+        base: The entries as this writer read them.
+        ours: As this writer has them now.
+        theirs: As they lie there now.
+
+    Example:
+        >>> joined({"a": 1, "b": 1}, {"a": 2}, {"a": 1, "b": 1, "c": 3})
+        {'a': 2, 'c': 3}
+    """
+    changed = {key for key in base.keys() | ours.keys() if base.get(key) != ours.get(key)}
+    kept = {key: value for key, value in theirs.items() if key not in changed}
+    return dict(sorted({**kept, **{key: ours[key] for key in changed & ours.keys()}}.items()))

@@ -11,8 +11,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import re
-from collections.abc import Iterator
+import time
+import uuid
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from typing import Any
@@ -20,10 +23,13 @@ from typing import Any
 from polylens.errors import InputError, PolylensError, StorageUnavailableError
 from polylens.index.storage.base import Storage
 from polylens.index.storage.lease import Lease, current_holder
-from polylens.index.storage.lock import Holder
+from polylens.index.storage.lock import Holder, Purpose
 
 _CLIENT: Any = {"connect_timeout": "5s", "timeout": "60s"}
 _RETRIES: Any = {"max_retries": 2, "retry_timeout": timedelta(seconds=20)}
+
+_CHANGES = 8  # tries to change a small file that others change as well
+_CONDITIONAL: set[tuple[str, str]] = set()  # endpoints and buckets that were found to honour conditional puts
 
 _ADDRESS = re.compile(r"s3://(?P<name>[^/]+)(?:/(?P<prefix>.*))?")
 _REFUSALS = re.compile(
@@ -66,8 +72,40 @@ class BucketStorage(Storage):
     def prepare(self) -> None:
         """Does nothing: a prefix need not be created, and a bucket is its owner's to create."""
 
-    def lock(self) -> Lease:
-        return Lease(self)
+    def lock(self, purpose: Purpose = "write") -> Lease:
+        self._require_conditional_puts()
+        return Lease(self, purpose)
+
+    def join(self) -> _Unseen:
+        self._require_conditional_puts()
+        return _Unseen()
+
+    def has_writers(self) -> bool:
+        return False
+
+    def shortcoming(self) -> str:
+        """Why it cannot have several writers: it takes a put whose condition does not hold. Tried once per process."""
+        if (_endpoint(), self.name) in _CONDITIONAL:
+            return ""
+        probe = f"probe.{uuid.uuid4().hex}"
+        try:
+            is_put = self.put_if(probe, b"first", None) is not None
+            conditions = {"If-None-Match": None, "If-Match": f'"{"0" * 32}"'}
+            ignored = [name for name, tag in conditions.items() if self.put_if(probe, name.encode(), tag) is not None]
+        finally:
+            self.remove(probe)
+        if ignored or not is_put:
+            return (
+                f"{self} ignores conditional puts ({' and '.join(ignored) or 'it refuses those that hold'}), so two "
+                "writers would undo each other's commits. It can be searched, not written to; copy the index to a "
+                "storage that honours them, as Amazon S3 and MinIO do"
+            )
+        _CONDITIONAL.add((_endpoint(), self.name))
+        return ""
+
+    def _require_conditional_puts(self) -> None:
+        if reason := self.shortcoming():
+            raise StorageUnavailableError(reason)
 
     def holder(self) -> Holder | None:
         return current_holder(self)
@@ -92,6 +130,26 @@ class BucketStorage(Storage):
         with self.reading():
             objects = obstore.list(self._objects, prefix).collect()
         return sum(each["size"] for each in objects if table is None or "/_indices/" not in each["path"])
+
+    def objects(self, below: str | None = None, *, first: bool = False) -> Iterator[tuple[str, int, str, datetime]]:
+        """Everything that lies there: its name, bytes, the tag of its state, and when it was put.
+
+        Args:
+            below: Only what lies below this name.
+            first: Only the first few dozen, by name.
+        """
+        import obstore
+
+        with self.reading():
+            for batch in obstore.list(self._objects, below):
+                yield from ((each["path"], each["size"], each["e_tag"] or "", each["last_modified"]) for each in batch)
+                if first:
+                    return
+
+    @property
+    def endpoint(self) -> str:
+        """The address of the storage; "" for Amazon's."""
+        return _endpoint()
 
     def read(self, name: str) -> bytes:
         return self.get(name)[0]
@@ -139,6 +197,18 @@ class BucketStorage(Storage):
                 return None
             return put["e_tag"] or ""
 
+    def change(self, name: str, edit: Callable[[bytes | None], bytes]) -> None:
+        for attempt in range(_CHANGES):
+            try:
+                content, tag, _ = self.get(name)
+                changed = edit(content)
+            except FileNotFoundError:
+                tag, changed = "", edit(None)
+            if self.put_if(name, changed, tag or None) is not None:
+                return
+            time.sleep(random.uniform(0.0, 0.05 * 2**attempt))  # full jitter
+        raise StorageUnavailableError(f"{self}/{name} is changed by too many processes at once; try again")
+
     def rename(self, old: str, new: str) -> None:
         self.write(new, self.read(old))
         self.remove(old)
@@ -175,6 +245,17 @@ class BucketStorage(Storage):
 
     def reading(self) -> AbstractContextManager[None]:
         return self.writing()
+
+
+class _Unseen:
+    """A writer of an index in a bucket: nobody there knows of the others."""
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[bool]:
+        yield False
+
+    def close(self) -> None:
+        """Nothing is to be given back."""
 
 
 def _endpoint() -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from polylens.atomic import write_beside
 from polylens.errors import InputError, StorageError
 from polylens.index.storage.base import Storage
 from polylens.index.storage.disk_errors import translated
-from polylens.index.storage.lock import Holder, WriterLock, holder_of
+from polylens.index.storage.lock import Holder, Purpose, SharedPresence, WriterLock, holder_of, in_turn, is_locked
 
 
 class FolderStorage(Storage):
@@ -41,8 +42,18 @@ class FolderStorage(Storage):
                 raise StorageError(f"{self.path} cannot be written to ({error.strerror}); make room first") from error
             raise InputError(f"{self.path} cannot be written to ({error.strerror})") from error
 
-    def lock(self) -> WriterLock:
-        return WriterLock(self.path / "lock")
+    def lock(self, purpose: Purpose = "write") -> WriterLock:
+        return WriterLock(self.path / "lock", purpose)
+
+    def join(self) -> SharedPresence:
+        return SharedPresence(self.path / "writers")
+
+    def has_writers(self) -> bool:
+        return is_locked(self.path / "writers")
+
+    def change(self, name: str, edit: Callable[[bytes | None], bytes]) -> None:
+        with in_turn(self.path / "changes"):
+            self.write(name, edit(self.read(name) if self.has(name) else None))
 
     def holder(self) -> Holder | None:
         return holder_of(self.path / "lock")

@@ -1,4 +1,4 @@
-"""The right to write to an index on object storage: a lease, as a bucket has no lock that its holder's death releases.
+"""The lock of an index on object storage: a lease, as a bucket has no lock that its holder's death releases.
 
 The lease is one object that its holder renews, by a put that the storage refuses if anyone else has put since
 (`If-Match`).
@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 from polylens.errors import LibraryBusyError, StorageUnavailableError
-from polylens.index.storage.lock import Holder, busy
+from polylens.index.storage.lock import Holder, Purpose, busy
 
 LEASE_SECONDS = 60.0  # without a renewal after which the next writer may take over
 RENEW_SECONDS = 10.0
@@ -41,22 +41,23 @@ class ObjectStore(Protocol):
 
 
 class Lease:
-    """The right to write to an index in a bucket, from the constructor to `close`; a thread renews it.
+    """The lock of an index in a bucket, from the constructor to `close`; a thread renews it.
 
     The object `lock` names its holder, and is never deleted: deleting could hit another's. A killed holder renews it
     no longer, and the first writer to come `LEASE_SECONDS` later takes it over.
 
     Args:
         bucket: Where the index lies.
+        purpose: What it is held for.
 
     Raises:
         LibraryBusyError: Another has it.
         StorageUnavailableError: The storage does not answer, or refuses.
     """
 
-    def __init__(self, bucket: ObjectStore) -> None:
+    def __init__(self, bucket: ObjectStore, purpose: Purpose = "write") -> None:
         self._bucket = bucket
-        self._said = {**asdict(Holder.here()), "holder": uuid.uuid4().hex}  # this one, told from all others
+        self._said = {**asdict(Holder.here(purpose)), "holder": uuid.uuid4().hex}  # this one, told from all others
         self._mutex = threading.Lock()
         self._end = threading.Event()
         self._tag: str | None = self._take()

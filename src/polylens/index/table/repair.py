@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from typing import Any
 
 from polylens.errors import PolylensError
 from polylens.index.storage.base import Storage
@@ -33,6 +34,22 @@ def orphan_files(storage: Storage) -> list[str]:
     """Manifests that were never put into place, and that of a rebuild that is complete."""
     staged = [STAGED] if storage.has(STAGED) and read_staged(storage) is None else []
     return [*storage.partial_files(), *staged]
+
+
+def drop_orphans(storage: Storage, database: Any, *, keep: str, is_alone: bool) -> None:
+    """Drop tables that no manifest names, of an index that was replaced or never came to be, and such files.
+
+    Args:
+        storage: Where the index lies; this process has its lock.
+        database: LanceDB's connection to it.
+        keep: One more table that belongs to it.
+        is_alone: Whether no other writer is there, who may have begun a small file just now.
+    """
+    for table in orphan_tables(storage, keep):
+        database.drop_table(table)
+    for file in orphan_files(storage):
+        if is_alone or file == STAGED:
+            storage.remove(file)
 
 
 def mend_manifest(storage: Storage) -> Manifest:

@@ -28,6 +28,9 @@ FILE_COLUMNS = ["file", "hash", "size", "mtime_ns", "model_id"]
 PAGE_COLUMNS = ["page", "kind", "text", "language", "words", "dense", "multivector"]
 POOL_KEY = "polylens.pool"  # in the metadata of the schema
 
+_KEY = {"lance-schema:unenforced-primary-key": "true"}
+"""Marks the columns by which Lance tells that two writers add the same page at the same time; see `is_keyed`."""
+
 
 @dataclass(frozen=True, slots=True)
 class PageRow:
@@ -64,8 +67,8 @@ def page_schema(dim: int, token_dim: int, pool: int) -> pa.Schema:
     """
     return pa.schema(
         [
-            ("file", pa.string()),
-            ("page", pa.int32()),
+            pa.field("file", pa.string(), nullable=False, metadata=_KEY),
+            pa.field("page", pa.int32(), nullable=False, metadata=_KEY),
             ("kind", pa.string()),
             ("text", pa.string()),
             ("dense", pa.list_(pa.float32(), dim)),
@@ -79,6 +82,18 @@ def page_schema(dim: int, token_dim: int, pool: int) -> pa.Schema:
         ],
         metadata={POOL_KEY: str(pool)},
     )
+
+
+def is_keyed(table: Any) -> bool:
+    """Whether a table knows that file and page name a row, so that several writers may commit to it at once.
+
+    Without that, two merges that add the same new file at the same time both succeed, and it has its pages twice. A
+    table of an earlier version does not know, and has one writer at a time until it is made anew.
+
+    Args:
+        table: LanceDB's table of pages.
+    """
+    return all(not table.schema.field(name).nullable for name in ("file", "page"))
 
 
 def page_table(rows: Sequence[PageRow], dim: int, token_dim: int = TOKEN_DIM) -> pa.Table:
@@ -109,7 +124,8 @@ def page_table(rows: Sequence[PageRow], dim: int, token_dim: int = TOKEN_DIM) ->
             pa.array(ends), pa.FixedSizeListArray.from_arrays(pa.array(tokens.reshape(-1)), token_dim)
         ),
     }
-    return pa.table(columns)
+    table = pa.table(columns)
+    return table.cast(table.schema.set(0, pa.field("page", pa.int32(), nullable=False)))
 
 
 def _packed(text: str, row: PageRow) -> bytes:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import os
-import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Concatenate, ParamSpec, TypeVar
@@ -17,6 +16,7 @@ from polylens.index.ranking import dense, full_text
 from polylens.index.ranking.filters import Filters, is_in, quoted
 from polylens.index.ranking.language import UNTOLD
 from polylens.index.storage.base import Storage
+from polylens.index.table.conflicts import GONE
 from polylens.index.table.manifest import Manifest
 from polylens.index.table.schema import PAGE_COLUMNS, HalfArray, multivectors
 from polylens.index.table.upgrade import lacks_languages, lacks_words
@@ -24,9 +24,6 @@ from polylens.types import PICTURED, FloatArray, Kind
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-# LanceDB has no class of error for this: it says so in the text of a RuntimeError, or of a ValueError while opening.
-_GONE = re.compile(r"Not found: .*\.lance/|Table '.*' was not found")
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,8 +284,16 @@ def open_table(storage: Storage, manifest: Manifest, database: Any = None) -> An
         ) from error
 
 
+def version_of(storage: Storage, manifest: Manifest | None) -> int:
+    """The version of an index's table; 0 where there is none that can be opened."""
+    try:
+        return 0 if manifest is None else int(open_table(storage, manifest).version)
+    except PolylensError:
+        return 0
+
+
 def is_superseded(error: BaseException) -> bool:
     """Whether an error says that files of a version are gone: compacted away since it was opened, or its table dropped
     after a rebuild. (A damaged index says the same; then its latest version is the one that was opened.)"""
     told = error.__cause__ if isinstance(error, PolylensError) else error
-    return isinstance(told, (RuntimeError, OSError, ValueError)) and bool(_GONE.search(str(told)))
+    return isinstance(told, (RuntimeError, OSError, ValueError)) and bool(GONE.search(str(told)))

@@ -6,6 +6,10 @@ them loses the file. A merge reads only the key columns: 40 ms per commit at 2,0
 append.) Only more than a quarter of a gigabyte, which one file of thousands of pages may have, is deleted and added: a
 merge takes twice its memory. A death between the two leaves the file out until the next update.
 
+Any number of writers commit at the same time (`conflicts`): pages of different files fit together, and of two that
+bring the same file one starts again from what the other left. A commit counts once the manifest still names the table
+after it: a rebuild may have replaced the index. A table of an earlier version has one writer (`schema.is_keyed`).
+
 A rebuild goes into a table and a manifest of its own, `rebuild.json`; meanwhile `index.json` names the old table, which
 answers, and the one rename of `Store.publish` replaces it. (In a bucket a rename is a put and a delete. It counts from
 the put on, and what a death between the two leaves is no index in the making.)
@@ -13,47 +17,72 @@ the put on, and what a death between the two leaves is no index in the making.)
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterable, Sequence
-from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
 
 import pyarrow as pa
 
-from polylens.errors import PolylensError
+from polylens.errors import LibraryBusyError, LibraryNotFoundError, PolylensError
 from polylens.index.ranking import dense, full_text
 from polylens.index.ranking.filters import is_in
 from polylens.index.storage.base import Storage
-from polylens.index.storage.lock import Lock
+from polylens.index.storage.lock import Lock, Presence, Purpose, busy
 from polylens.index.storage.opening import open_storage
-from polylens.index.table.manifest import MANIFEST, STAGED, Manifest, read_manifest, read_staged, write_manifest
-from polylens.index.table.repair import orphan_files, orphan_tables
-from polylens.index.table.schema import TOKEN_DIM, FilePages, page_schema, whole_rows
-from polylens.index.table.snapshot import FileRecord, Snapshot, open_snapshot, open_table
+from polylens.index.table.conflicts import retried
+from polylens.index.table.manifest import (
+    MANIFEST,
+    STAGED,
+    Manifest,
+    manifest_or_none,
+    read_manifest,
+    read_staged,
+    write_manifest,
+)
+from polylens.index.table.repair import drop_orphans, orphan_files, orphan_tables
+from polylens.index.table.schema import TOKEN_DIM, FilePages, is_keyed, page_schema, whole_rows
+from polylens.index.table.snapshot import FileRecord, Snapshot, open_snapshot, open_table, version_of
 from polylens.index.table.upgrade import add_languages, add_words, lacks_languages, lacks_words
+from polylens.index.table.upkeep import awaited_lock, compact, index_new_pages, needs_compacting, upkeep_lock
 from polylens.index.table.waste import is_wasteful
 
-COMPACT_AT = 100  # fragments; 63 of them measured as fast to search as one
 MERGED_BYTES = 256 * 1024 * 1024  # of pages that are merged in one step, which takes twice as much memory
 STREAM_PAGES = 64  # pages of a larger commit in memory at a time
 READER_GRACE = 2.0  # seconds for which a superseded version stays readable; a search takes a tenth of one
 
 
 class Store:
-    """An index that any number of processes may read and one may write.
+    """An index that any number of processes may read and write.
 
     Made by `Store.create` and `Store.open`; close it, or use it in a `with` statement.
     """
 
-    def __init__(self, storage: Storage, manifest: Manifest, lock: Lock | None, name: str = MANIFEST) -> None:
+    def __init__(
+        self,
+        storage: Storage,
+        manifest: Manifest,
+        lock: Lock | None = None,
+        presence: Presence | None = None,
+        name: str = MANIFEST,
+    ) -> None:
         self.storage = storage
         self.manifest = manifest
+        self.has_missed = False
+        """Whether others changed the index that `publish` replaced, while this one was made."""
+        self.has_met = False
+        """Whether others had committed to it between the last two commits of this store."""
+        self.has_company = False
+        """Whether others were seen to commit to it at the same time."""
         self._name = name
         self._lock = lock
+        self._presence = presence
+        self._replaces: tuple[Manifest, int] | None = None  # with the version of its table when this one was begun
         with storage.reading():
             self._database = storage.connect()
         self._table = open_table(storage, manifest, self._database)
+        self._seen = int(self._table.version)
 
     @staticmethod
     def exists(path: str | Path | Storage) -> bool:
@@ -62,9 +91,18 @@ class Store:
 
     @classmethod
     def create(
-        cls, path: str | Path | Storage, model_id: str, dim: int, token_dim: int = TOKEN_DIM, *, pool: int = 1
+        cls,
+        path: str | Path | Storage,
+        model_id: str,
+        dim: int,
+        token_dim: int = TOKEN_DIM,
+        *,
+        pool: int = 1,
+        replace: bool = True,
     ) -> Store:
         """Create an empty index, open for writing. An existing one is replaced, at once and as a whole.
+
+        Others may write to it from then on.
 
         Args:
             path: The storage of the index itself, such as `FOLDER/.polylens` or `s3://BUCKET/PREFIX`.
@@ -72,18 +110,23 @@ class Store:
             dim: Numbers per dense vector.
             token_dim: Numbers per vector of a multi-vector.
             pool: How many times fewer vectors per multi-vector it will hold than the model gives.
+            replace: Whether to replace an existing one.
 
         Raises:
-            LibraryBusyError: Another process is writing to it.
+            LibraryBusyError: Another process creates, rebuilds or compacts it, or has just created it (not `replace`).
             InputError: It cannot be written to.
         """
         storage = open_storage(path)
-        lock = _lock_new(storage)
+        lock = _lock_new(storage, "upkeep")  # others may write as soon as there is a manifest
         try:
-            return cls._new(storage, model_id, dim, token_dim, pool, lock, MANIFEST)
-        except BaseException:
+            if not replace and cls.exists(storage):
+                raise LibraryBusyError(busy(None, str(storage)))
+            store = cls._new(storage, model_id, dim, token_dim, pool, lock, MANIFEST)
+            store._presence = storage.join()
+            store._lock = None
+            return store
+        finally:
             lock.close()
-            raise
 
     @classmethod
     def stage(
@@ -91,23 +134,29 @@ class Store:
     ) -> Store:
         """Create an index beside the existing one, which answers until `publish`; open for writing.
 
-        An unfinished one of the same model is continued.
+        An unfinished one of the same model is continued. No other writer comes in until it is closed; those that are
+        there already go on with the existing index, see `has_missed`.
 
         Args and errors: as for `create`.
         """
         storage = open_storage(path)
-        lock = _lock_new(storage)
+        lock = _lock_new(storage, "write")
         try:
             staged = read_staged(storage)
+            replaced = manifest_or_none(storage, MANIFEST)
+            version = version_of(storage, replaced)
             wanted = (model_id, dim, token_dim, pool)
             if staged and (staged.model_id, staged.dim, staged.token_dim, staged.pool) == wanted:
                 try:
-                    store = cls(storage, staged, lock, STAGED)
+                    store = cls(storage, staged, lock, name=STAGED)
+                    store._replaces = None if replaced is None else (replaced, version)
                     store._ready_to_write()
                     return store
                 except PolylensError:  # its table is gone or broken: it begins anew
                     pass
-            return cls._new(storage, model_id, dim, token_dim, pool, lock, STAGED)
+            store = cls._new(storage, model_id, dim, token_dim, pool, lock, STAGED)
+            store._replaces = None if replaced is None else (replaced, version)
+            return store
         except BaseException:
             lock.close()
             raise
@@ -120,18 +169,23 @@ class Store:
             full_text.keep_current(storage.connect().create_table(table, schema=page_schema(dim, token_dim, pool)))
             lock.require()
             write_manifest(storage, manifest, name)
-            store = cls(storage, manifest, lock, name)
+            store = cls(storage, manifest, lock, name=name)
             store._drop_orphans()
         return store
 
     def publish(self) -> None:
         """Replace the existing index by the staged one, in one step; harmless when repeated."""
-        self._require_lock()
         if self._name == MANIFEST:
             return
+        assert self._lock is not None, "an index is made anew under the lock"
+        self._lock.require()
         with self.storage.writing():
             self.storage.rename(STAGED, MANIFEST)
             self._name = MANIFEST
+            # After the rename: whoever commits later sees that the index was replaced, and says so.
+            if self._replaces is not None:
+                replaced, version = self._replaces
+                self.has_missed = version_of(self.storage, replaced) != version
             time.sleep(READER_GRACE)  # for searches under way in what it replaces
             self._drop_orphans()
 
@@ -142,24 +196,33 @@ class Store:
         Args:
             path: The storage of the index itself.
             model_id: The model whose vectors are to be compared with it; None to take whichever it is.
-            write: Whether pages will be committed.
+            write: Whether pages will be committed; others may do so at the same time.
 
         Raises:
             LibraryNotFoundError: There is no index.
             ModelMismatchError: It was made with a model other than `model_id`.
-            LibraryBusyError: It is to be written, and another process is writing to it.
+            LibraryBusyError: It is to be written, and another process makes it anew, or writes to a table of an
+                earlier version.
+            StorageUnavailableError: It lies on object storage that cannot have several writers, or does not answer.
         """
         storage = open_storage(path)
         manifest = read_manifest(storage, model_id=model_id)
-        lock = storage.lock() if write else None
+        if not write:
+            return cls(storage, manifest)
+        presence = storage.join()
+        lock: Lock | None = None
         try:
-            if write:  # again: it may have been rebuilt meanwhile
-                manifest = read_manifest(storage, model_id=model_id)
-            store = cls(storage, manifest, lock)
-            if write:
-                store._ready_to_write()
+            holder = storage.holder()
+            if holder is not None and holder.purpose == "write":
+                storage.lock().close()  # refused, with the holder's name and when it can be taken over
+            manifest = read_manifest(storage, model_id=model_id)  # again: it may have been rebuilt meanwhile
+            store = cls(storage, manifest, presence=presence)
+            if not is_keyed(store._table):
+                store._lock = lock = storage.lock()
+            store._ready_to_write()
             return store
         except BaseException:
+            presence.close()
             if lock:
                 lock.close()
             raise
@@ -189,6 +252,14 @@ class Store:
         manifest = read_manifest(self.storage, model_id=self.model_id, name=self._name)
         return open_snapshot(self.storage, manifest, self._database)
 
+    @property
+    def may_have_others(self) -> bool:
+        """Whether others write to it now, or may do so as nobody knows; see `Presence`."""
+        if self._lock is not None or self._presence is None:
+            return False
+        with self._presence.alone() as is_alone:
+            return not is_alone
+
     def count(self) -> int:
         """Number of pages, in the latest state."""
         return self.snapshot().count()
@@ -215,73 +286,108 @@ class Store:
         Raises:
             StorageError: The disk takes no more; the index is as it was.
         """
-        self._require_lock()
+        self._require_writer()
         gone = sorted({*removed, *(file.file for file in files)})
-        with self.storage.writing():
-            if sum(file.rows.nbytes for file in files) > MERGED_BYTES:
-                self._append(files, gone)
-            elif files:
+
+        def attempt() -> None:
+            self._table.checkout_latest()
+            if files:
                 merge = self._table.merge_insert(["file", "page"])
                 merge = merge.when_matched_update_all().when_not_matched_insert_all()
                 merge = merge.when_not_matched_by_source_delete(is_in("file", gone))
                 merge.execute(pa.concat_tables(whole_rows(file, self.manifest) for file in files))
             elif gone:
                 self._table.delete(is_in("file", gone))
-            full_text.keep_current(self._table, growing=True)
+
+        is_large = sum(file.rows.nbytes for file in files) > MERGED_BYTES
+        with self.storage.writing():
+            try:
+                self._table.checkout_latest()
+                self.has_met = int(self._table.version) != self._seen
+                self.has_company |= self.has_met
+                retried((lambda: self._append(files, gone)) if is_large else attempt, str(self.storage))
+            except (PolylensError, RuntimeError, OSError, ValueError):
+                self._require_current()  # the better reason, if it is one
+                raise
+            self._seen = int(self._table.version)
+            self._require_current()
+            self._index_words()
+
+    def _index_words(self) -> None:
+        """Bring the index of words up to date now and then, unless another process does."""
+        if not full_text.is_behind(self._table, growing=True):
+            return
+        with upkeep_lock(self.storage, self._lock) as lock:
+            if lock is not None:
+                with contextlib.suppress(LibraryBusyError):  # others came between: one of them will do it
+                    index_new_pages(self._table, growing=True)
+        self._seen = int(self._table.version)
 
     def _append(self, files: Sequence[FilePages], gone: Sequence[str]) -> None:
         """Add many pages as a stream: merging them takes twice their memory.
 
-        Earlier pages go first, in a step of their own. Whoever is killed between the two finds those files new.
+        Earlier pages go first, in a step of their own. Whoever is killed between the two finds those files new. An
+        append does not conflict with another of the same pages, so it is done under the lock, one at a time.
         """
-        if self._table.count_rows(is_in("file", gone)):
-            self._table.delete(is_in("file", gone))
-        schema = page_schema(self.manifest.dim, self.manifest.token_dim, self.manifest.pool)
-        batches = (
-            batch for file in files for batch in whole_rows(file, self.manifest).to_batches(max_chunksize=STREAM_PAGES)
-        )
-        self._table.add(pa.RecordBatchReader.from_batches(schema, batches))
+        with awaited_lock(self.storage, self._lock):
+            self._table.checkout_latest()
+            if self._table.count_rows(is_in("file", gone)):
+                self._table.delete(is_in("file", gone))
+            schema = page_schema(self.manifest.dim, self.manifest.token_dim, self.manifest.pool)
+            batches = (
+                batch
+                for file in files
+                for batch in whole_rows(file, self.manifest).to_batches(max_chunksize=STREAM_PAGES)
+            )
+            self._table.add(pa.RecordBatchReader.from_batches(schema, batches))
 
     def compact(self, *, force: bool = False) -> None:
         """Bring the indices of words and of dense vectors up to date, merge small fragments, and free unused space.
 
         Merging rewrites every vector, so it waits until there are a good number of them, until what is superseded
-        takes half of what is alive, or until the index of dense vectors was made anew. Readers are not disturbed.
-        What a killed writer left behind is removed as well.
+        takes half of what is alive, or until the index of dense vectors was made anew. Readers are not disturbed, and
+        other writers go on. Where another process does this already, or others come between, it is left to the next
+        one. What a killed writer left behind is removed as well, if no other writer is there.
+
+        Args:
+            force: Whether to do it in any case.
 
         Raises:
             StorageError: The disk takes no more; the index is as it was.
+            LibraryBusyError: It was forced, and another process is at it.
         """
-        self._require_lock()
+        self._require_writer()
         with self.storage.writing():
-            full_text.keep_current(self._table)
-            is_new = dense.is_behind(self._table)
-            if is_new:
-                dense.index(self._table)
-        fragments = self._table.stats()["fragment_stats"]["num_fragments"]
-        if not (force or is_new) and fragments < COMPACT_AT and not self.is_wasteful():
-            return
-        with self.storage.writing():
-            self._optimize()
-            if fragments > 1 or is_new:
-                time.sleep(READER_GRACE + 0.1)  # until the versions it superseded are old enough to go
-                self._optimize()
+            self._table.checkout_latest()
+            is_due = force or full_text.is_behind(self._table) or dense.is_behind(self._table)
+            if not (is_due or needs_compacting(self._table, self.storage, self.manifest.table)):
+                return
+            with upkeep_lock(self.storage, self._lock) as lock:
+                if lock is None and force:
+                    raise LibraryBusyError(busy(self.storage.holder(), str(self.storage)))
+                if lock is None:
+                    return
+                try:
+                    self._keep_up(lock, force)
+                except LibraryBusyError:
+                    if force:
+                        raise
 
-    def _optimize(self) -> None:
-        # Unverified files are those of a commit under way or of one that died. Where this need not be the only writer,
-        # LanceDB waits for a week until it takes them for the latter.
-        self._table.optimize(
-            cleanup_older_than=timedelta(seconds=READER_GRACE), delete_unverified=not self.storage.is_remote
-        )
+    def _keep_up(self, lock: Lock, force: bool) -> None:
+        is_new = index_new_pages(self._table, growing=False)
+        if force or is_new or needs_compacting(self._table, self.storage, self.manifest.table):
+            compact(self._table, lock, self._presence, grace=READER_GRACE, is_new=is_new)
 
     def is_wasteful(self) -> bool:
         """Whether superseded versions and deleted rows take so much that compacting is worth it."""
         return is_wasteful(self._table, self.storage.size(self.manifest.table))
 
     def close(self) -> None:
-        """Let the next writer in; harmless when repeated."""
+        """Write no more; harmless when repeated."""
         if self._lock:
             self._lock.close()
+        if self._presence:
+            self._presence.close()
 
     def __enter__(self) -> Store:
         return self
@@ -291,29 +397,49 @@ class Store:
     ) -> None:
         self.close()
 
-    def _require_lock(self) -> None:
-        assert self._lock is not None, "the store was opened for reading"
-        self._lock.require()
+    def _require_writer(self) -> None:
+        assert self._lock is not None or self._presence is not None, "the store was opened for reading"
+        if self._lock is not None:
+            self._lock.require()
+
+    def _require_current(self) -> None:
+        """Make sure that this is still the index.
+
+        Raises:
+            LibraryBusyError: Another process made it anew meanwhile.
+        """
+        try:
+            is_current = read_manifest(self.storage, name=self._name).table == self.manifest.table
+        except LibraryNotFoundError:
+            is_current = False
+        if not is_current:
+            raise LibraryBusyError(
+                f"the index in {self.storage} was made anew by another process meanwhile, without what this one was "
+                "about to save; call the same command again to add that"
+            )
 
     def _ready_to_write(self) -> None:
         """Remove what earlier writers left behind, and add what earlier versions did not write."""
-        self._drop_orphans()
-        if lacks_languages(self._table):
-            with self.storage.writing():
+        if orphan_tables(self.storage, keep=self.manifest.table) or orphan_files(self.storage):
+            with upkeep_lock(self.storage, self._lock) as lock:
+                if lock is not None:
+                    self._drop_orphans()
+        if not (lacks_languages(self._table) or lacks_words(self._table)):
+            return
+        with awaited_lock(self.storage, self._lock), self.storage.writing():
+            self._table.checkout_latest()
+            if lacks_languages(self._table):
                 add_languages(self._table)
-        if lacks_words(self._table):
-            with self.storage.writing():
+            if lacks_words(self._table):
                 add_words(self._table)
 
     def _drop_orphans(self) -> None:
-        """Drop tables that no manifest names: of an index that was replaced, or of one that never came to be."""
-        for table in orphan_tables(self.storage, keep=self.manifest.table):
-            self._database.drop_table(table)
-        for file in orphan_files(self.storage):
-            self.storage.remove(file)
+        presence = self._presence
+        with presence.alone() if presence else contextlib.nullcontext(not self.storage.has_writers()) as is_alone:
+            drop_orphans(self.storage, self._database, keep=self.manifest.table, is_alone=is_alone)
 
 
-def _lock_new(storage: Storage) -> Lock:
+def _lock_new(storage: Storage, purpose: Purpose) -> Lock:
     """Lock the storage of an index that may not exist yet."""
     storage.prepare()
-    return storage.lock()
+    return storage.lock(purpose)
