@@ -80,7 +80,7 @@ def _alignment_loss(documents: Outputs, cells: Tensor, batch: ImageBatch) -> Ten
     first = sum(documents.lengths[: len(batch.images)])
     said = documents.multivector[first + token].detach().float()
     wanted = torch.zeros_like(cells, dtype=torch.float32).index_add(0, cell, said)
-    shown = cell.unique()
+    shown = torch.unique(cell)
     return (1 - (cells[shown].float() * F.normalize(wanted[shown], dim=-1)).sum(dim=1)).mean()
 
 
