@@ -62,7 +62,9 @@ def walk(wheel: Path, place: Path) -> None:
         page = step("polylens open, until the page is there", lambda: asked(address()))
         assert "<title>" in page
     with started([program, "serve", "--port", "0"], place, variables) as address:
-        answer = step("polylens serve, until curl has a vector", lambda: asked(f"{address()}/v1/embeddings", "a harbour"))
+        answer = step(
+            "polylens serve, until curl has a vector", lambda: asked(f"{address()}/v1/embeddings", "a harbour")
+        )
         assert len(json.loads(answer)["data"][0]["embedding"]) == 256
     megabytes = sum(path.stat().st_size for path in (place / "venv").rglob("*") if path.is_file()) / 1e6
     print(f"\n{megabytes:,.0f} MB in the environment")

@@ -24,6 +24,7 @@ from tests.support import commands, tiny, tiny_clip, tiny_m0
 from tests.support.waiting import HANG, until
 
 import polylens
+from polylens.index.table.manifest import read_manifest
 from polylens.index.table.store import Store
 from polylens.runtime.embedder import Embedder
 

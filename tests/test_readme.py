@@ -1,4 +1,4 @@
-"""The code in README.md and in the guides runs as it stands there; the tables of models are the catalog's."""
+"""The code in README.md and in the documentation runs as it stands there; the tables of models are the catalog's."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from polylens.checkpoints.catalog import CATALOG, CatalogEntry, find
 NOT_RUN = "<!-- not run: "
 """Stands before a block that needs what a test cannot have, with the reason."""
 NANO = ROOT / "src/polylens/assets/nano/config.json"
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs/guides").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def code(page: Path) -> tuple[list[str], list[str]]:
@@ -27,7 +27,7 @@ def code(page: Path) -> tuple[list[str], list[str]]:
     return [block for mark, block in blocks if not mark], [block for mark, block in blocks if mark]
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_python_is_python(page: Path) -> None:
     run, not_run = code(page)
     for block in run + not_run:
@@ -35,7 +35,9 @@ def test_python_is_python(page: Path) -> None:
 
 
 @pytest.mark.skipif(not NANO.exists(), reason="nano's weights are not there yet: src/polylens/assets/nano is empty")
-@pytest.mark.parametrize("page", [page for page in PAGES if code(page)[0]], ids=lambda page: page.name)
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if code(page)[0]], ids=lambda page: str(page.relative_to(ROOT))
+)
 def test_python_runs(page: Path, tmp_path: Path) -> None:
     """The blocks of a page one after the other, as a reader would paste them, beside the samples."""
     (tmp_path / "samples").mkdir()

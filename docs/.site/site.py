@@ -1,7 +1,7 @@
 """What `make docs` does beside Markdown: the navigation is the list of docs/README.md, and links lead somewhere.
 
-The pages are written to be read in the repository, where they link to each other, to the files of the repository's root
-and to its code. On the site, the root's pages are pages too; a link to code becomes the name of the file, or a link into
+The pages are written to be read in the repository, where they link to each other, to the files of the root and to the
+code. On the site, the root's pages are pages too; a link to code becomes the name of the file, or a link into
 the repository where `repo_url` names a public one.
 """
 
@@ -47,7 +47,9 @@ def navigation(index: str) -> list[dict[str, Any]]:
         for name, path, rest in _ITEM.findall(text):
             pages.append({f"{name}{rest}" if name.isdigit() else name: path})  # a decision's number is no title
         nav.append({title: pages})
-    nav.append({"Project": [{Path(name).stem.replace("_", " ").capitalize(): f"project/{name}"} for name in ROOT_PAGES]})
+    nav.append(
+        {"Project": [{Path(name).stem.replace("_", " ").capitalize(): f"project/{name}"} for name in ROOT_PAGES]}
+    )
     return nav
 
 

@@ -27,7 +27,9 @@ def test_hadolint_finds_nothing() -> None:
 def test_what_it_copies_is_there_and_not_ignored() -> None:
     ignored = (DEPLOY / "Dockerfile.dockerignore").read_text(encoding="utf-8").splitlines()
     assert ignored[0] == "*"
-    copied = [line.split()[1:-1] for line in DOCKERFILE.splitlines() if line.startswith("COPY") and "--from" not in line]
+    copied = [
+        line.split()[1:-1] for line in DOCKERFILE.splitlines() if line.startswith("COPY") and "--from" not in line
+    ]
     for name in (name for line in copied for name in line if not name.startswith("--")):
         assert (ROOT / name.removeprefix("./")).exists(), name
         assert f"!{name.removeprefix('./')}" in ignored, name
@@ -48,7 +50,8 @@ def test_scripts_are_posix(script: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "reason"), [(["/a", "/b"], "needs SOURCE, TARGET"), (["/a", "/b", "tpu"], "for cpu or cuda, got 'tpu'")]
+    ("arguments", "reason"),
+    [(["/a", "/b"], "needs SOURCE, TARGET"), (["/a", "/b", "tpu"], "for cpu or cuda, got 'tpu'")],
 )
 def test_wrong_arguments_of_the_installation_are_named(arguments: list[str], reason: str) -> None:
     done = subprocess.run(["sh", DEPLOY / "install.sh", *arguments], capture_output=True, text=True, check=False)

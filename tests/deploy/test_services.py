@@ -58,7 +58,9 @@ class TestSystemd:
         lines = self.UNIT.read_text(encoding="utf-8").splitlines()
         [seconds] = [int(line.partition("=")[2]) for line in lines if line.startswith("TimeoutStopSec=")]
         assert seconds > GRACE_SECONDS
-        given = [pair.partition("=")[0] for line in lines if line.startswith("Environment=") for pair in line[12:].split()]
+        given = [
+            pair.partition("=")[0] for line in lines if line.startswith("Environment=") for pair in line[12:].split()
+        ]
         assert {name for name in given if name.startswith("POLYLENS_")} <= KNOWN | {"POLYLENS_CACHE"}
 
 
@@ -78,7 +80,10 @@ class TestProxies:
 
     def test_they_agree_with_the_servers_limits(self) -> None:
         settings = Settings()
-        for name, size in (("Caddyfile", f"max_size {settings.max_body_mb}MiB"), ("nginx.conf", "client_max_body_size 64m")):
+        for name, size in (
+            ("Caddyfile", f"max_size {settings.max_body_mb}MiB"),
+            ("nginx.conf", "client_max_body_size 64m"),
+        ):
             text = (DEPLOY / "proxy" / name).read_text(encoding="utf-8")
             assert size in text and f"{settings.max_request_seconds + 20:g}s" in text
         assert settings.max_body_mb * MB == 64 * MB
@@ -119,7 +124,7 @@ def proxied(upstream: str, folder: Path) -> Iterator[httpx2.Client]:
         process = subprocess.Popen(command, stderr=stderr, env={**os.environ, **variables}, cwd=folder)
     root = folder / "caddy/pki/authorities/local/root.crt"
     try:
-        until(lambda: process.poll() is not None or root.exists() and accepts(port), lambda: log.read_text())
+        until(lambda: process.poll() is not None or (root.exists() and accepts(port)), lambda: log.read_text())
         assert process.poll() is None, log.read_text()
         trust = ssl.create_default_context(cafile=str(root))
         until(lambda: handshakes(port, trust), lambda: log.read_text())

@@ -98,9 +98,7 @@ def index(
 
     if model is None and (engine or quantization):
         model = model_of(at or folder)  # they say how a model computes, and that is this one
-    report = _update(
-        Library(folder, load_if_named(model, engine, quantization or None), index=at), rebuild, pool, ocr
-    )
+    report = _update(Library(folder, load_if_named(model, engine, quantization or None), index=at), rebuild, pool, ocr)
     print(summary(report))
     if report.wordless:
         print(wordless(report))

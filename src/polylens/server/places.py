@@ -1,4 +1,4 @@
-"""Where a server keeps what, and whether it can: the log says so, since a container often has few places to write to."""
+"""Where a server keeps what, and whether it can. The log says so, since a container has few places to write to."""
 
 from __future__ import annotations
 
@@ -40,7 +40,9 @@ class Place:
         if self.folder is None:
             return f"{self.what}: no folder ({self.variable} names one): {self.without}"
         if not self.is_writable:
-            return f"{self.what}: {self.folder}, which cannot be written ({self.variable} names another): {self.without}"
+            return (
+                f"{self.what}: {self.folder}, which cannot be written ({self.variable} names another): {self.without}"
+            )
         return f"{self.what}: {self.folder}"
 
 
