@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import importlib.util
 import subprocess
 import sys
@@ -29,6 +30,7 @@ def test_its_navigation_has_every_page(site: ModuleType) -> None:
     there = {path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md")}
     assert {path for path in named if not path.startswith("project/")} == there - {"README.md"}
     assert len(named) == len(set(named))
+    assert doctest.testmod(site).failed == 0
     for section in ("Guides", "Deployment", "Concepts", "Reference", "Decisions"):
         assert any(section in each for each in nav)
 
