@@ -76,7 +76,7 @@ def _led(link: re.Match[str], home: str, uri: str, config: MkDocsConfig) -> str:
     if "://" in target or target.startswith("mailto:") or not path:
         return link[0]
     there = posixpath.normpath(posixpath.join(home, path))
-    if there.startswith("docs/"):
+    if there.startswith("docs/") and (ROOT / there).is_file():
         led = there.removeprefix("docs/")
     elif there in ROOT_PAGES:
         led = f"project/{there}"
