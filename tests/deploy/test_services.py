@@ -113,8 +113,8 @@ def proxied(upstream: str, folder: Path) -> Iterator[httpx2.Client]:
     options = "admin off\n auto_https disable_redirects\n skip_install_trust\n local_certs"
     whole.write_text(f"{{\n {options}\n}}\nimport site\n", encoding="utf-8")
     variables = {
-        "POLYLENS_SITE": f"https://localhost:{port}",
-        "POLYLENS_UPSTREAM": upstream.removeprefix("http://"),
+        "PROXY_SITE": f"https://localhost:{port}",
+        "PROXY_UPSTREAM": upstream.removeprefix("http://"),
         "XDG_DATA_HOME": str(folder),
         "XDG_CONFIG_HOME": str(folder),
     }
