@@ -32,63 +32,72 @@ Ocr = Annotated[
 ]
 
 
+Folder = Annotated[
+    str, typer.Argument(metavar="FOLDER", help="The folder to make searchable.", envvar="POLYLENS_LIBRARY")
+]
+At = Annotated[
+    str | None,
+    typer.Option(
+        "--index",
+        envvar="POLYLENS_INDEX",
+        metavar="s3://BUCKET/PREFIX",
+        help="Keep the folder's index on object storage, from now on.",
+    ),
+]
+NewModel = Annotated[
+    str | None,
+    typer.Option(
+        envvar="POLYLENS_MODEL",
+        help="The model, as for embed (default: the one that the index was made with, or nano).",
+    ),
+]
+Rebuild = Annotated[
+    bool,
+    typer.Option(
+        "--rebuild",
+        envvar="POLYLENS_REBUILD",
+        help="Make the index anew, for instance for another model; the old one answers meanwhile.",
+    ),
+]
+Pool = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        envvar="POLYLENS_POOL",
+        help="Keep one of every N vectors per page (default: the index's setting, or all).",
+    ),
+]
+IndexQuantization = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        envvar="POLYLENS_QUANTIZATION",
+        help="int8 computes in 8-bit integers, int4 holds a decoder's weights in 4 bits; by the engine openvino "
+        "(default: the index's, or none).",
+    ),
+]
+Verbose = Annotated[
+    bool,
+    typer.Option(
+        "--verbose",
+        "-v",
+        envvar="POLYLENS_VERBOSE",
+        help="Name every file and part that is not searchable, with the reason.",
+    ),
+]
+
+
 @app.command()
 def index(
-    folder: Annotated[
-        str, typer.Argument(metavar="FOLDER", help="The folder to make searchable.", envvar="POLYLENS_LIBRARY")
-    ] = ".",
-    at: Annotated[
-        str | None,
-        typer.Option(
-            "--index",
-            envvar="POLYLENS_INDEX",
-            metavar="s3://BUCKET/PREFIX",
-            help="Keep the folder's index on object storage, from now on.",
-        ),
-    ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            envvar="POLYLENS_MODEL",
-            help="The model, as for embed (default: the one that the index was made with, or nano).",
-        ),
-    ] = None,
-    rebuild: Annotated[
-        bool,
-        typer.Option(
-            "--rebuild",
-            envvar="POLYLENS_REBUILD",
-            help="Make the index anew, for instance for another model; the old one answers meanwhile.",
-        ),
-    ] = False,
-    pool: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            envvar="POLYLENS_POOL",
-            help="Keep one of every N vectors per page (default: the index's setting, or all).",
-        ),
-    ] = None,
+    folder: Folder = ".",
+    at: At = None,
+    model: NewModel = None,
+    rebuild: Rebuild = False,
+    pool: Pool = None,
     ocr: Ocr = None,
     engine: Engine = None,
-    quantization: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            envvar="POLYLENS_QUANTIZATION",
-            help="int8 computes in 8-bit integers, int4 holds a decoder's weights in 4 bits; by the engine openvino "
-            "(default: the index's, or none).",
-        ),
-    ] = None,
-    verbose: Annotated[
-        bool,
-        typer.Option(
-            "--verbose",
-            "-v",
-            envvar="POLYLENS_VERBOSE",
-            help="Name every file and part that is not searchable, with the reason.",
-        ),
-    ] = False,
+    quantization: IndexQuantization = None,
+    verbose: Verbose = False,
 ) -> None:
     """Make a folder of documents, pictures and texts searchable, or bring its index up to date.
 
@@ -98,7 +107,7 @@ def index(
 
     if model is None and (engine or quantization):
         model = model_of(at or folder)  # they say how a model computes, and that is this one
-    report = _update(Library(folder, load_if_named(model, engine, quantization or None), index=at), rebuild, pool, ocr)
+    report = _update(Library(folder, load_if_named(model, engine, quantization), index=at), rebuild, pool, ocr)
     print(summary(report))
     if report.wordless:
         print(wordless(report))
