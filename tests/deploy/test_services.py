@@ -75,7 +75,10 @@ class TestProxies:
         place = "/etc/letsencrypt/live/search.example.org"
         site = site.replace(f"{place}/fullchain.pem", str(certificate)).replace(f"{place}/privkey.pem", str(key))
         whole = tmp_path / "nginx.conf"
-        whole.write_text(f"pid {tmp_path}/pid; events {{}} http {{ access_log off; {site} }}", encoding="utf-8")
+        kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+        elsewhere = " ".join(f"{kind}_temp_path {tmp_path}/{kind};" for kind in kinds)
+        inside = f"access_log off; {elsewhere} {site}"
+        whole.write_text(f"pid {tmp_path}/pid; events {{}} http {{ {inside} }}", encoding="utf-8")
         check(nginx, "-t", "-p", tmp_path, "-e", "stderr", "-c", whole)
 
     def test_they_agree_with_the_servers_limits(self) -> None:
