@@ -336,11 +336,11 @@ class TestIndexAndSearch:
         monkeypatch.setenv("POLYLENS_LIBRARY", str(tmp_path))
         monkeypatch.setenv("POLYLENS_VERBOSE", "true")
         monkeypatch.setenv("POLYLENS_POOL", "2")
-        done = polylens("index")
+        done = commands.polylens("index")
         assert done.returncode == 0 and "passed over b.bin" in done.stderr
         assert read_manifest(tmp_path / ".polylens").pool == 2
         monkeypatch.setenv("POLYLENS_POOL", "many")
-        assert polylens("index").returncode == 2
+        assert commands.polylens("index").returncode == 2
 
     def test_export(self, library: Path, embedder: Embedder, tmp_path: Path) -> None:
         import pyarrow.parquet as pq
