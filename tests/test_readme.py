@@ -1,4 +1,4 @@
-"""The code in README.md and in the guides runs as it stands there; the tables of models are the catalog's."""
+"""The code in README.md and in the documentation runs as it stands there; the tables of models are the catalog's."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ NEEDS = re.compile(r"<!-- needs: ([^\n]+) -->")
 PRINTED = re.compile(r"<!-- printed -->\n```text\n(.*?)```", re.DOTALL)
 """What a page's code prints, where a page says it."""
 NANO = ROOT / "src/polylens/assets/nano/config.json"
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs/guides").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_python_is_python(page: Path) -> None:
     run, not_run = code(page)
     for block in run + not_run:
@@ -34,7 +34,9 @@ def test_python_is_python(page: Path) -> None:
 
 
 @pytest.mark.skipif(not NANO.exists(), reason="nano's weights are not there yet: src/polylens/assets/nano is empty")
-@pytest.mark.parametrize("page", [page for page in PAGES if code(page)[0]], ids=lambda page: page.name)
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if code(page)[0]], ids=lambda page: str(page.relative_to(ROOT))
+)
 def test_python_runs(page: Path, tmp_path: Path) -> None:
     """The blocks of a page one after the other, as a reader would paste them, beside the samples."""
     (tmp_path / "samples").mkdir()

@@ -98,7 +98,7 @@ class TestEach:
     def test_its_flag_reaches_it(self, setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
         given: list[Settings] = []
         monkeypatch.setattr("polylens.server.run.run", given.append)
-        monkeypatch.setattr("polylens.cli.serving._model_of", lambda _library: "nano")
+        monkeypatch.setattr("polylens.cli.serving.model_of", lambda _library: "nano")
         written, expected = other(setting)
         values = [part.strip() for part in written.split(",")] if setting.is_list else [written]
         arguments = [part for value in values for part in (setting.flag, value)]
@@ -224,6 +224,28 @@ def test_other_commands_do_without_pydantic() -> None:
     assert ended.stdout == "[]\n"
 
 
+READ_WHERE_THEY_ARE_USED = {"ocr": "POLYLENS_OCR", "engine": "POLYLENS_ENGINE"}
+"""Options of `polylens index` whose variables count only where neither the option nor the index says anything."""
+
+
+def of_index() -> str:
+    """The rows of `polylens index`; each option must have a variable that a server does not take for a mistake."""
+    group: Any = get_command(app)
+    context = group.make_context("polylens", ["models"], resilient_parsing=True)
+    rows = ["| variable | flag | value | meaning |\n|---|---|---|---|\n"]
+    for option in group.commands["index"].get_params(context):
+        if option.name == "help":
+            continue
+        variable = option.envvar or READ_WHERE_THEY_ARE_USED[option.name]
+        assert unknown_variables([variable]) == {}
+        is_argument = option.param_type_name == "argument"
+        flag = "FOLDER" if is_argument else ", ".join(option.opts)
+        value = "`true` or `false`" if getattr(option, "is_flag", False) else f"`{option.metavar or 'NAME'}`"
+        value = "a whole number, at least 1" if option.name == "pool" else value
+        rows.append(f"| `{variable}` | `{flag}` | {value} | {option.help} |\n")
+    return "".join(rows)
+
+
 def test_the_reference_is_what_the_settings_are() -> None:
     """POLYLENS_WRITE_DOCS=1 writes the page anew instead."""
     introduction, mark, _ = PAGE.read_text(encoding="utf-8").partition(MARK)
@@ -233,7 +255,7 @@ def test_the_reference_is_what_the_settings_are() -> None:
         f"{f'`{each.default}`' if each.default else ''} | {each.meaning} |\n"
         for each in SETTINGS
     ]
-    current = f"{introduction}{mark}\n{head}{''.join(rows)}"
+    current = f"{introduction}{mark}\n## polylens serve\n\n{head}{''.join(rows)}\n## polylens index\n\n{of_index()}"
     if os.environ.get("POLYLENS_WRITE_DOCS"):
         PAGE.write_text(current, encoding="utf-8")
     assert mark

@@ -50,6 +50,7 @@ def serving(
     home: Path,
     variables: Mapping[str, str] | None = None,
     path: Path | None = None,
+    python: Path | None = None,
     start: Sequence[str] = ("serve", "--threads", "1"),
 ) -> Iterator[Running]:
     """Runs `polylens serve` until the block ends, and asserts that it then exits with 0.
@@ -59,6 +60,7 @@ def serving(
         home: Its home, where its log lies too.
         variables: Of its environment, besides or instead of this process's.
         path: A folder with another package `polylens`, which the server imports from nothing instead.
+        python: The interpreter of another environment that has the package.
         start: The beginning of another command that serves.
     """
     environment = {**os.environ, "HOME": str(home), "OMP_NUM_THREADS": "1", **(variables or {})}
@@ -66,13 +68,14 @@ def serving(
     log = home / "server.log"
     log.write_text("", encoding="utf-8")
     process: Process
-    if path is None:
+    if path is None and python is None:
         files = {"stdin": Path(os.devnull), "stdout": Path(os.devnull), "stderr": log}
         process = Forked(command, files, environment=environment)
     else:
-        environment["PYTHONPATH"] = str(path)
+        environment["PYTHONPATH"] = str(path or "")
+        run = [python or sys.executable, "-m", "polylens.cli", *command]
         with log.open("w", encoding="utf-8") as stderr:
-            process = subprocess.Popen([sys.executable, "-m", "polylens.cli", *command], stderr=stderr, env=environment)
+            process = subprocess.Popen(run, stderr=stderr, env=environment, cwd=home)
     running = Running(process, _url(process, log), log)
     try:
         yield running

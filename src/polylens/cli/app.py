@@ -95,16 +95,26 @@ def options(
 def load_if_named(model: str | None, engine: str | None = None, quantization: str | None = None) -> Embedder | None:
     """The model of an index, where a command names one; None lets the library find its own.
 
-    Raises:
-        InputError: An engine or a quantization is given without a model.
+    Args:
+        engine: As for `polylens.load`.
+        quantization: As for `polylens.load`.
     """
     if model is None:
-        if engine is not None or quantization is not None:
-            raise InputError("--engine and --quantization say how a model computes; name it with --model")
         return None
     from polylens.runtime.embedder import load
 
     return load(model, engine=engine, quantization=quantization)
+
+
+def model_of(library: str | None) -> str:
+    """The model that the index of a library was made with; nano if there is no index."""
+    from polylens.index.table.manifest import read_manifest
+    from polylens.index.table.store import Store
+    from polylens.library.library import DEFAULT_MODEL, Library
+
+    if library is None or not Store.exists(place := Library(library).storage):
+        return DEFAULT_MODEL
+    return read_manifest(place).model_name
 
 
 def show(*tables: Table) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from polylens.cli.app import AsJson, Engine, IndexModel, LibraryName, Quantization, app, load_if_named
+from polylens.cli.app import AsJson, Engine, IndexModel, LibraryName, app, load_if_named, model_of
 from polylens.cli.bars import counting_bar, indexing_bar
 from polylens.cli.escaping import shown
 from polylens.cli.watching import Watching, summary, unread_in_short, wordless
@@ -33,49 +33,91 @@ Ocr = Annotated[
 ]
 
 
+Folder = Annotated[
+    str, typer.Argument(metavar="FOLDER", help="The folder to make searchable.", envvar="POLYLENS_LIBRARY")
+]
+At = Annotated[
+    str | None,
+    typer.Option(
+        "--index",
+        envvar="POLYLENS_INDEX",
+        metavar="s3://BUCKET/PREFIX",
+        help="Keep the folder's index on object storage, from now on.",
+    ),
+]
+NewModel = Annotated[
+    str | None,
+    typer.Option(
+        envvar="POLYLENS_MODEL",
+        help="The model, as for embed (default: the one that the index was made with, or nano).",
+    ),
+]
+Rebuild = Annotated[
+    bool,
+    typer.Option(
+        "--rebuild",
+        envvar="POLYLENS_REBUILD",
+        help="Make the index anew, for instance for another model; the old one answers meanwhile.",
+    ),
+]
+Pool = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        envvar="POLYLENS_POOL",
+        help="Keep one of every N vectors per page (default: the index's setting, or all).",
+    ),
+]
+IndexQuantization = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        envvar="POLYLENS_QUANTIZATION",
+        help="int8 computes in 8-bit integers, int4 holds a decoder's weights in 4 bits; by the engine openvino "
+        "(default: the index's, or none).",
+    ),
+]
+Ray = Annotated[
+    str | None,
+    typer.Option(
+        metavar="local|ADDRESS",
+        envvar="POLYLENS_RAY",
+        help="Read and embed the files on a Ray cluster: one of this machine (local), or one that runs. FOLDER may "
+        "then be s3://BUCKET/PREFIX.",
+    ),
+]
+Verbose = Annotated[
+    bool,
+    typer.Option(
+        "--verbose",
+        "-v",
+        envvar="POLYLENS_VERBOSE",
+        help="Name every file and part that is not searchable, with the reason.",
+    ),
+]
+
+
 @app.command()
 def index(
-    folder: Annotated[str, typer.Argument(metavar="FOLDER", help="The folder to make searchable.")] = ".",
-    at: Annotated[
-        str | None,
-        typer.Option(
-            "--index",
-            metavar="s3://BUCKET/PREFIX",
-            help="Keep the folder's index on object storage, from now on.",
-        ),
-    ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(help="The model, as for embed (default: the one that the index was made with, or nano)."),
-    ] = None,
-    rebuild: Annotated[
-        bool,
-        typer.Option(
-            "--rebuild", help="Make the index anew, for instance for another model; the old one answers meanwhile."
-        ),
-    ] = False,
-    pool: Annotated[
-        int | None,
-        typer.Option(min=1, help="Keep one of every N vectors per page (default: the index's setting, or all)."),
-    ] = None,
+    folder: Folder = ".",
+    at: At = None,
+    model: NewModel = None,
+    rebuild: Rebuild = False,
+    pool: Pool = None,
     ocr: Ocr = None,
     engine: Engine = None,
-    quantization: Quantization = None,
-    ray: Annotated[
-        str | None,
-        typer.Option(
-            metavar="local|ADDRESS",
-            help="Read and embed the files on a Ray cluster: one of this machine (local), or one that runs. FOLDER may "
-            "then be s3://BUCKET/PREFIX.",
-        ),
-    ] = None,
-    verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", help="Name every file and part that is not searchable, with the reason.")
-    ] = False,
+    quantization: IndexQuantization = None,
+    ray: Ray = None,
+    verbose: Verbose = False,
 ) -> None:
-    """Make a folder of documents, pictures and texts searchable, or bring its index up to date."""
+    """Make a folder of documents, pictures and texts searchable, or bring its index up to date.
+
+    Every option can also be set by an environment variable: docs/reference/settings.md lists them.
+    """
     from polylens.library.library import Library
 
+    if model is None and (engine or quantization):
+        model = model_of(at or folder)  # they say how a model computes, and that is this one
     library = Library(folder, load_if_named(model, engine, quantization), index=at)
     report = _update(library, rebuild, pool, ocr, _executor(library, ray, model, engine, quantization))
     print(summary(report))

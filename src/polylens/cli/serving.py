@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperCommand
 from typer.main import get_command
 
-from polylens.cli.app import app
+from polylens.cli.app import app, model_of
 
 if TYPE_CHECKING:
     from polylens.server.settings import Setting, Settings
@@ -60,7 +60,7 @@ def settings_of(given: dict[str, Any]) -> Settings:
     settings = read_settings(given)
     if "models" in settings.model_fields_set:
         return settings
-    return settings.model_copy(update={"models": (_model_of(settings.library),)})
+    return settings.model_copy(update={"models": (model_of(settings.library),)})
 
 
 def _with_options(function: Any) -> Any:
@@ -108,7 +108,7 @@ def open_page(
         print(f"{address}  (Ctrl-C ends it)", file=sys.stderr)
         webbrowser.open(address)
 
-    given = {"models": [model or _model_of(folder)], "library": folder, "host": "127.0.0.1", "port": port, "keys": None}
+    given = {"models": [model or model_of(folder)], "library": folder, "host": "127.0.0.1", "port": port, "keys": None}
     run(read_settings(given), show=show)
 
 
@@ -121,14 +121,3 @@ def key(
     from polylens.server.http.access import add_key
 
     print(add_key(keys, name))
-
-
-def _model_of(library: str | None) -> str:
-    """The model that the index of a library was made with; nano if there is no index."""
-    from polylens.index.table.manifest import read_manifest
-    from polylens.index.table.store import Store
-    from polylens.library.library import DEFAULT_MODEL, Library
-
-    if library is None or not Store.exists(place := Library(library).storage):
-        return DEFAULT_MODEL
-    return read_manifest(place).model_name

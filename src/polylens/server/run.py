@@ -18,6 +18,7 @@ from starlette.applications import Starlette
 
 from polylens.errors import InputError
 from polylens.server.app import create_app
+from polylens.server.places import places
 from polylens.server.settings import Settings, require_keys_for_others, unknown_variables
 from polylens.server.state import Server
 
@@ -86,13 +87,8 @@ def run(
     address, bound = listener.getsockname()[:2]
     names = ", ".join(app.state.server.models.names())
     shown = f"[{address}]" if ":" in address else address
-    log.info(
-        "listening on http://%s:%d, serving %s; trained classifiers are kept in %s",
-        shown,
-        bound,
-        names,
-        settings.classifiers,
-    )
+    log.info("listening on http://%s:%d, serving %s", shown, bound, names)
+    log.info("kept where: %s", "; ".join(map(str, places(settings))))
     if show is not None:
         show(f"http://{shown}:{bound}")
     asyncio.run(_Server(config).serve(sockets=[listener]))

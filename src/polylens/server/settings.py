@@ -19,6 +19,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from polylens.caches import NO_HOME
 from polylens.errors import InputError
 
 PREFIX = "POLYLENS_"  # before the name of every environment variable
@@ -27,17 +28,24 @@ OTHER_VARIABLES = frozenset(
     {
         "POLYLENS_CACHE",
         "POLYLENS_DATABASE_SCHEMAS",
+        "POLYLENS_DEPLOY_TOOLS",
+        "POLYLENS_INDEX",
         "POLYLENS_INDEX_CACHE_GB",
         "POLYLENS_KEY",
+        "POLYLENS_MODEL",
         "POLYLENS_SCREENSHOTS",
         "POLYLENS_TEST_HIDE",
         "POLYLENS_PEERS_ENV",
+        "POLYLENS_POOL",
+        "POLYLENS_RAY",
+        "POLYLENS_REBUILD",
+        "POLYLENS_VERBOSE",
         "POLYLENS_WEIGHTS",
         "POLYLENS_WRITE_DOCS",
     }
 )
-"""Variables with the prefix that are no settings of a server: the folder for what can be made again, the key in the
-search page's examples, and those of the tests."""
+"""Variables with the prefix that are no settings of a server: the folder for what can be made again, those of
+`polylens index`, the key in the search page's examples, and those of the tests."""
 
 MB = 1024 * 1024
 FETCH_SECONDS, FETCH_REDIRECTS = 20.0, 3
@@ -132,7 +140,7 @@ def _expanded(path: Path) -> Path:
     try:
         return path.expanduser()
     except RuntimeError:  # a user without a home; writing there raises an error that names the path
-        return path
+        return NO_HOME.joinpath(*path.parts[1:])
 
 
 Texts = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
