@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import PIL.Image
+import pyarrow.parquet as pq
 import pytest
 from tests.support import papers
 from tests.support.fakes import FakeEmbedder
 
 from polylens.documents import open_document
+from polylens.index.export import export
 from polylens.index.ranking.word_boxes import WordBoxes, pack, unpack
 from polylens.index.table.store import Store
 from polylens.library.doctor import examine
@@ -43,8 +46,10 @@ def stored(folder: Path) -> dict[tuple[str, int], WordBoxes | None]:
 
 
 def rows(folder: Path) -> list[dict]:
+    """Everything but the places of words."""
     batches = Store.open(folder / ".polylens").snapshot().batches()
-    return sorted((row for batch in batches for row in batch.to_pylist()), key=lambda row: (row["file"], row["page"]))
+    found = [{**row, "words": None} for batch in batches for row in batch.to_pylist()]
+    return sorted(found, key=lambda row: (row["file"], row["page"]))
 
 
 def check(folder: Path) -> None:
@@ -135,3 +140,24 @@ class TestPacked:
             page = document.page(1)
         assert isinstance(page.image, PIL.Image.Image)
         assert len(pack(page.text, page.words, page.image.size)) < 100
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "jsonl"])
+def test_an_export_has_every_word_with_its_box(folder: Path, tmp_path: Path, suffix: str) -> None:
+    out = tmp_path / f"pages.{suffix}"
+    export(folder / ".polylens", out)
+    if suffix == "jsonl":
+        pages = list(map(json.loads, out.read_text(encoding="utf-8").splitlines()))
+    else:
+        pages = pq.read_table(out).to_pylist()
+    found = {(page["file"], page["page"]): page["words"] for page in pages}
+    assert found["note.txt", 1] is None and found["red.png", 1] == []
+    boxes = stored(folder)["a.pdf", 1]
+    assert boxes is not None
+    words = found["a.pdf", 1]
+    assert [word["text"] for word in words] == ["the", "harbour", "at", "night"]
+    sides = [[word[side] for side in ("left", "top", "width", "height")] for word in words]
+    assert np.allclose(sides, boxes.shares, atol=1e-6)
+    age(folder)
+    export(folder / ".polylens", tmp_path / "old.parquet")
+    assert {page["words"] for page in pq.read_table(tmp_path / "old.parquet").to_pylist()} == {None}

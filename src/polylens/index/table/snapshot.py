@@ -215,7 +215,7 @@ class Snapshot:
     def batches(self, size: int = 256) -> Iterator[pa.RecordBatch]:
         """All pages with everything that the index holds of them, `size` pages per batch."""
         names = ["file", "page", "kind", "text", "language", "mtime_ns", "model_id", "dense", "multivector"]
-        yield from self.columns(names, size)
+        yield from self.columns([*names, "words"] if self.has_words else names, size)
 
     def columns(self, names: Sequence[str], size: int = 256) -> Iterator[pa.RecordBatch]:
         """Some columns of all pages, `size` rows per batch."""
