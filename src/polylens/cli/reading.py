@@ -15,7 +15,7 @@ from polylens.cli.app import app
 from polylens.errors import InputError
 
 if TYPE_CHECKING:
-    from polylens.documents.reader.reading import Reading, Wish
+    from polylens.documents.markdown.reading import Reading, Wish
 
 
 class Format(StrEnum):
@@ -47,8 +47,8 @@ def read(
     An address is fetched under the rules of the server, which POLYLENS_FETCH and POLYLENS_FETCH_HOSTS change. Finding
     the main content needs pip install 'polylens[read]'; without it, all of a web page is printed.
     """
-    from polylens.documents.reader.files import read_file
-    from polylens.documents.reader.reading import Wish
+    from polylens.documents.markdown.files import read_file
+    from polylens.documents.markdown.reading import Wish
 
     wish = Wish(name=Path(what).name, whole=format is Format.markdown, target=target, remove=remove)
     if what[:8].lower().startswith(("http://", "https://")):
@@ -64,8 +64,8 @@ def read(
 
 
 async def _read_address(address: str, wish: Wish) -> Reading:
-    from polylens.documents.reader.kinds import KINDS, found_at
-    from polylens.documents.reader.process import read_apart
+    from polylens.documents.markdown.kinds import KINDS, found_at
+    from polylens.documents.markdown.process import read_apart
     from polylens.server.intake.fetching import Fetcher
     from polylens.server.settings import read_settings
 

@@ -15,9 +15,9 @@ from urllib.parse import unquote
 
 from starlette.responses import Response
 
-from polylens.documents.reader.kinds import KINDS, found_at, name_of
-from polylens.documents.reader.process import read_apart
-from polylens.documents.reader.reading import Reading, Wish
+from polylens.documents.markdown.kinds import KINDS, found_at, name_of
+from polylens.documents.markdown.process import read_apart
+from polylens.documents.markdown.reading import Reading, Wish
 from polylens.errors import FieldError, InputError, TooLargeError
 from polylens.media.image import inline_image
 from polylens.server.concurrency import in_thread

@@ -15,12 +15,12 @@ import pytest
 from reportlab.pdfgen.canvas import Canvas
 from tests.support.commands import polylens
 
-from polylens.documents.reader import process
-from polylens.documents.reader.files import as_markdown, read_file
-from polylens.documents.reader.kinds import found_at, name_of
-from polylens.documents.reader.process import read_apart
-from polylens.documents.reader.reading import Reading, Wish
-from polylens.documents.reader.webpage import NOT_CLEANED, read_webpage
+from polylens.documents.markdown import process
+from polylens.documents.markdown.files import as_markdown, read_file
+from polylens.documents.markdown.kinds import found_at, name_of
+from polylens.documents.markdown.process import read_apart
+from polylens.documents.markdown.reading import Reading, Wish
+from polylens.documents.markdown.webpage import NOT_CLEANED, read_webpage
 from polylens.errors import DocumentError, InputError
 
 PAGE = dedent("""

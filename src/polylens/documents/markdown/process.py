@@ -1,4 +1,4 @@
-"""The process that reads one untrusted file: `python -m polylens.documents.reader.process FILE WISH`.
+"""The process that reads one untrusted file: `python -m polylens.documents.markdown.process FILE WISH`.
 
 WISH is a `Wish` as JSON. It writes one JSON object to standard output: `{"reading": ...}`, or `{"error": message}`.
 """
@@ -14,10 +14,10 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from polylens.documents.formats.process import run
-from polylens.documents.reader.reading import Reading, Wish
+from polylens.documents.markdown.reading import Reading, Wish
 from polylens.errors import DocumentError, InputError
 
-COMMAND = (sys.executable, "-B", "-P", "-m", "polylens.documents.reader.process")
+COMMAND = (sys.executable, "-B", "-P", "-m", "polylens.documents.markdown.process")
 """The command of the child, which writes no bytecode and does not import from the working directory."""
 
 MEMORY = 2 * 1024**3  # bytes of address space, the libraries included
@@ -53,7 +53,7 @@ def read_apart(data: bytes, wish: Wish, *, seconds: float) -> Reading:
 
 def main(path: str, wish: str) -> None:
     """Reads a file, and writes what it found or what is wrong."""
-    from polylens.documents.reader.files import read_file
+    from polylens.documents.markdown.files import read_file
 
     with os.fdopen(os.dup(1), "w", encoding="utf-8") as out:
         os.dup2(2, 1)  # whatever a library prints must not get into the answer

@@ -6,7 +6,7 @@ import pytest
 from lxml import html
 from markdown_it import MarkdownIt
 
-from polylens.documents.reader.writing import Writer, fenced, table
+from polylens.documents.markdown.writing import Writer, fenced, table
 
 
 def written(source: str, *, plain: bool = False) -> str:

@@ -9,8 +9,8 @@ from dataclasses import replace
 from pathlib import PurePosixPath
 from urllib.parse import unquote, urlsplit
 
+from polylens.documents.markdown.reading import Wish
 from polylens.documents.opening import kind_of
-from polylens.documents.reader.reading import Wish
 
 KINDS = ("text/", "application/", "message/rfc822", "image/svg+xml")
 """The beginnings of the media types that are read."""

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from polylens.documents.formats.encodings import decode
 from polylens.documents.formats.text import read_bytes
+from polylens.documents.markdown.reading import Reading, Wish, addresses_in
+from polylens.documents.markdown.webpage import read_webpage
+from polylens.documents.markdown.writing import fenced, table
 from polylens.documents.opening import kind_of, open_document
-from polylens.documents.reader.reading import Reading, Wish, addresses_in
-from polylens.documents.reader.webpage import read_webpage
-from polylens.documents.reader.writing import fenced, table
 from polylens.errors import DocumentError
 from polylens.types import Kind
 

@@ -9,8 +9,8 @@ from urllib.parse import urljoin
 from polylens.documents.formats.archive import local
 from polylens.documents.formats.encodings import decode
 from polylens.documents.formats.webpage import parse_page
-from polylens.documents.reader.reading import Reading, Wish
-from polylens.documents.reader.writing import Writer
+from polylens.documents.markdown.reading import Reading, Wish
+from polylens.documents.markdown.writing import Writer
 from polylens.errors import DocumentError, InputError
 
 NOT_CLEANED = (
