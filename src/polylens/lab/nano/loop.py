@@ -118,6 +118,8 @@ def _beginner(recipe: Recipe, tokenizer: Tokenizer, lessons: Schooling | None) -
     if recipe.tower_of is not None:
         _take_tower(trainee, recipe.tower_of)
     trainee.to(processes().device)
+    if processes().device.type == "cuda":
+        torch.set_num_threads(2)  # the other cores draw; a product on all of them would wait for each that is busy
     _compile(trainee, recipe.reading_blocks)
     return trainee
 
