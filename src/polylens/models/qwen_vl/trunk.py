@@ -90,7 +90,8 @@ def visual_tokens(
     chosen: list[int] = []
     by_sum: dict[int, list[int]] = {}  # comparing each image with each would take longer than a GPU takes to read them
     for patches, grid in images_in(items):
-        alike = by_sum.setdefault(zlib.adler32(patches.numpy().data), [])  # on one thread: other processes may have the rest
+        checksum = zlib.adler32(patches.numpy().data)  # on one thread: other processes may have the rest
+        alike = by_sum.setdefault(checksum, [])
         same = (i for i in alike if distinct[i][1] == grid and torch.equal(distinct[i][0], patches))
         chosen.append(next(same, len(distinct)))
         if chosen[-1] == len(distinct):
