@@ -15,6 +15,7 @@ from tests.support import tiny
 from tests.support.browsing import expect, watched
 from tests.support.papers import make_image, make_pdf
 from tests.support.serving import Running, serving
+from tests.support.waiting import until
 
 import polylens
 from polylens.library.library import Library
@@ -94,6 +95,11 @@ def box(found: Locator) -> Any:
     return box
 
 
+def comes_to_cover(inner: Locator, outer: Locator, place: Any) -> None:
+    """Waits until an element lies where a place is: a page that just opened still moves."""
+    until(lambda: covers(inner, outer, place), lambda: f"{box(inner)} within {box(outer)} at {place}")
+
+
 def covers(inner: Locator, outer: Locator, place: Any) -> bool:
     """Whether an element lies where a place, in shares of another element, is; to two pixels."""
     one, other = box(inner), box(outer)
@@ -123,7 +129,7 @@ def test_the_place_that_matched_is_cut_out_and_marked(page: Page) -> None:
     expect(shown.locator(".cut")).to_have_class("cut placed")
     marks = shown.locator(".marks span")
     expect(marks).to_have_count(2)
-    assert covers(marks.first, shown.locator(".cut img"), PLACE)
+    comes_to_cover(marks.first, shown.locator(".cut img"), PLACE)
     mark, window = box(marks.first), box(shown.locator(".crop"))
     assert window["y"] <= mark["y"] and mark["y"] + mark["height"] <= window["y"] + window["height"]
     assert window["x"] <= mark["x"] and mark["x"] + mark["width"] <= window["x"] + window["width"]
@@ -268,7 +274,7 @@ def test_an_opened_page_has_marks_and_text_that_can_be_selected(page: Page) -> N
     image = page.locator("#page-image")
     marks = page.locator("#paper .marks span")
     expect(marks).to_have_count(1)
-    assert covers(marks, image, PLACE)
+    comes_to_cover(marks, image, PLACE)
     letters = page.locator("#paper .letters")
     expect(letters.locator("span")).to_have_count(5)
     assert letters.evaluate(
@@ -277,7 +283,7 @@ def test_an_opened_page_has_marks_and_text_that_can_be_selected(page: Page) -> N
     for number, (text, left, top, width, height) in enumerate(WORDS):
         span = letters.locator("span").nth(number)
         span.evaluate("(each, text) => (each.textContent = text)", text)  # without the space that follows
-        assert covers(span, image, {"left": left, "top": top, "width": width, "height": height}), text
+        comes_to_cover(span, image, {"left": left, "top": top, "width": width, "height": height})
 
 
 def test_marks_on_a_page_that_was_not_found(page: Page) -> None:
@@ -287,7 +293,7 @@ def test_marks_on_a_page_that_was_not_found(page: Page) -> None:
     marks = page.locator("#paper .marks span")
     expect(marks).to_have_count(1)
     [[_, left, top, width, height]] = [word for word in WORDS if word[0] == "harbour"]
-    assert covers(marks, image, {"left": left, "top": top, "width": width, "height": height})
+    comes_to_cover(marks, image, {"left": left, "top": top, "width": width, "height": height})
     page.get_by_role("button", name="Next page").click()
     expect(page.locator("#viewer-page")).to_have_text("Page 3 of 3")
     expect(marks).to_have_count(1)
