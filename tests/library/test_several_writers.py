@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -37,13 +37,19 @@ from polylens.library.progress import UpdateProgress
 PROCESSES = 4
 
 needs_moto = pytest.mark.skipif(not buckets.HAS_MOTO, reason="needs moto with its server, of the extra dev")
+ENDLESS = 1_000_000  # rounds
+
 needs_flock = pytest.mark.skipif(os.name == "nt", reason="needs locks that are shared")
 
 
 @contextlib.contextmanager
-def writers(folder: Path, index: str, files: int, rounds: int) -> Iterator[list[subprocess.Popen[str]]]:
+def writers(
+    folder: Path, index: str, files: int, rounds: int, victims: Sequence[int] = ()
+) -> Iterator[list[subprocess.Popen[str]]]:
+    """Starts the processes; the victims change their files until they are killed."""
     command = [sys.executable, "-W", "ignore", "-m", "tests.support.writing", str(folder), index]
-    numbers = [[str(n), str(PROCESSES), str(files), str(rounds)] for n in range(PROCESSES)]
+    lasting = [ENDLESS if n in victims else rounds for n in range(PROCESSES)]
+    numbers = [[str(n), str(PROCESSES), str(files), str(lasting[n])] for n in range(PROCESSES)]
     with contextlib.ExitStack() as stack:
         started = [
             stack.enter_context(subprocess.Popen([*command, *each], cwd=ROOT, stdout=subprocess.PIPE, text=True))
@@ -88,8 +94,9 @@ def test_four_that_add_change_and_remove_two_of_them_killed(
     folder, rng = tmp_path / "folder", random.Random(files)
     folder.mkdir()
     index = request.getfixturevalue("shelf") if on == "bucket" else "-"
-    with writers(folder, index, files, rounds) as processes:
-        for victim in rng.sample(processes, 2):  # at a random moment of its work
+    victims = rng.sample(range(PROCESSES), 2)
+    with writers(folder, index, files, rounds, victims) as processes:
+        for victim in [processes[number] for number in victims]:  # at a random moment of its work
             assert victim.stdout is not None
             for _ in range(rng.randrange(1, files // PROCESSES)):
                 victim.stdout.readline()
