@@ -99,7 +99,7 @@ def test_summaries_are_judged_by_the_likeness_to_peoples(nano: Embedder) -> None
         nano.similarity(
             *(nano.encode_text(each, "text-matching") for each in (row["machine_summaries"], row["human_summaries"]))
         )
-        for row in task.dataset["default"]["test"]
+        for row in task.dataset["test"]
     ]
     ranks = [np.argsort(np.argsort(-each.max(axis=1))) for each in likeness]
     wanted = np.mean([1 - 6 * np.sum((rank - np.arange(4)) ** 2) / (4 * 15) for rank in ranks])  # Spearman's rho
