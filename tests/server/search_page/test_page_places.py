@@ -102,6 +102,8 @@ def comes_to_cover(inner: Locator, outer: Locator, place: Any) -> None:
 
 def covers(inner: Locator, outer: Locator, place: Any) -> bool:
     """Whether an element lies where a place, in shares of another element, is; to two pixels."""
+    if inner.bounding_box() is None or outer.bounding_box() is None:  # not drawn yet, or drawn anew
+        return False
     one, other = box(inner), box(outer)
     expected = {
         "x": other["x"] + place["left"] * other["width"],
