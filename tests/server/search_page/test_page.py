@@ -357,6 +357,19 @@ def test_what_is_no_picture_is_refused(page: Page) -> None:
     )
 
 
+def test_what_is_dropped_while_the_page_loads_is_refused_as_well(page: Page) -> None:
+    held: list[Route] = []
+    page.route("**/library/login", lambda route: held.append(route))
+    page.goto("/", wait_until="commit")
+    until(lambda: page.evaluate("1") and held)  # asking lets Playwright tell of the request
+    give(page, "drop", "galley-recipes.pdf")
+    problem = page.locator("#problem")
+    expect(problem).to_have_text("galley-recipes.pdf is not a picture that this browser can read.")
+    held[0].continue_()
+    page.wait_for_load_state("networkidle")
+    expect(problem).to_have_text("galley-recipes.pdf is not a picture that this browser can read.")
+
+
 def test_more_like_this(page: Page) -> None:
     find(page)
     page.get_by_role("button", name="More like this: tide-forecast-slides.pdf, page 2").click()

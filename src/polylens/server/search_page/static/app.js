@@ -196,5 +196,7 @@ watchForPictures(takePicture, () => state.tab === "playground", addressesForPlay
 await enter();
 watchLibrary(libraryChanged);
 const typed = find("q").value.trim(); // while the page was still loading
+const problem = find("problem").textContent; // of what was dropped meanwhile
 if (typed && !state.q && !state.like && state.tab === "search") go({ q: typed }, { replace: true });
 else show();
+if (problem) tell(find("problem"), problem);
