@@ -30,11 +30,7 @@ FILES = 24
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    folder = tmp_path / "folder"
-    folder.mkdir()
-    for i in range(FILES):
-        (folder / f"{i:02}.txt").write_text(f"word{i} of a page about subject{i % 5}")
-    return folder
+    return buckets.write_subjects(tmp_path / "folder", FILES)
 
 
 @pytest.fixture

@@ -13,11 +13,20 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 from tests.support.root import ROOT
 from tests.support.waiting import HANG
 
 HAS_MOTO = all(importlib.util.find_spec(name) for name in ("moto", "flask", "flask_cors"))
+
+
+def write_subjects(folder: Path, count: int) -> Path:
+    """A folder of short texts about five subjects, to be indexed in a bucket."""
+    folder.mkdir()
+    for i in range(count):
+        (folder / f"{i:02}.txt").write_text(f"word{i} of a page about subject{i % 5}")
+    return folder
 
 
 @contextlib.contextmanager

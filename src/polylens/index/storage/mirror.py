@@ -138,7 +138,7 @@ class Mirror:
             with ThreadPoolExecutor(_THREADS) as pool:
                 list(pool.map(self._copy_one, data))
                 list(pool.map(self._copy_one, missing.keys() - set(data)))
-        except (FileNotFoundError, OSError):  # compacted away, or no room: the bucket answers
+        except OSError:  # compacted away, or no room: the bucket answers
             return False
         return True
 

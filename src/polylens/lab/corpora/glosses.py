@@ -11,11 +11,11 @@ import random
 import re
 
 from polylens.lab.corpora import dictionaries, stories, wordnet
+from polylens.lab.corpora.text import joined
 
 _WORD = re.compile(r"[^\W\d_]+(?:'[a-z]+)?")
 _ENDINGS = (("ies", "y"), ("es", ""), ("s", ""), ("ed", ""), ("ed", "e"), ("ing", ""), ("ing", "e"), ("ly", ""))
 _PHRASE = 3  # most words of an entry that is used
-_SPACELESS = ("ja",)
 _FEWEST_WORDS = 3
 _LONGEST = 200  # letters of a sentence
 
@@ -44,7 +44,7 @@ def gloss(rng: random.Random, sentence: str, language: str) -> str:
     """
     known = translations(language)
     found = (_entry(word.lower(), known) for word in _WORD.findall(sentence))
-    return ("" if language in _SPACELESS else " ").join(rng.choice(entry) for entry in found if entry)
+    return joined((rng.choice(entry) for entry in found if entry), language)
 
 
 @functools.cache

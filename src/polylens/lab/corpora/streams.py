@@ -17,14 +17,13 @@ from polylens.errors import InputError
 from polylens.lab.corpora import catalogues, functions, glosses, help_pages, meanings
 from polylens.lab.corpora.frequent_words import words as frequent_words
 from polylens.lab.corpora.sources import SOURCES, require
-from polylens.lab.corpora.text import TextPair, key
+from polylens.lab.corpora.text import SPACELESS, TextPair, joined, key
 
 WORDS_A_RUN = (2, 8)  # fewest and most words of a run
 _RUNS = 0.6  # of the draws of frequent words; the others are single words
 _EXCHANGED = {"stories": 0.4, "catalogues": 0.3, "wordnet": 0.3}  # share of a source's sentences with other words in it
 _EXCHANGED_WORDS = 0.3  # share of the words of such a sentence that give way to frequent ones
 _FREQUENT = 6000  # words of a language that take their place
-_SPACELESS = ("ja", "th", "zh", "km")  # languages without spaces between words
 _TRIES = 50  # draws of one source and language, until one is not held out
 
 Item = TypeVar("Item")
@@ -94,8 +93,11 @@ class _Draws(Generic[Item]):
         name = rng.choices(list(self._shares), list(self._shares.values()))[0]
         language = rng.choice(list(self.items[name]))
         items = self.items[name][language]
-        drawn = (rng.choice(items) for _ in range(_TRIES))
-        return name, language, next(filter(self._is_taught, drawn), next(filter(self._is_taught, items)))
+        for _ in range(_TRIES):
+            drawn = rng.choice(items)
+            if self._is_taught(drawn):
+                return name, language, drawn
+        return name, language, next(filter(self._is_taught, items))
 
 
 class TextDraws:
@@ -113,7 +115,7 @@ class TextDraws:
             name, language, text = self._draws.draw(rng)
             if name == "words" and rng.random() < _RUNS:
                 count = rng.randint(*WORDS_A_RUN)
-                text = _joined([text, *rng.choices(self._draws.items[name][language], k=count - 1)], language)
+                text = joined([text, *rng.choices(self._draws.items[name][language], k=count - 1)], language)
             elif name == "glosses":
                 text = glosses.gloss(rng, text, language)
             elif rng.random() < _EXCHANGED.get(name, 0.0):
@@ -144,13 +146,9 @@ def _pairs_of(name: str, language: str) -> Sequence[TextPair]:
     return () if read is None else read(language)
 
 
-def _joined(words: Sequence[str], language: str) -> str:
-    return ("" if language in _SPACELESS else " ").join(words)
-
-
 def _exchanged(rng: random.Random, text: str, language: str) -> str:
     """A text with frequent words in the place of some of its own; as it is in languages without spaces."""
-    others = () if language in _SPACELESS else frequent_words(language)[:_FREQUENT]
+    others = () if language in SPACELESS else frequent_words(language)[:_FREQUENT]
     if not others:
         return text
     return " ".join(rng.choice(others) if rng.random() < _EXCHANGED_WORDS else word for word in text.split())

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
+
+SPACELESS = ("ja", "th", "zh", "km")
+"""Languages without spaces between words."""
 
 _SAYS_NOTHING = re.compile(r"[\W\d_]+")
 
@@ -35,6 +39,16 @@ def key(text: str) -> str:
         True
     """
     return _SAYS_NOTHING.sub("", text).casefold()
+
+
+def joined(words: Iterable[str], language: str) -> str:
+    """Words as a text of a language.
+
+    Example:
+        >>> joined(["old", "boat"], "en"), joined(["古い", "船"], "ja")
+        ('old boat', '古い船')
+    """
+    return ("" if language in SPACELESS else " ").join(words)
 
 
 def is_untranslated(english: str, translation: str) -> bool:

@@ -42,11 +42,22 @@ def lessons(languages: tuple[str, ...] | None = ("en", *LANGUAGES)) -> Lessons:
     """
     return Lessons(
         shares={
-            **{"words": 3.0, "glosses": 2.0, "stories": 2.0, "help": 1.5, "wordnet": 1.5},
-            **{"catalogues": 1.0, "emoji": 0.5, "passages": 0.15},
+            "words": 3.0,
+            "glosses": 2.0,
+            "stories": 2.0,
+            "help": 1.5,
+            "wordnet": 1.5,
+            "catalogues": 1.0,
+            "emoji": 0.5,
+            "passages": 0.15,
         },
         pair_shares={
-            **{"dictionaries": 4.0, "stories": 2.5, "help": 2.0, "catalogues": 1.5, "wordnet": 1.5, "emoji": 1.0},
+            "dictionaries": 4.0,
+            "stories": 2.5,
+            "help": 2.0,
+            "catalogues": 1.5,
+            "wordnet": 1.5,
+            "emoji": 1.0,
             "functions": 0.6,
         },
         languages=languages,
