@@ -1,7 +1,8 @@
-"""Find pages: by dense vectors and by words first, then by exact late interaction over what those found.
+"""Find pages: by token vectors, dense vectors and words first, then by exact late interaction over what those found.
 
 Three stages score a page: *dense* (cosine), *text* (BM25 over the text layer) and *late* (exact MaxSim); each of them
-can rank alone, and all of them together, *fused*.
+can rank alone, and all of them together, *fused*. In an index of more pages than are scored exactly, an index of token
+vectors finds those whose late score is likely to be high (`table.token_index`).
 """
 
 from __future__ import annotations
@@ -32,10 +33,14 @@ from polylens.types import Embedding, FloatArray, Kind
 By = Literal["fused", "late", "dense", "text"]
 """What ranks the pages: all stages together, or one of them alone."""
 
+FirstStage = Literal["tokens", "dense", "text"]
+"""What makes a page a candidate: the index of token vectors, its dense vector, or its words."""
+
 RANKINGS: tuple[By, ...] = get_args(By)
 
 CANDIDATES = 1_024
-"""Pages that the dense vectors find. An index with no more pages than this is scored exactly as a whole."""
+"""Pages that the dense vectors find. An index with no more pages than this is scored exactly as a whole; where there is
+an index of token vectors, that finds a quarter as many in their stead."""
 
 TEXT_CANDIDATES = 256
 """Pages that the words find. They cost late interaction as much as the others, and the last of them share one word."""
@@ -82,13 +87,18 @@ class Hit:
     """The places on the page's picture that fit, best first, at most 16."""
     places_from: PlacesFrom | None = None
     """What they come from: the words there, or the looks by late interaction; None where there are none."""
+    by_tokens: bool = False
+    """Whether the index of token vectors found it."""
 
     @property
-    def found_by(self) -> tuple[Literal["dense", "text"], ...]:
+    def found_by(self) -> tuple[FirstStage, ...]:
         """The first stages that found the page; late interaction then scored it exactly."""
-        dense: tuple[Literal["dense"], ...] = () if self.dense_score is None else ("dense",)
-        text: tuple[Literal["text"], ...] = () if self.text_score is None else ("text",)
-        return dense + text
+        found: dict[FirstStage, bool] = {
+            "tokens": self.by_tokens,
+            "dense": self.dense_score is not None,
+            "text": self.text_score is not None,
+        }
+        return tuple(stage for stage, is_so in found.items() if is_so)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,7 +132,7 @@ def search(
         snapshot: The index at one moment.
         query: Both outputs of the model for the query.
         top: Most pages returned.
-        candidates: How many pages the dense vectors hand to late interaction; at least `top`.
+        candidates: How many pages the dense vectors hand to late interaction, at least `top`; see `CANDIDATES`.
         by: What ranks. "dense" and "text" look only at what that stage found, "late" and "fused" at the union.
         query_words: The words of the query, for full text; "" where it has none.
         filters: Which pages to look among; they hold in every stage before anything is ranked. None is every page.
@@ -136,13 +146,10 @@ def search(
         whichever piece is asked for.
     """
     where = snapshot.where(filters or Filters())
-    near = snapshot.dense_candidates(query.dense, max(candidates, top), where=where)
-    worded: list[Candidate] = []
-    if query_words.strip():
-        worded = snapshot.text_candidates(query_words, max(TEXT_CANDIDATES, top), where=where)
-    stages, cut = _Stages(snapshot, query, count_words(query_words), worded), cut or Cut()
-    union = [each for each in _union(near, worded) if (each.file, each.page) != cut.without]
-    found, scored = _ranked(union, by, stages)
+    cut = cut or Cut()
+    first = _first_stages(snapshot, query, query_words, max(candidates, top), by, where)
+    stages = _Stages(snapshot, query, count_words(query_words), first)
+    found, scored = _ranked([each for each in first.union() if (each.file, each.page) != cut.without], by, stages)
     measure = measure or measure_of(None, "words")
     matches = measure(stages.evidence(by, found, scored)).tolist()
     groups, total = cut.groups(found, matches, top)
@@ -189,8 +196,8 @@ def _placed(
     if looks is not None:
         rest = {at: box.size for at, box in enumerate(boxes) if box is not None and not found[at]}
         vectors = snapshot.multivectors([rows[at] for at in rest])
-        for (at, size), tokens in zip(rest.items(), vectors, strict=True):
-            found[at] = look_places(looks, size, tokens)
+        for at, size in rest.items():
+            found[at] = look_places(looks, size, vectors[rows[at]])
             sources[at] = "looks" if found[at] else None
     return [
         replace(hit, places=each, places_from=source) for hit, each, source in zip(hits, found, sources, strict=True)
@@ -225,6 +232,7 @@ def _hit(scored: _Scored, page: StoredPage, match: float, query: Embedding, quer
         late_score=late,
         dense_score=scored.candidate.dense_score,
         text_score=scored.candidate.text_score,
+        by_tokens=scored.candidate.by_tokens,
         text=page.text,
         snippet=snippet(page.text, query_words),
         kind=page.kind,
@@ -233,13 +241,44 @@ def _hit(scored: _Scored, page: StoredPage, match: float, query: Embedding, quer
     )
 
 
-def _union(near: Sequence[Candidate], worded: Sequence[Candidate]) -> list[Candidate]:
-    """The candidates of both first stages, each page once, with the scores of both."""
-    found = {candidate.row: candidate for candidate in near}
-    for candidate in worded:
-        same = found.get(candidate.row, candidate)
-        found[candidate.row] = replace(same, text_score=candidate.text_score)
-    return list(found.values())
+@dataclass(frozen=True, slots=True)
+class _FirstStages:
+    """What each first stage found."""
+
+    by_tokens: Sequence[Candidate]
+    near: Sequence[Candidate]
+    worded: Sequence[Candidate]
+    drawn: Sequence[HalfArray] = ()  # multi-vectors at random, by which one tells what score chance gives
+
+    def union(self) -> list[Candidate]:
+        """The candidates of all stages, each page once, with the scores of all."""
+        found = {candidate.row: candidate for candidate in self.by_tokens}
+        for candidate in self.near:
+            same = found.get(candidate.row)
+            found[candidate.row] = replace(candidate, by_tokens=True) if same else candidate
+        for candidate in self.worded:
+            same = found.get(candidate.row)
+            found[candidate.row] = replace(same, text_score=candidate.text_score) if same else candidate
+        return list(found.values())
+
+
+def _first_stages(
+    snapshot: Snapshot, query: Embedding, words: str, candidates: int, by: By, where: str | None
+) -> _FirstStages:
+    """All first stages that a ranking needs.
+
+    Where the index of token vectors knows the pages, dense vectors are not asked: what only they would find has a late
+    score that is too low.
+    """
+    few = max(TEXT_CANDIDATES, candidates // 4)
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        worded = pool.submit(snapshot.text_candidates, words, few, where=where) if words.strip() else None
+        tokens = snapshot.token_candidates(query.multivector, few, where=where) if by in ("late", "fused") else None
+        near: Sequence[Candidate] = ()
+        if tokens is None or not tokens.is_complete:
+            near = snapshot.dense_candidates(query.dense, candidates, where=where)
+        by_words = worded.result() if worded else ()
+    return _FirstStages(() if tokens is None else tokens.found, near, by_words, () if tokens is None else tokens.drawn)
 
 
 class _Stages:
@@ -249,24 +288,32 @@ class _Stages:
         snapshot: The index at one moment.
         query: Both outputs of the model for the query.
         num_words: Words of the query.
-        worded: The pages that the words found.
+        first: What the first stages found.
     """
 
-    def __init__(self, snapshot: Snapshot, query: Embedding, num_words: int, worded: Sequence[Candidate]) -> None:
+    def __init__(self, snapshot: Snapshot, query: Embedding, num_words: int, first: _FirstStages) -> None:
         self._snapshot = snapshot
         self._query = query
         self._num_words = num_words
+        self._first = first
         self.num_pages = snapshot.count()
-        self._best_text = float(self._share(worded).max(initial=0))
+        self._best_text = float(self._share(first.worded).max(initial=0))
 
     def scored(self, found: Sequence[Candidate]) -> list[_Scored]:
-        """The candidates with their exact MaxSim, and with all stages fused."""
-        parts = _parts(self._snapshot, [candidate.row for candidate in found])
-        scores = (maxsim(self._query.multivector, pages) for pages in parts)
-        late = np.concatenate([np.zeros(0), *scores], dtype=np.float32)
-        per_token = late / np.float32(self._query.num_tokens)
+        """The candidates with their exact MaxSim, and with all stages fused; those that have gone are left out."""
+        late = self._late([candidate.row for candidate in found])
+        found = [candidate for candidate in found if candidate.row in late]
+        scores = np.array([late[candidate.row] for candidate in found], np.float32)
+        per_token = scores / np.float32(self._query.num_tokens)
         fused = fuse(per_token, self._share(found), _has_text(found), best_text=self._best_text)
-        return [_Scored(*row) for row in zip(found, late.tolist(), fused.tolist(), strict=True)]
+        return [_Scored(*row) for row in zip(found, scores.tolist(), fused.tolist(), strict=True)]
+
+    def _late(self, rows: Sequence[int]) -> dict[int, float]:
+        """Exact MaxSim of pages by their rows."""
+        scores: dict[int, float] = {}
+        for pages in _parts(self._snapshot, rows):
+            scores.update(zip(pages, maxsim(self._query.multivector, list(pages.values())).tolist(), strict=True))
+        return scores
 
     def evidence(self, by: By, found: Sequence[Candidate], scored: Sequence[_Scored]) -> Evidence:
         """What says how well each candidate matches.
@@ -277,13 +324,16 @@ class _Stages:
             scored: The same, where late interaction has scored them.
         """
         dense = [np.nan if each.dense_score is None else each.dense_score for each in found]
+        tokens = np.float32(self._query.num_tokens)
         return Evidence(
             by=by,
-            late=np.array([each.late for each in scored], np.float32) / np.float32(self._query.num_tokens),
+            late=np.array([each.late for each in scored], np.float32) / tokens,
             dense=np.array(dense, np.float32),
             text=self._share(found),
             has_text=_has_text(found),
             num_words=self._num_words,
+            drawn=maxsim(self._query.multivector, self._first.drawn) / tokens,
+            num_looked=max(len(found), self.num_pages),
         )
 
     def _share(self, found: Sequence[Candidate]) -> FloatArray:
@@ -294,14 +344,15 @@ def _has_text(found: Sequence[Candidate]) -> npt.NDArray[np.bool_]:
     return np.array([candidate.has_text for candidate in found], dtype=bool)
 
 
-def _parts(snapshot: Snapshot, rows: Sequence[int]) -> Iterator[list[HalfArray]]:
+def _parts(snapshot: Snapshot, rows: Sequence[int]) -> Iterator[dict[int, HalfArray]]:
     """The multi-vectors of pages in parts; the next part is read while the caller works on this one."""
     with ThreadPoolExecutor(max_workers=1) as reader:
-        done, coming = 0, reader.submit(snapshot.multivectors, rows[:_FIRST])
+        done, size = 0, _FIRST
+        coming = reader.submit(snapshot.multivectors, rows[:size])
         while done < len(rows):
             pages = coming.result()
-            done += len(pages)
-            size = max(1, _FETCHED * len(pages) // max(1, sum(map(len, pages))))
+            done += size
+            size = max(1, _FETCHED * max(1, len(pages)) // max(1, sum(map(len, pages.values()))))
             coming = reader.submit(snapshot.multivectors, rows[done : done + size])
             yield pages
 

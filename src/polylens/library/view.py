@@ -286,7 +286,7 @@ def _like(
     from polylens.index.search import Showing, search
 
     row = _row_of(snapshot, file, page)
-    [stored], [tokens] = snapshot.fetch([row]), snapshot.multivectors([row])
+    [stored], tokens = snapshot.fetch([row]), snapshot.multivectors([row])[row]
     spread = evenly(tokens, LIKE_TOKENS).astype(np.float32)
     query = Embedding(snapshot.dense_of(row), spread)
     showing = Showing(words=stored.text, places=places)

@@ -119,7 +119,7 @@ def _score(snapshot: Snapshot, query: Embedding, document: int) -> float:
     """The MaxSim score of one document."""
     row = snapshot.row_of(str(document // BATCH_INPUTS), document % BATCH_INPUTS + 1)
     assert row is not None
-    return float(maxsim(query.multivector, snapshot.multivectors([row]))[0]) / query.num_tokens
+    return float(maxsim(query.multivector, list(snapshot.multivectors([row]).values()))[0]) / query.num_tokens
 
 
 def _embedded(

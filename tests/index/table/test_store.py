@@ -42,7 +42,7 @@ class TestContents:
         assert [candidate.page for candidate in found] == (np.argsort(-(vectors @ query)) + 1).tolist()
         assert np.allclose([candidate.dense_score for candidate in found], np.sort(vectors @ query)[::-1], atol=1e-6)
         rows = [candidate.row for candidate in found]
-        fetched, vectors_of = snapshot.fetch(rows), snapshot.multivectors(rows)
+        fetched, vectors_of = snapshot.fetch(rows), [snapshot.multivectors(rows)[row] for row in rows]
         for candidate, page, multivector in zip(found, fetched, vectors_of, strict=True):
             assert (page.file, page.page, page.kind, page.text) == (
                 "sub/a.pdf",
@@ -107,7 +107,7 @@ class TestContents:
         query = unit(np.random.default_rng(0), DIM)
         with Store.create(path, "model", DIM) as store:
             assert (store.count(), store.files(), store.snapshot().dense_candidates(query, 3)) == (0, {}, [])
-            assert store.snapshot().fetch([]) == store.snapshot().multivectors([]) == []
+            assert store.snapshot().fetch([]) == [] and store.snapshot().multivectors([]) == {}
             store.commit([pages("a", 4), pages("b", 4, seed=1)])
             assert {c.file for c in store.snapshot().dense_candidates(query, 9, where="file = 'b'")} == {"b"}
             with pytest.raises(ModelMismatchError, match="dense vectors of 8 numbers"):
@@ -285,7 +285,7 @@ def test_pages_without_tokens_and_odd_text(path: Path) -> None:
         store.replace_file(FilePages("a", "h", 1, 2, page_table([row, row], DIM).slice(0, 1)))
         [candidate] = store.snapshot().dense_candidates(np.ones(DIM, np.float32), 3)
         [page] = store.snapshot().fetch([candidate.row])
-        [multivector] = store.snapshot().multivectors([candidate.row])
+        [multivector] = store.snapshot().multivectors([candidate.row]).values()
     assert multivector.shape == (0, 128)
     assert page.text == "lone ? surrogate"
     assert isinstance(page_table([], DIM), pa.Table)

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import NormalDist
 from typing import Any, Literal
 
@@ -59,6 +59,11 @@ class Evidence:
     """Whether the page has words at all, `[N]`."""
     num_words: int
     """Words of the query."""
+    drawn: FloatArray = field(default_factory=lambda: np.zeros(0, np.float32))
+    """Late scores of pages at random, `[D]`, where the pages that are ranked were chosen by theirs; else `[0]`: then
+    those of the pages that are ranked tell what chance gives."""
+    num_looked: int = 0
+    """Pages that were looked among where `drawn` is not empty."""
 
 
 Measure = Callable[[Evidence], FloatArray]
@@ -142,9 +147,13 @@ def features(evidence: Evidence, usual: Background | None = None) -> dict[str, F
         "length": np.full(len(has_text), math.log1p(min(evidence.num_words, MOST_WORDS)), np.float32),
     }
     if len(scores):
-        background = Background.of(scores, usual)
-        best_by_chance = background.middle + background.spread * best_of(len(scores))
-        known = 1.0 if usual is not None else len(scores) / (len(scores) + USUAL_PAGES)
+        is_drawn = evidence.by != "dense" and len(evidence.drawn) > 0
+        chance = evidence.drawn if is_drawn else scores
+        background = Background.of(chance, usual)
+        best_by_chance = background.middle + background.spread * best_of(
+            evidence.num_looked if is_drawn else len(scores)
+        )
+        known = 1.0 if usual is not None else len(chance) / (len(chance) + USUAL_PAGES)
         found["excess"] = (known * (scores - best_by_chance) / background.spread).astype(np.float32)
         found["unread"] = found["excess"] * (1 - has_text)
         above = 0.0 if usual is None else background.middle - usual.middle

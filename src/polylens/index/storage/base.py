@@ -15,6 +15,9 @@ from polylens.index.storage.lock import Holder, Lock, Presence, Purpose
 
 T = TypeVar("T")
 
+INDICES = ("_indices", "tokens")
+"""Folders of a table that hold its indices: LanceDB's, and that of token vectors."""
+
 
 class Storage(ABC):
     """Where an index lies: LanceDB tables, and small files beside them, each of which appears whole."""
@@ -89,7 +92,11 @@ class Storage(ABC):
 
     @abstractmethod
     def size(self, table: str | None = None) -> int:
-        """Bytes that all of it takes, or one table without its indices."""
+        """Bytes that all of it takes, or one table without its indices, that of token vectors included."""
+
+    @abstractmethod
+    def names(self, below: str) -> list[str]:
+        """The names of the files directly in a folder, sorted; none where there is no such folder."""
 
     @abstractmethod
     def read(self, name: str) -> bytes:

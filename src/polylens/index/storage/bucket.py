@@ -21,7 +21,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from polylens.errors import InputError, PolylensError, StorageUnavailableError
-from polylens.index.storage.base import Storage
+from polylens.index.storage.base import INDICES, Storage
 from polylens.index.storage.lease import Lease, current_holder
 from polylens.index.storage.lock import Holder, Purpose
 
@@ -129,7 +129,10 @@ class BucketStorage(Storage):
         prefix = None if table is None else f"{table}.lance"
         with self.reading():
             objects = obstore.list(self._objects, prefix).collect()
-        return sum(each["size"] for each in objects if table is None or "/_indices/" not in each["path"])
+        return sum(each["size"] for each in objects if table is None or not _is_of_an_index(each["path"]))
+
+    def names(self, below: str) -> list[str]:
+        return sorted(name.removeprefix(f"{below}/") for name, *_ in self.objects(below))
 
     def objects(self, below: str | None = None, *, first: bool = False) -> Iterator[tuple[str, int, str, datetime]]:
         """Everything that lies there: its name, bytes, the tag of its state, and when it was put.
@@ -245,6 +248,10 @@ class BucketStorage(Storage):
 
     def reading(self) -> AbstractContextManager[None]:
         return self.writing()
+
+
+def _is_of_an_index(path: str) -> bool:
+    return any(f"/{folder}/" in path for folder in INDICES)
 
 
 class _Unseen:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 from polylens.atomic import SUFFIX as PARTIAL
 from polylens.atomic import write_beside
 from polylens.errors import InputError, StorageError
-from polylens.index.storage.base import Storage
+from polylens.index.storage.base import INDICES, Storage
 from polylens.index.storage.disk_errors import translated
 from polylens.index.storage.lock import Holder, Purpose, SharedPresence, WriterLock, holder_of, in_turn, is_locked
 
@@ -67,12 +67,17 @@ class FolderStorage(Storage):
         return sorted(table.stem for table in self.path.glob("*.lance"))
 
     def size(self, table: str | None = None) -> int:
-        return folder_size(self.path) if table is None else folder_size(self.path / f"{table}.lance", skip="_indices")
+        return folder_size(self.path) if table is None else folder_size(self.path / f"{table}.lance", skip=INDICES)
+
+    def names(self, below: str) -> list[str]:
+        folder = self.path / below
+        return sorted(file.name for file in folder.iterdir()) if folder.is_dir() else []
 
     def read(self, name: str) -> bytes:
         return (self.path / name).read_bytes()
 
     def write(self, name: str, content: bytes) -> None:
+        (self.path / name).parent.mkdir(exist_ok=True)
         with write_beside(self.path / name, fsync=True) as beside:
             beside.write_bytes(content)
 
@@ -92,17 +97,17 @@ class FolderStorage(Storage):
         return translated(self.path)
 
 
-def folder_size(folder: Path, *, skip: str = "") -> int:
+def folder_size(folder: Path, *, skip: Collection[str] = ()) -> int:
     """Bytes that the files in a folder and below it take; files that vanish meanwhile count nothing.
 
     Args:
         folder: Where to count.
-        skip: Name of a folder directly in it that is left out.
+        skip: Names of folders directly in it that are left out.
     """
     total = 0
     for root, folders, names in os.walk(folder):
-        if Path(root) == folder and skip in folders:
-            folders.remove(skip)
+        if Path(root) == folder:
+            folders[:] = [name for name in folders if name not in skip]
         for name in names:
             try:
                 total += os.lstat(os.path.join(root, name)).st_size  # noqa: PTH118 - many small calls

@@ -27,6 +27,8 @@ HalfArray = npt.NDArray[np.float16]
 FILE_COLUMNS = ["file", "hash", "size", "mtime_ns", "model_id"]
 PAGE_COLUMNS = ["page", "kind", "text", "language", "words", "dense", "multivector"]
 POOL_KEY = "polylens.pool"  # in the metadata of the schema
+TOKENS_KEY = "polylens.tokens"  # in that of the column of multi-vectors: the file that names their index
+BOUND_KEY = "polylens.tokens.bound"  # and the largest row that it knows
 
 _KEY = {"lance-schema:unenforced-primary-key": "true"}
 """Marks the columns by which Lance tells that two writers add the same page at the same time; see `is_keyed`."""

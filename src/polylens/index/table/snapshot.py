@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from polylens.errors import ModelMismatchError, PolylensError, StorageUnavailableError
@@ -16,11 +17,19 @@ from polylens.index.ranking import dense, full_text
 from polylens.index.ranking.filters import Filters, is_in, quoted
 from polylens.index.ranking.language import UNTOLD
 from polylens.index.storage.base import Storage
+from polylens.index.table import token_index
 from polylens.index.table.conflicts import GONE
 from polylens.index.table.manifest import Manifest
 from polylens.index.table.schema import PAGE_COLUMNS, HalfArray, multivectors
 from polylens.index.table.upgrade import lacks_languages, lacks_words
 from polylens.types import PICTURED, FloatArray, Kind
+
+DRAWN = 256
+"""Pages at random that say what score chance gives, where token vectors chose the others by their score; a quarter of
+them where there are filters."""
+
+_DRAWN_FIRST = 16
+_DRAWN_VECTORS = 131_072  # of those pages, 32 MB
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -53,6 +62,20 @@ class Candidate:
     """Cosine; None where it was not found by its dense vector."""
     text_score: float | None = None
     """BM25, above 0; None where it was not found by its text."""
+    by_tokens: bool = False
+    """Whether it was found by its token vectors."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenCandidates:
+    """What the index of token vectors found. Some pages may have gone: `Snapshot.multivectors` leaves them out."""
+
+    found: Sequence[Candidate]
+    """Pages of the index, best first, and then those that it does not know yet."""
+    drawn: Sequence[HalfArray]
+    """The multi-vectors of pages at random, the same for every query."""
+    is_complete: bool
+    """Whether it knows or has added every page; it lacks many in the middle of an update."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +218,49 @@ class Snapshot:
         return [Candidate(*row) for row in dense.matches(self._table, query, n, where)]
 
     @_reading
+    def token_candidates(self, query: FloatArray, n: int, *, where: str | None = None) -> TokenCandidates | None:
+        """The pages whose token vectors are about nearest, and those that their index does not know yet.
+
+        Args:
+            query: Unit vectors, `[S, token_dim]`.
+            n: Most pages of the index returned.
+            where: SQL condition that narrows the pages before anything is ranked.
+
+        Returns:
+            None where there is no such index: the index of pages is small, or lies on object storage only.
+        """
+        index = token_index.token_index_of(self._table)
+        if index is None:
+            return None
+        among = self._among(where)
+        new = token_index.unindexed(self._table, index, where)
+        found = [*index.nearest(query, n, among), *new]
+        return TokenCandidates(
+            [Candidate(*row, dense_score=None, by_tokens=True) for row in found],
+            self._drawn(index, among),
+            is_complete=len(new) < token_index.MOST_UNINDEXED,
+        )
+
+    def _drawn(self, index: token_index.TokenIndex, among: npt.NDArray[np.uint64] | None) -> list[HalfArray]:
+        """The multi-vectors of some pages at random; those of the whole index are kept for the next search."""
+        if among is None and index.drawn is not None:
+            return index.drawn
+        few = list(self.multivectors(index.spread(_DRAWN_FIRST, among)).values())
+        mean = max(1, sum(map(len, few)) // max(1, len(few)))
+        most = min(DRAWN, max(_DRAWN_FIRST, _DRAWN_VECTORS // mean)) if among is None else DRAWN // 4
+        vectors = [each.copy() for each in self.multivectors(index.spread(most, among)).values()]
+        if among is None:
+            index.drawn = vectors
+        return vectors
+
+    def _among(self, where: str | None) -> npt.NDArray[np.uint64] | None:
+        """The rows for which an SQL condition holds; None is all."""
+        if not where:
+            return None
+        rows = self._table.search().where(where).select(["_rowid"]).with_row_id(True).to_arrow()
+        return rows.column("_rowid").to_numpy()
+
+    @_reading
     def text_candidates(self, words: str, n: int, *, where: str | None = None) -> list[Candidate]:
         """The pages whose text has any of the words, by BM25, best first; see `ranking.full_text`.
 
@@ -228,16 +294,16 @@ class Snapshot:
         return self._table.search().select(self._selected(names)).to_arrow()
 
     @_reading
-    def multivectors(self, rows: Sequence[int]) -> list[HalfArray]:
-        """The multi-vectors of some pages, `[T, token_dim]` each, in the order of `rows`."""
+    def multivectors(self, rows: Sequence[int]) -> dict[int, HalfArray]:
+        """The multi-vectors of some pages, `[T, token_dim]` each, by their rows; those that have gone are left out."""
         if not rows:
-            return []
+            return {}
         found: dict[int, HalfArray] = {}
         query = self._table.take_row_ids(list(rows)).select(["multivector"]).with_row_id()
         for batch in query.to_arrow().to_batches():
             vectors = multivectors(batch.column("multivector"), self.manifest.token_dim)
             found.update(zip(batch.column("_rowid").to_pylist(), vectors, strict=True))
-        return [found[row] for row in rows]
+        return found
 
     @_reading
     def fetch(self, rows: Sequence[int]) -> list[StoredPage]:

@@ -26,7 +26,7 @@ from types import TracebackType
 import pyarrow as pa
 
 from polylens.errors import LibraryBusyError, LibraryNotFoundError, PolylensError
-from polylens.index.ranking import dense, full_text
+from polylens.index.ranking import full_text
 from polylens.index.ranking.filters import is_in
 from polylens.index.storage.base import Storage
 from polylens.index.storage.lock import Lock, Presence, Purpose, busy
@@ -45,7 +45,7 @@ from polylens.index.table.repair import drop_orphans, orphan_files, orphan_table
 from polylens.index.table.schema import TOKEN_DIM, FilePages, is_keyed, page_schema, whole_rows
 from polylens.index.table.snapshot import FileRecord, Snapshot, open_snapshot, open_table, version_of
 from polylens.index.table.upgrade import add_languages, add_words, lacks_languages, lacks_words
-from polylens.index.table.upkeep import awaited_lock, compact, index_new_pages, needs_compacting, upkeep_lock
+from polylens.index.table.upkeep import awaited_lock, index_new_pages, is_upkeep_due, keep_up, upkeep_lock
 from polylens.index.table.waste import is_wasteful
 
 MERGED_BYTES = 256 * 1024 * 1024  # of pages that are merged in one step, which takes twice as much memory
@@ -342,7 +342,7 @@ class Store:
             self._table.add(pa.RecordBatchReader.from_batches(schema, batches))
 
     def compact(self, *, force: bool = False) -> None:
-        """Bring the indices of words and of dense vectors up to date, merge small fragments, and free unused space.
+        """Bring the indices of words and of vectors up to date, merge small fragments, and free unused space.
 
         Merging rewrites every vector, so it waits until there are a good number of them, until what is superseded
         takes half of what is alive, or until the index of dense vectors was made anew. Readers are not disturbed, and
@@ -359,8 +359,7 @@ class Store:
         self._require_writer()
         with self.storage.writing():
             self._table.checkout_latest()
-            is_due = force or full_text.is_behind(self._table) or dense.is_behind(self._table)
-            if not (is_due or needs_compacting(self._table, self.storage, self.manifest.table)):
+            if not (force or is_upkeep_due(self._table, self.storage)):
                 return
             with upkeep_lock(self.storage, self._lock) as lock:
                 if lock is None and force:
@@ -368,15 +367,10 @@ class Store:
                 if lock is None:
                     return
                 try:
-                    self._keep_up(lock, force)
+                    keep_up(self._table, self.storage, lock, self._presence, grace=READER_GRACE, force=force)
                 except LibraryBusyError:
                     if force:
                         raise
-
-    def _keep_up(self, lock: Lock, force: bool) -> None:
-        is_new = index_new_pages(self._table, growing=False)
-        if force or is_new or needs_compacting(self._table, self.storage, self.manifest.table):
-            compact(self._table, lock, self._presence, grace=READER_GRACE, is_new=is_new)
 
     def is_wasteful(self) -> bool:
         """Whether superseded versions and deleted rows take so much that compacting is worth it."""

@@ -17,6 +17,7 @@ from polylens.errors import LibraryBusyError
 from polylens.index.ranking import dense, full_text
 from polylens.index.storage.base import Storage
 from polylens.index.storage.lock import Lock, Presence, busy
+from polylens.index.table import token_index
 from polylens.index.table.conflicts import retried
 from polylens.index.table.waste import is_wasteful
 
@@ -26,15 +27,38 @@ UPKEEP_SECONDS = 600.0  # to wait for another's upkeep, by what cannot be done m
 LOOK_SECONDS = 1.0
 
 
-def needs_compacting(table: Any, storage: Storage, name: str) -> bool:
-    """Whether there are many small fragments, or much that is superseded.
+def is_upkeep_due(table: Any, storage: Storage) -> bool:
+    """Whether an index lacks pages, or there are many small fragments, or much that is superseded.
 
     Args:
         table: LanceDB's table of pages, at its latest version.
         storage: Where the index lies.
-        name: The table's name.
     """
-    return _num_fragments(table) >= COMPACT_AT or is_wasteful(table, storage.size(name))
+    lacks_pages = full_text.is_behind(table) or dense.is_behind(table) or token_index.is_behind(table)
+    return lacks_pages or _needs_compacting(table, storage)
+
+
+def keep_up(table: Any, storage: Storage, lock: Lock, presence: Presence | None, *, grace: float, force: bool) -> None:
+    """Bring the indices up to date, and compact where that is due.
+
+    Args:
+        table: LanceDB's table of pages.
+        storage: Where the index lies.
+        lock: The lock of the index, which this process has.
+        presence: That this writer is there; None where the lock keeps the others out.
+        grace: Seconds for which a superseded version stays readable.
+        force: Whether to compact in any case.
+    """
+    is_new = index_new_pages(table, growing=False)
+    if force or is_new or _needs_compacting(table, storage):
+        compact(table, lock, presence, grace=grace, is_new=is_new)
+    if token_index.is_behind(table):  # after compacting, which gives pages other rows
+        lock.require()
+        token_index.keep_current(table, storage)
+
+
+def _needs_compacting(table: Any, storage: Storage) -> bool:
+    return _num_fragments(table) >= COMPACT_AT or is_wasteful(table, storage.size(table.name))
 
 
 def index_new_pages(table: Any, *, growing: bool) -> bool:
