@@ -19,6 +19,7 @@ from polylens.index.storage import mirror
 from polylens.index.storage.bucket import BucketStorage
 from polylens.index.storage.folder import folder_size
 from polylens.index.storage.mirror import Mirror
+from polylens.index.table import token_index
 from polylens.index.table.manifest import read_manifest
 from polylens.index.table.store import Store
 from polylens.library.library import Library
@@ -69,6 +70,28 @@ def test_it_follows_the_index(traffic: Traffic, folder: Path, shelf: str) -> Non
     assert library.search("entirely")[0].file == "new.txt"
     Library(folder, FakeEmbedder("other"), index=shelf).update(rebuild=True)
     assert Library(shelf, FakeEmbedder("other")).search("entirely")[0].file == "new.txt"
+
+
+def test_the_index_of_token_vectors_is_copied_as_well(
+    folder: Path, shelf: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(token_index, "INDEXED_FROM", 10)
+    monkeypatch.setattr(token_index, "UNINDEXED", 1)
+    Library(folder, FakeEmbedder(), index=shelf).update()
+    with relaying(os.environ["AWS_ENDPOINT_URL"], delay=DELAY) as (address, traffic), monkeypatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL", address)
+        library = Library(shelf, FakeEmbedder())
+        assert library.search("word7 subject3")[0].found_by == ("tokens", "text")
+        for number in range(6):  # fewer than are scored without an index are added meanwhile
+            (folder / f"new {number}.txt").write_text(f"entirely{number} new")
+            Library(folder, FakeEmbedder(), index=shelf).update()
+            hit = library.search(f"entirely{number}")[0]
+            assert (hit.file, hit.found_by) == (f"new {number}.txt", ("tokens", "text"))
+        traffic.clear()
+        assert library.search("word7 subject3")[0].found_by == ("tokens", "text")
+        assert traffic.round_trips() <= 3, traffic.told()
+    monkeypatch.setenv(mirror.VARIABLE, "0")
+    assert Library(shelf, FakeEmbedder()).search("word7 subject3")[0].found_by == ("dense", "text")
 
 
 def test_the_bucket_answers_until_a_large_one_is_copied(

@@ -170,7 +170,7 @@ class Library:
                 wanted. None leaves out none.
             offset: Places of the list that come before this piece of it, to continue it: `found.next(offset)` is that
                 of the next piece. The order does not change while the index does not. The list ends with the pages that
-                the first stages find, about 1,000 in a library that has more.
+                the first stages find, some hundreds in a library of more than 1,024 pages.
             group: "file" gives each file one place, that of its best page, and `Hit.others` has its further pages: at
                 most 10, with a match of at least `min_score`, or else half of that of the best page.
             places: Whether to find the places on each page that fit: where the query's words stand, else, with a model
