@@ -46,26 +46,27 @@ def main() -> None:
     asked = [six_words(rng, text) for text in rng.sample(chosen, min(options.queries, len(chosen)))]
     model = polylens.load(options.model)
     pages, queries = model.embed(chosen, prompt_name="passage"), model.embed(asked, prompt_name="query")
-    with tempfile.TemporaryDirectory(prefix="polylens-first-", dir=Path.cwd()) as folder:
-        with Store.create(Path(folder) / "index", "model", len(pages[0].dense), pages[0].multivector.shape[1]) as store:
-            rows = [
-                PageRow(i, "text", text, page.dense, page.multivector.astype(np.float16))
-                for i, (text, page) in enumerate(zip(chosen, pages, strict=True), start=1)
-            ]
-            store.commit(
-                [FilePages("texts", "1", 1, 1, page_table(rows, len(pages[0].dense), pages[0].multivector.shape[1]))]
-            )
-            store.compact(force=True)
-            snapshot = store.snapshot()
-            shares: dict[str, list[float]] = {"token vectors": [], "dense vectors": []}
-            tokens = [page.multivector for page in pages]
-            for query in queries:
-                best = set((np.argsort(-maxsim(query.multivector, tokens))[:TOP] + 1).tolist())
-                by_tokens = snapshot.token_candidates(query.multivector, TEXT_CANDIDATES)
-                assert by_tokens is not None, "more than 1,024 texts are needed"
-                near = snapshot.dense_candidates(query.dense, CANDIDATES)
-                for name, stage in (("token vectors", by_tokens.found), ("dense vectors", near)):
-                    shares[name].append(len(best & {each.page for each in stage}) / TOP)
+    tokens = [page.multivector for page in pages]
+    widths = len(pages[0].dense), tokens[0].shape[1]
+    rows = [
+        PageRow(i, "text", text, page.dense, page.multivector.astype(np.float16))
+        for i, (text, page) in enumerate(zip(chosen, pages, strict=True), start=1)
+    ]
+    shares: dict[str, list[float]] = {"token vectors": [], "dense vectors": []}
+    with (
+        tempfile.TemporaryDirectory(prefix="polylens-first-", dir=Path.cwd()) as folder,
+        Store.create(Path(folder) / "index", "model", *widths) as store,
+    ):
+        store.commit([FilePages("texts", "1", 1, 1, page_table(rows, *widths))])
+        store.compact(force=True)
+        snapshot = store.snapshot()
+        for query in queries:
+            best = set((np.argsort(-maxsim(query.multivector, tokens))[:TOP] + 1).tolist())
+            by_tokens = snapshot.token_candidates(query.multivector, TEXT_CANDIDATES)
+            assert by_tokens is not None, "more than 1,024 texts are needed"
+            near = snapshot.dense_candidates(query.dense, CANDIDATES)
+            for name, stage in (("token vectors", by_tokens.found), ("dense vectors", near)):
+                shares[name].append(len(best & {each.page for each in stage}) / TOP)
     result = {
         "texts": len(chosen),
         "vectors per text": round(float(np.mean([len(each) for each in tokens])), 1),

@@ -143,7 +143,7 @@ class Update:
         ]
         self._tell("finishing")
         with uninterrupted():
-            self._store.compact()
+            self._store.compact(told=self._tell_finishing)
         return self.report
 
     # Scanning: what has changed?
@@ -425,6 +425,10 @@ class Update:
     ) -> None:
         done = (self._done_pages, self._total_pages, self._done_files, self._total_files)
         self._progress(UpdateProgress(phase, file, *done, saved, changes))
+
+    def _tell_finishing(self, done: int, total: int) -> None:
+        files = (self._done_files, self._total_files)
+        self._progress(UpdateProgress("finishing", "", done, total, *files))
 
 
 def _is_made(job: _Job, saved: Mapping[str, FileRecord]) -> bool:

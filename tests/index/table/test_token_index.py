@@ -135,7 +135,9 @@ def test_new_pages_are_found_at_once_and_indexed_when_they_are_many(store: Store
     store.compact()
     assert files(path) == before and found(store, 405)[0] == place(405)
     store.commit([file_of(21)])
-    store.compact()
+    told: list[tuple[int, int]] = []
+    store.compact(told=lambda *each: told.append(each))
+    assert told[-1] == (440, 440) and [done for done, _ in told] == sorted(done for done, _ in told)
     assert len(read) == 40 and files(path).isdisjoint({each for each in before if "centroids" not in each})
     assert found(store, 405)[0] == place(405) and found(store, 423)[0] == place(423) and found(store, 7)[0] == place(7)
     assert not token_index.unindexed(store.snapshot()._table, _index(store), None)

@@ -44,6 +44,7 @@ from polylens.index.table.manifest import (
 from polylens.index.table.repair import drop_orphans, orphan_files, orphan_tables
 from polylens.index.table.schema import TOKEN_DIM, FilePages, is_keyed, page_schema, whole_rows
 from polylens.index.table.snapshot import FileRecord, Snapshot, open_snapshot, open_table, version_of
+from polylens.index.table.token_index import Told
 from polylens.index.table.upgrade import add_languages, add_words, lacks_languages, lacks_words
 from polylens.index.table.upkeep import awaited_lock, index_new_pages, is_upkeep_due, keep_up, upkeep_lock
 from polylens.index.table.waste import is_wasteful
@@ -341,7 +342,7 @@ class Store:
             )
             self._table.add(pa.RecordBatchReader.from_batches(schema, batches))
 
-    def compact(self, *, force: bool = False) -> None:
+    def compact(self, *, force: bool = False, told: Told = lambda _done, _all: None) -> None:
         """Bring the indices of words and of vectors up to date, merge small fragments, and free unused space.
 
         Merging rewrites every vector, so it waits until there are a good number of them, until what is superseded
@@ -351,6 +352,7 @@ class Store:
 
         Args:
             force: Whether to do it in any case.
+            told: Called with the pages whose token vectors are indexed, and all that are to be.
 
         Raises:
             StorageError: The disk takes no more; the index is as it was.
@@ -367,7 +369,7 @@ class Store:
                 if lock is None:
                     return
                 try:
-                    keep_up(self._table, self.storage, lock, self._presence, grace=READER_GRACE, force=force)
+                    keep_up(self._table, self.storage, lock, self._presence, grace=READER_GRACE, force=force, told=told)
                 except LibraryBusyError:
                     if force:
                         raise

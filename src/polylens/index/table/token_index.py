@@ -15,8 +15,8 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from collections.abc import Sequence
-from functools import lru_cache
+from collections.abc import Callable, Sequence
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,8 @@ from polylens.index.table.token_files import (
     segment_to_bytes,
 )
 from polylens.types import FloatArray
+
+Told = Callable[[int, int], None]
 
 INDEXED_FROM = 1_025
 """Pages from which on there is an index: so many fewer are all scored exactly."""
@@ -175,7 +177,7 @@ def _beyond(bound: int) -> str:
     return f"_rowid > {bound:d}"
 
 
-def keep_current(table: Any, storage: Storage) -> None:
+def keep_current(table: Any, storage: Storage, told: Told = lambda _done, _all: None) -> None:
     """Make the index of the pages as they are, and let the next version of the table name it.
 
     Whoever calls this has the lock of the index. Pages whose centroids are known, under this row or another one, are
@@ -184,8 +186,9 @@ def keep_current(table: Any, storage: Storage) -> None:
     Args:
         table: LanceDB's table of pages, at its latest version.
         storage: Where it lies.
+        told: Called with the pages that are done, and all that are to be.
     """
-    writer = _Writer(table, storage)
+    writer = _Writer(table, storage, told)
     if writer.num_pages >= INDEXED_FROM:
         writer.write()
 
@@ -196,10 +199,12 @@ class _Writer:
     Args:
         table: LanceDB's table of pages.
         storage: Where it lies.
+        told: Called with the pages that are done, and all that are to be.
     """
 
-    def __init__(self, table: Any, storage: Storage) -> None:
+    def __init__(self, table: Any, storage: Storage, told: Told) -> None:
         self._table = table
+        self._told = told
         self._storage = storage
         self._folder = f"{table.name}.lance/{FOLDER}"
         found = table.search().select(["_rowid"]).with_row_id(True).to_arrow()
@@ -220,9 +225,13 @@ class _Writer:
         missing = np.setdiff1d(self._rows, np.concatenate([np.zeros(0, np.uint64), *(each.rows for each in kept)]))
         names = [each.name for each in kept]
         for start in range(0, len(missing), SEGMENT_PAGES):
-            names.append(self._segment(missing[start : start + SEGMENT_PAGES], centroids, known))
+            some = missing[start : start + SEGMENT_PAGES]
+            names.append(self._segment(some, centroids, known, partial(self._tell, start, len(missing))))
         generation = Generation(name, tuple(names), trained_on, int(self._rows[-1]))
         self._publish(generation)
+
+    def _tell(self, start: int, total: int, at: int) -> None:
+        self._told(start + at, total)
 
     def _old(self) -> TokenIndex | None:
         """The index that there is."""
@@ -255,8 +264,14 @@ class _Writer:
             sample += [each[start % 2 :: 2] for each in self._vectors(self._rows[rows])]
         return Centroids.train(np.concatenate(sample), num)
 
-    def _segment(self, rows: npt.NDArray[np.uint64], centroids: Centroids, known: Sequence[StoredSegment]) -> str:
-        """Write a segment of some rows, ascending, and return its name."""
+    def _segment(
+        self,
+        rows: npt.NDArray[np.uint64],
+        centroids: Centroids,
+        known: Sequence[StoredSegment],
+        told: Callable[[int], None],
+    ) -> str:
+        """Write a segment of some rows, ascending, and return its name; tells at which of them it is."""
         pages = self._pages(rows)
         keys = pages.column("key").to_numpy()
         codes = _known_codes(keys, known)
@@ -267,6 +282,8 @@ class _Writer:
             ends, found = inverted.page_codes(centroids.nearest(np.concatenate(vectors)), list(map(len, vectors)))
             for number, at in enumerate(some):
                 codes[at] = found[ends[number] : ends[number + 1]]
+            told(some[-1] + 1)
+        told(len(rows))
         lengths = [0 if each is None else len(each) for each in codes]
         code_ends = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
         joined = np.concatenate([np.zeros(0, np.uint16), *(each for each in codes if each is not None)])

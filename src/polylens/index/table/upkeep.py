@@ -19,6 +19,7 @@ from polylens.index.storage.base import Storage
 from polylens.index.storage.lock import Lock, Presence, busy
 from polylens.index.table import token_index
 from polylens.index.table.conflicts import retried
+from polylens.index.table.token_index import Told
 from polylens.index.table.waste import is_wasteful
 
 COMPACT_AT = 100  # fragments; 63 of them measured as fast to search as one
@@ -38,7 +39,9 @@ def is_upkeep_due(table: Any, storage: Storage) -> bool:
     return lacks_pages or _needs_compacting(table, storage)
 
 
-def keep_up(table: Any, storage: Storage, lock: Lock, presence: Presence | None, *, grace: float, force: bool) -> None:
+def keep_up(
+    table: Any, storage: Storage, lock: Lock, presence: Presence | None, *, grace: float, force: bool, told: Told
+) -> None:
     """Bring the indices up to date, and compact where that is due.
 
     Args:
@@ -48,13 +51,14 @@ def keep_up(table: Any, storage: Storage, lock: Lock, presence: Presence | None,
         presence: That this writer is there; None where the lock keeps the others out.
         grace: Seconds for which a superseded version stays readable.
         force: Whether to compact in any case.
+        told: Called with the pages whose token vectors are indexed, and all that are to be.
     """
     is_new = index_new_pages(table, growing=False)
     if force or is_new or _needs_compacting(table, storage):
         compact(table, lock, presence, grace=grace, is_new=is_new)
     if token_index.is_behind(table):  # after compacting, which gives pages other rows
         lock.require()
-        token_index.keep_current(table, storage)
+        token_index.keep_current(table, storage, told)
 
 
 def _needs_compacting(table: Any, storage: Storage) -> bool:
