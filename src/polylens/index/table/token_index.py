@@ -131,7 +131,7 @@ def token_index_of(table: Any) -> TokenIndex | None:
         return None
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=4)
 def _mapped(folder: Path, name: str) -> TokenIndex | None:
     """A generation of files that never change, hence kept for the next search."""
     generation = Generation.from_bytes((folder / name).read_bytes())
