@@ -4,6 +4,10 @@
 SHELL := bash
 PYTHON ?= python3
 BIN := .venv/bin
+# Modules stay compiled, whatever the environment says: the tests start hundreds of processes.
+export PYTHONDONTWRITEBYTECODE :=
+# Of pip, when it installs what the tests need; .ci/run gives --no-compile.
+INSTALL_FLAGS ?=
 # One line for each package, so that the minutes in which torch arrives are not silent.
 INSTALL := set -o pipefail; install() { $(BIN)/python -m pip install --disable-pip-version-check --no-input \
 	--constraint constraints.txt "$$@" \
@@ -14,7 +18,7 @@ WORKERS ?= 2
 # The tests of a file stay together, for they share what is slow to make; the slowest tests are listed in the end.
 PYTEST = $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder --durations 25
 
-.PHONY: help demo test test-slow coverage check samples package newcomer docs deploy-tools deploy-check image-steps clean
+.PHONY: help demo test test-slow coverage check check-types check-texts samples package newcomer docs deploy-tools deploy-check image-steps clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,9 +36,14 @@ coverage: .venv/.dev  ## the tests once more, counting which lines they run
 	@$(PYTEST) -m "not slow" --cov --cov-report term
 
 check: .venv/.dev  ## format, lint, types, layers
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync check-types check-texts
+
+check-types: .venv/.dev
+	@$(BIN)/mypy
+
+check-texts: .venv/.dev
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/ruff check --quiet .
-	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
 package: .venv/.dev  ## dist/: an sdist, and the wheel that is built from it
@@ -87,5 +96,5 @@ $(BIN)/pip:
 
 .venv/.dev: pyproject.toml constraints.txt | $(BIN)/pip
 	@echo "installing polylens and what its tests need into .venv (once; torch is the big one)"
-	@$(INSTALL) --editable '.[dev]'
+	@$(INSTALL) $(INSTALL_FLAGS) --editable '.[dev]'
 	@touch $@

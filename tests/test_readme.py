@@ -5,16 +5,15 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
-import subprocess
-import sys
+import shutil
 from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
+from tests.support import commands
 from tests.support.guides import code
 from tests.support.postgres import postgres
 from tests.support.root import ROOT
-from tests.support.waiting import PROGRAM_HANG
 
 from polylens.checkpoints.catalog import CATALOG, CatalogEntry, find
 
@@ -23,6 +22,8 @@ NEEDS = re.compile(r"<!-- needs: ([^\n]+) -->")
 PRINTED = re.compile(r"<!-- printed -->\n```text\n(.*?)```", re.DOTALL)
 """What a page's code prints, where a page says it."""
 NANO = ROOT / "src/polylens/assets/nano/config.json"
+STRICT = "import warnings; warnings.simplefilter('error')\n"  # as `python -W error`
+INDEXES = ROOT / "docs/guides/search-a-folder.md"
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
@@ -33,36 +34,50 @@ def test_python_is_python(page: Path) -> None:
         compile(block, str(page), "exec")
 
 
+@pytest.fixture(scope="module")
+def indexed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The samples with their index, for the pages that only search in it."""
+    folder = quick_samples(tmp_path_factory.mktemp("indexed") / "samples")
+    done = commands.polylens("index", folder)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def quick_samples(folder: Path) -> Path:
+    """A dozen files of the samples, which are indexed in seconds."""
+    folder.mkdir()
+    for sample in (ROOT / "samples").iterdir():
+        if sample.suffix != ".pdf" and sample.is_file():
+            (folder / sample.name).symlink_to(sample)
+    return folder
+
+
 @pytest.mark.skipif(not NANO.exists(), reason="nano's weights are not there yet: src/polylens/assets/nano is empty")
 @pytest.mark.parametrize(
     "page", [page for page in PAGES if code(page)[0]], ids=lambda page: str(page.relative_to(ROOT))
 )
-def test_python_runs(page: Path, tmp_path: Path) -> None:
-    """The blocks of a page one after the other, as a reader would paste them, beside the samples."""
-    (tmp_path / "samples").mkdir()
-    for sample in (ROOT / "samples").iterdir():
-        if sample.suffix != ".pdf" and sample.is_file():  # a dozen quick files
-            (tmp_path / "samples" / sample.name).symlink_to(sample)
+def test_python_runs(page: Path, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    """The blocks of a page one after the other, as a reader would paste them, beside the samples.
+
+    One page's index begins empty; the others find what it would be.
+    """
     text = page.read_text(encoding="utf-8")
     needs = [name for names in NEEDS.findall(text) for name in names.split(", ")]
     for name in needs:
         if name != "PostgreSQL" and importlib.util.find_spec(name) is None:
             pytest.skip(f"{name} is not installed; {page.name} says what brings it")
+    samples, python = quick_samples(tmp_path / "samples"), "\n".join(code(page)[0])
+    if 'Library("samples")' in python and page != INDEXES:
+        shutil.copytree(request.getfixturevalue("indexed") / ".polylens", samples / ".polylens")
     with postgres() if "PostgreSQL" in needs else nullcontext("") as database:
-        done = subprocess.run(
-            [sys.executable, "-W", "error", "-c", "\n".join(code(page)[0])],
-            cwd=tmp_path,
-            env={**os.environ, "HF_HUB_OFFLINE": "1", "DATABASE": database},
-            capture_output=True,
-            text=True,
-            timeout=PROGRAM_HANG,
-            check=False,
-        )
-    if "on Debian: apt-get install fonts-" in done.stderr:
+        variables = {"HF_HUB_OFFLINE": "1", "DATABASE": database}
+        done = commands.run(code=STRICT + python, cwd=tmp_path, environment={**os.environ, **variables})
+    said = done.stderr.decode()
+    if "on Debian: apt-get install fonts-" in said:
         pytest.skip("the fonts that pages are made with are not installed")
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, said
     printed = "".join(PRINTED.findall(text))
-    assert not printed or done.stdout == printed
+    assert not printed or done.stdout.decode() == printed
 
 
 def row_of(page: Path, name: str) -> list[str]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import copy
+import functools
 import importlib
 import json
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -24,6 +25,7 @@ from polylens.checkpoints.catalog import find
 
 SCRIPT = ROOT / "benchmarks" / "full_size.py"
 DATA = SCRIPT.parent / "data"
+Shapes = Callable[[str], dict[str, dict[str, Sequence[int]]]]
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +40,12 @@ def weights(full_size: ModuleType) -> ModuleType:
     return importlib.import_module("random_weights")
 
 
+@pytest.fixture(scope="module")
+def shapes_of(weights: ModuleType) -> Shapes:
+    """Of a model by its name; an empty network of full size takes seconds."""
+    return functools.cache(lambda name: weights.shapes_of(weights.MODELS[name], weights.MODELS[name].files()))
+
+
 @pytest.fixture
 def published_files(weights: ModuleType) -> dict[str, Any]:
     files: dict[str, Any] = weights.MODELS["jina-embeddings-v4"].files()
@@ -45,19 +53,19 @@ def published_files(weights: ModuleType) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", ["jina-embeddings-v4", "jina-clip-v2"])
-def test_the_shapes_are_those_listed_of_the_published_model(weights: ModuleType, name: str) -> None:
+def test_the_shapes_are_those_listed_of_the_published_model(weights: ModuleType, shapes_of: Shapes, name: str) -> None:
     """The lists were derived from public facts of the models, not from the code here."""
     model = weights.MODELS[name]
     listed = json.loads((DATA / f"{model.data}_state_dict.json").read_text(encoding="utf-8"))
     listed.pop("logit_scale", None)  # which no vector depends on
-    shapes = weights.shapes_of(model, model.files()).values()
+    shapes = shapes_of(name).values()
     assert {tensor: list(shape) for file in shapes for tensor, shape in file.items()} == listed
 
 
-def test_every_model_has_the_numbers_that_the_catalog_gives(weights: ModuleType) -> None:
+def test_every_model_has_the_numbers_that_the_catalog_gives(weights: ModuleType, shapes_of: Shapes) -> None:
     """Names of the catalog, and the numbers of its rows: those of the models' cards, with every adapter counted."""
     for name, model in weights.MODELS.items():
-        shapes = [shape for file in weights.shapes_of(model, model.files()).values() for shape in file.values()]
+        shapes = [shape for file in shapes_of(name).values() for shape in file.values()]
         numbers = sum(torch.Size(shape).numel() for shape in shapes) + model.unread
         assert numbers == find(name).parameters, name
 

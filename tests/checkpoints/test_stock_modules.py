@@ -16,6 +16,7 @@ from polylens.checkpoints.export import export_merged
 from polylens.checkpoints.formats import Format
 from polylens.runtime.embedder import Embedder
 
+TASKS = ("code", "text-matching")
 TEXTS = ["port fees", "which ships leave the harbour at dawn?\nAnd which of them come back?  "]
 
 # What a stranger runs: the folder's name and nothing of ours. The first lines make sure of that.
@@ -32,13 +33,15 @@ import numpy as np
 import PIL.Image
 from sentence_transformers import MultiVectorEncoder
 
-folder, texts, pictures, out = sys.argv[1], sys.argv[2:4], sys.argv[4:6], sys.argv[6]
+texts, pictures, folders = sys.argv[1:3], sys.argv[3:5], sys.argv[5:]
 images = [PIL.Image.open(picture) for picture in pictures]
-model = MultiVectorEncoder(folder)
-found = {"query": model.encode_query(texts), "document": model.encode_document(texts), "any": model.encode(texts)}
-found["image"] = model.encode_document(images)
-found["both"] = model.encode_document([texts[0], images[0]])
-np.savez(out, **{f"{kind}{i}": each.numpy() for kind, many in found.items() for i, each in enumerate(many)})
+for folder in folders:
+    model = MultiVectorEncoder(folder)
+    found = {"query": model.encode_query(texts), "document": model.encode_document(texts), "any": model.encode(texts)}
+    found["image"] = model.encode_document(images)
+    found["both"] = model.encode_document([texts[0], images[0]])
+    many = {f"{kind}{i}": each.numpy() for kind, some in found.items() for i, each in enumerate(some)}
+    np.savez(f"{folder}.npz", **many)
 """
 
 
@@ -47,22 +50,29 @@ def nano() -> Embedder:
     return polylens.load("nano", device="cpu", dtype="float32")
 
 
-@pytest.mark.parametrize("task", ["code", "text-matching"])
-def test_its_multi_vectors_are_ours(nano: Embedder, task: str, tmp_path: Path) -> None:
-    folder, out = tmp_path / "exported", tmp_path / "found.npz"
-    export_merged(folder, nano.family, nano.model, nano.processor, task, Format.SENTENCE_TRANSFORMERS)
+@pytest.fixture(scope="module")
+def strange(nano: Embedder, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with what one strange process made of the exported model of each task, and of which pictures."""
+    root = tmp_path_factory.mktemp("exported")
+    for task in TASKS:
+        export_merged(root / task, nano.family, nano.model, nano.processor, task, Format.SENTENCE_TRANSFORMERS)
     rng = np.random.default_rng(3)
     # of sizes that need no resampling: transformers' own differs with the library that does it
-    pictures = [tmp_path / "0.png", tmp_path / "1.png"]
+    pictures = [root / "0.png", root / "1.png"]
     for picture, size in zip(pictures, ((84, 112, 3), (56, 56, 3)), strict=True):
         PIL.Image.fromarray(rng.integers(0, 255, size, dtype=np.uint8)).save(picture)
-    program = [sys.executable, "-c", PROGRAM, folder, *TEXTS, *pictures, out]
+    program = [sys.executable, "-c", PROGRAM, *TEXTS, *pictures, *(root / task for task in TASKS)]
     done = subprocess.run(
         list(map(str, program)), capture_output=True, text=True, env={**os.environ, "HF_HUB_OFFLINE": "1"}
     )
     assert done.returncode == 0, done.stderr
-    found = np.load(out)
-    images = [polylens.Image(picture) for picture in pictures]
+    return root
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_its_multi_vectors_are_ours(nano: Embedder, strange: Path, task: str) -> None:
+    found = np.load(strange / f"{task}.npz")
+    images = [polylens.Image(strange / name) for name in ("0.png", "1.png")]
     wanted = {
         "query": nano.encode_text(TEXTS, task, "query", return_multivector=True),
         "document": nano.encode_text(TEXTS, task, "passage", return_multivector=True),

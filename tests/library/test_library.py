@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 import pytest
+from tests.support import commands
 from tests.support.fakes import FakeEmbedder
 from tests.support.papers import make_image, make_pdf
-from tests.support.root import ROOT
 
 from polylens import types
 from polylens.errors import InputError, LibraryBusyError, LibraryNotFoundError, ModelMismatchError, ModelNotFoundError
@@ -507,7 +507,8 @@ class TestInterruption:
             Library(folder, FakeEmbedder()).update()
 
     @pytest.mark.skipif(os.name == "nt", reason="needs signals")
-    def test_killed_again_and_again(self, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("attempts", [4, pytest.param(8, marks=pytest.mark.slow)])
+    def test_killed_again_and_again(self, tmp_path: Path, attempts: int) -> None:
         """After any death: what was said to be saved is there, nothing is there by halves, and the rest follows."""
         folder = tmp_path / "folder"
         rng = random.Random(0)
@@ -524,7 +525,7 @@ class TestInterruption:
             write(f"{i:02}.pdf")
         deaths = attempt = 0
         # A run may be through before its end comes, or have saved little before: then it tries again.
-        while attempt < 8 or deaths < 3 or len(saved) < 12:
+        while attempt < attempts or deaths < attempts // 3 or len(saved) < 12:
             assert attempt < 80
             lines, died = _index_and_kill(folder, rng, interrupt=attempt % 4 == 3)
             deaths += died
@@ -556,15 +557,13 @@ def _index_and_kill(folder: Path, rng: random.Random, *, interrupt: bool) -> tup
 
     The moment lies shortly after one of its lines, by number: by the clock a busy machine would always die too early.
     """
-    command = [sys.executable, "-m", "tests.support.indexing", str(folder), "0.006"]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None and process.stderr is not None
+    with commands.Piped(commands.module("tests.support.indexing"), folder, "0.006") as process:
         lines = [process.stdout.readline().strip() for _ in range(rng.randint(1, 30))]
         time.sleep(rng.uniform(0, 0.1))
         process.send_signal(signal.SIGINT if interrupt else signal.SIGKILL)
         lines += process.stdout.read().split("\n")
-        errors = process.stderr.read()
         process.wait()
+        errors = process.errors
     assert "complete" in lines or not errors or "KeyboardInterrupt" in errors, errors
     return lines, "complete" not in lines
 

@@ -9,10 +9,9 @@ import contextlib
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,9 +20,9 @@ from typing import Any
 import numpy as np
 import pytest
 from tests.support import buckets, serving, tiny
+from tests.support.commands import Piped
 from tests.support.commands import polylens as run
 from tests.support.fakes import FakeEmbedder
-from tests.support.root import ROOT
 from tests.support.waiting import HANG, until
 
 from polylens.errors import (
@@ -58,9 +57,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 @contextlib.contextmanager
-def updating(
-    folder: Path, shelf: str, delay: float = 0.02, *, rebuild: bool = False
-) -> Iterator[subprocess.Popen[str]]:
+def updating(folder: Path, shelf: str, delay: float = 0.02, *, rebuild: bool = False) -> Iterator[Piped]:
     """A process that brings an index up to date, or makes it anew, and says which files are safe."""
     code = (
         "import sys; from tests.support.fakes import FakeEmbedder; from polylens.library import library, saving\n"
@@ -70,8 +67,7 @@ def updating(
         "embedder = FakeEmbedder(delay=float(sys.argv[3]))\n"
         "library.Library(sys.argv[1], embedder, index=sys.argv[2]).update(tell, rebuild=bool(sys.argv[4]))"
     )
-    command = [sys.executable, "-c", code, str(folder), shelf, str(delay), "yes" if rebuild else ""]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+    with Piped(code, folder, shelf, str(delay), "yes" if rebuild else "") as process:
         yield process
         process.kill()
 
@@ -114,10 +110,12 @@ class TestSearching:
             "    print(len(hits), len({hit.file for hit in hits}), flush=True)\n"
             "    if len(hits) == int(sys.argv[2]): break"
         )
-        command = [sys.executable, "-c", code, shelf, str(FILES)]
-        readers = [subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+        with Piped(code, shelf, str(FILES)) as one, Piped(code, shelf, str(FILES)) as other:
+            self.watch((one, other), folder, shelf)
+
+    def watch(self, readers: Sequence[Piped], folder: Path, shelf: str) -> None:
         for reader in readers:
-            assert reader.stdout is not None and reader.stdout.readline() == "0 0\n"
+            assert reader.stdout.readline() == "0 0\n"
         told: list[list[int]] = [[0] for _ in readers]
         saved: set[str] = set()
 
@@ -126,14 +124,12 @@ class TestSearching:
             saved.update(progress.saved)
             for reader, counts in zip(readers, told, strict=True):
                 while counts[-1] < len(saved):
-                    assert reader.stdout is not None
                     counts.append(int(reader.stdout.readline().split()[0]))
 
         Library(folder, FakeEmbedder(), index=shelf).update(wait_for_readers)
         for reader, counts in zip(readers, told, strict=True):
-            said, _ = reader.communicate(timeout=HANG)
-            counts += [int(line.split()[0]) for line in said.splitlines()]
-            assert reader.returncode == 0 and counts == sorted(counts) and counts[-1] == FILES
+            counts += [int(line.split()[0]) for line in reader.stdout]
+            assert reader.wait() == 0 and counts == sorted(counts) and counts[-1] == FILES
             assert len(set(counts)) > 3  # it saw the index grow
 
     def test_without_the_files(self, folder: Path, shelf: str) -> None:
@@ -155,7 +151,7 @@ class TestWriters:
     def test_one_that_makes_it_anew_keeps_the_others_out_by_its_name(self, folder: Path, shelf: str) -> None:
         Library(folder, FakeEmbedder(), index=shelf).update()
         with updating(folder, shelf, rebuild=True) as first:
-            assert first.stdout is not None and first.stdout.readline()
+            assert first.stdout.readline()
             with pytest.raises(LibraryBusyError, match=rf"process {first.pid} is writing .*{shelf} \(`.*killed"):
                 Library(folder, FakeEmbedder(), index=shelf).update()
             assert Library(shelf, FakeEmbedder()).count() == FILES  # readers do not mind
@@ -169,7 +165,7 @@ class TestWriters:
     ) -> None:
         Library(folder, FakeEmbedder(), index=shelf).update()
         with updating(folder, shelf, rebuild=True) as first:
-            assert first.stdout is not None and first.stdout.readline()
+            assert first.stdout.readline()
             os.kill(first.pid, signal.SIGKILL)
         library = Library(folder, FakeEmbedder(), index=shelf)
         with pytest.raises(LibraryBusyError, match=f"process {first.pid} is writing"):
@@ -183,7 +179,6 @@ class TestWriters:
     def test_one_that_is_killed_loses_nothing_that_was_saved(self, folder: Path, shelf: str) -> None:
         saved = []
         with updating(folder, shelf) as first:
-            assert first.stdout is not None
             saved = [first.stdout.readline().strip() for _ in range(10)]
             os.kill(first.pid, signal.SIGKILL)
             saved += first.stdout.read().split()
@@ -334,14 +329,11 @@ class TestWhichIndex:
         ]
 
 
-@contextlib.contextmanager
-def a_bucket_of_its_own(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """The address of a server that may be spoilt, with the bucket `shelf`."""
-    with buckets.running() as endpoint:
-        for name, value in buckets.environment(endpoint).items():
-            monkeypatch.setenv(name, value)
-        buckets.make_bucket(endpoint, "shelf")
-        yield endpoint
+@pytest.fixture
+def refuse(endpoint: str) -> Iterator[Callable[..., None]]:
+    """When called, the server refuses every request until the end of the test."""
+    yield lambda *_: buckets.ask_for_credentials(endpoint)
+    buckets.ask_for_credentials(endpoint, asks=False)
 
 
 class TestErrors:
@@ -359,53 +351,55 @@ class TestErrors:
         with pytest.raises(StorageUnavailableError, match=r"http://127\.0\.0\.1:9 does not answer.*AWS_ENDPOINT_URL"):
             Library.open(shelf)
 
-    def test_unknown_credentials(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        with a_bucket_of_its_own(monkeypatch) as endpoint:
-            buckets.ask_for_credentials(endpoint)
-            with pytest.raises(
-                StorageUnavailableError, match=r"refuses \(InvalidAccessKeyId\); check AWS_ACCESS_KEY_ID"
-            ):
-                Store.create("s3://shelf/papers", "model", 32)
+    def test_unknown_credentials(self, shelf: str, refuse: Callable[..., None]) -> None:
+        refuse()
+        with pytest.raises(StorageUnavailableError, match=r"refuses \(InvalidAccessKeyId\); check AWS_ACCESS_KEY_ID"):
+            Store.create(shelf, "model", 32)
 
     def test_the_storage_goes_away_meanwhile(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(saving, "COMMIT_PAGES", 8)
-        with a_bucket_of_its_own(monkeypatch):
+        with buckets.running() as endpoint:
+            for name, value in buckets.environment(endpoint).items():
+                monkeypatch.setenv(name, value)
+            buckets.make_bucket(endpoint, "shelf")
             library = Library(folder, FakeEmbedder(), index="s3://shelf/papers")
             library.update()
         with pytest.raises(StorageUnavailableError, match="does not answer"):
             library.search("word7")
 
-    def test_the_storage_refuses_in_the_middle_of_reading(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        with a_bucket_of_its_own(monkeypatch) as endpoint:
-            Library(folder, FakeEmbedder(), index="s3://shelf/papers").update()
-            store = Store.open("s3://shelf/papers")
-            snapshot, query = store.snapshot(), np.eye(store.dim, dtype=np.float32)[0]
-            buckets.ask_for_credentials(endpoint)
-            reads: list[Callable[[], Any]] = [
-                snapshot.files,
-                lambda: snapshot.num_pages(["07.txt"]),
-                lambda: snapshot.row_of("07.txt", 1),
-                lambda: snapshot.pages_of("07.txt"),
-                lambda: snapshot.dense_candidates(query, 3),
-                lambda: snapshot.text_candidates("word7", 3),
-                lambda: snapshot.dense_of(0),
-                lambda: snapshot.multivectors([0]),
-                lambda: snapshot.fetch([0]),
-                lambda: list(snapshot.batches()),
-                lambda: snapshot.table(["file"]),
-                store.snapshot,
-            ]
-            for read in reads:
-                with pytest.raises(StorageUnavailableError, match=r"refuses.*; check AWS_ACCESS_KEY_ID"):
-                    read()
+    def test_the_storage_refuses_in_the_middle_of_reading(
+        self, folder: Path, shelf: str, refuse: Callable[..., None]
+    ) -> None:
+        Library(folder, FakeEmbedder(), index=shelf).update()
+        store = Store.open(shelf)
+        snapshot, query = store.snapshot(), np.eye(store.dim, dtype=np.float32)[0]
+        refuse()
+        reads: list[Callable[[], Any]] = [
+            snapshot.files,
+            lambda: snapshot.num_pages(["07.txt"]),
+            lambda: snapshot.row_of("07.txt", 1),
+            lambda: snapshot.pages_of("07.txt"),
+            lambda: snapshot.dense_candidates(query, 3),
+            lambda: snapshot.text_candidates("word7", 3),
+            lambda: snapshot.dense_of(0),
+            lambda: snapshot.multivectors([0]),
+            lambda: snapshot.fetch([0]),
+            lambda: list(snapshot.batches()),
+            lambda: snapshot.table(["file"]),
+            store.snapshot,
+        ]
+        for read in reads:
+            with pytest.raises(StorageUnavailableError, match=r"refuses.*; check AWS_ACCESS_KEY_ID"):
+                read()
 
-    def test_storage_that_refuses_is_no_damage(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        with a_bucket_of_its_own(monkeypatch) as endpoint:
-            library = Library(folder, FakeEmbedder(), index="s3://shelf/papers")
-            library.update()
-            monkeypatch.setattr(doctor, "_check_disk", lambda *_: buckets.ask_for_credentials(endpoint))
-            with pytest.raises(StorageUnavailableError, match="refuses"):
-                doctor.examine(library, model=False)
+    def test_storage_that_refuses_is_no_damage(
+        self, folder: Path, shelf: str, refuse: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        library = Library(folder, FakeEmbedder(), index=shelf)
+        library.update()
+        monkeypatch.setattr(doctor, "_check_disk", refuse)
+        with pytest.raises(StorageUnavailableError, match="refuses"):
+            doctor.examine(library, model=False)
 
     def test_without_the_extra(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, "obstore.store", None)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import re
-from pathlib import Path
 
 import pytest
 from mypy import api
@@ -48,6 +47,7 @@ assert_type(embedder.similarity(embedder.encode("a"), embedder.encode("b")), Flo
 assert_type(embedder.embed(["a"]), list[polylens.Embedding])
 """
 
+FIRST_WRONG = PROGRAM.count("\n") + 1  # its line
 WRONG = {
     "embedder.encode_text([picture])": "List item 0 has incompatible type",
     'embedder.encode_text("a", max_pixels=784)': 'Unexpected keyword argument|No overload variant of "encode_text"',
@@ -56,23 +56,26 @@ WRONG = {
 }
 
 
-def check(program: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    (folder / "program.py").write_text(program, encoding="utf-8")
-    monkeypatch.chdir(ROOT)  # where `make test` has left its cache, without which this takes half a minute
-    monkeypatch.setenv("MYPYPATH", str(ROOT / "src"))
-    report, trouble, _ = api.run(["--no-error-summary", str(folder / "program.py")])
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """What mypy says of the right calls and, after them, the wrong ones."""
+    program = tmp_path_factory.mktemp("types") / "program.py"
+    program.write_text(PROGRAM + "\n".join(WRONG), encoding="utf-8")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(ROOT)  # where `make test` has left its cache, without which this takes half a minute
+        patch.setenv("MYPYPATH", str(ROOT / "src"))
+        report, trouble, _ = api.run(["--no-error-summary", str(program)])
     assert not trouble
     return report
 
 
-def test_each_call_has_the_type_it_returns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert check(PROGRAM, tmp_path, monkeypatch) == ""
+def test_each_call_has_the_type_it_returns(report: str) -> None:
+    lines = re.findall(r"^\S*program\.py:(\d+): ", report, flags=re.MULTILINE)
+    assert {int(line) for line in lines} == set(range(FIRST_WRONG, FIRST_WRONG + len(WRONG))), report
 
 
-def test_what_does_not_run_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    report = check(PROGRAM + "\n".join(WRONG), tmp_path, monkeypatch)
-    start = PROGRAM.count("\n") + 1
-    for line, expected in enumerate(WRONG.values(), start):
+def test_what_does_not_run_is_an_error(report: str) -> None:
+    for line, expected in enumerate(WRONG.values(), FIRST_WRONG):
         assert re.search(rf"program\.py:{line}: error: .*({expected})", report), report
 
 

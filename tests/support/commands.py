@@ -12,9 +12,10 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from typing import Self
 
 from tests.support.root import ROOT
-from tests.support.waiting import until
+from tests.support.waiting import HANG, PROGRAM_HANG, until
 
 
 def polylens(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -28,6 +29,7 @@ def run(
     cwd: Path | None = None,
     stdin: str = "",
     environment: Mapping[str, str] | None = None,
+    code: str = "",
 ) -> subprocess.CompletedProcess[bytes]:
     """Runs a command in a process of its own, forked from one that has imported what commands need.
 
@@ -36,12 +38,13 @@ def run(
         cwd: The folder in which it runs; by default this process's.
         stdin: What it reads.
         environment: All of its environment variables; by default this process's.
+        code: Python that is run instead of a command.
     """
     with tempfile.TemporaryDirectory() as folder:
         files = {name: Path(folder) / name for name in ("stdin", "stdout", "stderr")}
         for file in files.values():
             file.write_text(stdin if file.name == "stdin" else "", encoding="utf-8")
-        status = Forked(arguments, files, cwd, environment).wait()
+        status = Forked(arguments, files, cwd, environment, code).wait()
         out, err = (files[name].read_bytes() for name in ("stdout", "stderr"))
     return subprocess.CompletedProcess(["polylens", *map(str, arguments)], status, out, err)
 
@@ -54,6 +57,7 @@ class Forked:
         files: What its `stdin`, `stdout` and `stderr` are.
         cwd: The folder in which it runs; by default this process's.
         environment: All of its environment variables; by default this process's.
+        code: Python that is run instead of a command.
     """
 
     def __init__(
@@ -62,9 +66,11 @@ class Forked:
         files: Mapping[str, Path],
         cwd: Path | None = None,
         environment: Mapping[str, str] | None = None,
+        code: str = "",
     ) -> None:
         job = {
             "arguments": [*map(str, arguments)],
+            "code": code,
             "cwd": str(cwd or Path.cwd()),
             "environment": {"OMP_NUM_THREADS": "1", **(os.environ if environment is None else environment)},
             **{name: str(file) for name, file in files.items()},
@@ -78,21 +84,60 @@ class Forked:
             self.returncode = json.loads(_ask({"poll": self.pid}))
         return self.returncode
 
-    def wait(self) -> int:
+    def wait(self, seconds: float = HANG) -> int:
         """The exit status, once the command has ended."""
-        until(lambda: self.poll() is not None)
+        until(lambda: self.poll() is not None, seconds=seconds)
         assert self.returncode is not None
         return self.returncode
 
     def terminate(self) -> None:
-        self._send(signal.SIGTERM)
+        self.send_signal(signal.SIGTERM)
 
     def kill(self) -> None:
-        self._send(signal.SIGKILL)
+        self.send_signal(signal.SIGKILL)
 
-    def _send(self, number: signal.Signals) -> None:
+    def send_signal(self, number: signal.Signals) -> None:
         if self.poll() is None:  # a process that nobody asked about keeps its id after its end
             os.kill(self.pid, number)
+
+
+class Piped(Forked):
+    """Python that runs; what it prints is read while it runs. A block of it ends with the process.
+
+    Args:
+        code: What is run.
+        arguments: Its own.
+        environment: All of its environment variables; by default this process's.
+    """
+
+    def __init__(self, code: str, *arguments: str | Path, environment: Mapping[str, str] | None = None) -> None:
+        self._folder = tempfile.TemporaryDirectory()
+        out, self._err = (Path(self._folder.name) / name for name in ("stdout", "stderr"))
+        os.mkfifo(out)
+        self._err.write_text("", encoding="utf-8")
+        files = {"stdin": Path(os.devnull), "stdout": out, "stderr": self._err}
+        super().__init__(arguments, files, ROOT, environment, code)
+        self.stdout = out.open(encoding="utf-8")  # once the process has opened its end
+
+    @property
+    def errors(self) -> str:
+        """What it has written to its stderr."""
+        return self._err.read_text(encoding="utf-8")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
+            self.kill()
+        self.stdout.close()
+        self.wait(PROGRAM_HANG)
+        self._folder.cleanup()
+
+
+def module(name: str) -> str:
+    """Python that runs a module as the program."""
+    return f"import runpy; runpy.run_module({name!r}, run_name='__main__')"
 
 
 def _ask(question: dict[str, object]) -> str:

@@ -3,9 +3,9 @@
 python -m tests.support.forking
 
 It reads one JSON object per line: `arguments`, `cwd`, `environment`, and the files that are the command's `stdin`,
-`stdout` and `stderr`. It prints the process id. To `{"poll": ID}` it prints the exit status, null while the command
-runs. A fork of a process that has imported torch and LanceDB starts in milliseconds instead of four seconds. Commands
-that start from nothing are tested elsewhere.
+`stdout` and `stderr`; with `code` it runs that Python instead of a command. It prints the process id. To `{"poll": ID}`
+it prints the exit status, null while the command runs. A fork of a process that has imported torch and LanceDB starts
+in milliseconds instead of four seconds. Commands that start from nothing are tested elsewhere.
 """
 
 import importlib
@@ -26,7 +26,7 @@ PRELOADED = (
 
 
 def run(job: dict[str, Any]) -> int:
-    """Runs a command in this process; returns its exit status."""
+    """Runs a command, or a piece of Python, in this process; returns its exit status."""
     from polylens.cli import main
 
     os.chdir(job["cwd"])
@@ -39,11 +39,15 @@ def run(job: dict[str, Any]) -> int:
     sys.stdin = os.fdopen(0, encoding="utf-8", closefd=False)
     sys.stdout = os.fdopen(1, "w", encoding="utf-8", closefd=False)
     sys.stderr = os.fdopen(2, "w", encoding="utf-8", errors="backslashreplace", closefd=False)
-    sys.argv = ["polylens", *job["arguments"]]
+    sys.argv = ["-c" if job["code"] else "polylens", *job["arguments"]]
     if job["environment"].get("PYTHONWARNINGS") == "error":
         warnings.simplefilter("error")
     try:
-        main()
+        if job["code"]:
+            sys.path.insert(0, "")  # as the interpreter does
+            exec(compile(job["code"], "<string>", "exec"), {"__name__": "__main__"})
+        else:
+            main()
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None)
     except Exception:  # noqa: BLE001 - as the interpreter does

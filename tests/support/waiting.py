@@ -12,18 +12,21 @@ PROGRAM_HANG = 900
 """The same for a program that trains, or installs and indexes, for a minute where nothing else runs."""
 
 
-def until(holds: Callable[[], object], what: Callable[[], object] = lambda: "the condition") -> None:
+def until(
+    holds: Callable[[], object], what: Callable[[], object] = lambda: "the condition", seconds: float = HANG
+) -> None:
     """Returns as soon as a condition holds.
 
     Args:
         holds: The condition, asked 50 times per second.
         what: Describes what was waited for, and what there is instead; asked only if the wait is given up.
+        seconds: After them it is given up.
 
     Raises:
-        AssertionError: It did not hold within `HANG` seconds.
+        AssertionError: It did not hold within that time.
     """
-    given_up = time.monotonic() + HANG
+    given_up = time.monotonic() + seconds
     while not holds():
         if time.monotonic() > given_up:
-            raise AssertionError(f"did not come within {HANG} s: {what()}")
+            raise AssertionError(f"did not come within {seconds} s: {what()}")
         time.sleep(0.02)

@@ -6,8 +6,6 @@ import json
 import math
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -20,8 +18,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from tests.support import commands, tiny, tiny_clip
-from tests.support.ranks import environments
-from tests.support.root import ROOT
+from tests.support.commands import Forked
+from tests.support.ranks import start, train_together
 from tests.support.waiting import PROGRAM_HANG
 
 import polylens
@@ -76,6 +74,14 @@ class Files:
         recipe = jina_clip_v2(str(base), *files, **given)
         quick = {"dtype": "float32", "saved_dtype": "float32", "checkpoint_every": 3}
         return replace(recipe, parts=tuple(replace(part, **quick) for part in recipe.parts))
+
+    def long_recipe(self, base: Path) -> ClipRecipe:
+        """Enough steps to learn the pairs by heart."""
+        recipe = self.recipe(base, steps=50, batch_size=10, evaluation=self.held_out)
+        long = {"steps": 60, "steps_of_stage": 60, "learning_rate": 3e-3, "checkpoint_every": 60}
+        *short, second, third = recipe.parts
+        parts = (*short, replace(second, **long), replace(third, **long, saved_dtype="float16"))
+        return replace(recipe, parts=parts)
 
 
 @pytest.fixture(scope="module")
@@ -222,13 +228,9 @@ class TestRuns:
         assert first["temperature"] == pytest.approx(math.exp(-scales[1]), abs=1e-6)
 
     def test_it_learns_and_what_comes_out_is_a_model(self, base: Path, files: Files, tmp_path: Path) -> None:
-        recipe = files.recipe(base, steps=50, batch_size=10, evaluation=files.held_out)
-        long = {"steps": 60, "steps_of_stage": 60, "learning_rate": 3e-3, "checkpoint_every": 60}
-        *short, second, third = recipe.parts
-        parts = (*short, replace(second, **long), replace(third, **long, saved_dtype="float16"))
-        recipe = replace(recipe, parts=parts)
-        model = run_clip_stages(recipe, tmp_path, report=lambda _: None)
-        assert model is not None
+        """In a process that does not check shapes, which would take most of the time."""
+        recipe, model = files.long_recipe(base), tmp_path / "3-hard/model"
+        assert spawn(files, base, tmp_path, recipe="long_recipe").wait(PROGRAM_HANG) == 0
         for part in recipe.parts:
             log = [line for line in lines(tmp_path / part.name) if "total" in line]
             assert {"texts", "captions", "total", "temperature", "gradient", "source"} <= log[0].keys()
@@ -261,7 +263,7 @@ class TestRuns:
         folder, expected = whole
         told: list[TrainingProgress] = []
         broken = spawn(files, base, tmp_path, die_at=5)
-        assert broken.wait(timeout=PROGRAM_HANG) == -signal.SIGKILL
+        assert broken.wait(PROGRAM_HANG) == -signal.SIGKILL
         run_clip_stages(files.recipe(base), tmp_path, report=told.append)
         assert [p.step for p in told] == list(range(4, 13))  # from the checkpoint after the third step
         assert [p.loss for p in told] == [p.loss for p in expected[3:]]
@@ -279,11 +281,11 @@ class TestRuns:
         with pytest.raises(InputError, match="seed"):
             run_clip_stages(other, folder, report=lambda _: None)
 
-    def test_two_processes_are_one_with_the_whole_batch(self, base: Path, files: Files, tmp_path: Path) -> None:
-        for world in (1, 2):
-            started = [spawn(files, base, tmp_path / f"of-{world}", **places) for places in environments(world)]
-            assert [process.wait(timeout=PROGRAM_HANG) for process in started] == [0] * world
-        one, two = (weights(tmp_path / f"of-{world}/3-hard/model") for world in (1, 2))
+    def test_two_processes_are_one_with_the_whole_batch(
+        self, base: Path, files: Files, whole: tuple[Path, list[TrainingProgress]], tmp_path: Path
+    ) -> None:
+        train_together(SCRIPT, files.folder, base, tmp_path / "of-2", logs=tmp_path, variables=variables())
+        one, two = (weights(folder / "3-hard/model") for folder in (whole[0], tmp_path / "of-2"))
         before = weights(base)
         assert one.keys() == two.keys()
         moved = {name: (one[name] - before[name]).abs().max() for name in one if one[name].shape == before[name].shape}
@@ -304,15 +306,19 @@ folder, base, out = map(Path, sys.argv[1:])
 def report(progress):
     if progress.step == int(os.environ["DIE_AT"]):
         os.kill(os.getpid(), signal.SIGKILL)
-run_clip_stages(Files(folder).recipe(base), out, report=report)
+run_clip_stages(getattr(Files(folder), os.environ["RECIPE"])(base), out, report=report)
 """
 
 
-def spawn(files: Files, base: Path, out: Path, die_at: int = 0, **places: str) -> subprocess.Popen[bytes]:
-    """A run of the same recipe in a process of its own; sums depend on how many threads there are."""
-    arguments = [str(files.folder), str(base), str(out)]
-    environment = {**os.environ, "DIE_AT": str(die_at), "THREADS": str(torch.get_num_threads()), **places}
-    return subprocess.Popen([sys.executable, "-c", SCRIPT, *arguments], cwd=ROOT, env=environment)
+def variables(recipe: str = "recipe", die_at: int = 0) -> dict[str, str]:
+    """What the script reads; sums depend on how many threads there are."""
+    return {"DIE_AT": str(die_at), "RECIPE": recipe, "THREADS": str(torch.get_num_threads())}
+
+
+def spawn(files: Files, base: Path, out: Path, **given: Any) -> Forked:
+    """A run of a recipe in a process of its own."""
+    environment = {**os.environ, **variables(**given)}
+    return start(SCRIPT, files.folder, base, out, log=out.with_suffix(".log"), environment=environment)
 
 
 class TestRefusals:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
+import os
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from tests.support import commands, tiny
-from tests.support.ranks import environments
+from tests.support.ranks import start, train_together
 from tests.support.waiting import PROGRAM_HANG
 
 import polylens
@@ -372,10 +371,9 @@ def test_two_processes_are_one_with_the_whole_batch(base: Path, tmp_path: Path) 
     rows[3]["negatives"] = ["the storm", "a lighthouse"]
     rows[8]["negatives"] = ["nothing"]
     data = write(tmp_path / "pairs.jsonl", rows)
-    for world in (1, 2):
-        command = [sys.executable, "-c", SCRIPT, str(base), data, str(tmp_path / f"of-{world}")]
-        started = [subprocess.Popen(command, env=places) for places in environments(world)]
-        assert [process.wait(timeout=PROGRAM_HANG) for process in started] == [0] * world
+    alone = start(SCRIPT, base, data, tmp_path / "of-1", log=tmp_path / "of-1.log", environment=os.environ)
+    assert alone.wait(PROGRAM_HANG) == 0, (tmp_path / "of-1.log").read_text()
+    train_together(SCRIPT, base, data, tmp_path / "of-2", logs=tmp_path / "logs")
     one, two = (load_file(tmp_path / f"of-{world}/model/adapters/adapter_model.safetensors") for world in (1, 2))
     assert one.keys() == two.keys()
     before = load_file(base / "adapters/adapter_model.safetensors")

@@ -123,6 +123,8 @@ def test_a_killed_actor_costs_nothing(folder: Path, tmp_path: Path) -> None:
 @pytest.mark.skipif(not buckets.HAS_MOTO, reason="needs moto with its server, of the extra dev")
 def test_from_a_bucket_into_a_bucket_and_the_driver_is_killed(folder: Path, shelf: str) -> None:
     """A second driver goes on: what the first had saved is not embedded again, and what it had not is."""
+    import ray
+
     from polylens.index.storage.bucket import BucketStorage
 
     source = f"{shelf.rsplit('/', 2)[0]}/source"
@@ -132,7 +134,7 @@ def test_from_a_bucket_into_a_bucket_and_the_driver_is_killed(folder: Path, shel
     code = (
         "import sys, functools; from tests.support.fakes import FakeEmbedder; from polylens.library import saving\n"
         "from polylens.library.library import Library; from polylens.integrations.ray import RayExecutor\n"
-        "import ray; ray.init(address='local', num_cpus=1, include_dashboard=False, log_to_driver=False)\n"
+        "import ray; ray.init(address=sys.argv[3], log_to_driver=False, logging_level='ERROR')\n"
         "saving.COMMIT_PAGES = 2\n"
         "slow = functools.partial(FakeEmbedder, delay=0.1)\n"
         "work = RayExecutor(slow, FakeEmbedder().max_pixels, embedders=1)\n"
@@ -141,7 +143,7 @@ def test_from_a_bucket_into_a_bucket_and_the_driver_is_killed(folder: Path, shel
         "Library(sys.argv[1], FakeEmbedder(), index=sys.argv[2]).update(tell, executor=work)"
     )
     driver = subprocess.Popen(
-        [sys.executable, "-W", "ignore", "-c", code, source, shelf],
+        [sys.executable, "-W", "ignore", "-c", code, source, shelf, ray.get_runtime_context().gcs_address],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

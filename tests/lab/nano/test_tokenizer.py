@@ -33,6 +33,12 @@ def learned() -> Tokenizer:
     return tokenizer.train_tokenizer(vocab_size=VOCAB, seed=0)
 
 
+@pytest.fixture(scope="module")
+def over_letters() -> tuple[list[str], list[tuple[str, str]]]:
+    """The letters and the merges of letters that the tokenizer's own come from."""
+    return tokenizer._learn(VOCAB, 0)
+
+
 def bytes_of(token: str) -> bytes:
     """Of a token as it is written down: GPT-2 moves the bytes that are no printable letters up by 256."""
     plain = [*range(ord("!"), ord("~") + 1), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
@@ -62,8 +68,10 @@ def test_a_token_is_whole_letters_a_byte_or_the_beginning_of_one_letter(learned:
 
 
 @pytest.mark.parametrize("language", ["en", "ru", "he", "ar", "hi", "th", "zh", "ja", "ko"])
-def test_words_fall_into_the_pieces_of_bpe_over_letters(learned: Tokenizer, language: str) -> None:
-    letters, merges = tokenizer._learn(VOCAB, 0)
+def test_words_fall_into_the_pieces_of_bpe_over_letters(
+    learned: Tokenizer, over_letters: tuple[list[str], list[tuple[str, str]]], language: str
+) -> None:
+    letters, merges = over_letters
     have = {bytes_of(token) for token in learned.get_vocab().keys() - set(tokenizer.SPECIAL_TOKENS)}
     merges = list(itertools.takewhile(lambda pair: "".join(pair).encode() in have, merges))
     vocab = {text: number for number, text in enumerate(dict.fromkeys([*letters, *map("".join, merges)]))}

@@ -67,9 +67,14 @@ FAINT_TEXTS = """
     for (let each = element; each; each = each.parentElement) colours.unshift(getComputedStyle(each).backgroundColor);
     return colours;
   };
+  const known = new Map();  // few colours lie above each other in many places
   const painted = (colours) => {
-    for (const colour of ["white", ...colours]) { pen.fillStyle = colour; pen.fillRect(0, 0, 1, 1); }
-    return [...pen.getImageData(0, 0, 1, 1).data].slice(0, 3);
+    const key = colours.join("; ");
+    if (!known.has(key)) {
+      for (const colour of ["white", ...colours]) { pen.fillStyle = colour; pen.fillRect(0, 0, 1, 1); }
+      known.set(key, [...pen.getImageData(0, 0, 1, 1).data].slice(0, 3));
+    }
+    return known.get(key);
   };
   const luminance = (colour) => {
     const [r, g, b] = colour.map((v) => v / 255).map((v) => (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4));
