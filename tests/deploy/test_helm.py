@@ -19,6 +19,7 @@ VALUES: dict[str, dict[str, Any]] = {
     "replicas on object storage": {
         "replicas": 3,
         "library": {"address": "s3://papers/all"},
+        "classifiers": {"address": "s3://papers/classifiers"},
         "keys": {"secret": "polylens-keys"},
         "envFrom": [{"secretRef": {"name": "storage"}}],
         "ingress": {"enabled": True, "className": "nginx", "tlsSecret": "certificate"},
@@ -105,6 +106,8 @@ def test_replicas(helm: Helm) -> None:
     assert many["PodDisruptionBudget"]["spec"]["maxUnavailable"] == 1
     assert many["Ingress"]["spec"]["tls"][0]["secretName"] == "certificate"
     assert "PodDisruptionBudget" not in render(helm, {})
+    assert variables(many)["POLYLENS_CLASSIFIERS"] == "s3://papers/classifiers"
+    assert "POLYLENS_CLASSIFIERS" not in variables(render(helm, {}))  # the image's own
 
 
 def test_its_settings_are_the_servers(helm: Helm) -> None:

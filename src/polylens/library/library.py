@@ -323,7 +323,7 @@ class Library:
             ocr: Whether the words of pages that are pictures are read: "auto" with what is installed, "off", or in the
                 languages of ISO 639 codes such as "de,ru". None keeps to the index's setting, else POLYLENS_OCR, else
                 "auto". With another setting, or more installed, the pages concerned are made anew, and no others.
-            executor: Reads and embeds the files elsewhere; see `integrations.ray`. None does so here.
+            executor: Reads, embeds and saves the files elsewhere; see `integrations.ray`. None does so here.
 
         Raises:
             LibraryBusyError: Another process makes the index anew, or so many write to it that commits fail.

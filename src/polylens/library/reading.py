@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,7 +18,8 @@ from polylens.runtime.prefetch import Prefetcher, read_ahead
 from polylens.types import Page
 
 if TYPE_CHECKING:
-    from polylens.index.table.schema import PageRow
+    from polylens.index.table.mandate import Committed, Mandate
+    from polylens.index.table.schema import FilePages
 
 READ_BYTES = 32 * 2**20  # of pages that are read but not prepared
 PREPARED_BYTES = 64 * 2**20  # of pages that wait for the model
@@ -60,8 +61,8 @@ class Step(Generic[File]):
     """What the embedder is to embed for the page; from `prepare_page`."""
     refused: str = ""
     """Why the page cannot be embedded."""
-    row: PageRow | None = None
-    """The page as a row of the index, where an executor has embedded it."""
+    row: Any = None
+    """Where the page's row is, if an executor has embedded it; only the executor's own `PageRows` take it."""
     num_read: int = 0
     """At the end, the number of pages that came."""
     unread: Mapping[str, str] = field(default_factory=dict)
@@ -76,15 +77,31 @@ class Step(Generic[File]):
         return 1_000 if image is None else 3 * image.width * image.height * (2 if self.inputs else 1)
 
 
+class PageRows(Protocol):
+    """The pages of one file until all of them have come."""
+
+    def __len__(self) -> int:
+        """Number of pages."""
+
+    def append(self, row: Any) -> None:
+        """Take a page."""
+
+    def table(self) -> Any:
+        """All of them, for `FilePages`: a table, or what stands for it elsewhere. Nothing can be appended any more."""
+
+    def clear(self) -> None:
+        """Drop them."""
+
+
 class Executor(Protocol):
-    """Reads and embeds files elsewhere than in this process, in parallel; `integrations.ray.RayExecutor` is one."""
+    """Reads, embeds and saves files elsewhere than in this process; `integrations.ray.RayExecutor` is one."""
 
     def steps(
         self,
         files: Iterable[tuple[File, Path | str]],
         *,
         only: Callable[[File], frozenset[int]],
-        pool: int,
+        mandate: Mandate,
         ocr: str,
     ) -> AbstractContextManager[Iterator[Step[File]]]:
         """The steps in any order, each page with its row; the end of a file says how many pages it gave.
@@ -92,8 +109,22 @@ class Executor(Protocol):
         Args:
             files: What stands for each file, and its path or address.
             only: Gives the numbers of the pages that are wanted of a file; none means all.
-            pool: The pooling factor of the index's multi-vectors.
+            mandate: That of the index, for which `commit` acts.
             ocr: The setting of OCR.
+        """
+
+    def rows(self, *, only_some: bool) -> PageRows:
+        """Keeps the rows of one file.
+
+        Args:
+            only_some: Whether the other pages of the file stay as the index has them.
+        """
+
+    def commit(self, files: Sequence[FilePages], removed: Sequence[str]) -> Committed:
+        """Commits files whose rows it kept, as `Store.commit` does; while the steps are being taken.
+
+        Raises:
+            PolylensError: As for `Store.commit`, or who commits cannot be reached.
         """
 
 

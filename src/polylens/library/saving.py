@@ -7,11 +7,12 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from polylens.errors import StorageError
+from polylens.errors import PolylensError, StorageError
 from polylens.library.progress import Change
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from polylens.index.table.schema import FilePages, PageRow
     from polylens.index.table.store import Store
+    from polylens.library.reading import Executor
 
 COMMIT_PAGES = 64  # pages, or seconds, after which finished files are written
 COMMIT_SECONDS = 5.0
@@ -112,6 +114,27 @@ class Saver:
         self._removed: list[str] = []
         self._changes: list[Change] = []
         self._last_commit = time.monotonic()
+        self._executor: Executor | None = None
+
+    @contextmanager
+    def through(self, executor: Executor | None) -> Iterator[None]:
+        """A block in which an executor commits what it embedded, all that is finished at its end included.
+
+        Args:
+            executor: None leaves the commits here.
+        """
+        self._executor = executor
+        try:
+            yield
+            if executor is not None:
+                self.commit()
+        except BaseException:  # what is finished was paid for; that it cannot be saved either is no news
+            if executor is not None:
+                with suppress(PolylensError):
+                    self.commit()
+            raise
+        finally:
+            self._executor = None
 
     def put(self, file: FilePages, change: Change | None) -> None:
         """Save a file, now or within a few seconds."""
@@ -133,7 +156,10 @@ class Saver:
         changes, self._changes = self._changes, []
         if finished or removed:
             with uninterrupted():
-                self._store.commit(finished, removed=removed)
+                if self._executor is None:
+                    self._store.commit(finished, removed=removed)
+                else:
+                    self._store.commit_by(partial(self._executor.commit, finished, removed))
                 self._on_saved(tuple(file.file for file in finished), tuple(changes))
         self._last_commit = time.monotonic()
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from polylens.documents.reader_processes import readers
 from polylens.errors import DocumentError, InputError
@@ -20,14 +20,13 @@ from polylens.library.picture_pages import PicturePages, merged
 from polylens.library.placing import placed_files
 from polylens.library.plan import Duplicate, NewContent, Plan, Unreadable, plan
 from polylens.library.progress import Change, IsReady, Report, UpdateProgress
-from polylens.library.reading import Executor, Step, pages_ahead
+from polylens.library.reading import Executor, PageRows, Step, pages_ahead
 from polylens.library.saving import Rows, Saver, uninterrupted
 from polylens.library.sharing import Sharing
 from polylens.library.sources import FolderSource, Source
 from polylens.library.unsearchable import EMPTY, Unsearchable, bare, read_unsearchable, write_unsearchable
 
 if TYPE_CHECKING:
-    from polylens.index.table.schema import PageRow
     from polylens.index.table.snapshot import FileRecord
     from polylens.index.table.store import Store
 
@@ -40,7 +39,7 @@ class _Job:
     """A file whose pages are being embedded."""
 
     content: NewContent
-    rows: Rows
+    rows: PageRows
     num_pages: int = field(init=False)  # as counted while scanning, then as they came
     num_refused: int = 0  # pages that the model does not take
     unread: dict[str, str] = field(default_factory=dict)  # reasons, by the names of parts
@@ -84,7 +83,7 @@ class Update:
         is_ready: Whether a new or changed file is ready to be read.
         unreadable: Files that gave no pages in earlier runs; this run brings it up to date.
         ocr: The setting of OCR; None keeps to the index's own.
-        executor: Reads and embeds the files elsewhere; None does so here.
+        executor: Reads, embeds and saves the files elsewhere; None does so here.
 
     Raises:
         InputError: That is no setting, or nothing here reads one of its languages.
@@ -184,7 +183,9 @@ class Update:
         self.report.unchanged -= len(again)
         return [*(_Job(new, self._rows()) for new in planned.new), *again]
 
-    def _rows(self) -> Rows:
+    def _rows(self, *, only_some: bool = False) -> PageRows:
+        if self._executor is not None:
+            return self._executor.rows(only_some=only_some)
         return Rows(self._store.dim, self._store.token_dim)
 
     def _to_read_again(self, planned: Plan, files: Mapping[str, os.stat_result]) -> Iterator[_Job]:
@@ -196,7 +197,8 @@ class Update:
                     _, kind = self._source.inspect(file)
                 except DocumentError:  # it could be read once: what the index has of it stays
                     continue
-                yield _Job(NewContent(file, record.hash, files[file], record.num_pages, kind), self._rows(), only=only)
+                content = NewContent(file, record.hash, files[file], record.num_pages, kind)
+                yield _Job(content, self._rows(only_some=True), only=only)
 
     def _place(self, unchanged: Iterable[str]) -> None:
         """Ask the files of an index of an earlier version where their words stand."""
@@ -246,7 +248,7 @@ class Update:
         batch: list[Step[_Job]] = []
         current = jobs[0]
         self._tell("indexing", current.file)
-        with self._steps(jobs) as steps:
+        with self._steps(jobs) as steps, self._saver.through(self._executor):
             for step in steps:
                 if step.file is not current:
                     current = step.file
@@ -278,7 +280,7 @@ class Update:
         waiting = ((job, self._source.locate(job.file)) for job in self._sharing.remaining(jobs))
         if self._executor is not None:
             return self._executor.steps(
-                waiting, only=lambda job: job.only, pool=self._store.pool, ocr=self._picture_pages.setting
+                waiting, only=lambda job: job.only, mandate=self._store.mandate(), ocr=self._picture_pages.setting
             )
         return self._steps_here(waiting)
 
@@ -324,7 +326,7 @@ class Update:
         for job in {id(step.file): step.file for step in batch}.values():
             self._finish_if_whole(job)
 
-    def _keep(self, step: Step[_Job], row: PageRow) -> None:
+    def _keep(self, step: Step[_Job], row: Any) -> None:
         """Keep a page that was embedded until its file is whole."""
         step.file.rows.append(row)
         step.file.note_words(step)
@@ -352,7 +354,7 @@ class Update:
         if job.rows:
             rows = job.rows.table()
             change = Change("changed" if job.file in self._known else "added", job.file, rows.num_rows)
-            if job.only:
+            if job.only and self._executor is None:
                 rows = merged(self._before.pages_of(job.file), rows)
             status = job.content.status
             self._note_unread(job)

@@ -14,25 +14,25 @@ from polylens.server.settings import Settings
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Place:
-    """A folder that a server writes to.
+    """A folder that a server writes to, or a prefix in a bucket.
 
     Args:
         what: What is kept there, as a plural.
-        folder: The folder, which need not exist; None where there is none.
+        folder: The folder, which need not exist; `s3://BUCKET/PREFIX`; None where there is none.
         variable: The environment variable that names another one.
         without: What does not work where it cannot be written.
     """
 
     what: str
-    folder: Path | None
+    folder: Path | str | None
     variable: str
     without: str
 
     @property
     def is_writable(self) -> bool:
-        """Whether the folder can be written to, or made."""
-        if self.folder is None:
-            return False
+        """Whether the folder can be written to, or made. A bucket is taken to be, until it is used."""
+        if not isinstance(self.folder, Path):
+            return self.folder is not None
         nearest = next((place for place in (self.folder, *self.folder.parents) if place.exists()), None)
         return nearest is not None and nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)
 

@@ -170,7 +170,8 @@ class _Lists:
             raise NotFoundError(str(unknown)) from unknown
 
     async def _classifiers(self, _request: schemas.Request, context: RequestContext) -> Result:
-        return Result([record.summary() for record in self._server.classifiers.list(context.owner)], 0)
+        records = await asyncio.to_thread(self._server.classifiers.list, context.owner)
+        return Result([record.summary() for record in records], 0)
 
     async def _delete(self, classifier_id: str, _request: schemas.Request, context: RequestContext) -> Result:
         await asyncio.to_thread(self._server.classifiers.delete, classifier_id, owner=context.owner)

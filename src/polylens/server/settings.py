@@ -21,6 +21,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from polylens.caches import NO_HOME
 from polylens.errors import InputError
+from polylens.index.storage.opening import is_remote
 
 PREFIX = "POLYLENS_"  # before the name of every environment variable
 
@@ -147,6 +148,7 @@ Texts = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 Hosts = Annotated[frozenset[str], NoDecode, BeforeValidator(_split), AfterValidator(_usable)]
 Pairs = Annotated[Mapping[str, str], NoDecode, BeforeValidator(_pairs), AfterValidator(MappingProxyType)]
 HomePath = Annotated[Path, AfterValidator(_expanded)]
+HomeOrBucket = Annotated[Path | str, BeforeValidator(lambda at: at if is_remote(at) else _expanded(Path(at)))]
 
 
 def _set(default: Any, description: str, form: Form | str, **bounds: float) -> Any:
@@ -220,9 +222,9 @@ class Settings(BaseSettings):
     keys: HomePath | None = _set(
         None, "File of API keys, made with `polylens key`. Without it anyone who reaches the server may use it.", "FILE"
     )
-    classifiers: HomePath = _set(
+    classifiers: HomeOrBucket = _set(
         Path("~/.local/share/polylens/classifiers"),
-        "Folder of trained classifiers, made when the first one is trained.",
+        "Folder of trained classifiers, made when the first one is trained; s3://BUCKET/PREFIX for several servers.",
         "FOLDER",
     )
     batches: HomePath = _set(

@@ -68,7 +68,7 @@ class TestContents:
     def test_many_pages_are_streamed(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """A file of gigabytes takes no memory, and its pages are all there in one version."""
         monkeypatch.setattr(store_module, "MERGED_BYTES", 0)
-        monkeypatch.setattr(store_module, "STREAM_PAGES", 2)
+        monkeypatch.setattr("polylens.index.table.schema.STREAM_PAGES", 2)
         given = pages("a", 7, seed=2, text="new")
         with Store.create(path, "model", DIM) as store:
             before = store._table.version

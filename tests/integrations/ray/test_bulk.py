@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import importlib.util
 import os
+import pickle
 import signal
 import socket
 import subprocess
@@ -15,15 +16,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from tests.support import buckets, tiny
 from tests.support.commands import polylens as run
 from tests.support.fakes import FakeEmbedder
 from tests.support.killing import contents
 from tests.support.root import ROOT
+from tests.support.stores import pages, unit
 from tests.support.waiting import HANG
 
 from polylens.errors import InputError, PolylensError, StorageUnavailableError
+from polylens.index.table.schema import FilePages, PageRow
+from polylens.index.table.store import Store
 from polylens.library.library import Library
 from polylens.library.progress import UpdateProgress
 
@@ -90,9 +95,9 @@ def test_the_index_is_the_one_that_this_machine_makes_alone(folder: Path, tmp_pa
     work = executor()
     report = Library(folder, FakeEmbedder()).update(told.append, executor=work)
     assert report.indexed == FILES and [name for name, _ in report.failed] == ["broken.pdf"]
-    pages = sum(work.work.pages.values())
-    assert pages == report.pages > FILES and work.work.share(1.0) > 0
-    assert told[-1].done_pages == pages and {each.phase for each in told} == {"scanning", "indexing", "finishing"}
+    num_pages = sum(work.work.pages.values())
+    assert num_pages == report.pages > FILES and work.work.share(1.0) > 0
+    assert told[-1].done_pages == num_pages and {each.phase for each in told} == {"scanning", "indexing", "finishing"}
     here = tmp_path / "here"
     here.mkdir()
     for path in folder.glob("[!.]*"):
@@ -118,6 +123,105 @@ def test_a_killed_actor_costs_nothing(folder: Path, tmp_path: Path) -> None:
     report = Library(folder, FakeEmbedder()).update(executor=work)
     assert marker.exists() and report.indexed == FILES
     assert len(Library(folder, FakeEmbedder()).files()) == FILES
+
+
+def test_no_vector_comes_to_the_driver(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before, each page's row came through this process; now it is told of pages, some 300 bytes each, and of blocks.
+
+    Both sums are of the same run: what the rows hold, and everything that Ray gave this process, its own notes on
+    blocks included.
+    """
+    import ray
+
+    get, arrived = ray.get, []
+
+    def counted(*arguments: Any, **options: Any) -> Any:
+        value = get(*arguments, **options)
+        arrived.append(len(ray.cloudpickle.dumps(value)))
+        return value
+
+    monkeypatch.setattr(ray, "get", counted)
+    work = executor(embedders=1)
+    report = Library(folder, FakeEmbedder()).update(executor=work)
+    stored = Store.open(folder / ".polylens").snapshot().table(["dense", "multivector"]).nbytes
+    assert report.pages > FILES and work.work.bytes_apart > stored > 0
+    assert work.work.bytes_here < 1_000 * (report.pages + FILES)
+    assert sum(arrived) < stored / 4
+
+
+def test_a_killed_saving_actor_costs_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It dies when its first commit has gone through and nobody knows yet. The commit is repeated, and counts once."""
+    monkeypatch.setattr("polylens.library.saving.COMMIT_PAGES", 4)
+    work, pids = executor(), set()
+
+    def die_in_the_next_commit(saving: Any) -> int:
+        saving._store._require_current = lambda: os.kill(os.getpid(), signal.SIGKILL)
+        return os.getpid()
+
+    def tell(progress: UpdateProgress) -> None:
+        if progress.phase == "indexing" and not pids and work._saving is not None:
+            import ray
+
+            pids.add(ray.get(work._saving.__ray_call__.remote(die_in_the_next_commit)))
+
+    report = Library(folder, FakeEmbedder()).update(tell, executor=work)
+    [pid] = pids
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+    assert report.indexed == FILES
+    contents(folder)  # no page is there twice
+    store = Store.open(folder / ".polylens")
+    assert store.count() == report.pages and len(store.files()) == FILES
+    assert not store.storage.has_writers()  # so that what a killed one left behind may go
+    with Store.open(folder / ".polylens", write=True) as store:
+        store.compact(force=True)
+        data = folder / ".polylens" / f"{store.manifest.table}.lance" / "data"
+        assert len(list(data.glob("*.lance"))) == 1
+
+
+def test_pages_whose_words_are_read_again(folder: Path, tmp_path: Path) -> None:
+    """Rows of some pages of a file meet those that the index has of the others, where they are committed."""
+    from polylens.integrations.ray.saving import RowApart, Saving, TableApart
+
+    with Store.create(tmp_path / "index", "model", 8) as store:
+        store.commit([pages("a", 3), pages("b", 2)])
+        import ray
+
+        [row] = [PageRow(2, "pdf", "read", *_vectors(9))]
+        block = pa.table({"file": [0], "page": [2], "row": [pickle.dumps(row)]})
+        some = TableApart((RowApart(0, 2, ray.put(block)),), only_some=True)
+        saving = Saving(store.mandate())
+        store.commit_by(lambda: saving.commit([FilePages("a", "hash 0", 1000, 10**18, some)], ["b"]))
+        saving.close()
+        assert not store.has_met
+        rows = store.snapshot().table(["file", "page", "text"]).to_pylist()
+    assert sorted((row["file"], row["page"], row["text"]) for row in rows) == [
+        ("a", 1, "text 1"),
+        ("a", 2, "read"),
+        ("a", 3, "text 3"),
+    ]
+
+
+def _vectors(seed: int) -> tuple[Any, Any]:
+    rng = np.random.default_rng(seed)
+    return unit(rng, 8), unit(rng, 3, 128).astype(np.float16)
+
+
+def test_a_folder_that_no_node_sees(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ray.util import client
+
+    monkeypatch.setattr(client.ray, "is_connected", lambda: True)
+    with pytest.raises(InputError, match="needs this machine to be a node of the cluster"):
+        Library(folder, FakeEmbedder()).update(executor=executor())
+
+
+def test_made_anew(folder: Path) -> None:
+    """Under the lock of a rebuild, which the driver has, and which its actor does not ask for."""
+    Library(folder, FakeEmbedder()).update()
+    report = Library(folder, FakeEmbedder("new")).update(rebuild=True, executor=executor())
+    assert report.indexed == FILES and not report.failed
+    assert Store.open(folder / ".polylens").model_id == FakeEmbedder("new").model_id
+    assert Library(folder, FakeEmbedder("new")).search("word7")[0].file == "07.txt"
 
 
 @pytest.mark.skipif(not buckets.HAS_MOTO, reason="needs moto with its server, of the extra dev")

@@ -23,6 +23,9 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- if and .Values.library.claim (gt (int .Values.replicas) 1) }}
 {{- fail (printf "replicas is %d with library.claim: one process at a time writes to an index. Keep the index on object storage and set library.address to s3://BUCKET/PREFIX, or set replicas to 1" (int .Values.replicas)) }}
 {{- end }}
+{{- if and .Values.classifiers.address .Values.settings.classifiers }}
+{{- fail "classifiers.address and settings.classifiers are both set; they name the same place" }}
+{{- end }}
 {{- if and (or .Values.library.address .Values.library.claim) (not .Values.keys.secret) }}
 {{- fail "a library needs keys.secret: without keys everyone who reaches the service could read every page" }}
 {{- end }}

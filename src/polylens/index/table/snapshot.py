@@ -20,7 +20,7 @@ from polylens.index.storage.base import Storage
 from polylens.index.table import token_index
 from polylens.index.table.conflicts import GONE
 from polylens.index.table.manifest import Manifest
-from polylens.index.table.schema import PAGE_COLUMNS, HalfArray, multivectors
+from polylens.index.table.schema import PAGE_COLUMNS, HalfArray, asks_all_pages, multivectors
 from polylens.index.table.upgrade import lacks_languages, lacks_words
 from polylens.types import PICTURED, FloatArray, Kind
 
@@ -143,6 +143,8 @@ class Snapshot:
     @_reading
     def unplaced(self) -> list[str]:
         """The files with pictures of which nobody has asked yet where words stand on them; sorted."""
+        if asks_all_pages(self._table):
+            return []
         unknown = " AND words IS NULL" if self.has_words else ""
         rows = self._table.search().where(f"{is_in('kind', PICTURED)}{unknown}").select(["file"]).to_arrow()
         return sorted(set(rows.column("file").to_pylist()))

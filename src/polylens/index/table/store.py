@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -29,9 +29,10 @@ from polylens.errors import LibraryBusyError, LibraryNotFoundError, PolylensErro
 from polylens.index.ranking import full_text
 from polylens.index.ranking.filters import is_in
 from polylens.index.storage.base import Storage
-from polylens.index.storage.lock import Lock, Presence, Purpose, busy
+from polylens.index.storage.lock import Lock, Presence, busy
 from polylens.index.storage.opening import open_storage
 from polylens.index.table.conflicts import retried
+from polylens.index.table.mandate import Committed, Mandate
 from polylens.index.table.manifest import (
     MANIFEST,
     STAGED,
@@ -42,15 +43,14 @@ from polylens.index.table.manifest import (
     write_manifest,
 )
 from polylens.index.table.repair import drop_orphans, orphan_files, orphan_tables
-from polylens.index.table.schema import TOKEN_DIM, FilePages, is_keyed, page_schema, whole_rows
+from polylens.index.table.schema import TOKEN_DIM, FilePages, is_keyed, page_schema, streamed_rows, whole_rows
 from polylens.index.table.snapshot import FileRecord, Snapshot, open_snapshot, open_table, version_of
 from polylens.index.table.token_index import Told
-from polylens.index.table.upgrade import add_languages, add_words, lacks_languages, lacks_words
+from polylens.index.table.upgrade import add_columns, lacks_columns
 from polylens.index.table.upkeep import awaited_lock, index_new_pages, is_upkeep_due, keep_up, upkeep_lock
 from polylens.index.table.waste import is_wasteful
 
 MERGED_BYTES = 256 * 1024 * 1024  # of pages that are merged in one step, which takes twice as much memory
-STREAM_PAGES = 64  # pages of a larger commit in memory at a time
 READER_GRACE = 2.0  # seconds for which a superseded version stays readable; a search takes a tenth of one
 
 
@@ -118,13 +118,13 @@ class Store:
             InputError: It cannot be written to.
         """
         storage = open_storage(path)
-        lock = _lock_new(storage, "upkeep")  # others may write as soon as there is a manifest
+        storage.prepare()
+        lock = storage.lock("upkeep")  # others may write as soon as there is a manifest
         try:
             if not replace and cls.exists(storage):
                 raise LibraryBusyError(busy(None, str(storage)))
             store = cls._new(storage, model_id, dim, token_dim, pool, lock, MANIFEST)
-            store._presence = storage.join()
-            store._lock = None
+            store._presence, store._lock = storage.join(), None
             return store
         finally:
             lock.close()
@@ -141,7 +141,8 @@ class Store:
         Args and errors: as for `create`.
         """
         storage = open_storage(path)
-        lock = _lock_new(storage, "write")
+        storage.prepare()
+        lock = storage.lock("write")
         try:
             staged = read_staged(storage)
             replaced = manifest_or_none(storage, MANIFEST)
@@ -228,6 +229,26 @@ class Store:
                 lock.close()
             raise
 
+    @classmethod
+    def acting(cls, mandate: Mandate) -> Store:
+        """Open an index in order to commit for the store of another process, which gave the mandate."""
+        storage = open_storage(mandate.place)
+        store = cls(storage, mandate.manifest, mandate.lock, storage.join(), mandate.name)
+        store._seen = mandate.seen
+        return store
+
+    def mandate(self) -> Mandate:
+        """What another process needs to commit for this one, for as long as this is open."""
+        place = str(self.storage if self.storage.is_remote else Path(str(self.storage)).absolute())
+        return Mandate(place, self.manifest, self._name, self._lock is not None, self._seen)
+
+    def commit_by(self, commit: Callable[[], Committed]) -> None:
+        """Have a process commit that has a mandate of this store."""
+        self._require_writer()
+        done = commit()
+        self._seen, self.has_met = done.version, done.has_met
+        self.has_company |= done.has_met
+
     @property
     def model_id(self) -> str:
         return self.manifest.model_id
@@ -277,8 +298,8 @@ class Store:
         """Remove files, with all their pages."""
         self.commit([], removed=files)
 
-    def commit(self, files: Sequence[FilePages], *, removed: Iterable[str] = ()) -> None:
-        """Add and remove files, in one step.
+    def commit(self, files: Sequence[FilePages], *, removed: Iterable[str] = ()) -> Committed:
+        """Add and remove files, in one step; gives the version that it made.
 
         Args:
             files: New files, and changed ones, whose earlier pages are removed.
@@ -313,6 +334,7 @@ class Store:
             self._seen = int(self._table.version)
             self._require_current()
             self._index_words()
+        return Committed(self._seen, self.has_met)
 
     def _index_words(self) -> None:
         """Bring the index of words up to date now and then, unless another process does."""
@@ -334,13 +356,7 @@ class Store:
             self._table.checkout_latest()
             if self._table.count_rows(is_in("file", gone)):
                 self._table.delete(is_in("file", gone))
-            schema = page_schema(self.manifest.dim, self.manifest.token_dim, self.manifest.pool)
-            batches = (
-                batch
-                for file in files
-                for batch in whole_rows(file, self.manifest).to_batches(max_chunksize=STREAM_PAGES)
-            )
-            self._table.add(pa.RecordBatchReader.from_batches(schema, batches))
+            self._table.add(streamed_rows(files, self.manifest))
 
     def compact(self, *, force: bool = False, told: Told = lambda _done, _all: None) -> None:
         """Bring the indices of words and of vectors up to date, merge small fragments, and free unused space.
@@ -380,10 +396,9 @@ class Store:
 
     def close(self) -> None:
         """Write no more; harmless when repeated."""
-        if self._lock:
-            self._lock.close()
-        if self._presence:
-            self._presence.close()
+        for held in (self._lock, self._presence):
+            if held:
+                held.close()
 
     def __enter__(self) -> Store:
         return self
@@ -420,22 +435,12 @@ class Store:
             with upkeep_lock(self.storage, self._lock) as lock:
                 if lock is not None:
                     self._drop_orphans()
-        if not (lacks_languages(self._table) or lacks_words(self._table)):
-            return
-        with awaited_lock(self.storage, self._lock), self.storage.writing():
-            self._table.checkout_latest()
-            if lacks_languages(self._table):
-                add_languages(self._table)
-            if lacks_words(self._table):
-                add_words(self._table)
+        if lacks_columns(self._table):
+            with awaited_lock(self.storage, self._lock), self.storage.writing():
+                self._table.checkout_latest()
+                add_columns(self._table)
 
     def _drop_orphans(self) -> None:
         presence = self._presence
         with presence.alone() if presence else contextlib.nullcontext(not self.storage.has_writers()) as is_alone:
             drop_orphans(self.storage, self._database, keep=self.manifest.table, is_alone=is_alone)
-
-
-def _lock_new(storage: Storage, purpose: Purpose) -> Lock:
-    """Lock the storage of an index that may not exist yet."""
-    storage.prepare()
-    return storage.lock(purpose)

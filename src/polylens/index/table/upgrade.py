@@ -13,6 +13,23 @@ from polylens.index.ranking.filters import is_in, quoted
 from polylens.index.ranking.language import UNTOLD, language_of
 
 
+def lacks_columns(table: Any) -> bool:
+    """Whether the table is of a version that did not write one of the columns."""
+    return lacks_languages(table) or lacks_words(table)
+
+
+def add_columns(table: Any) -> None:
+    """Add those that the table lacks.
+
+    Args:
+        table: LanceDB's table of pages, at its latest version.
+    """
+    if lacks_languages(table):
+        add_languages(table)
+    if lacks_words(table):
+        add_words(table)
+
+
 def lacks_languages(table: Any) -> bool:
     """Whether the table is of a version that had no column of languages."""
     return "language" not in table.schema.names

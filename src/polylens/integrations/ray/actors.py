@@ -24,7 +24,7 @@ from polylens.documents.reader_processes import readers
 from polylens.errors import DocumentError, ImageError, InputError, StorageUnavailableError
 from polylens.library.page_embedding import PageEmbedder, embed_apart, page_row, prepare_page
 from polylens.library.reading import Opener, Step, read_files, with_words
-from polylens.types import Kind
+from polylens.types import Kind, Page
 
 Batch = dict[str, Any]
 
@@ -65,6 +65,8 @@ class Done:
     """The process that embedded it."""
     seconds: float = 0.0
     """That its model took, the page's share of the batch."""
+    row_bytes: int = 0
+    """Of its row, which stays where it was made."""
     failure: str = ""
     """Why the storage of the files cannot be used, which is no fault of the file."""
 
@@ -151,6 +153,8 @@ def _here(place: str) -> Iterator[Path]:
 class Embedding:
     """Embeds pages; each is one of a pool of actors, and has the model for itself.
 
+    Its blocks have the rows of the index in a column of their own, which the driver does not look at; see `saving`.
+
     Args:
         model: Gives the model.
         pool: The pooling factor of the index's multi-vectors.
@@ -162,6 +166,7 @@ class Embedding:
 
     def __call__(self, batch: Batch) -> Batch:
         done: list[Done] = unpacked(batch)
+        rows = np.full(len(done), b"", object)
         ready: dict[int, tuple[Any, ...]] = {}
         for at, each in enumerate(done):
             if each.step.page is not None:
@@ -179,12 +184,20 @@ class Embedding:
             if isinstance(embedding, str):
                 done[at] = _refused(each, embedding)
                 continue
-            row = page_row(each.kind, each.step.page, embedding, self._pool)
-            page = replace(each.step.page, image=None)  # the driver has no use for the picture
-            done[at] = replace(each, step=replace(each.step, page=page, row=row), actor=os.getpid(), seconds=seconds)
-        return packed(done)
+            rows[at] = pickle.dumps(page_row(each.kind, each.step.page, embedding, self._pool), protocol=5)
+            done[at] = replace(each, actor=os.getpid(), seconds=seconds, row_bytes=len(rows[at]))
+        return {
+            **packed([replace(each, step=_without_content(each.step)) for each in done]),
+            "row": rows,
+            "file": np.array([each.step.file for each in done], np.int64),
+            "page": np.array([each.step.page.number if each.step.page else 0 for each in done], np.int64),
+        }
+
+
+def _without_content(step: Step[int]) -> Step[int]:
+    """A step as the driver needs it: which page it is, and what befell it."""
+    return step if step.page is None else replace(step, page=Page(step.page.number, None, ""))
 
 
 def _refused(each: Done, reason: str) -> Done:
-    assert each.step.page is not None
-    return replace(each, step=replace(each.step, page=replace(each.step.page, image=None), refused=reason))
+    return replace(each, step=replace(each.step, refused=reason))

@@ -1,9 +1,10 @@
 """Many files embedded into one index by a Ray cluster.
 
-The driver is an update like any other (`library.update`): it compares the source with the index by content hash, and it
-alone commits, each file whole, every 64 pages or 5 seconds. Between its plan and its commits Ray reads the files on
-actors of their own and embeds the pages on others. So a file counts once whatever dies: an actor's batch is repeated by
-Ray, and what a driver had not committed is found new by the next one.
+The driver is an update like any other (`library.update`): it compares the source with the index by content hash, and
+says what is committed when, each file whole, every 64 pages or 5 seconds. Between its plan and that Ray reads the files
+on actors of their own, embeds the pages on others, and one more commits them (`saving`): no vector comes to the driver.
+So a file counts once whatever dies: an actor's batch or commit is repeated by Ray, and what a driver had not committed
+is found new by the next one.
 """
 
 from __future__ import annotations
@@ -11,18 +12,21 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from polylens.errors import InputError, PolylensError, StorageUnavailableError
-from polylens.integrations.ray.actors import Batch, Done, Embedding, Model, Reading, ToRead, packed, unpacked
+from polylens.integrations.ray.actors import Done, Embedding, Model, Reading, ToRead, packed, unpacked
+from polylens.integrations.ray.saving import RowApart, RowsApart, outline, start_saving
 from polylens.library.page_embedding import PageEmbedder
 from polylens.library.progress import Report, UpdateProgress
 from polylens.library.reading import File, Step
 
 if TYPE_CHECKING:
+    from polylens.index.table.mandate import Committed, Mandate
+    from polylens.index.table.schema import FilePages
     from polylens.library.library import Library
 
 BATCH_PAGES = 8  # pages that a model is handed at a time
@@ -37,11 +41,16 @@ class Work:
     """Seconds that the model computed, by the process of the actor."""
     pages: dict[int, int] = field(default_factory=dict)
     """Pages that each embedded."""
+    bytes_here: int = 0
+    """Bytes of what this process was told of the pages."""
+    bytes_apart: int = 0
+    """Bytes of the rows of the pages, vectors and texts, which did not come here."""
 
     def note(self, done: Done) -> None:
         """Count a page."""
         self.seconds[done.actor] = self.seconds.get(done.actor, 0.0) + done.seconds
         self.pages[done.actor] = self.pages.get(done.actor, 0) + 1
+        self.bytes_apart += done.row_bytes
 
     def share(self, wall: float) -> float:
         """The share of the time that the models computed.
@@ -53,7 +62,7 @@ class Work:
 
 
 class RayExecutor:
-    """Reads and embeds the files of an update on a Ray cluster; `Library.update(executor=...)` takes one.
+    """Reads, embeds and saves the files of an update on a Ray cluster; `Library.update(executor=...)` takes one.
 
     Args:
         model: What the embedding actors load, or a function that gives it.
@@ -77,6 +86,7 @@ class RayExecutor:
         self.work = Work()
         self._model, self._max_pixels, self._address = model, max_pixels, address
         self._embedders, self._readers, self._gpus = embedders, readers, gpus
+        self._saving: Any = None  # the handle of the actor that commits, while there are steps
 
     @contextlib.contextmanager
     def steps(
@@ -84,14 +94,34 @@ class RayExecutor:
         files: Iterable[tuple[File, Path | str]],
         *,
         only: Callable[[File], frozenset[int]],
-        pool: int,
+        mandate: Mandate,
         ocr: str,
     ) -> Iterator[Iterator[Step[File]]]:
         """The steps in any order; see `library.reading.Executor`."""
         connect(self._address)
+        import ray
+
         known = list(files)
         jobs = [ToRead(at, str(place), tuple(sorted(only(file)))) for at, (file, place) in enumerate(known)]
-        yield self._steps([file for file, _ in known], self._dataset(jobs, pool, ocr))
+        self._saving = start_saving(mandate, _credentials())
+        try:
+            yield self._steps([file for file, _ in known], self._dataset(jobs, mandate.manifest.pool, ocr))
+            ray.get(self._saving.close.remote())  # or its presence would hold back the compacting that follows
+        finally:
+            ray.kill(self._saving)
+            self._saving = None
+
+    def rows(self, *, only_some: bool) -> RowsApart:
+        """Keeps where the rows of one file lie; see `library.reading.Executor`."""
+        return RowsApart(only_some=only_some)
+
+    def commit(self, files: Sequence[FilePages], removed: Sequence[str]) -> Committed:
+        """Commits files by an actor; see `library.reading.Executor`."""
+        import ray
+
+        with _told():
+            done: Committed = ray.get(self._saving.commit.remote(files, removed))
+        return done
 
     def _dataset(self, jobs: list[ToRead], pool: int, ocr: str) -> Any:
         import ray
@@ -128,31 +158,55 @@ class RayExecutor:
         )
 
     def _steps(self, files: list[File], dataset: Any) -> Iterator[Step[File]]:
-        from ray.exceptions import RayError
-
-        try:
+        with _told():
             yield from self._unpacked(files, dataset)
-        except RayError as error:
-            cause = getattr(error, "cause", None) or error
-            raise PolylensError(
-                f"an actor of Ray failed ({str(cause).strip().splitlines()[-1]}); what was saved stays, and the same "
-                "command goes on from there"
-            ) from error
 
     def _unpacked(self, files: list[File], dataset: Any) -> Iterator[Step[File]]:
-        batch: Batch
         seen: set[tuple[int, int]] = set()  # pages, in case a batch that Ray repeats was delivered already
-        for batch in dataset.iter_batches(batch_size=None, batch_format="numpy", prefetch_batches=1):
-            for done in unpacked(batch):
-                if done.failure:
-                    raise StorageUnavailableError(done.failure)
-                step: Step[int] = done.step
-                if step.page is not None:
-                    if (step.file, step.page.number) in seen:
-                        continue
-                    seen.add((step.file, step.page.number))
-                    self.work.note(done)
-                yield replace(step, file=files[step.file])  # type: ignore[arg-type, misc]
+        for block, done in self._outlines(dataset):
+            if done.failure:
+                raise StorageUnavailableError(done.failure)
+            step: Step[int] = done.step
+            row: RowApart | None = None
+            if step.page is not None:
+                if (step.file, step.page.number) in seen:
+                    continue
+                seen.add((step.file, step.page.number))
+                self.work.note(done)
+                row = RowApart(step.file, step.page.number, block) if done.row_bytes else None
+            yield replace(step, file=files[step.file], row=row)  # type: ignore[arg-type, misc]
+
+    def _outlines(self, dataset: Any) -> Iterator[tuple[Any, Done]]:
+        """What was done of each page, with the reference to the block of its row, which stays where it is."""
+        import ray
+
+        outlined = ray.remote(num_cpus=0)(outline)
+        for bundle in dataset.iter_internal_ref_bundles():
+            for block in bundle.block_refs:
+                steps: list[bytes] = ray.get(outlined.remote(block))
+                self.work.bytes_here += sum(map(len, steps))
+                yield from ((block, done) for done in unpacked({"step": steps}))
+
+
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    """A block in which errors of Ray become errors of this package.
+
+    Raises:
+        PolylensError: What an actor that commits raised; or an actor failed.
+    """
+    from ray.exceptions import RayError
+
+    try:
+        yield
+    except RayError as error:
+        cause = getattr(error, "cause", None) or error
+        if isinstance(cause, PolylensError) and isinstance(error, PolylensError):
+            raise cause from error
+        raise PolylensError(
+            f"an actor of Ray failed ({str(cause).strip().splitlines()[-1]}); what was saved stays, and the same "
+            "command goes on from there"
+        ) from error
 
 
 def _credentials() -> dict[str, str]:

@@ -6,11 +6,9 @@ import io
 import json
 import uuid
 import zipfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, BinaryIO, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -139,42 +137,39 @@ def pack(classifier: Classifier) -> bytes:
     return buffer.getvalue()
 
 
-def read_record(path: Path) -> ClassifierRecord:
+def read_record(file: BinaryIO, classifier_id: str) -> ClassifierRecord:
     """Reads the record in a file, and leaves the weights alone.
 
-    Raises:
-        Exception: One of `UNREADABLE`.
-    """
-    with _arrays_of(path) as arrays:
-        return _parse_record(arrays, path)
-
-
-def read_classifier(path: Path) -> Classifier:
-    """Reads a classifier from a file.
+    Args:
+        file: The file.
+        classifier_id: The classifier that it is named for.
 
     Raises:
         Exception: One of `UNREADABLE`.
     """
-    with _arrays_of(path) as arrays:
-        record, weights = _parse_record(arrays, path), arrays["weights"]
+    return _parse_record(_arrays_of(file), classifier_id)
+
+
+def read_classifier(file: BinaryIO, classifier_id: str) -> Classifier:
+    """Reads a classifier from a file; arguments and errors as for `read_record`."""
+    arrays = _arrays_of(file)
+    record, weights = _parse_record(arrays, classifier_id), arrays["weights"]
     if weights.dtype != np.float32 or weights.ndim != 2 or len(weights) != len(record.labels):
         raise ValueError(f"weights are {weights.dtype} {list(weights.shape)} for {len(record.labels)} labels")
     return with_weights(record, weights)
 
 
-@contextmanager
-def _arrays_of(path: Path) -> Iterator[Mapping[str, npt.NDArray[Any]]]:
-    with path.open("rb") as file:  # numpy itself leaves a damaged file open
-        arrays = np.load(file, allow_pickle=False)
-        if isinstance(arrays, np.ndarray):
-            raise ValueError("it holds a single array")
-        yield arrays
+def _arrays_of(file: BinaryIO) -> Mapping[str, npt.NDArray[Any]]:
+    arrays = np.load(file, allow_pickle=False)
+    if isinstance(arrays, np.ndarray):
+        raise ValueError("it holds a single array")
+    return arrays
 
 
-def _parse_record(arrays: Mapping[str, npt.NDArray[Any]], path: Path) -> ClassifierRecord:
+def _parse_record(arrays: Mapping[str, npt.NDArray[Any]], classifier_id: str) -> ClassifierRecord:
     values = json.loads(arrays["record"].tobytes())
     record = ClassifierRecord(**{**values, "labels": tuple(values["labels"])})
-    if record.classifier_id != path.stem or canonical_id(path.stem) != path.stem:
+    if record.classifier_id != classifier_id or canonical_id(classifier_id) != classifier_id:
         raise ValueError(f"it is named for another classifier than {record.classifier_id}")
     texts = (record.owner, record.model, record.model_id, record.created_at, record.updated_at, *record.labels)
     if not all(isinstance(text, str) for text in texts) or record.access not in get_args(Access):
