@@ -12,6 +12,11 @@ import pytest
 from tests.support.root import ROOT
 from tests.support.waiting import HANG, PROGRAM_HANG
 
+# Samples of many pages, or that no question is about: without them it takes half as long.
+LONG = (
+    *("annual-report-2024.pdf", "anemometer-handbook.pdf", "tide-forecast-slides.pdf", "budget-2025.pdf"),
+    *("invoice-2024-0533.pdf", "logbook-1962.pdf", "minutes-2024-09.pdf", "red-bicycle.jpg", "sailing-boat.png"),
+)
 INSTALL_HANG = 3600  # seconds; most of them are for torch to arrive
 
 
@@ -64,8 +69,11 @@ def check(printed: str) -> None:
     assert "polylens open samples" in closing
 
 
-def test_a_fresh_clone_finds_things_offline(clone: Path) -> None:
+@pytest.mark.parametrize("left_out", [LONG, pytest.param((), marks=pytest.mark.slow)], ids=["short", "whole"])
+def test_a_fresh_clone_finds_things_offline(clone: Path, left_out: tuple[str, ...]) -> None:
     """With the packages that run this test; what is imported of polylens is the clone's own."""
+    for name in left_out:
+        (clone / "samples" / name).unlink()
     (clone / ".venv").mkdir()
     (clone / ".venv/bin").symlink_to(Path(sys.executable).parent)
     (clone / ".venv/.run").touch()

@@ -113,7 +113,8 @@ def test_languages_that_cannot_be_written_are_an_error_and_leave_it_as_it_was(
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs processes that fork and die")
-def test_killed_at_any_moment_it_has_all_languages_or_none(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("deaths", "ends"), [(3, 1), pytest.param(8, 3, marks=pytest.mark.slow)])
+def test_killed_at_any_moment_it_has_all_languages_or_none(tmp_path: Path, deaths: int, ends: int) -> None:
     folder, rng = tmp_path / "folder", random.Random(0)
     folder.mkdir()
     for number in range(200):
@@ -122,7 +123,7 @@ def test_killed_at_any_moment_it_has_all_languages_or_none(tmp_path: Path) -> No
     rows, told = contents(folder), languages(folder)
     nursery, died, through, longest = Nursery(folder), 0, 0, 0.12
     try:
-        while died < 8 or through < 3:
+        while died < deaths or through < ends:
             age(folder)
             said = nursery.run("upgrade", rng.uniform(0.0, longest))
             longest *= 0.9 if "complete" in said else 1.1  # both happen, however fast the machine is just now

@@ -361,7 +361,7 @@ class TestFollowing:
         copies = tmp_path / "many"
         copies.mkdir()
         for number in range(6):
-            pixels = np.random.default_rng(number).integers(0, 256, (600, 600, 3), dtype=np.uint8)
+            pixels = np.random.default_rng(number).integers(0, 256, (300, 300, 3), dtype=np.uint8)
             PIL.Image.fromarray(pixels).save(copies / f"{number}.png")
         with serving("--library", str(copies), home=tmp_path) as running:
             until(lambda: (now := state(running))["files"] or (now["updating"] or {}).get("total_pages"))
