@@ -284,8 +284,8 @@ class TestRuns:
     def test_two_processes_are_one_with_the_whole_batch(
         self, base: Path, files: Files, whole: tuple[Path, list[TrainingProgress]], tmp_path: Path
     ) -> None:
-        train_together(SCRIPT, files.folder, base, tmp_path, logs=tmp_path / "logs", variables=variables())
-        one, two = (weights(folder / "3-hard/model") for folder in (whole[0], tmp_path))
+        train_together(SCRIPT, files.folder, base, tmp_path / "of-2", logs=tmp_path, variables=variables())
+        one, two = (weights(folder / "3-hard/model") for folder in (whole[0], tmp_path / "of-2"))
         before = weights(base)
         assert one.keys() == two.keys()
         moved = {name: (one[name] - before[name]).abs().max() for name in one if one[name].shape == before[name].shape}
