@@ -80,9 +80,9 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket, "getaddrinfo", guarded_getaddrinfo)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def endpoint() -> Iterator[str]:
-    """The address of a local S3 server."""
+    """The address of a local S3 server, where each test has a bucket of its own."""
     with buckets.running() as endpoint:
         yield endpoint
 

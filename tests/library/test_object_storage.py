@@ -329,14 +329,11 @@ class TestWhichIndex:
         ]
 
 
-@contextlib.contextmanager
-def a_bucket_of_its_own(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """The address of a server that may be spoilt, with the bucket `shelf`."""
-    with buckets.running() as endpoint:
-        for name, value in buckets.environment(endpoint).items():
-            monkeypatch.setenv(name, value)
-        buckets.make_bucket(endpoint, "shelf")
-        yield endpoint
+@pytest.fixture
+def refuse(endpoint: str) -> Iterator[Callable[..., None]]:
+    """When called, the server refuses every request until the end of the test."""
+    yield lambda *_: buckets.ask_for_credentials(endpoint)
+    buckets.ask_for_credentials(endpoint, asks=False)
 
 
 class TestErrors:
@@ -354,53 +351,55 @@ class TestErrors:
         with pytest.raises(StorageUnavailableError, match=r"http://127\.0\.0\.1:9 does not answer.*AWS_ENDPOINT_URL"):
             Library.open(shelf)
 
-    def test_unknown_credentials(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        with a_bucket_of_its_own(monkeypatch) as endpoint:
-            buckets.ask_for_credentials(endpoint)
-            with pytest.raises(
-                StorageUnavailableError, match=r"refuses \(InvalidAccessKeyId\); check AWS_ACCESS_KEY_ID"
-            ):
-                Store.create("s3://shelf/papers", "model", 32)
+    def test_unknown_credentials(self, shelf: str, refuse: Callable[..., None]) -> None:
+        refuse()
+        with pytest.raises(StorageUnavailableError, match=r"refuses \(InvalidAccessKeyId\); check AWS_ACCESS_KEY_ID"):
+            Store.create(shelf, "model", 32)
 
     def test_the_storage_goes_away_meanwhile(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(saving, "COMMIT_PAGES", 8)
-        with a_bucket_of_its_own(monkeypatch):
+        with buckets.running() as endpoint:
+            for name, value in buckets.environment(endpoint).items():
+                monkeypatch.setenv(name, value)
+            buckets.make_bucket(endpoint, "shelf")
             library = Library(folder, FakeEmbedder(), index="s3://shelf/papers")
             library.update()
         with pytest.raises(StorageUnavailableError, match="does not answer"):
             library.search("word7")
 
-    def test_the_storage_refuses_in_the_middle_of_reading(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        with a_bucket_of_its_own(monkeypatch) as endpoint:
-            Library(folder, FakeEmbedder(), index="s3://shelf/papers").update()
-            store = Store.open("s3://shelf/papers")
-            snapshot, query = store.snapshot(), np.eye(store.dim, dtype=np.float32)[0]
-            buckets.ask_for_credentials(endpoint)
-            reads: list[Callable[[], Any]] = [
-                snapshot.files,
-                lambda: snapshot.num_pages(["07.txt"]),
-                lambda: snapshot.row_of("07.txt", 1),
-                lambda: snapshot.pages_of("07.txt"),
-                lambda: snapshot.dense_candidates(query, 3),
-                lambda: snapshot.text_candidates("word7", 3),
-                lambda: snapshot.dense_of(0),
-                lambda: snapshot.multivectors([0]),
-                lambda: snapshot.fetch([0]),
-                lambda: list(snapshot.batches()),
-                lambda: snapshot.table(["file"]),
-                store.snapshot,
-            ]
-            for read in reads:
-                with pytest.raises(StorageUnavailableError, match=r"refuses.*; check AWS_ACCESS_KEY_ID"):
-                    read()
+    def test_the_storage_refuses_in_the_middle_of_reading(
+        self, folder: Path, shelf: str, refuse: Callable[..., None]
+    ) -> None:
+        Library(folder, FakeEmbedder(), index=shelf).update()
+        store = Store.open(shelf)
+        snapshot, query = store.snapshot(), np.eye(store.dim, dtype=np.float32)[0]
+        refuse()
+        reads: list[Callable[[], Any]] = [
+            snapshot.files,
+            lambda: snapshot.num_pages(["07.txt"]),
+            lambda: snapshot.row_of("07.txt", 1),
+            lambda: snapshot.pages_of("07.txt"),
+            lambda: snapshot.dense_candidates(query, 3),
+            lambda: snapshot.text_candidates("word7", 3),
+            lambda: snapshot.dense_of(0),
+            lambda: snapshot.multivectors([0]),
+            lambda: snapshot.fetch([0]),
+            lambda: list(snapshot.batches()),
+            lambda: snapshot.table(["file"]),
+            store.snapshot,
+        ]
+        for read in reads:
+            with pytest.raises(StorageUnavailableError, match=r"refuses.*; check AWS_ACCESS_KEY_ID"):
+                read()
 
-    def test_storage_that_refuses_is_no_damage(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        with a_bucket_of_its_own(monkeypatch) as endpoint:
-            library = Library(folder, FakeEmbedder(), index="s3://shelf/papers")
-            library.update()
-            monkeypatch.setattr(doctor, "_check_disk", lambda *_: buckets.ask_for_credentials(endpoint))
-            with pytest.raises(StorageUnavailableError, match="refuses"):
-                doctor.examine(library, model=False)
+    def test_storage_that_refuses_is_no_damage(
+        self, folder: Path, shelf: str, refuse: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        library = Library(folder, FakeEmbedder(), index=shelf)
+        library.update()
+        monkeypatch.setattr(doctor, "_check_disk", refuse)
+        with pytest.raises(StorageUnavailableError, match="refuses"):
+            doctor.examine(library, model=False)
 
     def test_without_the_extra(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, "obstore.store", None)

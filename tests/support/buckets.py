@@ -45,9 +45,9 @@ def make_bucket(endpoint: str, name: str) -> None:
     _send("PUT", f"{endpoint}/{name}")
 
 
-def ask_for_credentials(endpoint: str) -> None:
-    """Makes the server refuse every request from here on, as for unknown credentials."""
-    _send("POST", f"{endpoint}/moto-api/reset-auth", b"0")
+def ask_for_credentials(endpoint: str, asks: bool = True) -> None:
+    """Makes the server refuse every request from here on, as for unknown credentials, or answer every one again."""
+    _send("POST", f"{endpoint}/moto-api/reset-auth", b"0" if asks else b"inf")  # requests before it begins to ask
 
 
 def _send(method: str, address: str, body: bytes = b"") -> None:
