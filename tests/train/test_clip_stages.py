@@ -228,7 +228,7 @@ class TestRuns:
         assert first["temperature"] == pytest.approx(math.exp(-scales[1]), abs=1e-6)
 
     def test_it_learns_and_what_comes_out_is_a_model(self, base: Path, files: Files, tmp_path: Path) -> None:
-        """In a process that does not check shapes, which would take most of the time."""
+        """In a process that does not check shapes, for which 170 steps are long."""
         recipe, model = files.long_recipe(base), tmp_path / "3-hard/model"
         assert spawn(files, base, tmp_path, recipe="long_recipe").wait(PROGRAM_HANG) == 0
         for part in recipe.parts:

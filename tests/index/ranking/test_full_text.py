@@ -164,7 +164,7 @@ def test_scores_are_bm25(tmp_path: Path) -> None:
     with Store.create(tmp_path, "model", DIM) as store:
         store.commit([file("a", *texts)])
         full_text.keep_current(store._table)
-        store._table.create_index("text", config=full_text.TOKENISER)  # of all pages, however few
+        store._table.create_index("text", config=full_text.tokeniser())  # of all pages, however few
         hits = {page.page: page.text_score for page in store.snapshot().text_candidates("mast sail", 9)}
     documents = [re.findall(r"\w+", text) for text in texts]
     written = [words for words in documents if words]
@@ -253,7 +253,7 @@ class TestLongWords:
     def test_found(self, tmp_path: Path) -> None:
         with Store.create(tmp_path, "m", DIM) as store:
             store.commit([file("a.txt", *self.WORDS)])
-            store._table.create_index("text", config=full_text.TOKENISER)  # of all pages, however few
+            store._table.create_index("text", config=full_text.tokeniser())  # of all pages, however few
         assert [self.found(tmp_path, word) for word in self.WORDS] == [[n] for n in range(1, len(self.WORDS) + 1)]
 
     def test_an_index_without_them_is_made_anew(self, tmp_path: Path) -> None:

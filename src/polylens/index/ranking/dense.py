@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from lancedb.index import IvfFlat
 
 from polylens.types import FloatArray
 
@@ -43,6 +42,8 @@ def is_behind(table: Any) -> bool:
 
 def index(table: Any) -> None:
     """Make the index, or make it anew, in one new version of the table: a search sees the old index or the new one."""
+    from lancedb.index import IvfFlat
+
     table.create_index("dense", config=IvfFlat(distance_type="dot"), replace=True)
 
 

@@ -10,10 +10,11 @@ import math
 import re
 import unicodedata
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from lancedb.index import FTS
-from lancedb.query import MatchQuery
+if TYPE_CHECKING:
+    from lancedb.index import FTS
+    from lancedb.query import MatchQuery
 
 UNINDEXED = 256
 """Pages that may be missing from the index: they cost a search 12 ms; indexing takes 40 us per page of the library."""
@@ -27,25 +28,30 @@ MAX_WORD_BYTES = 256
 """Bytes in UTF-8 from which on a word is not indexed. LanceDB's own limit of 40 leaves out Russian words of 20 letters,
 Georgian ones of 14, and checksums; what is longer than this one is data in letters."""
 
-TOKENISER = FTS(
-    # Words by the Unicode rules, with dictionaries where a script has no spaces: "发票" is found in 水管工的发票在五月,
-    # which "simple" keeps as one token. Plain "icu" keeps "plumber's" and "l'électricien" whole; this one splits them.
-    # "ngram" finds parts of words, hence pages that have none of the words; fused, it ranks no better (docs/log.md).
-    base_tokenizer="icu/split",
-    lower_case=True,
-    ascii_folding=True,  # "strasse" finds Straße
-    # Both are of one language, and a library has many.
-    stem=False,
-    remove_stop_words=False,
-    max_token_length=MAX_WORD_BYTES,
-)
-
-
 WORD = re.compile(r"\w+")
 # Scripts written without spaces: a "word" there is a whole clause.
 UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]+")
 _UNSPACED_LETTERS = 2  # of a word, about
 _UNACCENTED = {"ß": "ss", "æ": "ae", "œ": "oe", "ø": "o", "ł": "l", "đ": "d", "ð": "d", "þ": "th", "ı": "i"}
+
+
+def tokeniser() -> FTS:
+    """How texts are cut into words."""
+    from lancedb.index import FTS  # takes seconds to import, which a server without a library need not wait for
+
+    return FTS(
+        # Words by the Unicode rules, with dictionaries where a script has no spaces: "发票" is found in
+        # 水管工的发票在五月, which "simple" keeps as one token. Plain "icu" keeps "plumber's" and "l'électricien" whole;
+        # this one splits them. "ngram" finds parts of words, hence pages that have none of the words; fused, it ranks
+        # no better (docs/log.md).
+        base_tokenizer="icu/split",
+        lower_case=True,
+        ascii_folding=True,  # "strasse" finds Straße
+        # Both are of one language, and a library has many.
+        stem=False,
+        remove_stop_words=False,
+        max_token_length=MAX_WORD_BYTES,
+    )
 
 
 def keep_current(table: Any, *, growing: bool = False) -> None:
@@ -56,7 +62,7 @@ def keep_current(table: Any, *, growing: bool = False) -> None:
 
 def index(table: Any) -> None:
     """Make the index, or make it anew, in one new version of the table: a search sees the old index or the new one."""
-    table.create_index("text", config=TOKENISER, replace=True)
+    table.create_index("text", config=tokeniser(), replace=True)
 
 
 def is_behind(table: Any, *, growing: bool = False) -> bool:
@@ -90,6 +96,8 @@ def matches(table: Any, words: str, n: int, where: str | None) -> Iterator[dict[
         n: Most pages returned.
         where: SQL condition that narrows the pages before anything is ranked; None for every page.
     """
+    from lancedb.query import MatchQuery
+
     words = normalised(words)[:MAX_WORDS_CHARS]
     rows = _rows(table, MatchQuery(words, "text"), n, where)
     near = " ".join(folded(word) for word in WORD.findall(words) if may_be_misspelt(word))
