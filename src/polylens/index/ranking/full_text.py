@@ -41,9 +41,9 @@ def tokeniser() -> FTS:
 
     return FTS(
         # Words by the Unicode rules, with dictionaries where a script has no spaces: "发票" is found in
-        # 水管工的发票在五月, which "simple" keeps as one token. Plain "icu" keeps "plumber's" and "l'électricien" whole;
-        # this one splits them. "ngram" finds parts of words, hence pages that have none of the words; fused, it ranks
-        # no better (docs/log.md).
+        # 水管工的发票在五月, which "simple" keeps as one token. Plain "icu" keeps "plumber's" and "l'électricien"
+        # whole; this one splits them. "ngram" finds parts of words, hence pages that have none of the words; fused,
+        # it ranks no better (docs/log.md).
         base_tokenizer="icu/split",
         lower_case=True,
         ascii_folding=True,  # "strasse" finds Straße
