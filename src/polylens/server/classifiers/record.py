@@ -163,7 +163,7 @@ def _arrays_of(file: BinaryIO) -> Mapping[str, npt.NDArray[Any]]:
     arrays = np.load(file, allow_pickle=False)
     if isinstance(arrays, np.ndarray):
         raise ValueError("it holds a single array")
-    return arrays  # type: ignore[no-any-return]
+    return arrays
 
 
 def _parse_record(arrays: Mapping[str, npt.NDArray[Any]], classifier_id: str) -> ClassifierRecord:
