@@ -331,6 +331,8 @@ def test_a_table_learns_pairs_and_answers_and_resumes_exactly(school: schooling.
     again: list[int] = []
     parts = table.teach(rows.clone(), tmp_path / "parts.safetensors", lambda step, _loss: again.append(step))
     assert again == list(range(15, 41)) and torch.equal(parts, whole)
+    with pytest.raises(InputError, match=r"must be \[319, 32\], as tokenizer .*, got \[320, 32\]"):
+        table.teach(rows[:-1].clone(), tmp_path / "parts.safetensors")
 
 
 def test_pairs_with_the_same_english_side_are_no_negatives(school: schooling.Schooling, tmp_path: Path) -> None:

@@ -79,4 +79,14 @@ def lessons(languages: tuple[str, ...] | None = ("en", *LANGUAGES)) -> Lessons:
         prompt_name="query",
         texts_to_measure=65_536,
         texts_to_read=400_000,
+        table=TableLessons(
+            steps=400,
+            pairs_a_step=1024,
+            texts_a_step=1024,
+            longest=64,
+            learning_rate=3e-3,
+            temperature=0.05,
+            rare=1e-3,
+            checkpoint_every=50,
+        ),
     )

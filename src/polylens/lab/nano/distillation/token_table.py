@@ -30,6 +30,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from polylens.atomic import write_beside
+from polylens.errors import InputError
 from polylens.lab.corpora.streams import PairDraws
 from polylens.lab.nano.distillation.objective import distribution, divergence, partners
 from polylens.lab.nano.distillation.plan import Distillation, TableLessons
@@ -133,7 +134,7 @@ class TableSchool:
         """The share of each token among those of the answered texts, `[V]`."""
         counts = np.ones(size)
         for text in self._answered.texts:
-            counts += np.bincount(self._cut(text, self._prompts[0]), minlength=size)
+            np.add.at(counts, self._cut(text, self._prompts[0]), 1)
         return torch.from_numpy(counts / counts.sum()).float()
 
     def teach(self, rows: Tensor, path: Path, told: Callable[[int, float], None] = lambda _step, _loss: None) -> Tensor:
@@ -143,6 +144,9 @@ class TableSchool:
             rows: The table at the beginning; it is changed.
             path: The file, which is written every few steps and at the end.
             told: Called after each step with its number and loss.
+
+        Raises:
+            InputError: The file has a table of another size.
         """
         rows = F.normalize(self._silenced(rows), dim=1)
         state = {"rows": rows, "first": torch.zeros_like(rows), "second": torch.zeros_like(rows)}
@@ -150,6 +154,11 @@ class TableSchool:
         if path.exists():
             kept = load_file(path)
             step = int(kept.pop("step"))
+            if kept["rows"].shape != rows.shape:
+                raise InputError(
+                    f"the table in {path} must be {list(rows.shape)}, as tokenizer and teacher of this run have it, "
+                    f"got {list(kept['rows'].shape)}; delete the file to teach it anew"
+                )
             state = {name: tensor.to(rows) for name, tensor in kept.items()}
         first, began = step, time.monotonic()
         while step < self._plan.steps:
