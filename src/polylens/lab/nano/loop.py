@@ -76,7 +76,8 @@ def train(
     _begin(recipe, folder)
     lessons = None if recipe.lessons is None else Schooling(recipe.lessons, folder)
     tokenizer = _tokenizer(recipe, folder, lessons)
-    processor, trainee = kit_of(recipe).make_processor(recipe, tokenizer), _beginner(recipe, tokenizer, lessons)
+    processor = kit_of(recipe).make_processor(recipe, tokenizer)
+    trainee = _beginner(recipe, processor, lessons)
     optimisers = make_optimisers(trainee, recipe.weight_decay)
     start = load_state(folder / "checkpoint", dict(trainee.named_parameters()), optimisers)
     total = sum(stage.steps for stage in recipe.stages)
@@ -109,12 +110,13 @@ def train(
     return folder / "model"
 
 
-def _beginner(recipe: Recipe, tokenizer: Tokenizer, lessons: Schooling | None) -> Trainee:
+def _beginner(recipe: Recipe, processor: PixelProcessor, lessons: Schooling | None) -> Trainee:
     """The model as it is before the first step, on the device."""
     trainee = kit_of(recipe).make_trainee(recipe)
-    initialise(trainee, recipe.seed, tokenizer)
+    initialise(trainee, recipe.seed, processor.tokenizer)
     if lessons is not None:
-        lessons.begin_table(trainee.get_parameter("model.decoder.embed.weight"), tokenizer)
+        assert recipe.distillation is not None
+        lessons.begin(trainee, processor, recipe.distillation)
     if recipe.tower_of is not None:
         _take_tower(trainee, recipe.tower_of)
     trainee.to(processes().device)

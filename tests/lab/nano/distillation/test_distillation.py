@@ -22,8 +22,10 @@ from polylens.lab.nano.distillation import plan as plans
 from polylens.lab.nano.distillation import schooling
 from polylens.lab.nano.distillation import targets as targets_of
 from polylens.lab.nano.distillation.objective import distribution, divergence, lesson_losses, partners
-from polylens.lab.nano.distillation.plan import Distillation, Lessons
+from polylens.lab.nano.distillation.plan import Distillation, Lessons, TableLessons
 from polylens.lab.nano.distillation.targets import compute_targets, load_targets, save_targets
+from polylens.lab.nano.distillation.token_table import Answered, TableSchool, begin_decoder, text_vectors, weighted
+from polylens.lab.nano.initial_weights import initialise
 from polylens.lab.nano.kits.table import kit_of
 from polylens.lab.nano.loop import train
 from polylens.lab.nano.nano_meaning_recipe import nano_meaning
@@ -39,8 +41,20 @@ def teacher(tmp_path: Path) -> Teacher:
     return load_teacher(tmp_path / "tiny.bin", sha256=None, dtype="float32")
 
 
+TABLE = TableLessons(
+    steps=6,
+    pairs_a_step=24,
+    texts_a_step=24,
+    longest=16,
+    learning_rate=0.02,
+    temperature=0.05,
+    rare=0.01,
+    checkpoint_every=2,
+)
+
+
 def some_lessons(**changes: object) -> Lessons:
-    few = replace(plans.lessons(), shares={"help": 1.0}, pair_shares={"help": 1.0})
+    few = replace(plans.lessons(), shares={"help": 1.0}, pair_shares={"help": 1.0}, table=TABLE)
     return replace(few, texts_to_measure=48, texts_to_read=48, **changes)  # type: ignore[arg-type]
 
 
@@ -255,3 +269,96 @@ def test_a_decoder_of_another_width_than_the_teachers_is_refused(school: schooli
     recipe = replace(small(), model=nano_meaning().model)
     with pytest.raises(InputError, match="must be as wide as its teacher, 32, got 384"):
         school.batches(recipe, None)  # type: ignore[arg-type]  # it is refused before the processor is used
+
+
+def table_school(school: schooling.Schooling, tmp_path: Path, **changes: object) -> tuple[TableSchool, torch.Tensor]:
+    """A school of the small source's texts, and a table of random rows."""
+    recipe = small()
+    assert recipe.distillation is not None
+    processor = kit_of(recipe).make_processor(recipe, loop._tokenizer(recipe, tmp_path, school))
+    texts = [text for text, _ in school._sample(48)]
+    answered = Answered(texts, school.dense(texts))
+    plan = replace(TABLE, **changes)  # type: ignore[arg-type]
+    rows = torch.randn(320, WIDTH, generator=torch.Generator().manual_seed(3))
+    return TableSchool(plan, recipe.distillation, school._pairs, answered, processor), rows
+
+
+def test_a_decoder_begins_with_the_vectors_of_its_table(school: schooling.Schooling, tmp_path: Path) -> None:
+    recipe = small()
+    processor = kit_of(recipe).make_processor(recipe, loop._tokenizer(recipe, tmp_path, school))
+    trainee = kit_of(recipe).make_trainee(recipe)
+    initialise(trainee, 1, processor.tokenizer)
+    rows = torch.nn.functional.normalize(torch.randn(320, WIDTH), dim=1)
+    begin_decoder(dict(trainee.model.named_parameters()), rows, 0.5)
+    said = ["the boat aha", "de the boat", "boat"]
+    items = [processor.text(each, task=None, prompt_name="query", max_length=None) for each in said]
+    with torch.no_grad():
+        found = trainee.model.embed(items)
+    starts = torch.tensor(np.cumsum([0, *(len(item.token_ids) for item in items)])[:-1])
+    ids = torch.from_numpy(np.concatenate([item.token_ids for item in items]))
+    assert torch.allclose(found.dense[:, :-1], text_vectors(rows, ids, starts), atol=1e-5)
+    assert not found.dense[:, -1].any()
+    assert trainee.get_parameter("model.decoder.embed.weight").std().item() == pytest.approx(0.5, rel=0.05)
+    assert found.multivector is not None
+    slow = torch.nn.functional.pad(rows[ids][:, :15], (0, 1), value=0.3)  # of unit rows, so is the bias
+    assert torch.allclose(found.multivector, torch.nn.functional.normalize(slow, dim=1), atol=1e-5)
+
+
+def test_frequent_tokens_weigh_less_at_the_beginning() -> None:
+    rows = weighted(torch.randn(3, 8), torch.tensor([0.01, 0.0, 0.99]), rare=0.01)
+    assert rows[:, :-1].norm(dim=1).tolist() == pytest.approx([0.5, 1.0, 0.01], abs=1e-4)
+    assert rows.norm(dim=1).tolist() == pytest.approx([1.0] * 3)
+
+
+def test_a_table_learns_pairs_and_answers_and_resumes_exactly(school: schooling.Schooling, tmp_path: Path) -> None:
+    table, rows = table_school(school, tmp_path, steps=40)
+    losses: list[float] = []
+    whole = table.teach(rows.clone(), tmp_path / "whole.safetensors", lambda _step, loss: losses.append(loss))
+    assert len(losses) == 40 and sum(losses[-5:]) < 0.8 * sum(losses[:5])
+    assert torch.allclose(whole.norm(dim=1), torch.ones(320), atol=1e-5)
+    silent = whole[table.silent]
+    assert len(silent) >= 2 and bool((silent[:, -1] == 1.0).all())
+
+    class Stopped(Exception):
+        """As a run is that is killed."""
+
+    def stop(step: int, _loss: float) -> None:
+        if step == 15:  # between two checkpoints
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        table.teach(rows.clone(), tmp_path / "parts.safetensors", stop)
+    again: list[int] = []
+    parts = table.teach(rows.clone(), tmp_path / "parts.safetensors", lambda step, _loss: again.append(step))
+    assert again == list(range(15, 41)) and torch.equal(parts, whole)
+    with pytest.raises(InputError, match=r"must be \[319, 32\], as tokenizer .*, got \[320, 32\]"):
+        table.teach(rows[:-1].clone(), tmp_path / "parts.safetensors")
+
+
+def test_pairs_with_the_same_english_side_are_no_negatives(school: schooling.Schooling, tmp_path: Path) -> None:
+    table, _ = table_school(school, tmp_path, pairs_a_step=400)  # of 160 things that are said
+    ids, starts, answered, same = table._batch(0)
+    assert same.any() and not same.diagonal().any()
+    cut = np.split(ids.numpy(), starts.numpy()[1:])
+    assert len(cut) == 2 * 400 + len(answered)
+    for one, other in same.nonzero().tolist()[:20]:
+        assert np.array_equal(cut[one], cut[other])
+
+
+def test_a_run_begins_with_the_taught_table(
+    monkeypatch: pytest.MonkeyPatch, small_source: None, teacher: Teacher, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(schooling, "load_teacher", lambda: teacher)
+    monkeypatch.setattr(loop.shutil, "which", lambda _: None)
+    recipe = small()
+    school = schooling.Schooling(some_lessons(), tmp_path, teacher)
+    processor = kit_of(recipe).make_processor(recipe, loop._tokenizer(recipe, tmp_path, school))
+    named = dict(loop._beginner(recipe, processor, school).named_parameters())
+    table = named["model.decoder.embed.weight"].detach()
+    taught = schooling.load_file(tmp_path / "taught_table.safetensors")
+    assert int(taught["step"]) == TABLE.steps
+    cosines = torch.nn.functional.cosine_similarity(table, taught["rows"], dim=1)
+    assert torch.allclose(cosines, torch.ones_like(cosines), atol=1e-5)
+    assert named["model.decoder.norm.weight"][-1] == 0.0
+    again = dict(loop._beginner(recipe, processor, school).named_parameters())
+    assert torch.equal(again["model.decoder.embed.weight"], table)

@@ -17,6 +17,21 @@ class Lessons:
     prompt_name: str  # the teacher's prefix
     texts_to_measure: int  # texts, and half as many pairs, that the targets are computed from
     texts_to_read: int  # texts, and half as many pairs, that the tokenizer learns from
+    table: TableLessons | None = None  # None leaves each row with what its token means by itself
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TableLessons:
+    """How the table of tokens is taught before the first step, as a model without the decoder's blocks."""
+
+    steps: int
+    pairs_a_step: int  # aligned pairs, drawn anew
+    texts_a_step: int  # of those that the targets are computed from, whose answers are kept
+    longest: int  # tokens per text; a longer one is cut
+    learning_rate: float  # of rows of length 1, at the beginning; it falls to zero along a cosine
+    temperature: float  # of the contrast between pairs
+    rare: float  # share of all tokens at which a token begins with half of its weight
+    checkpoint_every: int  # steps
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,4 +79,14 @@ def lessons(languages: tuple[str, ...] | None = ("en", *LANGUAGES)) -> Lessons:
         prompt_name="query",
         texts_to_measure=65_536,
         texts_to_read=400_000,
+        table=TableLessons(
+            steps=400,
+            pairs_a_step=1024,
+            texts_a_step=1024,
+            longest=64,
+            learning_rate=3e-3,
+            temperature=0.05,
+            rare=1e-3,
+            checkpoint_every=50,
+        ),
     )

@@ -16,13 +16,17 @@ from polylens.atomic import write_beside
 from polylens.errors import InputError
 from polylens.lab.corpora.streams import PairDraws, TextDraws
 from polylens.lab.nano.distillation.lesson_batches import LessonBatch, LessonBatches
-from polylens.lab.nano.distillation.plan import Lessons
+from polylens.lab.nano.distillation.plan import Distillation, Lessons
 from polylens.lab.nano.distillation.targets import Targets, compute_targets, load_targets, save_targets
+from polylens.lab.nano.distillation.token_table import Answered, TableSchool, begin_decoder, weighted
 from polylens.lab.nano.schedule import Recipe
+from polylens.lab.nano.trainee import Trainee
 from polylens.lab.teacher.teacher import Teacher, load_teacher
 from polylens.models.protocol import Processor
 
 _log = logging.getLogger(__name__)
+
+MEASURED = "measured.safetensors"  # the teacher's vectors that the targets were computed from
 
 _TABLE_SCALE = 0.5
 """The deviation of the first numbers of the table, as that of `spelling_embeddings`."""
@@ -48,7 +52,7 @@ class Schooling:
         self._texts = TextDraws(plan.shares, plan.languages)
         self._pairs = PairDraws(plan.pair_shares, plan.languages)
         path = run / "targets.safetensors"
-        if not path.exists():
+        if not path.exists() or not (plan.table is None or (run / MEASURED).exists()):
             save_targets(self._measured(), path)
         self._targets: Targets = load_targets(path).to(self.teacher.device)
 
@@ -98,11 +102,37 @@ class Schooling:
         rows = load_file(path)["rows"]
         table[tokens] = (rows * (_TABLE_SCALE / rows.std())).to(table)
 
+    def begin(self, trainee: Trainee, processor: Processor, distillation: Distillation) -> None:
+        """Writes the table, as `begin_table` does, and teaches it where the plan says so.
+
+        Args:
+            trainee: Its decoder's blocks add nothing yet.
+            processor: Of the trainee.
+            distillation: How the answers are learned.
+        """
+        table = trainee.get_parameter("model.decoder.embed.weight")
+        self.begin_table(table, processor.tokenizer)
+        plan = self.plan.table
+        if plan is None:
+            return
+        texts = [text for text, _ in self._sample(self.plan.texts_to_measure)]
+        vectors = load_file(self._run / MEASURED)["vectors"].to(self.teacher.device).float()
+        school = TableSchool(plan, distillation, self._pairs, Answered(texts, self._targets(vectors)), processor)
+        path = self._run / "taught_table.safetensors"
+        rows = table.detach().clone()
+        if not path.exists():
+            rows = weighted(rows, school.shares(len(rows)), plan.rare)
+        rows = school.teach(rows.to(self.teacher.device), path)
+        begin_decoder(dict(trainee.model.named_parameters()), rows, _TABLE_SCALE)
+
     def _measured(self) -> Targets:
         said = self._sample(self.plan.texts_to_measure)
         texts, languages = [text for text, _ in said], [language for _, language in said]
-        vectors = self.teacher.dense(texts, self.plan.prompt_name)
-        return compute_targets(torch.from_numpy(vectors), languages, texts)
+        vectors = torch.from_numpy(self.teacher.dense(texts, self.plan.prompt_name))
+        if self.plan.table is not None:
+            with write_beside(self._run / MEASURED) as beside:
+                save_file({"vectors": vectors.half()}, beside)
+        return compute_targets(vectors, languages, texts)
 
     def _sample(self, count: int) -> list[tuple[str, str]]:
         """Texts, and both sides of half as many pairs, with the language of each."""
