@@ -2,9 +2,9 @@
 
     python benchmarks/first_stage.py [--texts 10000] [--queries 200] [--model nano] [--json FILE]
 
-Texts are the docstrings of the installed Python packages and, where LibreOffice's help is installed (package
-libreoffice-help-en-us and those of other languages), its paragraphs, which are one page each. A query is six words in a
-row of one of them. The dense stage is that of an index without token vectors: 1,024 pages.
+Texts are the passages of LibreOffice's help in all languages that are installed (Debian's package
+libreoffice-help-en-us and its kin), or else the docstrings of Python's standard library; each is a page. A query is six
+words in a row of one of them. The dense stage is that of an index without token vectors: 1,024 pages.
 """
 
 from __future__ import annotations
@@ -82,7 +82,9 @@ def texts() -> Iterator[str]:
     """What there is to read on this machine."""
     for language in help_pages.installed():
         yield from help_pages.passages(language)
-    for path in sorted(Path(sysconfig.get_paths()["purelib"]).rglob("*.py")):
+    for path in () if help_pages.installed() else sorted(Path(sysconfig.get_paths()["stdlib"]).rglob("*.py")):
+        if "site-packages" in path.parts:
+            continue
         try:
             tree = ast.parse(path.read_text(encoding="utf-8"))
         except (SyntaxError, ValueError):

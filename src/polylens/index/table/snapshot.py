@@ -305,7 +305,8 @@ class Snapshot:
         for batch in query.to_arrow().to_batches():
             vectors = multivectors(batch.column("multivector"), self.manifest.token_dim)
             found.update(zip(batch.column("_rowid").to_pylist(), vectors, strict=True))
-        return found
+        # In the order of `rows`, whatever the storage's is: the last bits of a product depend on its neighbours.
+        return {row: found[row] for row in rows if row in found}
 
     @_reading
     def fetch(self, rows: Sequence[int]) -> list[StoredPage]:
