@@ -118,7 +118,7 @@ def breaks_first(figures: Figures, pages: int, shard: int, drivers: int, p95: fl
     if shard * figures["bytes_per_page"] > 8e9:
         return "the reader's copy (8 GB): POLYLENS_INDEX_CACHE_GB, or smaller shards"
     if pages > 1_000_000:
-        return "the exact scan of dense vectors: groups (IVF) that are probed in part, or shards"
+        return "the lists of the index of token vectors, which grow with a shard: shards"
     return "nothing"
 
 
