@@ -184,3 +184,22 @@ def multivectors(column: Any, token_dim: int) -> Iterator[HalfArray]:
     vectors = column.values.flatten().to_numpy(zero_copy_only=False).reshape(-1, token_dim)
     for start, end in itertools.pairwise(starts):
         yield vectors[start:end]
+
+
+def multivectors_of(table: Any, rows: Sequence[int]) -> dict[int, HalfArray]:
+    """The multi-vectors of some rows of a table, `[T, token_dim]` each, by the rows; those that have gone are left out.
+
+    They come in the order of `rows`, whatever the storage's is: the last bits of a product depend on its neighbours.
+
+    Args:
+        table: LanceDB's table of pages.
+        rows: At least one.
+    """
+    found: dict[int, HalfArray] = {}
+    width = table.schema.field("multivector").type.value_type.list_size
+    query = table.take_row_ids(list(rows)).select(["multivector"]).with_row_id()
+    for batch in query.to_arrow().to_batches():
+        found.update(
+            zip(batch.column("_rowid").to_pylist(), multivectors(batch.column("multivector"), width), strict=True)
+        )
+    return {row: found[row] for row in rows if row in found}

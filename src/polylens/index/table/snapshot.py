@@ -20,7 +20,7 @@ from polylens.index.storage.base import Storage
 from polylens.index.table import token_index
 from polylens.index.table.conflicts import GONE
 from polylens.index.table.manifest import Manifest
-from polylens.index.table.schema import PAGE_COLUMNS, HalfArray, asks_all_pages, multivectors
+from polylens.index.table.schema import PAGE_COLUMNS, HalfArray, asks_all_pages, multivectors_of
 from polylens.index.table.upgrade import lacks_languages, lacks_words
 from polylens.types import PICTURED, FloatArray, Kind
 
@@ -298,15 +298,7 @@ class Snapshot:
     @_reading
     def multivectors(self, rows: Sequence[int]) -> dict[int, HalfArray]:
         """The multi-vectors of some pages, `[T, token_dim]` each, by their rows; those that have gone are left out."""
-        if not rows:
-            return {}
-        found: dict[int, HalfArray] = {}
-        query = self._table.take_row_ids(list(rows)).select(["multivector"]).with_row_id()
-        for batch in query.to_arrow().to_batches():
-            vectors = multivectors(batch.column("multivector"), self.manifest.token_dim)
-            found.update(zip(batch.column("_rowid").to_pylist(), vectors, strict=True))
-        # In the order of `rows`, whatever the storage's is: the last bits of a product depend on its neighbours.
-        return {row: found[row] for row in rows if row in found}
+        return multivectors_of(self._table, rows) if rows else {}
 
     @_reading
     def fetch(self, rows: Sequence[int]) -> list[StoredPage]:

@@ -22,6 +22,7 @@ from polylens.index.ranking.inverted import Segment
 from polylens.types import FloatArray
 
 FOLDER = "tokens"  # in that of LanceDB's table
+PAGES, LISTS = ".pages.arrow", ".lists.arrow"  # what a segment consists of
 FORMAT = 1
 
 Opener = Callable[[str], pa.NativeFile]
@@ -54,9 +55,6 @@ class Generation:
     @property
     def files(self) -> set[str]:
         return {self.centroids, *(each + kind for each in self.segments for kind in (PAGES, LISTS))}
-
-
-PAGES, LISTS = ".pages.arrow", ".lists.arrow"  # what a segment consists of
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,10 +29,13 @@ from polylens.index.ranking.centroids import SAMPLE, Centroids, num_centroids
 from polylens.index.ranking.inverted import Segment
 from polylens.index.storage.base import Storage
 from polylens.index.table.conflicts import retried
-from polylens.index.table.schema import BOUND_KEY, TOKENS_KEY, multivectors
+from polylens.index.table.schema import BOUND_KEY, TOKENS_KEY, multivectors_of
 from polylens.index.table.token_files import (
     FOLDER,
+    LISTS,
+    PAGES,
     Generation,
+    Opener,
     StoredSegment,
     centroids_to_bytes,
     opener,
@@ -43,6 +46,7 @@ from polylens.index.table.token_files import (
 from polylens.types import FloatArray
 
 Told = Callable[[int, int], None]
+"""Called with the pages that are done, and all that are to be."""
 
 INDEXED_FROM = 1_025
 """Pages from which on there is an index: so many fewer are all scored exactly."""
@@ -134,10 +138,14 @@ def token_index_of(table: Any) -> TokenIndex | None:
 @lru_cache(maxsize=4)
 def _mapped(folder: Path, name: str) -> TokenIndex | None:
     """A generation of files that never change, hence kept for the next search."""
-    generation = Generation.from_bytes((folder / name).read_bytes())
+    return _loaded((folder / name).read_bytes(), opener(folder))
+
+
+def _loaded(content: bytes, open_file: Opener) -> TokenIndex | None:
+    """The index that a generation consists of; None for one of a later format."""
+    generation = Generation.from_bytes(content)
     if generation is None:
         return None
-    open_file = opener(folder)
     segments = [read_segment(each, open_file) for each in generation.segments]
     return TokenIndex(generation, read_centroids(open_file(generation.centroids)), segments)
 
@@ -216,7 +224,7 @@ class _Writer:
         old = self._old()
         if old is None or self.num_pages >= RETRAINED_AT * old.generation.trained_on:
             centroids, kept, trained_on = self._trained(), [], self.num_pages
-            name = self._write("centroids.arrow", centroids_to_bytes(centroids.vectors))
+            name = self._write(".centroids.arrow", centroids_to_bytes(centroids.vectors))
             known: list[StoredSegment] = []
         else:
             centroids, name, trained_on = old.centroids, old.generation.centroids, old.generation.trained_on
@@ -237,12 +245,7 @@ class _Writer:
         """The index that there is."""
         name = generation_of(self._table)
         try:
-            generation = Generation.from_bytes(self._read(name)) if name else None
-            if generation is None:
-                return None
-            open_file = self._open
-            segments = [read_segment(each, open_file) for each in generation.segments]
-            return TokenIndex(generation, read_centroids(open_file(generation.centroids)), segments)
+            return _loaded(self._read(name), self._open) if name else None
         except (OSError, ValueError, KeyError):  # lost or broken: it is only an aid, and is made anew
             return None
 
@@ -290,7 +293,7 @@ class _Writer:
         lists = inverted.transposed(code_ends, joined, len(centroids.vectors))
         contents = segment_to_bytes(Segment(code_ends, joined, *lists), pages)
         name = uuid.uuid4().hex
-        for kind, content in zip(("pages.arrow", "lists.arrow"), contents, strict=True):
+        for kind, content in zip((PAGES, LISTS), contents, strict=True):
             self._write(kind, content, name)
         return name
 
@@ -306,17 +309,11 @@ class _Writer:
 
     def _vectors(self, rows: npt.NDArray[np.uint64]) -> list[npt.NDArray[np.float16]]:
         """The multi-vectors of some rows, in their order."""
-        query = self._table.take_row_ids(rows.tolist()).select(["multivector"]).with_row_id()
-        width = self._table.schema.field("multivector").type.value_type.list_size
-        found: dict[int, npt.NDArray[np.float16]] = {}
-        for batch in query.to_arrow().to_batches():
-            vectors = multivectors(batch.column("multivector"), width)
-            found.update(zip(batch.column("_rowid").to_pylist(), vectors, strict=True))
-        return [found[row] for row in rows.tolist()]
+        return list(multivectors_of(self._table, rows.tolist()).values())
 
     def _publish(self, generation: Generation) -> None:
         """Let a new version of the table name the files, and remove all others."""
-        name = self._write("json", generation.to_bytes())
+        name = self._write(".json", generation.to_bytes())
         told = {TOKENS_KEY: name, BOUND_KEY: str(generation.bound)}
 
         def attempt() -> None:
@@ -330,7 +327,7 @@ class _Writer:
 
     def _write(self, kind: str, content: bytes, name: str = "") -> str:
         """Write a file, and return its name."""
-        name = f"{name or uuid.uuid4().hex}.{kind}"
+        name = f"{name or uuid.uuid4().hex}{kind}"
         self._storage.write(f"{self._folder}/{name}", content)
         return name
 
