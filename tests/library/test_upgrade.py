@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from tests.support.fakes import FakeEmbedder
-from tests.support.killing import Nursery, contents
+from tests.support.killing import Nursery, contents, timed
 
 from polylens.errors import InputError
 from polylens.index.export import export
@@ -121,8 +121,10 @@ def test_killed_at_any_moment_it_has_all_languages_or_none(tmp_path: Path, death
         (folder / f"{number}.txt").write_text(f"{rng.choice(list(TEXTS.values()))} {number}")
     Library(folder, FakeEmbedder()).update()
     rows, told = contents(folder), languages(folder)
-    nursery, died, through, longest = Nursery(folder), 0, 0, 0.12
+    nursery, died, through = Nursery(folder), 0, 0
     try:
+        age(folder)
+        longest = 1.5 * timed(nursery, "upgrade")
         while died < deaths or through < ends:
             age(folder)
             said = nursery.run("upgrade", rng.uniform(0.0, longest))

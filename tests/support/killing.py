@@ -7,10 +7,12 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 from tests.support.root import ROOT
 
+from polylens.index.table.schema import multivectors
 from polylens.index.table.store import Store
 
 DELAY = 0.001  # seconds per input
@@ -47,10 +49,23 @@ class Nursery:
         self.process.wait()
 
 
+def timed(nursery: Nursery, what: str) -> float:
+    """Seconds that it takes where nobody kills it."""
+    began = time.monotonic()
+    assert "complete" in nursery.run(what, None)
+    return time.monotonic() - began
+
+
 def contents(folder: Path) -> dict[tuple[str, int], tuple[object, ...]]:
-    """All rows of an index by file and page, each value as its `repr`."""
-    columns = ["file", "page", "kind", "text", "hash", "size", "mtime_ns", "model_id", "dense", "multivector"]
-    batches = Store.open(folder / ".polylens").snapshot().columns(columns)
-    rows = [row for batch in batches for row in batch.to_pylist()]
-    assert len({(row["file"], row["page"]) for row in rows}) == len(rows)
-    return {(row["file"], row["page"]): (*map(repr, row.values()),) for row in rows}
+    """All rows of an index by file and page, each value as its `repr`, and vectors as their bytes."""
+    told = ["file", "page", "kind", "text", "hash", "size", "mtime_ns", "model_id"]
+    found: dict[tuple[str, int], tuple[object, ...]] = {}
+    for batch in Store.open(folder / ".polylens").snapshot().columns([*told, "dense", "multivector"]):
+        dense = batch.column("dense").flatten().to_numpy(zero_copy_only=False).reshape(batch.num_rows, -1)
+        tokens = batch.column("multivector")
+        late = multivectors(tokens, tokens.type.value_type.list_size)
+        for row, *vectors in zip(batch.select(told).to_pylist(), dense, late, strict=True):
+            name = row["file"], row["page"]
+            assert name not in found
+            found[name] = (*map(repr, row.values()), *(each.tobytes() for each in vectors))
+    return found

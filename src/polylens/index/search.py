@@ -8,9 +8,10 @@ vectors finds those whose late score is likely to be high (`table.token_index`).
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import cached_property
 from typing import Literal, get_args
 
 import numpy as np
@@ -311,9 +312,16 @@ class _Stages:
     def _late(self, rows: Sequence[int]) -> dict[int, float]:
         """Exact MaxSim of pages by their rows."""
         scores: dict[int, float] = {}
-        for pages in _parts(self._snapshot, rows):
+        parts = _parts(self._snapshot, rows)
+        _ = self._by_chance  # while the first pages are read
+        for pages in parts:
             scores.update(zip(pages, maxsim(self._query.multivector, list(pages.values())).tolist(), strict=True))
         return scores
+
+    @cached_property
+    def _by_chance(self) -> FloatArray:
+        """MaxSim per query token of pages at random."""
+        return maxsim(self._query.multivector, self._first.drawn) / np.float32(self._query.num_tokens)
 
     def evidence(self, by: By, found: Sequence[Candidate], scored: Sequence[_Scored]) -> Evidence:
         """What says how well each candidate matches.
@@ -324,15 +332,14 @@ class _Stages:
             scored: The same, where late interaction has scored them.
         """
         dense = [np.nan if each.dense_score is None else each.dense_score for each in found]
-        tokens = np.float32(self._query.num_tokens)
         return Evidence(
             by=by,
-            late=np.array([each.late for each in scored], np.float32) / tokens,
+            late=np.array([each.late for each in scored], np.float32) / np.float32(self._query.num_tokens),
             dense=np.array(dense, np.float32),
             text=self._share(found),
             has_text=_has_text(found),
             num_words=self._num_words,
-            drawn=maxsim(self._query.multivector, self._first.drawn) / tokens,
+            drawn=self._by_chance,
             num_looked=max(len(found), self.num_pages),
         )
 
@@ -345,10 +352,16 @@ def _has_text(found: Sequence[Candidate]) -> npt.NDArray[np.bool_]:
 
 
 def _parts(snapshot: Snapshot, rows: Sequence[int]) -> Iterator[dict[int, HalfArray]]:
-    """The multi-vectors of pages in parts; the next part is read while the caller works on this one."""
-    with ThreadPoolExecutor(max_workers=1) as reader:
+    """The multi-vectors of pages in parts: the first is read from now on, the others while the caller works."""
+    reader = ThreadPoolExecutor(max_workers=1)
+    return _read_on(reader, snapshot, rows, reader.submit(snapshot.multivectors, rows[:_FIRST]))
+
+
+def _read_on(
+    reader: Executor, snapshot: Snapshot, rows: Sequence[int], coming: Future[dict[int, HalfArray]]
+) -> Iterator[dict[int, HalfArray]]:
+    with reader:
         done, size = 0, _FIRST
-        coming = reader.submit(snapshot.multivectors, rows[:size])
         while done < len(rows):
             pages = coming.result()
             done += size

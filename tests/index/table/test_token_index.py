@@ -248,7 +248,6 @@ def test_upkeep_leaves_it_to_the_end_of_an_update(store: Store, monkeypatch: pyt
     monkeypatch.setattr(token_index, "MOST_UNINDEXED", 25)
     store.commit([file_of(20), file_of(21)])  # more than are scored on top of what the index finds
     assert token_index.is_behind(store._table) and upkeep.is_upkeep_due(store._table, store.storage)
-    assert not token_index.is_behind(store._table, growing=True)
     candidates = store.snapshot().token_candidates(query_for(405).multivector, 40)
     assert candidates is not None and not candidates.is_complete
     [hit] = search(store.snapshot(), query_for(405), 1, 500, by="late")

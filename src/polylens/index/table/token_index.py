@@ -63,7 +63,7 @@ SEGMENT_PAGES = 262_144
 RETRAINED_AT = 4
 """Times as many pages as the centroids were found for, from which on they are found anew."""
 
-_READ = 1_024  # pages whose vectors are read at a time
+_READ = 256  # pages whose vectors are read at a time: 50 MB where a page has 768
 _MIX = np.uint64(0x9E3779B97F4A7C15)  # 2**64 divided by the golden ratio, by which neighbouring numbers part
 
 
@@ -167,14 +167,13 @@ def unindexed(table: Any, index: TokenIndex, where: str | None) -> list[tuple[in
     return list(zip(*(found.column(name).to_pylist() for name in ("_rowid", *columns)), strict=True))
 
 
-def is_behind(table: Any, *, growing: bool = False) -> bool:
+def is_behind(table: Any) -> bool:
     """Whether a table has more pages than are scored exactly, and no index, or one that lacks many of them.
 
     Args:
         table: LanceDB's table of pages, on any storage.
-        growing: Whether more pages are to come: then it is left to the end of the update.
     """
-    if growing or table.count_rows() < INDEXED_FROM:
+    if table.count_rows() < INDEXED_FROM:
         return False
     metadata = table.schema.field("multivector").metadata or {}
     bound = metadata.get(BOUND_KEY.encode())
