@@ -247,6 +247,7 @@ def test_a_match_is_measured_against_pages_at_random(path: Path, monkeypatch: py
 def test_upkeep_leaves_it_to_the_end_of_an_update(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(token_index, "MOST_UNINDEXED", 25)
     store.commit([file_of(20), file_of(21)])  # more than are scored on top of what the index finds
+    upkeep.index_new_pages(store._table, growing=True)
     assert token_index.is_behind(store._table) and upkeep.is_upkeep_due(store._table, store.storage)
     candidates = store.snapshot().token_candidates(query_for(405).multivector, 40)
     assert candidates is not None and not candidates.is_complete
