@@ -101,14 +101,16 @@ def test_nothing_that_was_reported_done_is_ever_lost(tmp_path: Path, deaths: int
     world.folder.mkdir()
     for i in range(FILES):
         world.write(f"{i:02}.txt")
-    nursery, longest = Nursery(world.folder), 0.3
+    nursery, longest, ending = Nursery(world.folder), 0.3, 0.1
     died: dict[str, int] = {"indexing": 0, "compacting": 0, "rebuilding": 0}
     try:
         while sum(died.values()) < deaths or min(died.values()) < max(1, deaths // 20):
             rebuild = world.rng.random() < 0.2 and Store.exists(world.folder / ".polylens")
-            seconds = world.rng.uniform(0.0, 1.7 * longest if rebuild else longest)
-            lines = nursery.run("rebuild" if rebuild else "update", seconds)
-            longest *= 0.9 if "complete" in lines else 1.05  # a third finish, however fast the machine is just now
+            compacting = not rebuild and world.rng.random() < 0.2  # the last step of an update, and a short one
+            seconds = world.rng.uniform(0.0, ending if compacting else 1.7 * longest if rebuild else longest)
+            lines = nursery.run("rebuild" if rebuild else "update", seconds, "updated" if compacting else None)
+            pace = 0.9 if "complete" in lines else 1.05  # a third finish, however fast the machine is just now
+            longest, ending = (longest, ending * pace) if compacting else (longest * pace, ending)
             if "complete" not in lines:
                 phase = "compacting" if "updated" in lines else "rebuilding" if rebuild else "indexing"
                 died[phase] += 1

@@ -25,20 +25,22 @@ class Nursery:
         command = [sys.executable, "-m", "tests.support.dying", str(folder), str(DELAY)]
         self.process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
-    def run(self, what: str, seconds: float | None) -> list[str]:
-        """Lines that a process printed until it finished, or until it was killed after `seconds`."""
+    def run(self, what: str, seconds: float | None, after: str | None = None) -> list[str]:
+        """Lines that a process printed until it finished, or was killed `seconds` after its start or after a line."""
         assert self.process.stdin is not None and self.process.stdout is not None
         self.process.stdin.write(f"{what}\n")
         self.process.stdin.flush()
         pid = int(self.process.stdout.readline().split()[1])
         killer = threading.Timer(seconds or 0.0, os.kill, (pid, signal.SIGKILL))
-        if seconds is not None:
+        if seconds is not None and after is None:
             killer.start()
         lines = []
         for line in self.process.stdout:
             if line.startswith("end "):
                 break
             lines.append(line.strip())
+            if seconds is not None and lines[-1] == after:
+                killer.start()
         killer.cancel()
         return lines
 

@@ -26,6 +26,7 @@ class CatalogEntry:
     context: int  # tokens of the longest input
     modalities: tuple[Literal["text", "image"], ...]
     languages: str  # number of languages, as its model card says
+    matches: Literal["meaning", "words"] = "meaning"  # "words": it finds what has the query's words, or parts of them
     prompt_set: str | None = None  # name of its prompts for its family, where only the code of its repository has them
 
 
@@ -42,6 +43,7 @@ CATALOG: tuple[CatalogEntry, ...] = (
         context=32768,
         modalities=("text", "image"),
         languages="28",
+        matches="words",
     ),
     CatalogEntry(
         name="jinaai/jina-embeddings-v4",

@@ -579,6 +579,21 @@ def test_why_nothing_was_found(page: Page) -> None:
     assert address(page) == {"q": [TIDES]}
 
 
+@pytest.mark.parametrize("matches", ["words", "meaning"])
+def test_the_page_says_what_its_model_can_find(page: Page, matches: str) -> None:
+    def answer(route: Route) -> None:
+        served = route.fetch().json()
+        assert served["matches"] == "words"  # nano
+        route.fulfill(json={**served, "matches": matches})
+
+    page.route("**/library", answer)
+    page.goto("/")
+    said = {"words": "and not by what they mean", "meaning": "need not be on the page"}
+    expect(page.get_by_text(said.pop(matches))).to_be_visible()
+    (other,) = said.values()
+    expect(page.get_by_text(other)).to_be_hidden()
+
+
 def test_errors_are_shown_in_the_words_of_the_server(browser: Browser, server: Running) -> None:
     def fail(route: Route) -> None:
         route.fulfill(status=200, content_type="text/plain", body="no JSON")

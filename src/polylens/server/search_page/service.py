@@ -156,6 +156,7 @@ class LibraryService:
             "folder": self.name,
             "name": Path(self.name).name,
             "model": self._served.name,
+            "matches": "meaning" if self._served.entry is None else self._served.entry.matches,
             "rerankers": [served.name for served in self._models if served.scores_pairs],
             "files": len(facets.files),
             "pages": facets.num_pages,

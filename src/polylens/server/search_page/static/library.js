@@ -35,6 +35,7 @@ function show(library) {
   line.title = library.folder;
   line.replaceChildren(make("strong", {}, library.name),
     ` ${counted(library.files, "file")}, ${counted(library.pages, "page")}, indexed with ${library.model}`);
+  document.body.dataset.matches = library.matches;
   tell(find("library-problem"), library.problem);
   showUpdating(library.updating);
   tell(find("failed"), missingLine(library));
