@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
+
+from tests.support.commands import run
 
 CODE = """
 import logging, warnings
@@ -19,8 +19,8 @@ warnings.warn("by Python's\\nown way")
 
 
 def test_what_libraries_say_is_json_as_well() -> None:
-    done = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True, check=True)
+    done = run(code=CODE)
     ours, library, own = (json.loads(line) for line in done.stderr.splitlines())
     assert (ours["level"], ours["message"]) == ("info", "ours")
     assert (library["level"], library["message"]) == ("warning", "of a library")
-    assert own["level"] == "warning" and "by Python's\nown way" in own["message"] and done.stdout == ""
+    assert own["level"] == "warning" and "by Python's\nown way" in own["message"] and done.stdout == b""

@@ -14,7 +14,7 @@ from typing import Any
 
 import httpx2
 from tests.support.commands import Forked
-from tests.support.waiting import HANG, until
+from tests.support.waiting import HANG, PROGRAM_HANG, until
 
 ADDRESS = re.compile(r"http://[\d.]+:\d+")
 
@@ -36,6 +36,23 @@ class Running:
 
     def post(self, path: str, body: Any, **options: Any) -> httpx2.Response:
         return self.http.post(path, json=body, **options)
+
+    def library(self) -> Any:
+        """The state of the library."""
+        return self.http.get("/library").json()
+
+    def settled(self, *, files: int, failed: int = 0) -> Any:
+        """The state of the library, once it has so many files, told of so many that failed, and shows no update.
+
+        An update has the lowest priority, so it waits wherever other tests compute. Its last phase is not shown.
+        """
+
+        def is_settled() -> bool:
+            now = self.library()
+            return now["files"] == files and len(now["failed"]) >= failed and now["updating"] is None
+
+        until(is_settled, self.library, PROGRAM_HANG)
+        return self.library()
 
     def embed(self, value: Any, model: str = "nano", **fields: Any) -> Any:
         """The answer to an embeddings request, which must succeed."""

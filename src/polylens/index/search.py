@@ -7,8 +7,8 @@ vectors finds those whose late score is likely to be high (`table.token_index`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
@@ -310,12 +310,18 @@ class _Stages:
         return [_Scored(*row) for row in zip(found, scores.tolist(), fused.tolist(), strict=True)]
 
     def _late(self, rows: Sequence[int]) -> dict[int, float]:
-        """Exact MaxSim of pages by their rows."""
+        """Exact MaxSim of pages by their rows. While some are scored, the next ones are read."""
         scores: dict[int, float] = {}
-        parts = _parts(self._snapshot, rows)
-        _ = self._by_chance  # while the first pages are read
-        for pages in parts:
-            scores.update(zip(pages, maxsim(self._query.multivector, list(pages.values())).tolist(), strict=True))
+        done, size = 0, _FIRST
+        with ThreadPoolExecutor(max_workers=1) as reader:
+            coming = reader.submit(self._snapshot.multivectors, rows[:size])
+            _ = self._by_chance  # while the first are read
+            while done < len(rows):
+                pages = coming.result()
+                done += size
+                size = max(1, _FETCHED * max(1, len(pages)) // max(1, sum(map(len, pages.values()))))
+                coming = reader.submit(self._snapshot.multivectors, rows[done : done + size])
+                scores.update(zip(pages, maxsim(self._query.multivector, list(pages.values())).tolist(), strict=True))
         return scores
 
     @cached_property
@@ -349,25 +355,6 @@ class _Stages:
 
 def _has_text(found: Sequence[Candidate]) -> npt.NDArray[np.bool_]:
     return np.array([candidate.has_text for candidate in found], dtype=bool)
-
-
-def _parts(snapshot: Snapshot, rows: Sequence[int]) -> Iterator[dict[int, HalfArray]]:
-    """The multi-vectors of pages in parts: the first is read from now on, the others while the caller works."""
-    reader = ThreadPoolExecutor(max_workers=1)
-    return _read_on(reader, snapshot, rows, reader.submit(snapshot.multivectors, rows[:_FIRST]))
-
-
-def _read_on(
-    reader: Executor, snapshot: Snapshot, rows: Sequence[int], coming: Future[dict[int, HalfArray]]
-) -> Iterator[dict[int, HalfArray]]:
-    with reader:
-        done, size = 0, _FIRST
-        while done < len(rows):
-            pages = coming.result()
-            done += size
-            size = max(1, _FETCHED * max(1, len(pages)) // max(1, sum(map(len, pages.values()))))
-            coming = reader.submit(snapshot.multivectors, rows[done : done + size])
-            yield pages
 
 
 def _by_fused(scored: _Scored) -> tuple[float | str, ...]:

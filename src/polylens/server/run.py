@@ -125,9 +125,7 @@ def _listen(host: str, port: int) -> socket.socket:
 def _log_to_stderr(ours: int) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     logging.captureWarnings(capture=True)
+    logging.getLogger("polylens").setLevel(ours)
     logging.getLogger("python_multipart").setLevel(logging.ERROR)  # a client's mistake is told to the client
-    for name, level in (("", logging.WARNING), ("polylens", ours), ("uvicorn", logging.WARNING)):
-        logger = logging.getLogger(name)
-        logger.handlers, logger.propagate = [handler], False
-        logger.setLevel(level)

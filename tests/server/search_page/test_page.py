@@ -23,7 +23,7 @@ import pytest
 from tests.support.browsing import expect, watched
 from tests.support.root import ROOT
 from tests.support.serving import Running, serving
-from tests.support.waiting import PROGRAM_HANG, until
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Locator, Page, Route
@@ -104,14 +104,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     os.utime(folder / inside / name, (datetime.fromisoformat(OLD).timestamp(),) * 2)
     (folder / "broken.pdf").write_text("not a PDF")
     with serving("--library", str(folder), home=tmp_path_factory.mktemp("home")) as running:
-        # it indexes with the lowest priority, so that it waits wherever other tests compute
-        until(lambda: _is_indexed(running), lambda: running.http.get("/library").json(), PROGRAM_HANG)
+        running.settled(files=len(FILES), failed=1)
         yield running
-
-
-def _is_indexed(running: Running) -> bool:
-    library = running.http.get("/library").json()
-    return library["updating"] is None and library["pages"] > 0 and bool(library["failed"])
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ import pytest
 from tests.support import papers
 from tests.support.browsing import expect, watched
 from tests.support.serving import Running, serving
-from tests.support.waiting import until
 
 SLIDE = {"file": "tides.pptx", "page": 2}
 PICTURE = {"file": "tides.pptx", "page": 5}
@@ -24,7 +23,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     papers.make_pptx(folder / "tides.pptx")
     papers.make_xlsx(folder / "fees.xlsx")
     with serving("--library", str(folder), home=tmp_path_factory.mktemp("home")) as running:
-        until(lambda: running.http.get("/library").json()["files"] == 3)
+        running.settled(files=3)
         yield running
 
 

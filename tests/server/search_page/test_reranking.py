@@ -20,7 +20,6 @@ from tests.support.browsing import expect, watched
 from tests.support.papers import picture
 from tests.support.root import ROOT
 from tests.support.serving import Running, serving
-from tests.support.waiting import until
 
 import polylens
 from polylens.library.reranking import Reranking
@@ -87,7 +86,7 @@ def server(folder: Path, scorer: Path, tmp_path_factory: pytest.TempPathFactory)
     options = ["--model", "nano", "--model", str(scorer), "--library", str(folder), "--dtype", "float32"]
     fetching = ["--fetch", "allow", "--fetch-host", "127.0.0.1"]
     with serving(*options, *fetching, home=tmp_path_factory.mktemp("home")) as running:
-        until(lambda: (now := running.http.get("/library").json())["files"] == 4 and now["updating"] is None)
+        running.settled(files=4)
         yield running
 
 

@@ -43,17 +43,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def library(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     with serving("--library", str(folder), home=tmp_path_factory.mktemp("home")) as running:
-        settled(running, files=5)
+        running.settled(files=5, failed=1)
         yield running
-
-
-def settled(running: Running, *, files: int) -> Any:
-    until(lambda: (now := state(running))["files"] == files and now["updating"] is None, lambda: state(running))
-    return state(running)
-
-
-def state(running: Running) -> Any:
-    return running.http.get("/library").json()
 
 
 def find(running: Running, **fields: Any) -> Any:
@@ -108,7 +99,7 @@ class TestUnsearchable:
 class TestLists:
     def test_pieces_make_up_the_whole(self, library: Running) -> None:
         whole = find(library, query="invoice for the mast")
-        assert whole["total"] == len(whole["results"]) == state(library)["pages"] and whole["next"] is None
+        assert whole["total"] == len(whole["results"]) == library.library()["pages"] and whole["next"] is None
         pieces, offset = [], 0
         while offset is not None:
             piece = find(library, query="invoice for the mast", top=2, offset=offset)
@@ -126,7 +117,7 @@ class TestLists:
         rows = find(library, query="the invoice", group="file", min_score=0.0)["results"]
         files = [row["file"] for row in rows]
         assert len(set(files)) == len(files) == 5
-        assert sum(1 + len(row["others"]) for row in rows) == state(library)["pages"]
+        assert sum(1 + len(row["others"]) for row in rows) == library.library()["pages"]
         assert all(other["file"] == row["file"] and "picture" in other for row in rows for other in row["others"])
 
     def test_nothing_fits_well(self, library: Running) -> None:
@@ -355,7 +346,7 @@ def test_words_and_their_tokens(tmp_path: Path) -> None:
 class TestFollowing:
     def test_a_second_server_finds_the_index_as_it_is(self, library: Running, folder: Path, tmp_path: Path) -> None:
         with serving("--library", str(folder), home=tmp_path) as second:
-            assert settled(second, files=5)["pages"] == library.http.get("/library").json()["pages"]
+            assert second.settled(files=5)["pages"] == library.http.get("/library").json()["pages"]
 
     def test_ended_while_indexing_it_keeps_what_was_done(self, tmp_path: Path) -> None:
         copies = tmp_path / "many"
@@ -364,9 +355,9 @@ class TestFollowing:
             pixels = np.random.default_rng(number).integers(0, 256, (300, 300, 3), dtype=np.uint8)
             PIL.Image.fromarray(pixels).save(copies / f"{number}.png")
         with serving("--library", str(copies), home=tmp_path) as running:
-            until(lambda: (now := state(running))["files"] or (now["updating"] or {}).get("total_pages"))
+            until(lambda: (now := running.library())["files"] or (now["updating"] or {}).get("total_pages"))
         with serving("--library", str(copies), home=tmp_path) as running:
-            assert settled(running, files=6)["pages"] == 6
+            assert running.settled(files=6)["pages"] == 6
 
 
 class TestSafety:
