@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -30,7 +31,9 @@ from polylens.index.table import conflicts, schema
 from polylens.index.table.store import Store
 from polylens.library import doctor, saving
 from polylens.library.library import Library
-from polylens.library.progress import UpdateProgress
+from polylens.library.progress import Report, UpdateProgress
+from polylens.library.update import BATCH_PAGES
+from polylens.types import Embedding
 
 PROCESSES = 4
 
@@ -38,6 +41,19 @@ needs_moto = pytest.mark.skipif(not buckets.HAS_MOTO, reason="needs moto with it
 ENDLESS = 1_000_000  # rounds
 
 needs_flock = pytest.mark.skipif(os.name == "nt", reason="needs locks that are shared")
+
+
+class Held(FakeEmbedder):
+    """An embedder whose first call says that it has come, and waits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.has_begun, self.may_go_on = threading.Event(), threading.Event()
+
+    def embed(self, inputs: Sequence[Any], *, task: str = "retrieval", prompt_name: str = "query") -> list[Embedding]:
+        self.has_begun.set()
+        assert self.may_go_on.wait(HANG)
+        return super().embed(inputs, task=task, prompt_name=prompt_name)
 
 
 @contextlib.contextmanager
@@ -202,17 +218,21 @@ class TestUpdates:
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(saving, "COMMIT_PAGES", 4)
+        Library(tmp_path, FakeEmbedder()).update()  # an index without files
         for i in range(60):
             (tmp_path / f"{i:02}.txt").write_text(f"word{i} of a page")
-        embedders = [FakeEmbedder(delay=0.02) for _ in range(3)]
-        threads = [threading.Thread(target=Library(tmp_path, each).update) for each in embedders]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(HANG)
+        quick, slow = FakeEmbedder(), Held()
+        reports: list[Report] = []
+        thread = threading.Thread(target=lambda: reports.append(Library(tmp_path, slow).update()))
+        thread.start()
+        assert slow.has_begun.wait(HANG)  # it has planned to embed all 60, and read them ahead
+        assert Library(tmp_path, quick).update().indexed == 60
+        slow.may_go_on.set()
+        thread.join(HANG)
         assert len(Library(tmp_path, FakeEmbedder()).files()) == 60
-        # Alone each would embed 60 pages. What is read ahead, and the first commits, are embedded more than once.
-        assert sum(each.num_inputs for each in embedders) < 3 * 60 - 20
+        assert quick.num_inputs == 60
+        assert slow.num_inputs == BATCH_PAGES  # its first commit shows it what the other one saved
+        assert (reports[0].indexed, reports[0].unchanged) == (BATCH_PAGES, 60 - BATCH_PAGES)
 
     def test_what_another_saves_during_a_rebuild_is_in_the_new_index(self, tmp_path: Path) -> None:
         for i in range(20):
