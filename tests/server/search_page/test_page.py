@@ -625,6 +625,9 @@ def test_progress_of_the_index(page: Page, server: Running) -> None:
     expect(bar).to_have_js_property("position", 0.25)
     updating.update(phase="scanning", total_pages=0)
     expect(page.get_by_role("progressbar", name="Looking at atlas.pdf")).to_have_js_property("position", -1)
+    updating.update(phase="finishing", file="", total_pages=20)
+    finishing = page.get_by_role("progressbar", name="Finishing the index, about 12 s left")
+    expect(finishing).to_have_js_property("position", 0.25)
 
 
 def test_playground(page: Page) -> None:

@@ -60,8 +60,8 @@ class UpdateStatus:
     def summary(self) -> dict[str, Any] | None:
         """The update under way, with the seconds that it will take; None where there is nothing to show."""
         progress = self._progress
-        if progress is None or (progress.phase != "indexing" and not progress.file):
-            return None
+        if progress is None or not (progress.phase == "indexing" or progress.file or progress.total_pages):
+            return None  # the scans in which nothing has changed
         left = progress.total_pages - progress.done_pages
         rate = progress.done_pages / max(1e-3, time.monotonic() - self._began)
         eta = round(left / rate, 1) if progress.done_pages and left else None

@@ -56,8 +56,8 @@ function showUpdating(updating) {
 
 function updatingLine({ phase, file, done_pages: done, total_pages: total, eta_seconds: eta }) {
   if (phase === "scanning") return file ? `Looking at ${file}` : "Looking at the folder";
-  if (phase === "finishing") return "Finishing the index";
   const left = typeof eta === "number" ? `, ${duration(eta)} left` : "";
+  if (phase === "finishing") return `Finishing the index${left}`;
   return `Indexing ${file ? `${file}, ` : ""}${done} of ${counted(total, "page")}${left}`;
 }
 
