@@ -72,7 +72,7 @@ def main() -> None:
 def index(source: Path | None, engine: str, pages: int) -> dict[str, float]:
     environment = {**os.environ, **({} if source is None else {"PYTHONPATH": str(source)})}
     with tempfile.TemporaryDirectory(prefix="polylens-speed-") as folder:
-        shutil.copytree(SAMPLES, Path(folder) / "files")
+        shutil.copytree(SAMPLES, Path(folder) / "files", ignore=shutil.ignore_patterns(".*"))  # such as an index
         write_pdfs(Path(folder) / "files/made", pages, sides=SIDES)
         picture = next(iter(sorted(SAMPLES.glob("*.jpg"))))
         command = [sys.executable, "-c", INDEX, str(Path(folder) / "files"), engine, str(picture)]

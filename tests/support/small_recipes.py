@@ -44,6 +44,7 @@ def small() -> Recipe:
             merge_size=2,
             window_size=112,
             full_attention_layers=(1,),
+            shares_uniform_windows=True,
         ),
         decoder=DecoderConfig(
             width=32,

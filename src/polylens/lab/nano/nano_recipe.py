@@ -50,6 +50,7 @@ MODEL = JinaV4Config(
         merge_size=2,
         window_size=112,
         full_attention_layers=(3,),
+        shares_uniform_windows=True,  # once it is trained: training reads the letters of every patch
     ),
     decoder=DecoderConfig(
         width=WIDTH,

@@ -50,6 +50,7 @@ class Qwen25VisionConfig(VisionConfig):
 
     window_size: int  # pixels per side of an attention window
     full_attention_layers: tuple[int, ...]  # layers that see the whole image
+    shares_uniform_windows: bool = False  # nano's: one window of a colour stands for all; see `uniform_windows`
 
     @property
     def window_tokens(self) -> int:
@@ -186,6 +187,7 @@ def parse_qwen25_vision(vision: Json) -> Qwen25VisionConfig:
         output_width=vision["out_hidden_size"],
         window_size=vision["window_size"],
         full_attention_layers=tuple(vision["fullatt_block_indexes"]),
+        shares_uniform_windows=vision.get("share_uniform_windows", False) is True,
         **_parse_patches(vision),
     )
 
@@ -262,6 +264,7 @@ def _render_vision(vision: VisionConfig) -> dict[str, Any]:
             "out_hidden_size": vision.output_width,
             "window_size": vision.window_size,
             "fullatt_block_indexes": list(vision.full_attention_layers),
+            **({"share_uniform_windows": True} if vision.shares_uniform_windows else {}),
             "hidden_act": "silu",
             "tokens_per_second": 2,
         }

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from polylens.models.protocol import Grid
 from polylens.models.qwen_vl.config import Qwen25VisionConfig
+from polylens.models.qwen_vl.uniform_windows import kept_windows
 from polylens.models.qwen_vl.vision import Merger, PatchEmbedding, VisionBlock, patch_positions
 from polylens.nn.layers import RMSNorm
 from polylens.nn.linear import Linear
@@ -91,16 +92,22 @@ class Qwen25VisionTower(nn.Module):
             patches: In merge order, normalised; one frame each.
             grids: Rows and columns of patches of each image; both divisible by the merge size.
         """
-        config, device = self.config, patches.device
-        token_order, windows = self.window_order(grids)
-        patch_order = self.patches_of(token_order).to(device)
-        positions = torch.cat([patch_positions(grid, config.merge_size) for grid in grids]).to(device)
-        rotation = Rotation.by(axial_angles(positions, config.head_dim, config.theta)[patch_order])
-        sizes = [size * config.merge_size**2 for size in windows]
-        in_images = Packing([rows * columns for rows, columns in grids], device, windows=sizes)
+        config, device, per_token = self.config, patches.device, self.config.merge_size**2
+        token_order, in_tokens = self.window_order(grids)
+        order = self.patches_of(token_order)
+        windows = [size * per_token for size in in_tokens]
+        images = [rows * columns for rows, columns in grids]
+        sources = torch.argsort(token_order)
+        x = patches[order.to(device)]
+        if config.shares_uniform_windows and not self.training:  # training looks into the layers, patch by patch
+            kept = kept_windows(x, windows, images, channels=config.num_channels, per_token=per_token)
+            x, order = x[kept.patches.to(device)], order[kept.patches]
+            windows, images, sources = kept.windows, kept.images, kept.sources[sources]
 
-        x = self.layers(self.patch_embed(patches[patch_order]), rotation, in_images)
-        return self.merger(x).index_select(0, torch.argsort(token_order).to(device))
+        positions = torch.cat([patch_positions(grid, config.merge_size) for grid in grids])[order].to(device)
+        rotation = Rotation.by(axial_angles(positions, config.head_dim, config.theta))
+        x = self.layers(self.patch_embed(x), rotation, Packing(images, device, windows=windows))
+        return self.merger(x).index_select(0, sources.to(device))
 
     def layers(self, x: Float[Tensor, "P W"], rotation: Rotation, packing: Packing) -> Float[Tensor, "P W"]:
         """Returns the last hidden states before the merger; see `protocol.Tower`.
