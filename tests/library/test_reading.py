@@ -5,17 +5,21 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import PIL.Image
 import pytest
 from tests.support.fakes import FakeEmbedder
 from tests.support.papers import make_image, make_pdf
+from tests.support.waiting import HANG
 
+from polylens.documents.ocr.page_reader import PageReader, Reading
 from polylens.errors import InputError
 from polylens.library import update as updating_module
 from polylens.library.library import Library
-from polylens.library.reading import pages_ahead
-from polylens.types import Embedding
+from polylens.library.picture_words import PictureWords
+from polylens.library.reading import Step, pages_ahead, with_words
+from polylens.types import Box, Embedding, Page, Word
 
 
 class PreparingFake(FakeEmbedder):
@@ -108,3 +112,74 @@ def test_few_pages_wait_where_they_are_large(tmp_path: Path, monkeypatch: pytest
     write_texts(tmp_path, 30)
     Library(tmp_path, Counting()).update()
     assert max(ahead) <= 2 + Counting.preparation_threads
+
+
+class TestWords:
+    """Pages that are pictures are read several at a time."""
+
+    class Together:
+        """Reads a picture once as many are being read as there are threads; says its brightness."""
+
+        can_read = True
+
+        def __init__(self, threads: int) -> None:
+            self._barrier = threading.Barrier(threads)
+
+        def read(self, image: PIL.Image.Image) -> Reading:
+            self._barrier.wait(HANG)
+            text = f"brightness {image.convert('L').getpixel((0, 0))}"
+            return Reading(text, (Word(text, Box(0, 0, 1, 1)),), "eyes")
+
+    def test_as_many_at_a_time_as_there_are_threads_and_in_order(self, tmp_path: Path) -> None:
+        pages = [Page(1, PIL.Image.new("RGB", (20, 20), (i, i, i)), "") for i in range(6)]
+        steps = [Step(i, tmp_path / f"{i}.png", page, read_by="") for i, page in enumerate(pages)]
+        reader = cast("PageReader", self.Together(3))
+        with with_words(iter(steps), 10_000, reader, threads=3) as worded:
+            read = list(worded)
+        assert [step.file for step in read] == list(range(6))
+        assert [step.page.text for step in read if step.page] == [f"brightness {i}" for i in range(6)]
+        assert {step.read_by for step in read} == {"eyes"}
+
+    def test_no_thread_closes_what_another_one_draws_from(self) -> None:
+        events: list[str] = []
+        together = threading.Barrier(2)
+
+        class File:
+            def __init__(self, path: Path) -> None:
+                self.path, self.is_closed = path, False
+
+            def page(self, number: int) -> Page:
+                together.wait(HANG)  # both are open
+                assert not self.is_closed
+                return Page(number, PIL.Image.new("RGB", (40, 40), "white"), "")
+
+            def close(self) -> None:
+                self.is_closed = True
+                events.append(f"closed {self.path}")
+
+        def opened(path: Path, _: int) -> Any:
+            events.append(f"opened {path}")
+            return File(path)
+
+        sizes: list[tuple[int, int]] = []
+
+        class Eyes:
+            def read(self, image: PIL.Image.Image) -> Reading:
+                sizes.append(image.size)
+                return Reading()
+
+        small = Page(1, PIL.Image.new("RGB", (20, 20)), "")
+        with PictureWords(cast("PageReader", Eyes()), opened, 400) as words:
+
+            def read(name: str) -> None:
+                for path in (Path(f"{name}1"), Path(f"{name}1"), Path(f"{name}2")):
+                    words.read(path, small)
+
+            threads = [threading.Thread(target=read, args=(name,)) for name in "ab"]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join(HANG)
+        assert sizes == [(40, 40)] * 6
+        files = ("a1", "a2", "b1", "b2")
+        assert sorted(events) == sorted(f"{what} {file}" for what in ("opened", "closed") for file in files)

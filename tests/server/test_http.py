@@ -367,14 +367,14 @@ class TestUnderStress:
         assert _figure(own, "polylens_engine_restarts_total") >= 1
 
     def test_sigterm_finishes_what_runs_and_takes_nothing_new(self, own: Running) -> None:
-        body = {"model": "nano", "input": [f"number {number} " * 8 for number in range(1_000)]}
+        body = {"model": "nano", "input": [f"number {number} " * 8 for number in range(400)]}
         answers: list[httpx2.Response] = []
         thread = threading.Thread(target=lambda: answers.append(own.post("/v1/embeddings", body)))
         thread.start()
         until(lambda: _figure(own, BULK_TOKENS) > 0)
         own.process.terminate()
         thread.join()
-        assert len(answers[0].json()["data"]) == 1_000
+        assert len(answers[0].json()["data"]) == 400
         assert own.process.wait() == 0
         with pytest.raises(httpx2.ConnectError):
             own.http.get("/health")

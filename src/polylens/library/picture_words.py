@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
@@ -17,7 +18,7 @@ _FILLED = 0.9  # share of the most pixels that a page has which was drawn as lar
 
 
 class PictureWords:
-    """Adds words to pages, file after file; use it in a `with` statement, in one thread.
+    """Adds words to pages, file after file; use it in a `with` statement. Several threads may read at a time.
 
     Args:
         reader: Reads the pictures.
@@ -29,7 +30,7 @@ class PictureWords:
         self.reader = reader
         self._open_file = open_file
         self._max_pixels = max_pixels
-        self._opened: tuple[Path, Document] | None = None
+        self._opened: dict[int, tuple[Path, Document]] = {}  # by thread: none closes what another one draws from
 
     def read(self, path: Path, page: Page) -> tuple[Page, str]:
         """Reads the picture of a page.
@@ -57,18 +58,28 @@ class PictureWords:
         if self._max_pixels >= PIXELS or not _FILLED * self._max_pixels <= area <= self._max_pixels:
             return page.image
         try:
-            if self._opened is None or self._opened[0] != path:
-                self.close()
-                self._opened = path, self._open_file(path, PIXELS)
-            return self._opened[1].page(page.number).image or page.image
+            return self._document(path).page(page.number).image or page.image
         except DocumentError:  # it was drawn a moment ago
             return page.image
 
+    def _document(self, path: Path) -> Document:
+        """The file, open in this thread; the one before is closed."""
+        thread = threading.get_ident()
+        if thread in self._opened:
+            opened, document = self._opened[thread]
+            if opened == path:
+                return document
+            del self._opened[thread]
+            document.close()
+        document = self._open_file(path, PIXELS)
+        self._opened[thread] = path, document
+        return document
+
     def close(self) -> None:
-        """Closes the file that is open; may be called again."""
-        opened, self._opened = self._opened, None
-        if opened is not None:
-            opened[1].close()
+        """Closes the files that are open; may be called again, once no thread reads any more."""
+        while self._opened:
+            _, (_, document) = self._opened.popitem()
+            document.close()
 
     def __enter__(self) -> PictureWords:
         return self

@@ -14,7 +14,7 @@ from polylens.documents.reader_processes import Readers, readers
 from polylens.errors import DocumentError, ImageError, InputError
 from polylens.library.page_embedding import PageEmbedder, PreparingEmbedder, prepare_page
 from polylens.library.picture_words import PictureWords
-from polylens.runtime.prefetch import Prefetcher, read_ahead
+from polylens.runtime.prefetch import Prefetcher, num_threads, read_ahead
 from polylens.types import Page
 
 if TYPE_CHECKING:
@@ -163,7 +163,7 @@ def pages_ahead(
     with (
         closing(read_files(files, opener, only)) as steps,
         read_ahead(steps, nbytes=lambda step: step.nbytes, max_bytes=READ_BYTES) as read,
-        with_words(read, embedder.max_pixels, page_reader) as worded,
+        with_words(read, embedder.max_pixels, page_reader, threads=num_threads(on_processor=False)) as worded,
         Prefetcher(
             prepared, worded, nbytes=lambda step: step.nbytes, max_bytes=PREPARED_BYTES, threads=threads
         ) as ready,
@@ -174,9 +174,16 @@ def pages_ahead(
 
 @contextmanager
 def with_words(
-    steps: Iterator[Step[File]], max_pixels: int, reader: PageReader | None
+    steps: Iterator[Step[File]], max_pixels: int, reader: PageReader | None, *, threads: int
 ) -> Iterator[Iterator[Step[File]]]:
-    """The same steps, with the words of pages that are pictures only, read in a thread of its own."""
+    """The same steps, with the words of pages that are pictures only.
+
+    Args:
+        steps: The pages, file after file.
+        max_pixels: Largest area of a page.
+        reader: Reads the words; None leaves the pages without.
+        threads: Pages that are read at a time. A page takes a core for seconds, longer than most models need for it.
+    """
     if reader is None or not reader.can_read:
         yield steps
         return
@@ -191,12 +198,12 @@ def with_words(
         return replace(step, page=page, read_by=by)
 
     with ExitStack() as stack:
-        larger = stack.enter_context(Readers(1))  # a process of its own: it has the same file open in another size
+        larger = stack.enter_context(Readers(threads))  # of their own: they have the same files open in another size
         pictures = stack.enter_context(
             PictureWords(reader, lambda path, most: larger.open(path, max_pixels=most), max_pixels)
         )
         yield stack.enter_context(
-            Prefetcher(worded, steps, nbytes=lambda step: step.nbytes, max_bytes=READ_BYTES, threads=1)
+            Prefetcher(worded, steps, nbytes=lambda step: step.nbytes, max_bytes=READ_BYTES, threads=threads)
         )
 
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import PIL.Image
 import pytest
 from tests.support import scans
 from tests.support.scans import HERE, need_pack, need_rapid
+from tests.support.waiting import HANG
 
 from polylens.documents.ocr import rapid, tesseract
 from polylens.documents.ocr.languages import languages_of, parse
+from polylens.documents.ocr.lines import Line
 from polylens.documents.ocr.page_reader import (
     Installed,
     PageReader,
@@ -82,6 +86,25 @@ class TestRapid:
             assert len(engine.read(image)) > 3
 
 
+def test_rapid_reads_as_many_pictures_at_a_time_as_it_has_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    picture, both = PIL.Image.new("RGB", (9, 9)), threading.Barrier(2)
+    used: list[rapid.RapidReader] = []
+
+    def read(self: rapid.RapidReader, image: PIL.Image.Image) -> list[Line]:
+        used.append(self)
+        if len(used) > 2:
+            both.wait(HANG)
+        return []
+
+    monkeypatch.setattr(rapid.RapidReader, "read", read)
+    readers = rapid.RapidReaders(2)
+    assert readers.read(picture) == readers.read(picture) == []
+    assert used[0] is used[1]  # no second process where one is free
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(readers.read, [picture] * 2))
+    assert len(set(used[2:])) == 2
+
+
 class TestTesseract:
     @pytest.mark.parametrize(
         ("language", "pack"),
@@ -108,6 +131,16 @@ class TestTesseract:
         turned = [tesseract.turned_back(word.box, degrees) for word in words]
         back = tuple(Word(word.text, box) for word, box in zip(words, turned, strict=True))
         assert placed_right(reading, back) > 0.8
+
+    @need_pack("rus")
+    @need_pack("ara")
+    def test_several_threads_get_what_one_gets(self) -> None:
+        """In two scripts: whoever reads the one changes which is tried first for the other."""
+        pages = [scans.page(language)[0] for language in ("ru", "ar") * 2]
+        with PageReader("auto", Installed(False, frozenset({"rus", "ara"}))) as reader:
+            expected = [reader.read(page) for page in pages]
+        with PageReader("auto", Installed(False, frozenset({"rus", "ara"}))) as reader, ThreadPoolExecutor(4) as pool:
+            assert list(pool.map(reader.read, pages)) == expected
 
     @need_pack("eng")
     def test_what_fails_names_no_file(self, monkeypatch: pytest.MonkeyPatch) -> None:

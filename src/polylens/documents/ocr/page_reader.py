@@ -67,7 +67,9 @@ class Reading:
 
 
 class PageReader:
-    """Reads pages; close it, or use a `with` statement. One thread may use it.
+    """Reads pages; close it, or use a `with` statement.
+
+    Several threads may use it: Tesseract reads as many pages at a time, RapidOCR one for every four cores.
 
     Args:
         setting: "auto" reads what can be read here; or ISO 639 codes with commas between them, and only these.
@@ -84,7 +86,7 @@ class PageReader:
         languages = languages_of(self.setting)
         self._has_rapid = self.installed.rapid and (not languages or any(each.is_for_rapid for each in languages))
         self._packs = _packs(self.installed.packs, languages, besides_rapid=self._has_rapid)
-        self._rapid = rapid.RapidReader()
+        self._rapid = rapid.RapidReaders()
         self._script = ""  # of the page before
 
     @property
@@ -125,10 +127,11 @@ class PageReader:
 
     def _by_tesseract(self, image: PIL.Image.Image, found: Sequence[Line]) -> tuple[str, list[list[Line]]]:
         """Returns the script of a page, and what is read of it in that script."""
-        if self._script:
-            blocks = tesseract.read(image, self._packs[self._script])
+        script = self._script  # another thread may set it meanwhile
+        if script:
+            blocks = tesseract.read(image, self._packs[script])
             if confidence_of(_joined(blocks)) >= GOOD:
-                return self._script, blocks
+                return script, blocks
         seen = tesseract.look(image)
         if seen.script in self._packs:
             blocks = tesseract.read(image, self._packs[seen.script], rotate=seen.rotate)
@@ -143,7 +146,7 @@ class PageReader:
         return best, tesseract.read(image, self._packs[best], rotate=seen.rotate)
 
     def close(self) -> None:
-        """Ends the process that reads; the next page starts another."""
+        """Ends the processes that read; the next page starts another."""
         self._rapid.close()
 
     def __enter__(self) -> PageReader:

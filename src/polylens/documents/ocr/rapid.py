@@ -10,6 +10,7 @@ import contextlib
 import importlib.util
 import json
 import os
+import queue
 import subprocess
 import sys
 import threading
@@ -26,22 +27,53 @@ ADVICE = "pip install 'polylens[ocr]'"
 
 SECONDS = 120.0  # for one picture; a full page takes five to ten on one core
 MEMORY = 4 * 1024**3  # bytes of address space, the libraries included
-_CORES_PER_THREAD = 4
+MOST_PROCESSES = 4  # each takes half a gigabyte
+_CORES_PER_PROCESS = 4  # the model computes meanwhile
 
 WIDE = 1.6
 """Heights of a line per letter, of widely spaced ones; Latin ones take 0.5, Chinese ones 1."""
+
+
+class RapidReaders:
+    """Reads pictures for several threads, each in a process of its own; a process is started while the others are busy.
+
+    Args:
+        count: The most processes; None is one for every four cores, four at most.
+    """
+
+    def __init__(self, count: int | None = None) -> None:
+        count = count or min(MOST_PROCESSES, max(1, (os.cpu_count() or 1) // _CORES_PER_PROCESS))
+        self._readers = [RapidReader() for _ in range(count)]
+        self._free: queue.LifoQueue[RapidReader] = (
+            queue.LifoQueue()
+        )  # rather one that runs than a new one
+        for reader in self._readers:
+            self._free.put(reader)
+
+    def read(self, image: PIL.Image.Image) -> list[Line]:
+        """Reads a picture, as soon as one of the processes is free; as `RapidReader.read`."""
+        reader = self._free.get()
+        try:
+            return reader.read(image)
+        finally:
+            self._free.put(reader)
+
+    def close(self) -> None:
+        """Ends the processes; the next picture starts another."""
+        for reader in self._readers:
+            reader.close()
 
 
 class RapidReader:
     """A process that reads pictures with RapidOCR, started with the first; close it, or use a `with` statement.
 
     Args:
-        threads: Threads that compute; None is one for every four cores, two at most: the model computes meanwhile.
+        threads: Threads that compute.
         seconds: The longest that one picture may take.
     """
 
-    def __init__(self, *, threads: int | None = None, seconds: float = SECONDS) -> None:
-        self._threads = threads or min(2, max(1, (os.cpu_count() or 1) // _CORES_PER_THREAD))
+    def __init__(self, *, threads: int = 1, seconds: float = SECONDS) -> None:
+        self._threads = threads
         self._seconds = seconds
         self._process: subprocess.Popen[bytes] | None = None
 

@@ -115,7 +115,7 @@ class Reading:
         with (
             contextlib.closing(opener),
             contextlib.closing(steps),
-            with_words(steps, self._max_pixels, self._reader) as worded,
+            with_words(steps, self._max_pixels, self._reader, threads=1) as worded,
         ):
             for step in worded:
                 yield packed([Done(replace(step, path=Path(job.place)), opener.kind)])
