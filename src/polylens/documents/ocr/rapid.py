@@ -44,9 +44,7 @@ class RapidReaders:
     def __init__(self, count: int | None = None) -> None:
         count = count or min(MOST_PROCESSES, max(1, (os.cpu_count() or 1) // _CORES_PER_PROCESS))
         self._readers = [RapidReader() for _ in range(count)]
-        self._free: queue.LifoQueue[RapidReader] = (
-            queue.LifoQueue()
-        )  # rather one that runs than a new one
+        self._free: queue.LifoQueue[RapidReader] = queue.LifoQueue()  # rather one that runs than a new one
         for reader in self._readers:
             self._free.put(reader)
 
