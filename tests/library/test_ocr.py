@@ -145,7 +145,7 @@ class TestUpdate:
 
     def test_what_cannot_be_read_costs_its_words_alone(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(page_reader.rapid, "SECONDS", 0.01)
-        monkeypatch.setattr(page_reader.rapid.RapidReader.__init__, "__kwdefaults__", {"threads": 1, "seconds": 0.01})
+        monkeypatch.setattr(page_reader.rapid.RapidReader.__init__, "__kwdefaults__", {"seconds": 0.01})
         library = Library(folder, FakeEmbedder())
         report = library.update(ocr="auto")
         assert (report.indexed, report.pages, report.failed) == (4, 5, [])

@@ -44,7 +44,7 @@ class Running:
     def settled(self, *, files: int, failed: int = 0) -> Any:
         """The state of the library, once it has so many files, told of so many that failed, and shows no update.
 
-        An update has the lowest priority, so it waits wherever other tests compute. Its last phase is not shown.
+        An update has the lowest priority, so it waits wherever other tests compute.
         """
 
         def is_settled() -> bool:

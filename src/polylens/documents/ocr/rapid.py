@@ -44,7 +44,7 @@ class RapidReaders:
     def __init__(self, count: int | None = None) -> None:
         count = count or min(MOST_PROCESSES, max(1, (os.cpu_count() or 1) // _CORES_PER_PROCESS))
         self._readers = [RapidReader() for _ in range(count)]
-        self._free: queue.LifoQueue[RapidReader] = queue.LifoQueue()  # rather one that runs than a new one
+        self._free: queue.LifoQueue[RapidReader] = queue.LifoQueue()  # the last that read is the next to read
         for reader in self._readers:
             self._free.put(reader)
 
@@ -66,12 +66,10 @@ class RapidReader:
     """A process that reads pictures with RapidOCR, started with the first; close it, or use a `with` statement.
 
     Args:
-        threads: Threads that compute.
         seconds: The longest that one picture may take.
     """
 
-    def __init__(self, *, threads: int = 1, seconds: float = SECONDS) -> None:
-        self._threads = threads
+    def __init__(self, *, seconds: float = SECONDS) -> None:
         self._seconds = seconds
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -124,7 +122,7 @@ class RapidReader:
         if self._process is None:
             command = (sys.executable, "-P", "-m", "polylens.documents.ocr.rapid_process")
             self._process = subprocess.Popen(
-                (*command, str(self._threads), str(MEMORY)),
+                (*command, str(MEMORY)),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,  # what the libraries remark is for programmers

@@ -1,4 +1,4 @@
-"""The process that reads pictures with RapidOCR: `python -m polylens.documents.ocr.rapid_process THREADS MEMORY`.
+"""The process that reads pictures with RapidOCR: `python -m polylens.documents.ocr.rapid_process MEMORY`.
 
 It takes pictures from standard input: a line of JSON with the size, and the RGB bytes. It answers each on standard
 output with a line of JSON: the lines of words, with boxes in pixels.
@@ -25,11 +25,11 @@ _MODELS = {"Det": "*_det_*.onnx", "Rec": "*_rec_*.onnx", "Cls": "*_cls_*.onnx"} 
 
 def main() -> None:
     """Answers until standard input ends."""
-    threads, memory = map(int, sys.argv[1:])
+    memory = int(sys.argv[1])
     _limit(memory)
     with os.fdopen(os.dup(1), "wb") as out:
         os.dup2(2, 1)  # whatever a library prints must not get between the answers
-        engine = _engine(threads)
+        engine = _engine()
         while head := sys.stdin.buffer.readline():
             width, height = json.loads(head)["size"]
             pixels = sys.stdin.buffer.read(3 * width * height)
@@ -47,7 +47,7 @@ def main() -> None:
             out.flush()
 
 
-def _engine(threads: int) -> Any:
+def _engine() -> Any:
     """Loads the models that come with RapidOCR. Named by their paths, none is ever looked for on the network."""
     import rapidocr
 
@@ -61,7 +61,7 @@ def _engine(threads: int) -> Any:
             "Global.text_score": 0.0,  # who asks decides what is too unsure
             "Det.limit_type": "max",  # lines are found on a picture of that size, and read from the larger one
             "Det.limit_side_len": DETECTION_SIDE,
-            "EngineConfig.onnxruntime.intra_op_num_threads": threads,
+            "EngineConfig.onnxruntime.intra_op_num_threads": 1,
             "EngineConfig.onnxruntime.inter_op_num_threads": 1,
         }
     )
